@@ -1,0 +1,102 @@
+//! Builds, wires and stops the hub; the one file that knows all of it.
+//!
+//! Called by `main`, and by the simulator and the tests, which bring their own clock.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::graphql;
+use crate::http::{Shared, router};
+use crate::service::{Hub, sweep};
+use crate::store::sqlite::SqliteStore;
+
+/// How long running requests may take to end when the hub stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often the hub looks for what time alone brings about.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// A hub that serves.
+pub struct RunningHub {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The hub itself.
+    pub hub: Hub,
+    handle: Handle<SocketAddr>,
+    server: JoinHandle<std::io::Result<()>>,
+    sweeper: JoinHandle<()>,
+}
+
+/// Opens a hub's data, without serving.
+///
+/// # Errors
+/// When the folder or the database cannot be used.
+pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Hub> {
+    if let Some(folder) = config.database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    }
+    let store = SqliteStore::open(&config.database)
+        .await
+        .with_context(|| format!("the database {} cannot be opened", config.database.display()))?;
+    Ok(Hub::new(Arc::new(store), clock, config.zone.clone()).await?)
+}
+
+/// Starts a hub.
+///
+/// # Errors
+/// When its data, its address or its certificate cannot be used.
+pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<RunningHub> {
+    let hub = open(config, clock).await?;
+    let listener = std::net::TcpListener::bind(config.listen).with_context(|| {
+        format!(
+            "{} cannot be listened on; is another hub running? Say --listen with a free port",
+            config.listen
+        )
+    })?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let shared = Shared { hub: hub.clone(), schema: graphql::schema(hub.clone()) };
+    let service = router(shared, config.console).into_make_service();
+    let handle = Handle::new();
+    let server = match &config.tls {
+        Some((certificate, key)) => {
+            let tls = RustlsConfig::from_pem_file(certificate, key).await.with_context(|| {
+                format!("certificate {} or key {} cannot be used", certificate.display(), key.display())
+            })?;
+            let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
+            tokio::spawn(server.serve(service))
+        }
+        None => tokio::spawn(axum_server::from_tcp(listener)?.handle(handle.clone()).serve(service)),
+    };
+    let sweeping = hub.clone();
+    let sweeper = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = sweep::sweep(&sweeping).await {
+                tracing::error!("overdue registers could not be derived: {error}");
+            }
+        }
+    });
+    Ok(RunningHub { address, hub, handle, server, sweeper })
+}
+
+impl RunningHub {
+    /// Stops: no new requests, running ones get five seconds.
+    ///
+    /// # Errors
+    /// When the server had failed.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.sweeper.abort();
+        self.handle.graceful_shutdown(Some(GRACE));
+        self.server.await.context("the server's task ended badly")?.context("the server failed")
+    }
+}

@@ -1,0 +1,205 @@
+//! The hub's commands: what people type, and what they read.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use rollcall_hub::clock::SystemClock;
+use rollcall_hub::config::{self, Config};
+use rollcall_hub::service::access::{self, Role};
+use rollcall_hub::{app, graphql};
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "Examples:
+  rollcall-hub serve
+  rollcall-hub serve --listen 0.0.0.0:8443 --tls-cert hub.pem --tls-key hub.key --database sqlite:/var/lib/rollcall/hub.sqlite
+  rollcall-hub token create --name timetable-sync --role INTEGRATION
+  rollcall-hub token create --name gw-a --role GATEWAY --gateway GW-A
+  rollcall-hub schema > schema.graphql";
+
+/// The central hub of Rollcall: timetable, class lists, registers and devices, behind GraphQL.
+#[derive(Parser)]
+#[command(name = "rollcall-hub", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves GraphQL at /graphql (requests and WebSocket) and /health, until Ctrl-C.
+    Serve(Serve),
+    /// Prints the API's schema.
+    Schema,
+    /// Looks whether the database can be opened, and says its state.
+    Check(Data),
+    /// Credentials of programs, people and gateways.
+    #[command(subcommand)]
+    Token(Token),
+}
+
+#[derive(Args)]
+struct Data {
+    /// Where the data lies.
+    #[arg(long, env = "ROLLCALL_DATABASE", default_value = config::DEFAULT_DATABASE, value_name = "sqlite:PATH")]
+    database: String,
+    /// The institution's time zone, by its IANA name.
+    #[arg(long, env = "ROLLCALL_TIME_ZONE", default_value = config::DEFAULT_ZONE)]
+    time_zone: String,
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Where to listen.
+    #[arg(long, env = "ROLLCALL_LISTEN", default_value = config::DEFAULT_LISTEN)]
+    listen: SocketAddr,
+    #[command(flatten)]
+    data: Data,
+    /// Certificate chain, a PEM file.
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, a PEM file.
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Also serves a page to try queries on, at /console.
+    #[arg(long, alias = "graphiql")]
+    console: bool,
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Makes a token and prints it, once, alone on the last line.
+    Create {
+        #[command(flatten)]
+        data: Data,
+        /// Who will use it.
+        #[arg(long)]
+        name: String,
+        /// What it may do: ADMINISTRATOR, INTEGRATION or GATEWAY; may be said several times.
+        #[arg(long, required = true)]
+        role: Vec<String>,
+        /// Code of the gateway that it speaks for, with the role GATEWAY.
+        #[arg(long)]
+        gateway: Option<String>,
+        /// Days until it ends; for ever when left out.
+        #[arg(long)]
+        days: Option<u32>,
+    },
+}
+
+/// Does what was typed.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if matches!(cli.command, Command::Schema) {
+        return print(&graphql::sdl());
+    }
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Schema => Ok(()),
+            Command::Serve(serve) => serve.run().await,
+            Command::Check(data) => check(&data).await,
+            Command::Token(Token::Create { data, name, role, gateway, days }) => {
+                create_token(&data, &name, &role, gateway.as_deref(), days).await
+            }
+        }
+    })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+impl Data {
+    fn config(&self, listen: SocketAddr) -> anyhow::Result<Config> {
+        Ok(Config {
+            listen,
+            database: config::database(&self.database)?,
+            tls: None,
+            zone: config::zone(&self.time_zone)?,
+            console: false,
+        })
+    }
+}
+
+impl Serve {
+    async fn run(self) -> anyhow::Result<()> {
+        let mut config = self.data.config(self.listen)?;
+        config.tls = self.tls_cert.zip(self.tls_key);
+        config.console = self.console;
+        let running = app::start(&config, Arc::new(SystemClock)).await?;
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        tracing::info!(
+            "serving {scheme}://{}/graphql, data in {}",
+            running.address,
+            config.database.display()
+        );
+        if !access::any_token(&running.hub).await? {
+            tracing::warn!(
+                "there is no token yet, and nobody gets in without one; make the first with: rollcall-hub token \
+                 create --database {} --name admin --role ADMINISTRATOR",
+                self.data.database
+            );
+        }
+        stop_signal().await?;
+        tracing::info!("stopping");
+        running.stop().await
+    }
+}
+
+/// Waits for Ctrl-C, or for the service manager's request to end.
+async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+async fn check(data: &Data) -> anyhow::Result<()> {
+    let config = data.config(config::DEFAULT_LISTEN.parse()?)?;
+    if !config.database.exists() {
+        bail!("there is no database {}; 'rollcall-hub serve' makes it", config.database.display());
+    }
+    let hub = app::open(&config, Arc::new(SystemClock)).await?;
+    let tokens = if access::any_token(&hub).await? { "there are tokens" } else { "there is no token yet" };
+    print(&format!("{}: opens, its schema is current, {tokens}\n", config.database.display()))
+}
+
+async fn create_token(
+    data: &Data,
+    name: &str,
+    roles: &[String],
+    gateway: Option<&str>,
+    days: Option<u32>,
+) -> anyhow::Result<()> {
+    let mut wanted = Vec::new();
+    for role in roles {
+        let known = Role::ALL.map(Role::word).join(", ");
+        wanted.push(
+            Role::from_word(role)
+                .with_context(|| format!("there is no role '{role}'; say one of {known}"))?,
+        );
+    }
+    let config = data.config(config::DEFAULT_LISTEN.parse()?)?;
+    let hub = app::open(&config, Arc::new(SystemClock)).await?;
+    let lifetime_ms = days.map(|days| i64::from(days) * 24 * 3_600_000);
+    match access::create_token(&hub, name, &wanted, gateway, lifetime_ms).await? {
+        Ok(token) => print(&format!("{token}\n")),
+        Err(refusals) => {
+            let words: Vec<String> = refusals
+                .iter()
+                .map(|refusal| format!("{}: {}", refusal.path.join("."), refusal.message))
+                .collect();
+            bail!("{}", words.join("; "))
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Marks: whether one student was at one session, how that came to be, and counts of them.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use uuid::Uuid;
+
+use super::connection::{self, DateTimeRange, Total, connection, in_range, page_of};
+use super::context::local;
+use super::id::Kind;
+use super::loader::{self, ChangesOfMark, MarksOfSession, SwipesOfSession};
+use super::people::{OrderDirection, Student};
+use super::session::Session;
+use super::swipe::Swipe;
+use crate::scalar::DateTime;
+use crate::store::Value;
+use crate::store::entity::{self, AttendanceSource, AttendanceStatus};
+use crate::store::list;
+use crate::store::page::{Cursor, List, Page};
+use crate::store::register::AttendanceChange as StoredChange;
+
+/// Whether one student was at one session.
+#[derive(Clone)]
+pub struct AttendanceRecord(pub entity::Attendance);
+
+/// Whether one student was at one session.
+#[Object]
+impl AttendanceRecord {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::AttendanceRecord.id(self.0.id)
+    }
+    /// The student.
+    async fn student(&self, ctx: &Context<'_>) -> Result<Option<Student>> {
+        Ok(loader::one(ctx, self.0.student_id).await?.map(Student))
+    }
+    /// The session.
+    async fn session(&self, ctx: &Context<'_>) -> Result<Option<Session>> {
+        Ok(loader::one(ctx, self.0.session_id).await?.map(Session))
+    }
+    /// The status.
+    async fn status(&self) -> AttendanceStatus {
+        self.0.status
+    }
+    /// What set it.
+    async fn source(&self) -> AttendanceSource {
+        self.0.source
+    }
+    /// When the student came; null unless present.
+    async fn arrived_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        self.0.arrived_at.map(|at| local(ctx, at)).transpose()
+    }
+    /// Whole minutes after the start, 0 when on time; null unless present. A remark, never a lower status.
+    async fn minutes_late(&self) -> Option<i64> {
+        self.0.minutes_late
+    }
+    /// The deciding swipe also counted for another session.
+    async fn shared_swipe(&self) -> bool {
+        self.0.shared_swipe
+    }
+    /// Shown green at the door, though what we know now would not have credited it.
+    async fn honoured(&self) -> bool {
+        self.0.honoured
+    }
+    /// The swipes that count for it, by id.
+    async fn swipes(&self, ctx: &Context<'_>) -> Result<Vec<Swipe>> {
+        let pairs = loader::list(ctx, SwipesOfSession(self.0.session_id)).await?;
+        let ids: Vec<Uuid> = pairs
+            .into_iter()
+            .filter(|(student, _)| *student == self.0.student_id)
+            .map(|(_, swipe)| swipe)
+            .collect();
+        Ok(loader::many(ctx, &ids).await?.into_iter().map(Swipe).collect())
+    }
+    /// All earlier values, newest first.
+    async fn history(&self, ctx: &Context<'_>) -> Result<Vec<AttendanceChange>> {
+        Ok(loader::list(ctx, ChangesOfMark(self.0.id)).await?.into_iter().map(AttendanceChange).collect())
+    }
+    /// Grows with each change.
+    async fn revision(&self) -> i64 {
+        self.0.revision
+    }
+}
+
+/// One change of one record.
+pub struct AttendanceChange(StoredChange);
+
+/// One change of one record.
+#[Object]
+impl AttendanceChange {
+    /// When.
+    async fn at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.at)
+    }
+    /// Name of the token whose holder decided; null where the rules did.
+    async fn by(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        match self.0.by_token {
+            Some(token) => Ok(loader::one::<entity::Token>(ctx, token).await?.map(|token| token.name)),
+            None => Ok(None),
+        }
+    }
+    /// The status before.
+    async fn from(&self) -> Option<AttendanceStatus> {
+        self.0.from
+    }
+    /// The status after.
+    async fn to(&self) -> AttendanceStatus {
+        self.0.to
+    }
+    /// What set it.
+    async fn source(&self) -> AttendanceSource {
+        self.0.source
+    }
+    /// The reason given.
+    async fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+}
+
+/// Counts. `late` is part of `present`; the share leaves out every status but PRESENT and ABSENT.
+#[derive(Debug, Clone, Default, SimpleObject)]
+pub struct AttendanceSummary {
+    /// Was there.
+    present: i32,
+    /// Came a minute or more after the start.
+    late: i32,
+    /// Was not there.
+    absent: i32,
+    /// Excused.
+    authorised_absence: i32,
+    /// On the list, and excepted.
+    not_required: i32,
+    /// Could not be taken.
+    no_register: i32,
+    /// Did not take place.
+    cancelled: i32,
+    /// Not yet decided.
+    expected: i32,
+    /// Present by a swipe that also counts for another session.
+    shared_swipe: i32,
+    /// present / (present + absent), 0 to 1; null when nothing is decided.
+    attended_share: Option<f64>,
+}
+
+impl AttendanceSummary {
+    /// Counts marks.
+    #[must_use]
+    pub fn of(marks: &[entity::Attendance]) -> Self {
+        let mut sum = Self::default();
+        for mark in marks {
+            let field = match mark.status {
+                AttendanceStatus::Present => &mut sum.present,
+                AttendanceStatus::Absent => &mut sum.absent,
+                AttendanceStatus::AuthorisedAbsence => &mut sum.authorised_absence,
+                AttendanceStatus::NotRequired => &mut sum.not_required,
+                AttendanceStatus::NoRegister => &mut sum.no_register,
+                AttendanceStatus::Cancelled => &mut sum.cancelled,
+                AttendanceStatus::Expected => &mut sum.expected,
+            };
+            *field += 1;
+            sum.late += i32::from(mark.minutes_late.is_some_and(|minutes| minutes >= 1));
+            sum.shared_swipe += i32::from(mark.shared_swipe);
+        }
+        let decided = sum.present + sum.absent;
+        sum.attended_share = (decided > 0).then(|| f64::from(sum.present) / f64::from(decided));
+        sum
+    }
+}
+
+/// As for StudentFilter.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct AttendanceFilter {
+    /// With one of these statuses.
+    statuses: Option<Vec<AttendanceStatus>>,
+    /// Set by one of these.
+    sources: Option<Vec<AttendanceSource>>,
+    /// Of a session that starts in this range.
+    session_starts_in: Option<DateTimeRange>,
+    /// Of one of these students.
+    student_ids: Option<Vec<ID>>,
+    /// Of a session of one of these courses.
+    course_ids: Option<Vec<ID>>,
+    /// Of a session with one of these groups.
+    group_ids: Option<Vec<ID>>,
+    /// Changed since.
+    updated_since: Option<DateTime>,
+}
+
+/// What attendance may be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum AttendanceOrderField {
+    /// By the session's start.
+    SessionStart,
+    /// By the student's name.
+    StudentName,
+    /// By the student's number.
+    StudentNumber,
+    /// By the last change.
+    UpdatedAt,
+}
+
+/// Sort key and direction. The id breaks ties.
+#[derive(Debug, Clone, Copy, InputObject)]
+pub struct AttendanceOrder {
+    /// What to sort by.
+    pub field: AttendanceOrderField,
+    /// Which way.
+    #[graphql(default_with = "OrderDirection::Asc")]
+    pub direction: OrderDirection,
+}
+
+/// Which page of which order.
+pub struct AttendanceConnectionArguments {
+    /// The page.
+    pub page: Page,
+    /// The order.
+    pub order: AttendanceOrder,
+}
+
+fn filtered(mut list: List, filter: Option<&AttendanceFilter>) -> List {
+    let Some(filter) = filter else { return list };
+    if let Some(statuses) = &filter.statuses {
+        list = list.and_in("a.status IN ({})", statuses.iter().map(|status| (*status).into()));
+    }
+    if let Some(sources) = &filter.sources {
+        list = list.and_in("a.source IN ({})", sources.iter().map(|source| (*source).into()));
+    }
+    list = in_range(list, "s.starts_at", filter.session_starts_in.as_ref());
+    let ids =
+        |kind: Kind, ids: &[ID]| -> Vec<Value> { kind.all_of(ids).into_iter().map(Value::from).collect() };
+    if let Some(wanted) = &filter.student_ids {
+        list = list.and_in("a.student_id IN ({})", ids(Kind::Student, wanted));
+    }
+    if let Some(wanted) = &filter.course_ids {
+        list = list.and_in("s.course_id IN ({})", ids(Kind::Course, wanted));
+    }
+    if let Some(wanted) = &filter.group_ids {
+        let condition = "a.session_id IN (SELECT session_id FROM session_group WHERE group_id IN ({}))";
+        list = list.and_in(condition, ids(Kind::Group, wanted));
+    }
+    if let Some(since) = &filter.updated_since {
+        list = list.and("a.updated_at >= {}", since.ms());
+    }
+    list
+}
+
+/// A page of marks, of one student or of all.
+pub async fn attendance_page(
+    ctx: &Context<'_>,
+    filter: Option<&AttendanceFilter>,
+    arguments: AttendanceConnectionArguments,
+    student: Option<Uuid>,
+) -> Result<AttendanceRecordConnection> {
+    let mut list = match arguments.order.field {
+        AttendanceOrderField::SessionStart => list::attendance_by_start(),
+        AttendanceOrderField::StudentName => list::attendance_by_name(),
+        AttendanceOrderField::StudentNumber => list::attendance_by_number(),
+        AttendanceOrderField::UpdatedAt => list::attendance_by_update(),
+    };
+    list.descending = arguments.order.direction == OrderDirection::Desc;
+    list = filtered(list, filter);
+    if let Some(student) = student {
+        list = list.and("a.student_id = {}", student);
+    }
+    let (paged, total) = connection::read(ctx, list, &arguments.page).await?;
+    Ok(AttendanceRecordConnection::new(paged, total, AttendanceRecord))
+}
+
+/// A page of one register's marks. Many registers in one answer are read in one statement, so pages are cut
+/// in memory: a register has some hundreds of marks at the most.
+pub async fn entries(
+    ctx: &Context<'_>,
+    session: Uuid,
+    page: Page,
+    filter: Option<&AttendanceFilter>,
+    order: Option<AttendanceOrder>,
+) -> Result<AttendanceRecordConnection> {
+    let order = order.unwrap_or(AttendanceOrder {
+        field: AttendanceOrderField::StudentName,
+        direction: OrderDirection::Asc,
+    });
+    let marks = loader::list(ctx, MarksOfSession(session)).await?;
+    let students: Vec<Uuid> = marks.iter().map(|mark| mark.student_id).collect();
+    let students = loader::many::<entity::Student>(ctx, &students).await?;
+    let passes = |mark: &entity::Attendance| {
+        filter.is_none_or(|filter| {
+            filter.statuses.as_ref().is_none_or(|list| list.contains(&mark.status))
+                && filter.sources.as_ref().is_none_or(|list| list.contains(&mark.source))
+                && filter.updated_since.as_ref().is_none_or(|since| mark.updated_at >= since.ms())
+                && filter
+                    .student_ids
+                    .as_ref()
+                    .is_none_or(|ids| Kind::Student.all_of(ids).contains(&mark.student_id))
+        })
+    };
+    let names: std::collections::BTreeMap<Uuid, &entity::Student> =
+        students.iter().map(|student| (student.id, student)).collect();
+    let mut rows: Vec<(Cursor, entity::Attendance)> = marks
+        .into_iter()
+        .filter(passes)
+        .map(|mark| {
+            let student = names.get(&mark.student_id);
+            let key = match order.field {
+                AttendanceOrderField::StudentName => student.map(|student| student.name.clone()),
+                AttendanceOrderField::SessionStart | AttendanceOrderField::StudentNumber => {
+                    student.map(|student| student.number.clone())
+                }
+                AttendanceOrderField::UpdatedAt => Some(format!("{:020}", mark.updated_at)),
+            };
+            (Cursor { key: Value::Text(key.unwrap_or_default()), id: mark.id }, mark)
+        })
+        .collect();
+    rows.sort_by_key(|(cursor, _)| match &cursor.key {
+        Value::Text(text) => (text.clone(), cursor.id),
+        _ => (String::new(), cursor.id),
+    });
+    if order.direction == OrderDirection::Desc {
+        rows.reverse();
+    }
+    let total = Total::Known(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+    Ok(AttendanceRecordConnection::new(page_of(&rows, &page), total, AttendanceRecord))
+}
+
+connection! {
+    /// A page of marks.
+    AttendanceRecordConnection,
+    /// A mark and its place.
+    AttendanceRecordEdge, AttendanceRecord
+}

@@ -1,0 +1,198 @@
+//! Connections: pages of long lists, with opaque keyset cursors.
+
+use async_graphql::{Context, InputObject, Result, SimpleObject};
+
+use super::context::{coded, fault, hub};
+use crate::scalar::{DateTime, LocalDate};
+use crate::store::page::{Cursor, List, Page, Paged};
+
+/// The most rows that one page holds.
+pub const MAX_PAGE: usize = 200;
+/// The rows that a page holds unless told.
+const DEFAULT_PAGE: usize = 50;
+
+/// Where a page lies in its connection. Cursors are opaque keyset cursors: rows added or removed elsewhere
+/// neither repeat nor hide rows.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct PageInfo {
+    /// There are rows behind this page.
+    pub has_next_page: bool,
+    /// There are rows before this page.
+    pub has_previous_page: bool,
+    /// The place of the page's first row.
+    pub start_cursor: Option<String>,
+    /// The place of the page's last row.
+    pub end_cursor: Option<String>,
+}
+
+/// Half-open range of instants: `from` is in, `until` is out.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct DateTimeRange {
+    /// The first instant that is in.
+    pub from: Option<DateTime>,
+    /// The first instant that is out again.
+    pub until: Option<DateTime>,
+}
+
+/// Closed range of calendar days.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct DateRange {
+    /// The first day.
+    pub from: Option<LocalDate>,
+    /// The last day.
+    pub until: Option<LocalDate>,
+}
+
+/// Adds a half-open range of instants to a list's conditions.
+#[must_use]
+pub fn in_range(mut list: List, column: &str, range: Option<&DateTimeRange>) -> List {
+    let Some(range) = range else { return list };
+    if let Some(from) = &range.from {
+        list = list.and(&format!("{column} >= {{}}"), from.ms());
+    }
+    if let Some(until) = &range.until {
+        list = list.and(&format!("{column} < {{}}"), until.ms());
+    }
+    list
+}
+
+/// Reads the arguments of a connection.
+pub fn page(
+    first: Option<i32>,
+    after: Option<String>,
+    last: Option<i32>,
+    before: Option<String>,
+) -> Result<Page> {
+    let size = |name: &str, count: i32| -> Result<usize> {
+        match usize::try_from(count) {
+            Ok(count) if (1..=MAX_PAGE).contains(&count) => Ok(count),
+            _ => Err(coded("BAD_USER_INPUT", format!("'{name}' must be from 1 to {MAX_PAGE}, not {count}"))),
+        }
+    };
+    let cursor = |name: &str, text: Option<String>| -> Result<Option<Cursor>> {
+        text.map(|text| {
+            let unknown = || coded("BAD_USER_INPUT", format!("'{name}' is not a cursor that this API gave"));
+            Cursor::decode(&text).ok_or_else(unknown)
+        })
+        .transpose()
+    };
+    let (limit, backwards) = match (first, last) {
+        (Some(_), Some(_)) => return Err(coded("BAD_USER_INPUT", "say 'first' or 'last', not both")),
+        (Some(count), None) => (size("first", count)?, false),
+        (None, Some(count)) => (size("last", count)?, true),
+        (None, None) => (DEFAULT_PAGE, before.is_some() && after.is_none()),
+    };
+    Ok(Page { limit, after: cursor("after", after)?, before: cursor("before", before)?, backwards })
+}
+
+/// How the rows of a whole connection are counted.
+#[derive(Debug, Clone)]
+pub enum Total {
+    /// By asking the store.
+    Of(List),
+    /// They are counted already.
+    Known(i64),
+}
+
+impl Total {
+    /// Counts them.
+    pub async fn count(&self, ctx: &Context<'_>) -> Result<i32> {
+        let count = match self {
+            Self::Known(count) => *count,
+            Self::Of(list) => {
+                let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+                list.count(&mut tx).await.map_err(|error| fault(&error))?
+            }
+        };
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+}
+
+/// The page's place.
+#[must_use]
+pub fn page_info<T>(paged: &Paged<T>) -> PageInfo {
+    PageInfo {
+        has_next_page: paged.has_next,
+        has_previous_page: paged.has_previous,
+        start_cursor: paged.rows.first().map(|(cursor, _)| cursor.encode()),
+        end_cursor: paged.rows.last().map(|(cursor, _)| cursor.encode()),
+    }
+}
+
+/// A page of a list that is in memory, sorted by cursor key already.
+#[must_use]
+pub fn page_of<T: Clone>(rows: &[(Cursor, T)], page: &Page) -> Paged<T> {
+    let place = |cursor: &Cursor| rows.iter().position(|(other, _)| other == cursor);
+    let from = page.after.as_ref().and_then(place).map_or(0, |at| at + 1);
+    let to = page.before.as_ref().and_then(place).unwrap_or(rows.len()).max(from);
+    let (from, to) = if page.backwards {
+        (to.saturating_sub(page.limit).max(from), to)
+    } else {
+        (from, to.min(from + page.limit))
+    };
+    Paged { rows: rows[from..to].to_vec(), has_previous: from > 0, has_next: to < rows.len() }
+}
+
+macro_rules! connection {
+    ($(#[$doc:meta])* $connection:ident, $(#[$edge_doc:meta])* $edge:ident, $node:ty) => {
+        $(#[$doc])*
+        #[derive(Clone, async_graphql::SimpleObject)]
+        #[graphql(complex)]
+        pub struct $connection {
+            /// The page's rows, each with its place.
+            pub edges: Vec<$edge>,
+            /// Where the page lies.
+            pub page_info: $crate::graphql::connection::PageInfo,
+            #[graphql(skip)]
+            total: $crate::graphql::connection::Total,
+        }
+
+        $(#[$edge_doc])*
+        #[derive(Clone, async_graphql::SimpleObject)]
+        pub struct $edge {
+            /// Its place.
+            pub cursor: String,
+            /// The row.
+            pub node: $node,
+        }
+
+        #[async_graphql::ComplexObject]
+        impl $connection {
+            /// The page's rows, without their places.
+            async fn nodes(&self) -> Vec<$node> {
+                self.edges.iter().map(|edge| edge.node.clone()).collect()
+            }
+
+            /// Counted over the whole connection: ask only when needed.
+            async fn total_count(&self, ctx: &async_graphql::Context<'_>) -> async_graphql::Result<i32> {
+                self.total.count(ctx).await
+            }
+        }
+
+        impl $connection {
+            /// The page as the API gives it.
+            pub(crate) fn new<T>(
+                paged: $crate::store::page::Paged<T>,
+                total: $crate::graphql::connection::Total,
+                wrap: impl Fn(T) -> $node,
+            ) -> Self {
+                let page_info = $crate::graphql::connection::page_info(&paged);
+                let rows = paged.rows.into_iter();
+                let edges = rows.map(|(cursor, row)| $edge { cursor: cursor.encode(), node: wrap(row) }).collect();
+                Self { edges, page_info, total }
+            }
+        }
+    };
+}
+pub(crate) use connection;
+
+/// Reads a page of a list of entities.
+pub async fn read<E: crate::store::entity::Entity>(
+    ctx: &Context<'_>,
+    list: List,
+    page: &Page,
+) -> Result<(Paged<E>, Total)> {
+    let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+    let paged = list.page(&mut tx, page, E::read).await.map_err(|error| fault(&error))?;
+    Ok((paged, Total::Of(list)))
+}

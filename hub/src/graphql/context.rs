@@ -1,0 +1,75 @@
+//! What every resolver may ask of its request: the hub, the caller, the loaders; and how faults are told.
+
+use std::sync::Arc;
+
+use async_graphql::dataloader::DataLoader;
+use async_graphql::{Context, Error, ErrorExtensions, Guard, Result};
+
+use super::loader::Loaders;
+use crate::scalar::DateTime;
+use crate::service::access::Role;
+use crate::service::{Caller, Hub};
+use crate::store::StoreError;
+
+/// The hub.
+pub fn hub<'a>(ctx: &Context<'a>) -> Result<&'a Hub> {
+    ctx.data::<Hub>()
+}
+
+/// Who asks.
+pub fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
+    ctx.data::<Caller>()
+}
+
+/// The request's loaders.
+pub fn loaders<'a>(ctx: &Context<'a>) -> Result<&'a DataLoader<Loaders>> {
+    ctx.data::<DataLoader<Loaders>>()
+}
+
+/// An instant in the institution's zone.
+pub fn local(ctx: &Context<'_>, ms: i64) -> Result<DateTime> {
+    Ok(DateTime::new(ms, hub(ctx)?.zone()))
+}
+
+/// An error with a stable code in its extensions.
+#[must_use]
+pub fn coded(code: &'static str, message: impl Into<String>) -> Error {
+    Error::new(message.into()).extend_with(|_, extensions| extensions.set("code", code))
+}
+
+/// A fault of ours: logged here, told without detail.
+#[must_use]
+pub fn fault(error: &StoreError) -> Error {
+    tracing::error!("a request failed: {error}");
+    coded("INTERNAL", "the hub failed; its log says why. Nothing was changed; try again")
+}
+
+/// A fault that a loader met, shared by all who waited for it.
+#[must_use]
+pub fn shared_fault(error: Arc<StoreError>) -> Error {
+    fault(&error)
+}
+
+/// Lets those in who hold one of some roles.
+pub struct Needs(pub &'static [Role]);
+
+/// Who may read everything.
+pub const READERS: &[Role] = &[Role::Administrator, Role::Integration];
+/// Who may write estate, people and timetable.
+pub const WRITERS: &[Role] = &[Role::Administrator, Role::Integration];
+/// Who may decide what only people decide.
+pub const DECIDERS: &[Role] = &[Role::Administrator];
+/// Who speaks for a gateway.
+pub const GATEWAYS: &[Role] = &[Role::Gateway];
+
+impl Guard for Needs {
+    async fn check(&self, ctx: &Context<'_>) -> Result<()> {
+        let caller = ctx.data_opt::<Caller>();
+        if caller.is_some_and(|caller| caller.has(self.0)) {
+            return Ok(());
+        }
+        let words: Vec<&str> = self.0.iter().map(|role| role.word()).collect();
+        let message = format!("this takes a token with the role {}", words.join(" or "));
+        Err(coded("FORBIDDEN", message))
+    }
+}

@@ -1,0 +1,333 @@
+//! Gateways as people see them, and the two writes that gateways make.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use uuid::Uuid;
+
+use super::connection::connection;
+use super::context::{GATEWAYS, Needs, caller, coded, fault, hub, local};
+use super::estate::{Building, Reader};
+use super::id::Kind;
+use super::loader::{self, ReadersOfGateway};
+use super::payload::{InputError, UserError, user_errors};
+use crate::scalar::{Counter, DateTime, Duration, UuidScalar};
+use crate::service::feed::{self, FeedCursor};
+use crate::service::intake::{
+    self, GatewayHeartbeatInput, GatewaySubmitSwipesInput, Receipt, ReceiptOutcome, Report,
+};
+use crate::service::refusal::Code;
+use crate::store::entity::{self, ClockTrust};
+use crate::store::list;
+use crate::store::page::List;
+
+/// A gateway that has not been heard of for this long is offline.
+const OFFLINE_AFTER_MS: i64 = 3 * 60_000;
+
+/// A gateway's standing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum GatewayState {
+    /// It has never spoken to the hub.
+    AwaitingEnrolment,
+    /// It works, and says that something is wrong.
+    Degraded,
+    /// It has not been heard of for three minutes.
+    Offline,
+    /// It works.
+    Online,
+}
+
+/// What may be wrong with a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum GatewayProblem {
+    /// Swipes wait for longer than five minutes.
+    BacklogGrowing,
+    /// Its timetable copy is behind the hub's.
+    CacheStale,
+    /// Its clock cannot be believed.
+    ClockUntrusted,
+    /// Less than 200 MB are free on its disk.
+    DiskLow,
+    /// One of its readers does not answer.
+    ReaderUnreachable,
+}
+
+/// How far a gateway's clock can be believed.
+#[derive(SimpleObject)]
+pub struct ClockHealth {
+    /// The degree of belief.
+    trust: ClockTrust,
+    /// Its clock minus the hub's, as measured at the last exchange.
+    offset: Option<Duration>,
+    /// How far it may be off.
+    uncertainty: Option<Duration>,
+    /// Where it gets its time.
+    source: String,
+    /// When it was last in step.
+    last_synced_at: Option<DateTime>,
+}
+
+/// What a gateway said of itself, and what the hub makes of it.
+#[derive(SimpleObject)]
+pub struct GatewayHealth {
+    /// When it was said, by the gateway's clock.
+    reported_at: DateTime,
+    /// When it was heard, by the hub's clock.
+    received_at: DateTime,
+    /// Its clock.
+    clock: ClockHealth,
+    /// Swipes taken and not yet taken over by the hub.
+    backlog: i64,
+    /// Age of the oldest of them.
+    oldest_backlog_age: Option<Duration>,
+    /// Age of the timetable copy that it decides by.
+    cache_age: Duration,
+    /// The feed position of that copy.
+    cache_cursor: String,
+    /// What is free on its disk.
+    free_disk_bytes: Option<Counter>,
+    /// Every swipe before this instant has been handed over.
+    watermark: Option<DateTime>,
+    /// What may be wrong with it.
+    problems: Vec<GatewayProblem>,
+}
+
+/// A machine in a building that takes swipes from readers, decides them by its own copy of the timetable, and
+/// forwards them.
+#[derive(Clone)]
+pub struct Gateway(pub entity::Gateway);
+
+/// A machine in a building that takes swipes from readers, decides them by its own copy of the timetable, and
+/// forwards them.
+#[Object]
+impl Gateway {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Gateway.id(self.0.id)
+    }
+    /// Short code.
+    async fn code(&self) -> &str {
+        &self.0.code
+    }
+    /// Where it is.
+    async fn building(&self, ctx: &Context<'_>) -> Result<Option<Building>> {
+        Ok(loader::one(ctx, self.0.building_id).await?.map(Building))
+    }
+    /// Its readers, by code.
+    async fn readers(&self, ctx: &Context<'_>) -> Result<Vec<Reader>> {
+        Ok(loader::list(ctx, ReadersOfGateway(self.0.id)).await?.into_iter().map(Reader).collect())
+    }
+    /// Its standing.
+    async fn state(&self, ctx: &Context<'_>) -> Result<GatewayState> {
+        let Some(received) = self.0.received_at else { return Ok(GatewayState::AwaitingEnrolment) };
+        if hub(ctx)?.now().0 - received > OFFLINE_AFTER_MS {
+            return Ok(GatewayState::Offline);
+        }
+        let wrong = !self.problems(ctx).await?.is_empty();
+        Ok(if wrong { GatewayState::Degraded } else { GatewayState::Online })
+    }
+    /// What it last said of itself; null before it ever did.
+    async fn health(&self, ctx: &Context<'_>) -> Result<Option<GatewayHealth>> {
+        let (Some(report), Some(reported), Some(received)) =
+            (self.report(), self.0.reported_at, self.0.received_at)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(GatewayHealth {
+            reported_at: local(ctx, reported)?,
+            received_at: local(ctx, received)?,
+            clock: ClockHealth {
+                trust: ClockTrust::from_word(&report.clock_trust).unwrap_or(ClockTrust::Untrusted),
+                offset: Some(Duration(report.offset_ms)),
+                uncertainty: report.uncertainty_ms.map(Duration),
+                source: report.clock_source,
+                last_synced_at: report.last_synced_at.map(|at| local(ctx, at)).transpose()?,
+            },
+            backlog: report.backlog,
+            oldest_backlog_age: report.oldest_backlog_ms.map(Duration),
+            cache_age: Duration(report.cache_age_ms),
+            cache_cursor: report.cache_cursor,
+            free_disk_bytes: report.free_disk_bytes.map(Counter),
+            watermark: self.0.watermark.map(|at| local(ctx, at)).transpose()?,
+            problems: self.problems(ctx).await?,
+        }))
+    }
+    /// When it first spoke to the hub.
+    async fn enrolled_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        self.0.enrolled_at.map(|at| local(ctx, at)).transpose()
+    }
+    /// Its software.
+    async fn software_version(&self) -> Option<&str> {
+        self.0.software_version.as_deref()
+    }
+}
+
+impl Gateway {
+    fn report(&self) -> Option<Report> {
+        self.0.report.as_deref().and_then(|text| serde_json::from_str(text).ok())
+    }
+
+    async fn problems(&self, ctx: &Context<'_>) -> Result<Vec<GatewayProblem>> {
+        let Some(report) = self.report() else { return Ok(Vec::new()) };
+        let building = loader::one::<entity::Building>(ctx, self.0.building_id).await?;
+        let readers = loader::list(ctx, ReadersOfGateway(self.0.id)).await?;
+        let latest = building.map_or(0, |building| building.feed_revision);
+        Ok(problems(&report, latest, &readers))
+    }
+}
+
+fn problems(report: &Report, latest: i64, readers: &[entity::Reader]) -> Vec<GatewayProblem> {
+    let mut problems = Vec::new();
+    if report.oldest_backlog_ms.is_some_and(|age| age > 5 * 60_000) {
+        problems.push(GatewayProblem::BacklogGrowing);
+    }
+    if FeedCursor::decode(&report.cache_cursor).is_none_or(|cursor| cursor.revision < latest) {
+        problems.push(GatewayProblem::CacheStale);
+    }
+    if report.clock_trust == ClockTrust::Untrusted.word() {
+        problems.push(GatewayProblem::ClockUntrusted);
+    }
+    if report.free_disk_bytes.is_some_and(|free| free < 200_000_000) {
+        problems.push(GatewayProblem::DiskLow);
+    }
+    if readers.iter().any(|reader| reader.enabled && reader.online != Some(true)) {
+        problems.push(GatewayProblem::ReaderUnreachable);
+    }
+    problems
+}
+
+/// As for ReaderFilter.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct GatewayFilter {
+    /// In one of these buildings.
+    building_ids: Option<Vec<ID>>,
+}
+
+/// The gateways that a filter lets through.
+#[must_use]
+pub fn gateway_list(filter: Option<&GatewayFilter>) -> List {
+    let list = list::gateways();
+    match filter.and_then(|filter| filter.building_ids.as_ref()) {
+        Some(ids) => {
+            list.and_in("g.building_id IN ({})", Kind::Building.all_of(ids).into_iter().map(Into::into))
+        }
+        None => list,
+    }
+}
+
+connection! {
+    /// A page of gateways.
+    GatewayConnection,
+    /// A gateway and its place.
+    GatewayEdge, Gateway
+}
+
+/// A receipt: the swipe is durable at the hub, or can never be.
+#[derive(SimpleObject)]
+pub struct SwipeReceipt {
+    /// The swipe.
+    swipe_id: UuidScalar,
+    /// STORED: new. DUPLICATE: had it. REJECTED: set aside, not to be sent again.
+    outcome: ReceiptOutcome,
+    /// Why it was rejected.
+    error: Option<InputError>,
+}
+
+/// What became of a batch. Every swipe has its receipt, in the order sent.
+#[derive(SimpleObject)]
+pub struct GatewaySubmitSwipesPayload {
+    /// The batch.
+    batch_id: UuidScalar,
+    /// The receipts, in the order sent; empty when the batch was turned down whole.
+    receipts: Vec<SwipeReceipt>,
+    /// The hub's clock at the commit, for the gateway's offset.
+    committed_at: DateTime,
+    /// Why the batch was turned down whole; empty when it was not.
+    errors: Vec<UserError>,
+}
+
+/// The hub's answer to a heartbeat: its clock, and what it knows to be behind.
+#[derive(SimpleObject)]
+pub struct GatewayHeartbeatPayload {
+    /// The hub's clock.
+    received_at: DateTime,
+    /// The building's latest feed position.
+    latest_cursor: String,
+    /// What may be wrong with the gateway.
+    problems: Vec<GatewayProblem>,
+    /// Why the heartbeat was turned down; empty when it was not.
+    errors: Vec<UserError>,
+}
+
+/// The writes that gateways make.
+#[derive(Default)]
+pub struct GatewayWrites;
+
+/// The gateway that the caller speaks for.
+pub fn own_gateway(ctx: &Context<'_>) -> Result<Uuid> {
+    caller(ctx)?.gateway_id.ok_or_else(|| coded("FORBIDDEN", "this token speaks for no gateway"))
+}
+
+#[Object]
+impl GatewayWrites {
+    /// GATEWAY. Hands over swipes, in order. Answers once they are durable: what the receipts name may be
+    /// forgotten. Sending one again is harmless.
+    #[graphql(guard = "Needs(GATEWAYS)")]
+    async fn gateway_submit_swipes(
+        &self,
+        ctx: &Context<'_>,
+        input: GatewaySubmitSwipesInput,
+    ) -> Result<GatewaySubmitSwipesPayload> {
+        let hub = hub(ctx)?;
+        let answer = intake::submit(hub, own_gateway(ctx)?, &input).await.map_err(|error| fault(&error))?;
+        Ok(match answer {
+            Ok((receipts, committed_at)) => GatewaySubmitSwipesPayload {
+                batch_id: input.batch_id,
+                receipts: receipts.into_iter().map(receipt).collect(),
+                committed_at: local(ctx, committed_at)?,
+                errors: Vec::new(),
+            },
+            Err(refusals) => GatewaySubmitSwipesPayload {
+                batch_id: input.batch_id,
+                receipts: Vec::new(),
+                committed_at: local(ctx, hub.now().0)?,
+                errors: user_errors(refusals),
+            },
+        })
+    }
+
+    /// GATEWAY. Says how it is.
+    #[graphql(guard = "Needs(GATEWAYS)")]
+    async fn gateway_heartbeat(
+        &self,
+        ctx: &Context<'_>,
+        input: GatewayHeartbeatInput,
+    ) -> Result<GatewayHeartbeatPayload> {
+        let hub = hub(ctx)?;
+        let answer =
+            intake::heartbeat(hub, own_gateway(ctx)?, &input).await.map_err(|error| fault(&error))?;
+        let mut payload = GatewayHeartbeatPayload {
+            received_at: local(ctx, hub.now().0)?,
+            latest_cursor: String::new(),
+            problems: Vec::new(),
+            errors: Vec::new(),
+        };
+        match answer {
+            Ok(gateway) => {
+                let mut tx = hub.read().await.map_err(|error| fault(&error))?;
+                let revision =
+                    feed::latest(&mut tx, gateway.building_id).await.map_err(|error| fault(&error))?;
+                payload.latest_cursor = FeedCursor { instance: hub.instance(), revision }.encode();
+                payload.problems = Gateway(gateway).problems(ctx).await?;
+            }
+            Err(refusals) => payload.errors = user_errors(refusals),
+        }
+        Ok(payload)
+    }
+}
+
+fn receipt(receipt: Receipt) -> SwipeReceipt {
+    SwipeReceipt {
+        swipe_id: UuidScalar(receipt.swipe_id),
+        outcome: receipt.outcome,
+        error: receipt.error.map(|message| InputError { code: Code::Invalid, message, path: None }),
+    }
+}

@@ -1,0 +1,113 @@
+//! Global ids: opaque to callers, a kind and a UUID to us; and the interface that all things with one share.
+
+use async_graphql::{ID, Interface};
+use uuid::Uuid;
+
+use super::attendance::AttendanceRecord;
+use super::estate::{Building, Reader, Room};
+use super::gateway::Gateway;
+use super::people::{Card, Student};
+use super::session::{Course, Group, Register, Session, StudentGroupMembership};
+use super::swipe::Swipe;
+
+/// Anything with a global id. Ids are opaque, stable for ever, and never re-used.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "ID", desc = "Global id. Do not parse it."))]
+pub enum Node {
+    /// One mark of one register.
+    AttendanceRecord(AttendanceRecord),
+    /// A building.
+    Building(Building),
+    /// A card.
+    Card(Card),
+    /// A course.
+    Course(Course),
+    /// A gateway.
+    Gateway(Gateway),
+    /// A group.
+    Group(Group),
+    /// A reader.
+    Reader(Reader),
+    /// A register.
+    Register(Register),
+    /// A room.
+    Room(Room),
+    /// A session.
+    Session(Session),
+    /// A student.
+    Student(Student),
+    /// A stay in a group.
+    StudentGroupMembership(StudentGroupMembership),
+    /// A swipe.
+    Swipe(Swipe),
+}
+
+/// The kinds of things that have a global id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A mark.
+    AttendanceRecord,
+    /// A building.
+    Building,
+    /// A card.
+    Card,
+    /// A course.
+    Course,
+    /// A gateway.
+    Gateway,
+    /// A group.
+    Group,
+    /// A stay in a group.
+    Membership,
+    /// A reader.
+    Reader,
+    /// A register.
+    Register,
+    /// A room.
+    Room,
+    /// A session.
+    Session,
+    /// A student.
+    Student,
+    /// A swipe.
+    Swipe,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str); 13] = [
+        (Self::AttendanceRecord, "att"),
+        (Self::Building, "bld"),
+        (Self::Card, "crd"),
+        (Self::Course, "crs"),
+        (Self::Gateway, "gtw"),
+        (Self::Group, "grp"),
+        (Self::Membership, "mem"),
+        (Self::Reader, "rdr"),
+        (Self::Register, "reg"),
+        (Self::Room, "rom"),
+        (Self::Session, "ses"),
+        (Self::Student, "stu"),
+        (Self::Swipe, "swp"),
+    ];
+
+    /// The global id of a thing of this kind.
+    #[must_use]
+    pub fn id(self, id: Uuid) -> ID {
+        let prefix = Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, prefix)| prefix);
+        ID(format!("{prefix}_{}", id.simple()))
+    }
+
+    /// What a global id names, `None` when it is none of ours.
+    #[must_use]
+    pub fn of(id: &str) -> Option<(Self, Uuid)> {
+        let (prefix, rest) = id.split_once('_')?;
+        let kind = Self::ALL.iter().find(|(_, word)| *word == prefix)?.0;
+        (rest.len() == 32).then(|| Uuid::try_parse(rest).ok()).flatten().map(|id| (kind, id))
+    }
+
+    /// The UUIDs of the ids of this kind among `ids`; others name nothing.
+    #[must_use]
+    pub fn all_of(self, ids: &[ID]) -> Vec<Uuid> {
+        ids.iter().filter_map(|id| Self::of(id)).filter(|(kind, _)| *kind == self).map(|(_, id)| id).collect()
+    }
+}

@@ -1,0 +1,194 @@
+//! Loaders: what many rows of one answer need is read in one statement.
+
+use std::collections::{BTreeMap, HashMap};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_graphql::dataloader::{DataLoader, Loader};
+use async_graphql::{Context, Result};
+use uuid::Uuid;
+
+use super::context::{loaders, shared_fault};
+use crate::service::Hub;
+use crate::store::entity::{Attendance, Card, Entity, Gateway, Group, Reader, Room, Session};
+use crate::store::register::AttendanceChange;
+use crate::store::{StoreError, Value};
+
+/// The loaders of one request.
+pub struct Loaders {
+    hub: Hub,
+}
+
+impl Loaders {
+    /// Loaders over a hub; they remember what they read, so each request gets its own.
+    #[must_use]
+    pub fn new(hub: Hub) -> DataLoader<Self> {
+        DataLoader::new(Self { hub }, tokio::spawn)
+    }
+}
+
+/// A thing by its id.
+pub struct ById<E>(Uuid, PhantomData<fn() -> E>);
+
+impl<E> Clone for ById<E> {
+    fn clone(&self) -> Self {
+        Self(self.0, PhantomData)
+    }
+}
+impl<E> PartialEq for ById<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl<E> Eq for ById<E> {}
+impl<E> std::hash::Hash for ById<E> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl<E: Entity> Loader<ById<E>> for Loaders {
+    type Value = E;
+    type Error = Arc<StoreError>;
+
+    async fn load(&self, keys: &[ById<E>]) -> std::result::Result<HashMap<ById<E>, E>, Self::Error> {
+        let mut tx = self.hub.read().await?;
+        let things = tx.by_ids::<E>(keys.iter().map(|key| key.0)).await?;
+        Ok(things.into_iter().map(|thing| (ById(thing.id(), PhantomData), thing)).collect())
+    }
+}
+
+/// The thing of an id.
+pub async fn one<E: Entity>(ctx: &Context<'_>, id: Uuid) -> Result<Option<E>> {
+    loaders(ctx)?.load_one(ById::<E>(id, PhantomData)).await.map_err(shared_fault)
+}
+
+/// The things of some ids, in the order asked, leaving out what is not there.
+pub async fn many<E: Entity>(ctx: &Context<'_>, ids: &[Uuid]) -> Result<Vec<E>> {
+    let keys = ids.iter().map(|id| ById::<E>(*id, PhantomData));
+    let mut found = loaders(ctx)?.load_many(keys).await.map_err(shared_fault)?;
+    Ok(ids.iter().filter_map(|id| found.remove(&ById(*id, PhantomData))).collect())
+}
+
+macro_rules! children {
+    ($($(#[$doc:meta])* $key:ident: $child:ty, by $column:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct $key(pub Uuid);
+
+        impl Loader<$key> for Loaders {
+            type Value = Vec<$child>;
+            type Error = Arc<StoreError>;
+
+            async fn load(&self, keys: &[$key]) -> std::result::Result<HashMap<$key, Vec<$child>>, Self::Error> {
+                let mut tx = self.hub.read().await?;
+                let values = keys.iter().map(|key| Value::from(key.0));
+                let mut found: HashMap<$key, Vec<$child>> = keys.iter().map(|key| (*key, Vec::new())).collect();
+                for child in tx.by_column::<$child>(stringify!($column), values).await? {
+                    let parent: Option<Uuid> = child.$column.into();
+                    if let Some(list) = parent.and_then(|id| found.get_mut(&$key(id))) {
+                        list.push(child);
+                    }
+                }
+                Ok(found)
+            }
+        }
+    )*};
+}
+
+children! {
+    /// The rooms of a building.
+    RoomsOfBuilding: Room, by building_id;
+    /// The gateways of a building.
+    GatewaysOfBuilding: Gateway, by building_id;
+    /// The readers of a room.
+    ReadersOfRoom: Reader, by room_id;
+    /// The readers of a gateway.
+    ReadersOfGateway: Reader, by gateway_id;
+    /// The cards of a student.
+    CardsOfStudent: Card, by student_id;
+    /// The marks of a session.
+    MarksOfSession: Attendance, by session_id;
+}
+
+macro_rules! lists {
+    ($($(#[$doc:meta])* $key:ident: $value:ty = |$tx:ident, $ids:ident| $load:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct $key(pub Uuid);
+
+        impl Loader<$key> for Loaders {
+            type Value = Vec<$value>;
+            type Error = Arc<StoreError>;
+
+            async fn load(&self, keys: &[$key]) -> std::result::Result<HashMap<$key, Vec<$value>>, Self::Error> {
+                let mut tx = self.hub.read().await?;
+                let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+                let mut found: HashMap<$key, Vec<$value>> = keys.iter().map(|key| (*key, Vec::new())).collect();
+                let ($tx, $ids) = (&mut tx, &ids[..]);
+                let pairs: Vec<(Uuid, $value)> = $load;
+                for (parent, child) in pairs {
+                    if let Some(list) = found.get_mut(&$key(parent)) {
+                        list.push(child);
+                    }
+                }
+                Ok(found)
+            }
+        }
+    )*};
+}
+
+lists! {
+    /// The rooms of a session.
+    RoomsOfSession: Room = |tx, ids| {
+        let places = tx.session_rooms(ids).await?;
+        let rooms: BTreeMap<Uuid, Room> =
+            tx.by_ids::<Room>(places.iter().map(|place| place.room_id)).await?.into_iter().map(|room| (room.id, room)).collect();
+        // A room that the session left on the day counts no more, unless it has no other.
+        let held = |session: Uuid| places.iter().any(|place| place.session_id == session && place.until_at.is_none());
+        places
+            .iter()
+            .filter(|place| place.until_at.is_none() || !held(place.session_id))
+            .filter_map(|place| rooms.get(&place.room_id).map(|room| (place.session_id, room.clone())))
+            .collect()
+    };
+    /// The groups of a session.
+    GroupsOfSession: Group = |tx, ids| {
+        let pairs = tx.session_groups(ids).await?;
+        let groups: BTreeMap<Uuid, Group> =
+            tx.by_ids::<Group>(pairs.iter().map(|(_, group)| *group)).await?.into_iter().map(|group| (group.id, group)).collect();
+        pairs.iter().filter_map(|(session, group)| groups.get(group).map(|group| (*session, group.clone()))).collect()
+    };
+    /// The sessions that a swipe counts for.
+    SessionsOfSwipe: Session = |tx, ids| {
+        let credits = tx.credits_of_swipes(ids).await?;
+        let sessions: BTreeMap<Uuid, Session> = tx
+            .by_ids::<Session>(credits.iter().map(|credit| credit.session_id))
+            .await?
+            .into_iter()
+            .map(|session| (session.id, session))
+            .collect();
+        credits
+            .iter()
+            .filter_map(|credit| sessions.get(&credit.session_id).map(|session| (credit.swipe_id, session.clone())))
+            .collect()
+    };
+    /// The swipes that count for a session: student and swipe.
+    SwipesOfSession: (Uuid, Uuid) = |tx, ids| {
+        tx.swipes_of_sessions(ids).await?.into_iter().map(|(session, student, swipe)| (session, (student, swipe))).collect()
+    };
+    /// The history of a mark.
+    ChangesOfMark: AttendanceChange = |tx, ids| {
+        tx.changes_of(ids).await?.into_iter().map(|change| (change.attendance_id, change)).collect()
+    };
+}
+
+/// The children of a thing.
+pub async fn list<K, T>(ctx: &Context<'_>, key: K) -> Result<Vec<T>>
+where
+    K: Send + Sync + std::hash::Hash + Eq + Clone + 'static,
+    T: Send + Sync + Clone + 'static,
+    Loaders: Loader<K, Value = Vec<T>, Error = Arc<StoreError>>,
+{
+    Ok(loaders(ctx)?.load_one(key).await.map_err(shared_fault)?.unwrap_or_default())
+}

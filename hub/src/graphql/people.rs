@@ -1,0 +1,251 @@
+//! Students and their cards.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result};
+
+use super::attendance::{
+    AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceOrderField,
+    AttendanceRecordConnection, attendance_page,
+};
+use super::connection::{self, connection, page};
+use super::context::{fault, hub, local};
+use super::id::Kind;
+use super::loader::{self, CardsOfStudent};
+use super::session::{StudentGroupMembership, StudentGroupMembershipConnection};
+use crate::scalar::{DateTime, LocalDate};
+use crate::service::feed::to_hex;
+use crate::service::people::credentials_of;
+use crate::store::entity::{self, StudentState};
+use crate::store::list;
+use crate::store::page::List;
+
+/// Ascending or descending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum OrderDirection {
+    /// Smallest first.
+    Asc,
+    /// Biggest first.
+    Desc,
+}
+
+/// Somebody who is on class lists.
+#[derive(Clone)]
+pub struct Student(pub entity::Student);
+
+/// Somebody who is on class lists.
+#[Object]
+impl Student {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Student.id(self.0.id)
+    }
+    /// The university's student number.
+    async fn number(&self) -> &str {
+        &self.0.number
+    }
+    /// Name to show.
+    async fn display_name(&self) -> &str {
+        &self.0.name
+    }
+    /// E-mail address.
+    async fn email(&self) -> Option<&str> {
+        self.0.email.as_deref()
+    }
+    /// Whether they study.
+    async fn state(&self) -> StudentState {
+        self.0.state
+    }
+    /// False for distance learners, placement students and dissertation supervision: never absent at a door.
+    async fn expected_at_door(&self) -> bool {
+        self.0.at_door
+    }
+    /// Cards, newest first. Card numbers are never shown whole.
+    async fn cards(&self, ctx: &Context<'_>) -> Result<Vec<Card>> {
+        let mut cards = loader::list(ctx, CardsOfStudent(self.0.id)).await?;
+        cards.sort_by_key(|card| std::cmp::Reverse(card.from_at));
+        Ok(cards.into_iter().map(Card).collect())
+    }
+    /// Stays in groups; with `on` only those that hold that day.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn groups(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        on: Option<LocalDate>,
+    ) -> Result<StudentGroupMembershipConnection> {
+        let list = on_day(list::memberships().and("m.student_id = {}", self.0.id), on);
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(StudentGroupMembershipConnection::new(paged, total, StudentGroupMembership))
+    }
+    /// Marks, newest session first unless told.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn attendance(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<AttendanceFilter>,
+        order_by: Option<AttendanceOrder>,
+    ) -> Result<AttendanceRecordConnection> {
+        let order = order_by.unwrap_or(AttendanceOrder {
+            field: AttendanceOrderField::SessionStart,
+            direction: OrderDirection::Desc,
+        });
+        let arguments = AttendanceConnectionArguments { page: page(first, after, last, before)?, order };
+        attendance_page(ctx, filter.as_ref(), arguments, Some(self.0.id)).await
+    }
+}
+
+/// Only the stays that hold on a day.
+#[must_use]
+pub fn on_day(list: List, on: Option<LocalDate>) -> List {
+    match on {
+        Some(day) => {
+            let day = day.0.to_string();
+            list.and("m.from_on <= {}", day.clone()).and("(m.until_on IS NULL OR m.until_on >= {})", day)
+        }
+        None => list,
+    }
+}
+
+/// Whether a card opens anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum CardState {
+    /// Valid now.
+    Active,
+    /// Valid once, and not any more.
+    Ended,
+    /// Not valid yet.
+    Pending,
+}
+
+/// A contactless card: one student's, for one stretch of time.
+#[derive(Clone)]
+pub struct Card(pub entity::Card);
+
+/// A contactless card: one student's, for one stretch of time.
+#[Object]
+impl Card {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Card.id(self.0.id)
+    }
+    /// The card office's name for it.
+    async fn code(&self) -> &str {
+        &self.0.code
+    }
+    /// The last four hex digits of the card's number, of its first credential.
+    async fn number_tail(&self, ctx: &Context<'_>) -> Result<String> {
+        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+        let credentials = credentials_of(&mut tx, &[self.0.id]).await.map_err(|error| fault(&error))?;
+        let first = credentials.into_values().flatten().next();
+        Ok(first.map_or_else(String::new, |read| {
+            let digits = to_hex(read.raw());
+            digits[digits.len().saturating_sub(4)..].to_owned()
+        }))
+    }
+    /// Whether it is valid now.
+    async fn state(&self, ctx: &Context<'_>) -> Result<CardState> {
+        let now = hub(ctx)?.now().0;
+        Ok(match self.0.until_at {
+            Some(until) if until <= now => CardState::Ended,
+            _ if self.0.from_at > now => CardState::Pending,
+            _ => CardState::Active,
+        })
+    }
+    /// Valid from here.
+    async fn issued_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.from_at)
+    }
+    /// Valid until here, excluded; null while it lasts.
+    async fn ended_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        self.0.until_at.map(|at| local(ctx, at)).transpose()
+    }
+    /// Who holds it.
+    async fn holder(&self, ctx: &Context<'_>) -> Result<Option<Student>> {
+        Ok(loader::one(ctx, self.0.student_id).await?.map(Student))
+    }
+}
+
+/// One way to name a student.
+#[derive(Debug, Clone, OneofObject)]
+pub enum StudentBy {
+    /// By global id.
+    Id(ID),
+    /// By student number.
+    Number(String),
+}
+
+/// All fields given must hold; a list holds when any of its members does. An empty list holds for nothing.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct StudentFilter {
+    /// Part of the name or the number, in any case.
+    search: Option<String>,
+    /// In one of these states.
+    states: Option<Vec<StudentState>>,
+    /// At some time in one of these groups.
+    group_ids: Option<Vec<ID>>,
+    /// At some time in a group of one of these courses.
+    course_ids: Option<Vec<ID>>,
+}
+
+/// What students may be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum StudentOrderField {
+    /// By name.
+    Name,
+    /// By student number.
+    Number,
+}
+
+/// Sort key and direction. The id breaks ties.
+#[derive(Debug, Clone, Copy, InputObject)]
+pub struct StudentOrder {
+    /// What to sort by.
+    pub field: StudentOrderField,
+    /// Which way.
+    #[graphql(default_with = "OrderDirection::Asc")]
+    pub direction: OrderDirection,
+}
+
+/// The students that a filter lets through, in order.
+#[must_use]
+pub fn student_list(filter: Option<&StudentFilter>, order: Option<StudentOrder>) -> List {
+    let order =
+        order.unwrap_or(StudentOrder { field: StudentOrderField::Name, direction: OrderDirection::Asc });
+    let mut list = match order.field {
+        StudentOrderField::Name => list::students_by_name(),
+        StudentOrderField::Number => list::students_by_number(),
+    };
+    list.descending = order.direction == OrderDirection::Desc;
+    let Some(filter) = filter else { return list };
+    if let Some(search) = &filter.search {
+        let pattern = format!("%{}%", search.to_lowercase().replace(['%', '_'], ""));
+        list = list.and("(LOWER(s.name) || ' ' || LOWER(s.number)) LIKE {}", pattern);
+    }
+    if let Some(states) = &filter.states {
+        list = list.and_in("s.state IN ({})", states.iter().map(|state| (*state).into()));
+    }
+    if let Some(ids) = &filter.group_ids {
+        let ids = Kind::Group.all_of(ids).into_iter().map(Into::into);
+        list = list.and_in("s.id IN (SELECT student_id FROM membership WHERE group_id IN ({}))", ids);
+    }
+    if let Some(ids) = &filter.course_ids {
+        let ids = Kind::Course.all_of(ids).into_iter().map(Into::into);
+        let condition = "s.id IN (SELECT m.student_id FROM membership m JOIN class_group g ON g.id = m.group_id \
+                         WHERE g.course_id IN ({}))";
+        list = list.and_in(condition, ids);
+    }
+    list
+}
+
+connection! {
+    /// A page of students.
+    StudentConnection,
+    /// A student and their place.
+    StudentEdge, Student
+}

@@ -1,0 +1,327 @@
+//! All reads.
+
+use async_graphql::{Context, ID, Object, Result};
+use uuid::Uuid;
+
+use super::attendance::{
+    AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceOrderField, AttendanceRecord,
+    AttendanceRecordConnection, attendance_page,
+};
+use super::connection::{self, page};
+use super::context::{GATEWAYS, Needs, READERS, coded, fault, hub};
+use super::estate::{Building, Reader, ReaderConnection, ReaderFilter, Room, RoomConnection, reader_list};
+use super::feed::{GatewaySelf, calling};
+use super::gateway::{Gateway, GatewayConnection, GatewayFilter, gateway_list};
+use super::id::{Kind, Node};
+use super::loader;
+use super::people::{
+    Card, OrderDirection, Student, StudentBy, StudentConnection, StudentFilter, StudentOrder, student_list,
+};
+use super::session::{
+    CodeBy, Course, CourseConnection, Group, GroupConnection, Register, Session, SessionBy,
+    SessionConnection, SessionFilter, StudentGroupMembership, session_list,
+};
+use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
+use crate::store::entity::{self, Entity};
+use crate::store::list;
+
+/// The most ids that `nodes` takes.
+const MAX_NODES: usize = 100;
+
+/// The part of the API that reads.
+#[derive(Default)]
+pub struct Reads;
+
+#[Object]
+impl Reads {
+    /// Any object by its global id; null when there is none that the caller may see.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
+        node(ctx, &id).await
+    }
+
+    /// Several, in the order asked, null where there is none. 100 at most.
+    #[graphql(guard = "Needs(READERS)", complexity = "ids.len() * (1 + child_complexity)")]
+    async fn nodes(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<Node>>> {
+        if ids.len() > MAX_NODES {
+            return Err(coded("BAD_USER_INPUT", format!("'nodes' takes {MAX_NODES} ids at the most")));
+        }
+        let mut nodes = Vec::new();
+        for id in &ids {
+            nodes.push(node(ctx, id).await?);
+        }
+        Ok(nodes)
+    }
+
+    /// One student.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn student(&self, ctx: &Context<'_>, by: StudentBy) -> Result<Option<Student>> {
+        Ok(match by {
+            StudentBy::Id(id) => of::<entity::Student>(ctx, Kind::Student, &id).await?,
+            StudentBy::Number(number) => by_key(ctx, &number).await?,
+        }
+        .map(Student))
+    }
+
+    /// Students, by name unless told.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
+    async fn students(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<StudentFilter>,
+        order_by: Option<StudentOrder>,
+    ) -> Result<StudentConnection> {
+        let list = student_list(filter.as_ref(), order_by);
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(StudentConnection::new(paged, total, Student))
+    }
+
+    /// One course.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn course(&self, ctx: &Context<'_>, by: CodeBy) -> Result<Option<Course>> {
+        Ok(coded_thing::<entity::Course>(ctx, Kind::Course, by).await?.map(Course))
+    }
+
+    /// Courses, by code.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn courses(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<CourseConnection> {
+        let (paged, total) =
+            connection::read(ctx, list::courses(), &page(first, after, last, before)?).await?;
+        Ok(CourseConnection::new(paged, total, Course))
+    }
+
+    /// One group.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn group(&self, ctx: &Context<'_>, by: CodeBy) -> Result<Option<Group>> {
+        Ok(coded_thing::<entity::Group>(ctx, Kind::Group, by).await?.map(Group))
+    }
+
+    /// Groups, by code.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn groups(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        course_ids: Option<Vec<ID>>,
+    ) -> Result<GroupConnection> {
+        let mut list = list::groups();
+        if let Some(ids) = course_ids {
+            list = list.and_in("g.course_id IN ({})", Kind::Course.all_of(&ids).into_iter().map(Into::into));
+        }
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(GroupConnection::new(paged, total, Group))
+    }
+
+    /// One session.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn session(&self, ctx: &Context<'_>, by: SessionBy) -> Result<Option<Session>> {
+        Ok(match by {
+            SessionBy::Id(id) => of::<entity::Session>(ctx, Kind::Session, &id).await?,
+            SessionBy::ExternalId(id) => by_key(ctx, &id).await?,
+        }
+        .map(Session))
+    }
+
+    /// Sessions, by start.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn sessions(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<SessionFilter>,
+    ) -> Result<SessionConnection> {
+        let list = session_list(filter.as_ref());
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(SessionConnection::new(paged, total, Session))
+    }
+
+    /// One register.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn register(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Register>> {
+        match Kind::of(&id) {
+            Some((Kind::Register, id)) => register(ctx, id).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Marks of all registers, newest session first unless told.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
+    async fn attendance(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<AttendanceFilter>,
+        order_by: Option<AttendanceOrder>,
+    ) -> Result<AttendanceRecordConnection> {
+        let order = order_by.unwrap_or(AttendanceOrder {
+            field: AttendanceOrderField::SessionStart,
+            direction: OrderDirection::Desc,
+        });
+        let arguments = AttendanceConnectionArguments { page: page(first, after, last, before)?, order };
+        attendance_page(ctx, filter.as_ref(), arguments, None).await
+    }
+
+    /// All buildings, by code.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn buildings(&self, ctx: &Context<'_>) -> Result<Vec<Building>> {
+        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+        let buildings = tx.all::<entity::Building>().await.map_err(|error| fault(&error))?;
+        Ok(buildings.into_iter().map(Building).collect())
+    }
+
+    /// One room.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn room(&self, ctx: &Context<'_>, by: CodeBy) -> Result<Option<Room>> {
+        Ok(coded_thing::<entity::Room>(ctx, Kind::Room, by).await?.map(Room))
+    }
+
+    /// Rooms, by code.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn rooms(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        building_ids: Option<Vec<ID>>,
+    ) -> Result<RoomConnection> {
+        let mut list = list::rooms();
+        if let Some(ids) = building_ids {
+            list =
+                list.and_in("r.building_id IN ({})", Kind::Building.all_of(&ids).into_iter().map(Into::into));
+        }
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(RoomConnection::new(paged, total, Room))
+    }
+
+    /// Readers, by code.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn readers(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<ReaderFilter>,
+    ) -> Result<ReaderConnection> {
+        let list = reader_list(filter.as_ref());
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(ReaderConnection::new(paged, total, Reader))
+    }
+
+    /// One gateway.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn gateway(&self, ctx: &Context<'_>, by: CodeBy) -> Result<Option<Gateway>> {
+        Ok(coded_thing::<entity::Gateway>(ctx, Kind::Gateway, by).await?.map(Gateway))
+    }
+
+    /// Gateways, by code.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn gateways(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<GatewayFilter>,
+    ) -> Result<GatewayConnection> {
+        let list = gateway_list(filter.as_ref());
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(GatewayConnection::new(paged, total, Gateway))
+    }
+
+    /// Swipes, by time.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn swipes(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<SwipeFilter>,
+    ) -> Result<SwipeConnection> {
+        let list = swipe_list(filter.as_ref());
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(SwipeConnection::new(paged, total, Swipe))
+    }
+
+    /// The calling gateway's own corner.
+    #[graphql(guard = "Needs(GATEWAYS)")]
+    async fn gateway_self(&self, ctx: &Context<'_>) -> Result<Option<GatewaySelf>> {
+        Ok(calling(ctx).await?.map(GatewaySelf))
+    }
+}
+
+async fn of<E: Entity>(ctx: &Context<'_>, kind: Kind, id: &ID) -> Result<Option<E>> {
+    match Kind::of(id) {
+        Some((found, id)) if found == kind => loader::one(ctx, id).await,
+        _ => Ok(None),
+    }
+}
+
+async fn by_key<E: Entity>(ctx: &Context<'_>, key: &str) -> Result<Option<E>> {
+    let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+    Ok(tx.by_keys::<E>([key]).await.map_err(|error| fault(&error))?.into_iter().next())
+}
+
+async fn coded_thing<E: Entity>(ctx: &Context<'_>, kind: Kind, by: CodeBy) -> Result<Option<E>> {
+    match by {
+        CodeBy::Id(id) => of(ctx, kind, &id).await,
+        CodeBy::Code(code) => by_key(ctx, &code).await,
+    }
+}
+
+async fn register(ctx: &Context<'_>, id: Uuid) -> Result<Option<Register>> {
+    let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+    let sessions = tx.by_column::<entity::Session>("register_id", [id.into()]).await;
+    Ok(sessions.map_err(|error| fault(&error))?.into_iter().next().map(Register))
+}
+
+async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
+    let Some((kind, id)) = Kind::of(id) else { return Ok(None) };
+    Ok(match kind {
+        Kind::AttendanceRecord => {
+            loader::one(ctx, id).await?.map(|it| Node::AttendanceRecord(AttendanceRecord(it)))
+        }
+        Kind::Building => loader::one(ctx, id).await?.map(|it| Node::Building(Building(it))),
+        Kind::Card => loader::one(ctx, id).await?.map(|it| Node::Card(Card(it))),
+        Kind::Course => loader::one(ctx, id).await?.map(|it| Node::Course(Course(it))),
+        Kind::Gateway => loader::one(ctx, id).await?.map(|it| Node::Gateway(Gateway(it))),
+        Kind::Group => loader::one(ctx, id).await?.map(|it| Node::Group(Group(it))),
+        Kind::Membership => {
+            loader::one(ctx, id).await?.map(|it| Node::StudentGroupMembership(StudentGroupMembership(it)))
+        }
+        Kind::Reader => loader::one(ctx, id).await?.map(|it| Node::Reader(Reader(it))),
+        Kind::Register => register(ctx, id).await?.map(Node::Register),
+        Kind::Room => loader::one(ctx, id).await?.map(|it| Node::Room(Room(it))),
+        Kind::Session => loader::one(ctx, id).await?.map(|it| Node::Session(Session(it))),
+        Kind::Student => loader::one(ctx, id).await?.map(|it| Node::Student(Student(it))),
+        Kind::Swipe => loader::one(ctx, id).await?.map(|it| Node::Swipe(Swipe(it))),
+    })
+}

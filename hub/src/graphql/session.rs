@@ -1,0 +1,473 @@
+//! Courses, groups, stays in them, sessions and their registers.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result, SimpleObject};
+use uuid::Uuid;
+
+use super::attendance::{
+    AttendanceFilter, AttendanceOrder, AttendanceRecordConnection, AttendanceSummary, entries,
+};
+use super::connection::{self, DateTimeRange, connection, in_range, page};
+use super::context::{fault, hub, local};
+use super::estate::Room;
+use super::id::Kind;
+use super::loader::{self, GroupsOfSession, MarksOfSession, RoomsOfSession};
+use super::people::{Student, on_day};
+use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
+use crate::scalar::{DateTime, Duration, LocalDate};
+use crate::service::timetable::policy_at;
+use crate::store::entity::{self, MembershipReason, OverlapRule, SessionKind, StoredState};
+use crate::store::list;
+use crate::store::page::List;
+
+/// A taught unit, for instance COMP1001.
+#[derive(Clone)]
+pub struct Course(pub entity::Course);
+
+/// A taught unit, for instance COMP1001.
+#[Object]
+impl Course {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Course.id(self.0.id)
+    }
+    /// Short code.
+    async fn code(&self) -> &str {
+        &self.0.code
+    }
+    /// Title.
+    async fn title(&self) -> &str {
+        &self.0.title
+    }
+    /// Its groups, by code.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn groups(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<GroupConnection> {
+        let list = list::groups().and("g.course_id = {}", self.0.id);
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(GroupConnection::new(paged, total, Group))
+    }
+}
+
+/// A class list: the students who go to the same sessions of a course.
+#[derive(Clone)]
+pub struct Group(pub entity::Group);
+
+/// A class list: the students who go to the same sessions of a course.
+#[Object]
+impl Group {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Group.id(self.0.id)
+    }
+    /// Short code.
+    async fn code(&self) -> &str {
+        &self.0.code
+    }
+    /// Title.
+    async fn title(&self) -> Option<&str> {
+        self.0.title.as_deref()
+    }
+    /// Its course.
+    async fn course(&self, ctx: &Context<'_>) -> Result<Option<Course>> {
+        Ok(loader::one(ctx, self.0.course_id).await?.map(Course))
+    }
+    /// What its sessions are.
+    async fn kind(&self) -> SessionKind {
+        self.0.kind
+    }
+    /// Stays in it, by student number; with `on` only those that hold that day.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn members(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        on: Option<LocalDate>,
+    ) -> Result<StudentGroupMembershipConnection> {
+        let list = on_day(list::memberships().and("m.group_id = {}", self.0.id), on);
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(StudentGroupMembershipConnection::new(paged, total, StudentGroupMembership))
+    }
+    /// Its sessions, by start.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn sessions(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<SessionFilter>,
+    ) -> Result<SessionConnection> {
+        let list = session_list(filter.as_ref())
+            .and("s.id IN (SELECT session_id FROM session_group WHERE group_id = {})", self.0.id);
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(SessionConnection::new(paged, total, Session))
+    }
+}
+
+/// A student's stay in a group, from one day until another.
+#[derive(Clone)]
+pub struct StudentGroupMembership(pub entity::Membership);
+
+/// A student's stay in a group, from one day until another.
+#[Object]
+impl StudentGroupMembership {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Membership.id(self.0.id)
+    }
+    /// The student.
+    async fn student(&self, ctx: &Context<'_>) -> Result<Option<Student>> {
+        Ok(loader::one(ctx, self.0.student_id).await?.map(Student))
+    }
+    /// The group.
+    async fn group(&self, ctx: &Context<'_>) -> Result<Option<Group>> {
+        Ok(loader::one(ctx, self.0.group_id).await?.map(Group))
+    }
+    /// The first day.
+    async fn from(&self) -> Result<LocalDate> {
+        date(&self.0.from_on)
+    }
+    /// The last day; null while it lasts.
+    async fn until(&self) -> Result<Option<LocalDate>> {
+        self.0.until_on.as_deref().map(date).transpose()
+    }
+    /// Why.
+    async fn reason(&self) -> MembershipReason {
+        self.0.reason
+    }
+}
+
+fn date(text: &str) -> Result<LocalDate> {
+    let parsed = text.parse().map(LocalDate);
+    parsed.map_err(|_| {
+        fault(&crate::store::StoreError::BadData { place: "membership.from_on", found: text.to_owned() })
+    })
+}
+
+/// Whether a session takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum SessionState {
+    /// Called off.
+    Cancelled,
+    /// Over.
+    Finished,
+    /// On now.
+    InProgress,
+    /// To come, at another time or place than first published.
+    Moved,
+    /// To come.
+    Scheduled,
+}
+
+/// How swipes become attendance, for one session. Effective-dated data, read at the session's start.
+#[derive(SimpleObject)]
+pub struct AttendancePolicy {
+    /// How long before the start the window opens.
+    opens_before: Duration,
+    /// How long after the end it closes.
+    closes_after: Duration,
+    /// Which sessions one swipe is credited to.
+    overlap: OverlapRule,
+}
+
+/// One meeting of one or more groups in one or more rooms.
+#[derive(Clone)]
+pub struct Session(pub entity::Session);
+
+/// One meeting of one or more groups in one or more rooms.
+#[Object]
+impl Session {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Session.id(self.0.id)
+    }
+    /// The id in the timetabling system, for matching.
+    async fn external_id(&self) -> Option<&str> {
+        self.0.external_id.as_deref()
+    }
+    /// What it is.
+    async fn kind(&self) -> SessionKind {
+        self.0.kind
+    }
+    /// Title.
+    async fn title(&self) -> &str {
+        &self.0.title
+    }
+    /// Its course.
+    async fn course(&self, ctx: &Context<'_>) -> Result<Option<Course>> {
+        match self.0.course_id {
+            Some(course) => Ok(loader::one(ctx, course).await?.map(Course)),
+            None => Ok(None),
+        }
+    }
+    /// Start.
+    async fn starts_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.starts_at)
+    }
+    /// End.
+    async fn ends_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.ends_at)
+    }
+    /// Whether it takes place.
+    async fn state(&self, ctx: &Context<'_>) -> Result<SessionState> {
+        let now = hub(ctx)?.now().0;
+        Ok(if self.0.cancelled {
+            SessionState::Cancelled
+        } else if self.0.ends_at < now {
+            SessionState::Finished
+        } else if self.0.starts_at <= now {
+            SessionState::InProgress
+        } else if self.0.moved {
+            SessionState::Moved
+        } else {
+            SessionState::Scheduled
+        })
+    }
+    /// Whose class list it has.
+    async fn groups(&self, ctx: &Context<'_>) -> Result<Vec<Group>> {
+        Ok(loader::list(ctx, GroupsOfSession(self.0.id)).await?.into_iter().map(Group).collect())
+    }
+    /// Where it is held.
+    async fn rooms(&self, ctx: &Context<'_>) -> Result<Vec<Room>> {
+        let mut rooms = loader::list(ctx, RoomsOfSession(self.0.id)).await?;
+        rooms.sort_by(|one, other| one.code.cmp(&other.code));
+        rooms.dedup();
+        Ok(rooms.into_iter().map(Room).collect())
+    }
+    /// The rules that hold for it.
+    async fn policy(&self, ctx: &Context<'_>) -> Result<AttendancePolicy> {
+        let policy = policy_of(ctx, &self.0).await?;
+        Ok(AttendancePolicy {
+            opens_before: Duration(policy.opens_before_ms),
+            closes_after: Duration(policy.closes_after_ms),
+            overlap: match policy.overlap {
+                rollcall_rules::policy::Overlap::EveryOpen => OverlapRule::EveryOpen,
+                rollcall_rules::policy::Overlap::NearestStart => OverlapRule::NearestStart,
+            },
+        })
+    }
+    /// The session's register.
+    async fn register(&self) -> Register {
+        Register(self.0.clone())
+    }
+    /// Grows with each change to the session.
+    async fn revision(&self) -> i64 {
+        self.0.revision
+    }
+}
+
+/// A register's life. SETTLING: the session has ended, and at least one gateway with a reader in its rooms has
+/// not yet reported past its end, so nobody is absent yet. FINAL: all have. NO_REGISTER: it could not be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum RegisterState {
+    /// Called off.
+    Cancelled,
+    /// All swipes are in.
+    Final,
+    /// It could not be taken.
+    NoRegister,
+    /// The window is open.
+    Open,
+    /// The window has not opened.
+    Scheduled,
+    /// Over, and not all swipes are in.
+    Settling,
+}
+
+/// A session's register.
+#[derive(Clone)]
+pub struct Register(pub entity::Session);
+
+/// A session's register.
+#[Object]
+impl Register {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Register.id(self.0.register_id)
+    }
+    /// The session.
+    async fn session(&self) -> Session {
+        Session(self.0.clone())
+    }
+    /// Where it stands.
+    async fn state(&self, ctx: &Context<'_>) -> Result<RegisterState> {
+        let hub = hub(ctx)?;
+        Ok(match self.0.register_state {
+            StoredState::Cancelled => RegisterState::Cancelled,
+            StoredState::Final => RegisterState::Final,
+            StoredState::NoRegister => RegisterState::NoRegister,
+            StoredState::Pending => {
+                let now = hub.now().0;
+                if now > self.0.closes_at {
+                    return Ok(RegisterState::Settling);
+                }
+                if now < opens_at(ctx, &self.0).await? {
+                    RegisterState::Scheduled
+                } else {
+                    RegisterState::Open
+                }
+            }
+        })
+    }
+    /// Pass it back as `expectedRevision`.
+    async fn revision(&self) -> i64 {
+        self.0.register_revision
+    }
+    /// Counts by status.
+    async fn summary(&self, ctx: &Context<'_>) -> Result<AttendanceSummary> {
+        Ok(AttendanceSummary::of(&loader::list(ctx, MarksOfSession(self.0.id)).await?))
+    }
+    /// The marks, by the student's name unless told.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn entries(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<AttendanceFilter>,
+        order_by: Option<AttendanceOrder>,
+    ) -> Result<AttendanceRecordConnection> {
+        entries(ctx, self.0.id, page(first, after, last, before)?, filter.as_ref(), order_by).await
+    }
+    /// Swipes in the session's rooms and time that count for no session.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn unmatched_swipes(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        filter: Option<SwipeFilter>,
+    ) -> Result<SwipeConnection> {
+        let list = swipe_list(filter.as_ref())
+            .and("w.room_id IN (SELECT room_id FROM session_room WHERE session_id = {})", self.0.id)
+            .and("w.swiped_at >= {}", opens_at(ctx, &self.0).await?)
+            .and("w.swiped_at <= {}", self.0.closes_at)
+            .and("w.decision <> {}", "RECORDED");
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(SwipeConnection::new(paged, total, Swipe))
+    }
+    /// When it became final; null before.
+    async fn final_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        self.0.final_at.map(|at| local(ctx, at)).transpose()
+    }
+}
+
+async fn policy_of(ctx: &Context<'_>, session: &entity::Session) -> Result<rollcall_rules::policy::Policy> {
+    let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+    let policies = tx.all::<entity::Policy>().await.map_err(|error| fault(&error))?;
+    Ok(policy_at(&policies, session.starts_at))
+}
+
+async fn opens_at(ctx: &Context<'_>, session: &entity::Session) -> Result<i64> {
+    Ok(session.starts_at - policy_of(ctx, session).await?.opens_before_ms)
+}
+
+/// One way to name a session.
+#[derive(Debug, Clone, OneofObject)]
+pub enum SessionBy {
+    /// By global id.
+    Id(ID),
+    /// By the id in the timetabling system.
+    ExternalId(String),
+}
+
+/// One way to name something that has a code.
+#[derive(Debug, Clone, OneofObject)]
+pub enum CodeBy {
+    /// By global id.
+    Id(ID),
+    /// By its code.
+    Code(String),
+}
+
+/// As for StudentFilter.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct SessionFilter {
+    /// Starts in this range.
+    starts_in: Option<DateTimeRange>,
+    /// Of one of these kinds.
+    kinds: Option<Vec<SessionKind>>,
+    /// Of one of these courses.
+    course_ids: Option<Vec<ID>>,
+    /// With one of these groups.
+    group_ids: Option<Vec<ID>>,
+    /// In one of these rooms, at some time.
+    room_ids: Option<Vec<ID>>,
+    /// In a room of one of these buildings, at some time.
+    building_ids: Option<Vec<ID>>,
+    /// Called off, or not.
+    cancelled: Option<bool>,
+}
+
+/// The sessions that a filter lets through, by start.
+#[must_use]
+pub fn session_list(filter: Option<&SessionFilter>) -> List {
+    let list = list::sessions();
+    let Some(filter) = filter else { return list };
+    let mut list = in_range(list, "s.starts_at", filter.starts_in.as_ref());
+    if let Some(kinds) = &filter.kinds {
+        list = list.and_in("s.kind IN ({})", kinds.iter().map(|kind| (*kind).into()));
+    }
+    let ids = |kind: Kind, ids: &[ID]| -> Vec<crate::store::Value> {
+        kind.all_of(ids).into_iter().map(|id: Uuid| id.into()).collect()
+    };
+    if let Some(wanted) = &filter.course_ids {
+        list = list.and_in("s.course_id IN ({})", ids(Kind::Course, wanted));
+    }
+    if let Some(wanted) = &filter.group_ids {
+        let condition = "s.id IN (SELECT session_id FROM session_group WHERE group_id IN ({}))";
+        list = list.and_in(condition, ids(Kind::Group, wanted));
+    }
+    if let Some(wanted) = &filter.room_ids {
+        let condition = "s.id IN (SELECT session_id FROM session_room WHERE room_id IN ({}))";
+        list = list.and_in(condition, ids(Kind::Room, wanted));
+    }
+    if let Some(wanted) = &filter.building_ids {
+        let condition = "s.id IN (SELECT sr.session_id FROM session_room sr JOIN room r ON r.id = sr.room_id \
+                         WHERE r.building_id IN ({}))";
+        list = list.and_in(condition, ids(Kind::Building, wanted));
+    }
+    if let Some(cancelled) = filter.cancelled {
+        list = list.and("s.cancelled = {}", cancelled);
+    }
+    list
+}
+
+connection! {
+    /// A page of courses.
+    CourseConnection,
+    /// A course and its place.
+    CourseEdge, Course
+}
+connection! {
+    /// A page of groups.
+    GroupConnection,
+    /// A group and its place.
+    GroupEdge, Group
+}
+connection! {
+    /// A page of stays in groups.
+    StudentGroupMembershipConnection,
+    /// A stay and its place.
+    StudentGroupMembershipEdge, StudentGroupMembership
+}
+connection! {
+    /// A page of sessions.
+    SessionConnection,
+    /// A session and its place.
+    SessionEdge, Session
+}

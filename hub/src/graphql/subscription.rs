@@ -1,0 +1,224 @@
+//! All pushes. Each needs the same rights as the matching query.
+
+use std::time::Duration;
+
+use async_graphql::{Context, ID, Result, SimpleObject, Subscription};
+use futures_util::Stream;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::attendance::AttendanceRecord;
+use super::context::{GATEWAYS, Needs, READERS, fault, hub};
+use super::feed::{GatewayFeedEvent, GatewayFeedKind, calling, changes, marker, resume};
+use super::id::Kind;
+use super::session::Register;
+use super::swipe::{Swipe, SwipeFilter, swipe_list};
+use crate::service::{Hub, News};
+use crate::store::StoreError;
+use crate::store::entity::{self, Entity};
+
+/// How many events may wait for a slow subscriber before its news wait too.
+const QUEUE: usize = 64;
+/// How often a feed without news says that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How many changes are read at once.
+const FEED_CHUNK: usize = 500;
+
+/// All pushes, over graphql-transport-ws. Each needs the same rights as the matching query.
+pub struct Subscription;
+
+/// What changed in a register.
+#[derive(SimpleObject)]
+pub struct RegisterChange {
+    /// The register as it now is.
+    register: Register,
+    /// The marks that changed, as they now are.
+    records: Vec<AttendanceRecord>,
+}
+
+#[Subscription]
+impl Subscription {
+    /// GATEWAY. The slice's changes from a position on: first the stored ones, then CAUGHT_UP, then live.
+    #[graphql(guard = "Needs(GATEWAYS)")]
+    async fn gateway_feed(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The last cursor that was made durable; the whole slice when left out.")]
+        after: Option<String>,
+    ) -> Result<impl Stream<Item = Result<GatewayFeedEvent>>> {
+        let hub = hub(ctx)?.clone();
+        let gateway =
+            calling(ctx).await?.ok_or_else(|| super::context::coded("FORBIDDEN", "no such gateway"))?;
+        let (events, stream) = queue();
+        tokio::spawn(async move {
+            // A subscriber that has gone ends this by closing its end; nobody waits for the task.
+            let _ = feed(&hub, &gateway, after.as_deref(), &events).await;
+        });
+        Ok(stream)
+    }
+
+    /// An open register as it fills.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn register_changed(
+        &self,
+        ctx: &Context<'_>,
+        register_id: ID,
+    ) -> Result<impl Stream<Item = Result<RegisterChange>>> {
+        let hub = hub(ctx)?.clone();
+        let mut news = hub.listen();
+        let wanted = match Kind::of(&register_id) {
+            Some((Kind::Register, id)) => {
+                let mut tx = hub.read().await.map_err(|error| fault(&error))?;
+                let sessions = tx.by_column::<entity::Session>("register_id", [id.into()]).await;
+                sessions.map_err(|error| fault(&error))?.into_iter().next().map(|session| session.id)
+            }
+            _ => None,
+        };
+        let wanted = wanted.ok_or_else(|| super::context::coded("NOT_FOUND", "there is no such register"))?;
+        let (events, stream) = queue();
+        tokio::spawn(async move {
+            loop {
+                let marks = tokio::select! {
+                    () = events.closed() => return,
+                    piece = news.recv() => match piece {
+                        Ok(News::Register { session, marks }) if session == wanted => marks,
+                        Ok(_) => continue,
+                        Err(RecvError::Lagged(_)) => Vec::new(),
+                        Err(RecvError::Closed) => return,
+                    },
+                };
+                let change = register_change(&hub, wanted, &marks).await;
+                if let Some(change) = change.transpose()
+                    && events.send(change.map_err(|error| fault(&error))).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(stream)
+    }
+
+    /// Swipes as they come in.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn swipe_received(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<SwipeFilter>,
+    ) -> Result<impl Stream<Item = Result<Swipe>>> {
+        let hub = hub(ctx)?.clone();
+        let mut news = hub.listen();
+        let (events, stream) = queue();
+        tokio::spawn(async move {
+            loop {
+                let id = tokio::select! {
+                    () = events.closed() => return,
+                    piece = news.recv() => match piece {
+                        Ok(News::Swipe(id)) => id,
+                        Ok(_) => continue,
+                        Err(RecvError::Lagged(missed)) => {
+                            let message = format!("this subscriber was too slow: {missed} events were left out");
+                            if events.send(Err(super::context::coded("LAGGED", message))).await.is_err() {
+                                return;
+                            }
+                            continue;
+                        }
+                        Err(RecvError::Closed) => return,
+                    },
+                };
+                let found = swipe(&hub, filter.as_ref(), id).await.map_err(|error| fault(&error));
+                if let Some(event) = found.transpose()
+                    && events.send(event.map(Swipe)).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(stream)
+    }
+}
+
+fn queue<T: Send + 'static>() -> (mpsc::Sender<T>, impl Stream<Item = T>) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|item| (item, receiver))
+    });
+    (sender, stream)
+}
+
+/// The subscriber has gone.
+struct Gone;
+
+async fn feed(
+    hub: &Hub,
+    gateway: &entity::Gateway,
+    after: Option<&str>,
+    events: &mpsc::Sender<Result<GatewayFeedEvent>>,
+) -> std::result::Result<(), Gone> {
+    let mut news = hub.listen();
+    let Some(mut revision) = resume(hub, after) else {
+        let reset = marker(hub, GatewayFeedKind::FeedReset, 0);
+        return events.send(Ok(reset)).await.map_err(|_| Gone);
+    };
+    let mut caught_up = false;
+    loop {
+        loop {
+            match changes(hub, gateway, revision, FEED_CHUNK).await {
+                Ok((found, reached, more)) => {
+                    revision = reached;
+                    for event in found {
+                        events.send(Ok(event)).await.map_err(|_| Gone)?;
+                    }
+                    if !more {
+                        break;
+                    }
+                }
+                Err(error) => return events.send(Err(error)).await.map_err(|_| Gone),
+            }
+        }
+        if !caught_up {
+            caught_up = true;
+            events.send(Ok(marker(hub, GatewayFeedKind::CaughtUp, revision))).await.map_err(|_| Gone)?;
+        }
+        loop {
+            tokio::select! {
+                () = events.closed() => return Err(Gone),
+                piece = news.recv() => match piece {
+                    Ok(News::Feed(building)) if building == gateway.building_id => break,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                () = tokio::time::sleep(KEEP_ALIVE) => {
+                    let alive = marker(hub, GatewayFeedKind::KeepAlive, revision);
+                    events.send(Ok(alive)).await.map_err(|_| Gone)?;
+                }
+            }
+        }
+    }
+}
+
+async fn register_change(
+    hub: &Hub,
+    session: Uuid,
+    marks: &[Uuid],
+) -> std::result::Result<Option<RegisterChange>, StoreError> {
+    let mut tx = hub.read().await?;
+    let records = tx.by_ids::<entity::Attendance>(marks.iter().copied()).await?;
+    let session = tx.by_ids::<entity::Session>([session]).await?.into_iter().next();
+    Ok(session.map(|session| RegisterChange {
+        register: Register(session),
+        records: records.into_iter().map(AttendanceRecord).collect(),
+    }))
+}
+
+async fn swipe(
+    hub: &Hub,
+    filter: Option<&SwipeFilter>,
+    id: Uuid,
+) -> std::result::Result<Option<entity::Swipe>, StoreError> {
+    let mut tx = hub.read().await?;
+    let list = swipe_list(filter).and("w.id = {}", id);
+    let page = list.page(&mut tx, &crate::store::page::Page::first(1), entity::Swipe::read).await?;
+    Ok(page.rows.into_iter().next().map(|(_, swipe)| swipe))
+}

@@ -1,0 +1,262 @@
+//! Swipes: facts as the gateways saw them, and what the hub makes of them.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+
+use super::connection::{DateTimeRange, connection, in_range};
+use super::context::{fault, hub, local};
+use super::estate::{Reader, Room};
+use super::gateway::Gateway;
+use super::id::Kind;
+use super::loader::{self, SessionsOfSwipe};
+use super::people::{Card, Student};
+use super::session::Session;
+use crate::scalar::{DateTime, UuidScalar};
+use crate::service::decide::{self, Shown};
+use crate::store::entity::{self, ClockTrust, LightColour, SwipeDecision, SwipeReason};
+use crate::store::list;
+use crate::store::page::List;
+use crate::store::{StoreError, Value};
+
+/// Who decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum SwipeDecider {
+    /// The gateway, at the door.
+    Gateway,
+    /// The hub, by what it knew.
+    Hub,
+}
+
+/// Why one session did or did not get the swipe.
+#[derive(Clone, SimpleObject)]
+pub struct SessionConsidered {
+    /// The session.
+    session: Session,
+    /// Its window was open in the room.
+    window_open: bool,
+    /// It has a class list.
+    has_class_list: bool,
+    /// The student is on it.
+    on_class_list: bool,
+    /// The swipe counts for it.
+    credited: bool,
+}
+
+/// A decision at a point in time.
+#[derive(Clone, SimpleObject)]
+pub struct SwipeVerdict {
+    /// What became of it.
+    decision: SwipeDecision,
+    /// Why.
+    reason: SwipeReason,
+    /// The colour that goes with it.
+    light: LightColour,
+    /// When.
+    decided_at: DateTime,
+    /// By whom.
+    decided_by: SwipeDecider,
+    /// The feed position that it was decided by; null for the hub's own.
+    basis: Option<String>,
+}
+
+/// One presentation of one card to one reader. Never changed once stored; decisions may be revised, and every
+/// revision is kept.
+#[derive(Clone)]
+pub struct Swipe(pub entity::Swipe);
+
+/// One presentation of one card to one reader. Never changed once stored; decisions may be revised, and every
+/// revision is kept.
+#[Object]
+impl Swipe {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Swipe.id(self.0.id)
+    }
+    /// Minted by the gateway; what makes forwarding idempotent.
+    async fn swipe_id(&self) -> UuidScalar {
+        UuidScalar(self.0.claimed_id)
+    }
+    /// The gateway's time of the swipe.
+    async fn swiped_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.swiped_at)
+    }
+    /// Not before this instant.
+    async fn earliest_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.earliest_at)
+    }
+    /// Not after this instant.
+    async fn latest_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.latest_at)
+    }
+    /// The hub's time of taking it over.
+    async fn received_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.received_at)
+    }
+    /// How far `swipedAt` can be believed.
+    async fn clock_trust(&self) -> ClockTrust {
+        self.0.clock_trust
+    }
+    /// The reader.
+    async fn reader(&self, ctx: &Context<'_>) -> Result<Option<Reader>> {
+        Ok(loader::one(ctx, self.0.reader_id).await?.map(Reader))
+    }
+    /// The room at whose door the reader hung then.
+    async fn room(&self, ctx: &Context<'_>) -> Result<Option<Room>> {
+        match self.0.room_id {
+            Some(room) => Ok(loader::one(ctx, room).await?.map(Room)),
+            None => Ok(None),
+        }
+    }
+    /// The gateway.
+    async fn gateway(&self, ctx: &Context<'_>) -> Result<Option<Gateway>> {
+        Ok(loader::one(ctx, self.0.gateway_id).await?.map(Gateway))
+    }
+    /// The card; null for an unknown one.
+    async fn card(&self, ctx: &Context<'_>) -> Result<Option<Card>> {
+        match self.0.card_id {
+            Some(card) => Ok(loader::one(ctx, card).await?.map(Card)),
+            None => Ok(None),
+        }
+    }
+    /// The student; null for an unknown card.
+    async fn student(&self, ctx: &Context<'_>) -> Result<Option<Student>> {
+        match self.0.student_id {
+            Some(student) => Ok(loader::one(ctx, student).await?.map(Student)),
+            None => Ok(None),
+        }
+    }
+    /// The sessions that it counts for: more than one where windows overlap.
+    async fn sessions(&self, ctx: &Context<'_>) -> Result<Vec<Session>> {
+        let mut sessions = loader::list(ctx, SessionsOfSwipe(self.0.id)).await?;
+        sessions.dedup_by_key(|session| session.id);
+        Ok(sessions.into_iter().map(Session).collect())
+    }
+    /// The decision that holds now.
+    async fn decision(&self) -> SwipeDecision {
+        self.0.decision
+    }
+    /// Why.
+    async fn reason(&self) -> SwipeReason {
+        self.0.reason
+    }
+    /// What the gateway decided and showed at the door. It may differ when its copy was old.
+    async fn shown(&self, ctx: &Context<'_>) -> Result<SwipeVerdict> {
+        let shown = Shown::read(&self.0.shown).map_err(|error| fault(&error))?;
+        let bad = |found: &str| fault(&StoreError::BadData { place: "swipe.shown", found: found.to_owned() });
+        Ok(SwipeVerdict {
+            decision: SwipeDecision::from_word(&shown.decision).ok_or_else(|| bad(&shown.decision))?,
+            reason: SwipeReason::from_word(&shown.reason).ok_or_else(|| bad(&shown.reason))?,
+            light: LightColour::from_word(&shown.light).ok_or_else(|| bad(&shown.light))?,
+            decided_at: local(ctx, self.0.swiped_at)?,
+            decided_by: SwipeDecider::Gateway,
+            basis: Some(shown.basis),
+        })
+    }
+    /// Every session considered, with what spoke for and against it, by what the hub knows now.
+    #[graphql(complexity = "10 + child_complexity")]
+    async fn considered(&self, ctx: &Context<'_>) -> Result<Vec<SessionConsidered>> {
+        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+        let timetable = decide::surroundings(&mut tx, std::slice::from_ref(&self.0)).await;
+        let verdict = decide::verdict_on(&timetable.map_err(|error| fault(&error))?, &self.0);
+        let ids: Vec<uuid::Uuid> = verdict.considered.iter().map(|how| how.session.0).collect();
+        let sessions = loader::many::<entity::Session>(ctx, &ids).await?;
+        Ok(verdict
+            .considered
+            .iter()
+            .filter_map(|how| {
+                let session = sessions.iter().find(|session| session.id == how.session.0)?;
+                Some(SessionConsidered {
+                    session: Session(session.clone()),
+                    window_open: how.window_open,
+                    has_class_list: how.has_class_list,
+                    on_class_list: how.on_class_list,
+                    credited: how.credited,
+                })
+            })
+            .collect())
+    }
+    /// Earlier decisions of the hub, oldest first.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn revisions(&self, ctx: &Context<'_>) -> Result<Vec<SwipeVerdict>> {
+        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+        let revisions = tx.swipe_revisions(self.0.id).await.map_err(|error| fault(&error))?;
+        revisions
+            .into_iter()
+            .map(|(decision, reason, decided_at)| {
+                Ok(SwipeVerdict {
+                    decision,
+                    reason,
+                    light: match decision {
+                        SwipeDecision::Recorded => LightColour::Green,
+                        SwipeDecision::NotRecorded => LightColour::Red,
+                        SwipeDecision::Pending => LightColour::Amber,
+                    },
+                    decided_at: local(ctx, decided_at)?,
+                    decided_by: SwipeDecider::Hub,
+                    basis: None,
+                })
+            })
+            .collect()
+    }
+}
+
+/// As for StudentFilter.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct SwipeFilter {
+    /// Swiped in this range, by the gateway's clock.
+    pub swiped_in: Option<DateTimeRange>,
+    /// Taken over in this range, by the hub's clock.
+    pub received_in: Option<DateTimeRange>,
+    /// With one of these decisions.
+    pub decisions: Option<Vec<SwipeDecision>>,
+    /// With one of these reasons.
+    pub reasons: Option<Vec<SwipeReason>>,
+    /// At one of these readers.
+    pub reader_ids: Option<Vec<ID>>,
+    /// At the door of one of these rooms.
+    pub room_ids: Option<Vec<ID>>,
+    /// By way of one of these gateways.
+    pub gateway_ids: Option<Vec<ID>>,
+    /// Of one of these students.
+    pub student_ids: Option<Vec<ID>>,
+    /// Counting for one of these sessions.
+    pub session_ids: Option<Vec<ID>>,
+}
+
+/// The swipes that a filter lets through, by time.
+#[must_use]
+pub fn swipe_list(filter: Option<&SwipeFilter>) -> List {
+    let list = list::swipes();
+    let Some(filter) = filter else { return list };
+    let mut list = in_range(list, "w.swiped_at", filter.swiped_in.as_ref());
+    list = in_range(list, "w.received_at", filter.received_in.as_ref());
+    if let Some(decisions) = &filter.decisions {
+        list = list.and_in("w.decision IN ({})", decisions.iter().map(|it| (*it).into()));
+    }
+    if let Some(reasons) = &filter.reasons {
+        list = list.and_in("w.reason IN ({})", reasons.iter().map(|it| (*it).into()));
+    }
+    let all = [
+        (&filter.reader_ids, Kind::Reader, "w.reader_id IN ({})"),
+        (&filter.room_ids, Kind::Room, "w.room_id IN ({})"),
+        (&filter.gateway_ids, Kind::Gateway, "w.gateway_id IN ({})"),
+        (&filter.student_ids, Kind::Student, "w.student_id IN ({})"),
+        (
+            &filter.session_ids,
+            Kind::Session,
+            "w.id IN (SELECT swipe_id FROM credit WHERE session_id IN ({}))",
+        ),
+    ];
+    for (ids, kind, condition) in all {
+        if let Some(ids) = ids {
+            list = list.and_in(condition, kind.all_of(ids).into_iter().map(Value::from));
+        }
+    }
+    list
+}
+
+connection! {
+    /// A page of swipes.
+    SwipeConnection,
+    /// A swipe and its place.
+    SwipeEdge, Swipe
+}

@@ -1,0 +1,40 @@
+//! HTTP: GraphQL at `/graphql` (requests and socket), `/health`, and a query console where asked for.
+//!
+//! Called by `app`. Knows headers, status codes and frames; what a query means is `graphql`'s business.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+
+use crate::graphql::HubSchema;
+use crate::service::Hub;
+
+pub mod auth;
+pub mod console;
+pub mod health;
+pub mod request;
+pub mod response;
+pub mod socket;
+
+/// The largest request body: a bulk of 10,000 things fits.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// What every handler needs.
+#[derive(Clone)]
+pub struct Shared {
+    /// The hub.
+    pub hub: Hub,
+    /// Its schema.
+    pub schema: HubSchema,
+}
+
+/// The hub's routes.
+pub fn router(shared: Shared, console: bool) -> Router {
+    let mut router = Router::new()
+        .route("/graphql", get(request::get_or_socket).post(request::post))
+        .route("/health", get(health::health));
+    if console {
+        router = router.route("/console", get(console::page));
+    }
+    router.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(shared)
+}

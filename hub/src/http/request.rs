@@ -1,0 +1,160 @@
+//! Requests of GraphQL over HTTP: POST with JSON, GET for queries only (GraphQL-over-HTTP specification,
+//! section 5).
+
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{DocumentOperations, OperationType};
+use async_graphql::{Request, Variables};
+use axum::body::Bytes;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{FromRequestParts, RawQuery, State};
+use axum::response::Response;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::auth::{Refused, bearer, caller};
+use super::response::{Media, executed, refusal};
+use super::{Shared, socket};
+use crate::graphql::loader::Loaders;
+use crate::service::Caller;
+
+/// A request before it is carried out, or why it is none.
+type Parsed = Result<Request, String>;
+
+/// Carries out a POST.
+pub async fn post(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(media) = Media::accepted(&headers) else { return not_acceptable() };
+    let caller = match let_in(&shared, &headers, media).await {
+        Ok(caller) => caller,
+        Err(response) => return response,
+    };
+    if !is_json(&headers) {
+        let message = "the body must be JSON: send 'Content-Type: application/json'";
+        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, media, "UNSUPPORTED_MEDIA_TYPE", message);
+    }
+    match from_json(&body) {
+        Ok(request) => execute(&shared, caller, request, media).await,
+        Err(message) => refusal(StatusCode::BAD_REQUEST, media, "BAD_REQUEST", &message),
+    }
+}
+
+/// Carries out a GET, or opens a socket where the caller asks for one.
+pub async fn get_or_socket(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+    request: axum::extract::Request,
+) -> Response {
+    let (mut parts, _) = request.into_parts();
+    if let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
+        let token = bearer(&parts.headers).map(str::to_owned);
+        return socket::open(upgrade, shared, token);
+    }
+    let headers = parts.headers;
+    let Some(media) = Media::accepted(&headers) else { return not_acceptable() };
+    let caller = match let_in(&shared, &headers, media).await {
+        Ok(caller) => caller,
+        Err(response) => return response,
+    };
+    let request = match from_query(query.as_deref().unwrap_or("")) {
+        Ok(request) => request,
+        Err(message) => return refusal(StatusCode::BAD_REQUEST, media, "BAD_REQUEST", &message),
+    };
+    if !only_reads(&request) {
+        let message = "a GET may only read: send mutations by POST, subscriptions over the socket";
+        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, media, "METHOD_NOT_ALLOWED", message);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    execute(&shared, caller, request, media).await
+}
+
+async fn execute(shared: &Shared, caller: Caller, request: Request, media: Media) -> Response {
+    let request = request.data(caller).data(Loaders::new(shared.hub.clone()));
+    executed(&shared.schema.execute(request).await, media)
+}
+
+async fn let_in(shared: &Shared, headers: &HeaderMap, media: Media) -> Result<Caller, Response> {
+    caller(&shared.hub, bearer(headers)).await.map_err(|refused| {
+        let (status, code) = match refused {
+            Refused::Missing | Refused::Unknown => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+            Refused::Fault(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+        };
+        refusal(status, media, code, refused.message())
+    })
+}
+
+fn not_acceptable() -> Response {
+    let message = "answers come as application/graphql-response+json or application/json";
+    refusal(StatusCode::NOT_ACCEPTABLE, Media::Json, "NOT_ACCEPTABLE", message)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let mut pieces = value.split(';').map(|piece| piece.trim().to_ascii_lowercase());
+    pieces.next().as_deref() == Some("application/json")
+        && pieces.all(|piece| {
+            piece.strip_prefix("charset=").is_none_or(|charset| charset.trim_matches('"') == "utf-8")
+        })
+}
+
+/// Reads the body of a POST, or the payload of a socket's `subscribe`.
+pub fn from_json(body: &[u8]) -> Parsed {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+    let Value::Object(mut map) = value else {
+        return Err("the body must be one JSON object with 'query'; batches are not taken".to_owned());
+    };
+    let query = match map.remove("query") {
+        Some(Value::String(query)) => query,
+        Some(_) => return Err("'query' must be a string".to_owned()),
+        None => return Err("'query' is missing".to_owned()),
+    };
+    let mut request = Request::new(query);
+    match map.remove("operationName") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(name)) => request = request.operation_name(name),
+        Some(_) => return Err("'operationName' must be a string".to_owned()),
+    }
+    match map.remove("variables") {
+        None | Some(Value::Null) => {}
+        Some(variables @ Value::Object(_)) => request = request.variables(Variables::from_json(variables)),
+        Some(_) => return Err("'variables' must be an object".to_owned()),
+    }
+    match map.remove("extensions") {
+        None | Some(Value::Null | Value::Object(_)) => {}
+        Some(_) => return Err("'extensions' must be an object".to_owned()),
+    }
+    Ok(request)
+}
+
+fn from_query(query: &str) -> Parsed {
+    let mut map = serde_json::Map::new();
+    for (key, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+        let value = match key.as_str() {
+            "query" | "operationName" => Value::String(value),
+            "variables" | "extensions" if value.is_empty() => Value::Null,
+            "variables" | "extensions" => {
+                serde_json::from_str(&value).map_err(|error| format!("'{key}' is not JSON: {error}"))?
+            }
+            _ => continue,
+        };
+        map.insert(key, value);
+    }
+    from_json(Value::Object(map).to_string().as_bytes())
+}
+
+/// Whether the operation that would be carried out is a query. What does not parse is left to execution,
+/// which says why.
+fn only_reads(request: &Request) -> bool {
+    let Ok(document) = parse_query(&request.query) else { return true };
+    match &document.operations {
+        DocumentOperations::Single(operation) => operation.node.ty == OperationType::Query,
+        DocumentOperations::Multiple(operations) => match &request.operation_name {
+            Some(wanted) => operations
+                .iter()
+                .filter(|(name, _)| name.as_str() == wanted)
+                .all(|(_, operation)| operation.node.ty == OperationType::Query),
+            None => operations.values().all(|operation| operation.node.ty == OperationType::Query),
+        },
+    }
+}

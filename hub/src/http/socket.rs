@@ -1,0 +1,204 @@
+//! The GraphQL socket: the graphql-transport-ws protocol over a WebSocket.
+//!
+//! One task a socket; each operation runs as a stream in it. Close codes are the protocol's own.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use futures_util::stream::{AbortHandle, Abortable, SelectAll, Stream, StreamExt};
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::auth::caller;
+use super::request::from_json;
+use super::response::body;
+use crate::graphql::loader::Loaders;
+use crate::service::Caller;
+
+/// The protocol's name.
+const PROTOCOL: &str = "graphql-transport-ws";
+/// How long a client may take to introduce itself.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the hub asks whether the client is still there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// The most operations that one socket runs at once.
+const MAX_OPERATIONS: usize = 100;
+/// The largest message.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// Why a socket is closed, by the protocol's codes.
+struct Close(u16, String);
+
+/// What an operation has to say: its id and a response, or its end.
+type Said = (String, Option<async_graphql::Response>);
+type Running = Pin<Box<dyn Stream<Item = Said> + Send>>;
+
+/// Opens the socket.
+pub fn open(upgrade: WebSocketUpgrade, shared: Shared, token: Option<String>) -> Response {
+    upgrade
+        .protocols([PROTOCOL])
+        .max_message_size(MAX_MESSAGE_BYTES)
+        .on_upgrade(move |socket| async move { serve(socket, shared, token).await })
+}
+
+async fn serve(mut socket: WebSocket, shared: Shared, token: Option<String>) {
+    if socket.protocol().is_none_or(|protocol| protocol != PROTOCOL) {
+        let close = Close(4406, format!("this socket speaks {PROTOCOL}"));
+        close_with(&mut socket, close).await;
+        return;
+    }
+    if let Err(Some(close)) =
+        (Session { shared, token, caller: None, running: HashMap::new() }).run(&mut socket).await
+    {
+        close_with(&mut socket, close).await;
+    }
+}
+
+async fn close_with(socket: &mut WebSocket, Close(code, reason): Close) {
+    // A peer that is gone already needs no reason.
+    let _ = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+}
+
+struct Session {
+    shared: Shared,
+    token: Option<String>,
+    caller: Option<Caller>,
+    running: HashMap<String, AbortHandle>,
+}
+
+/// `Err(None)`: the peer has gone.
+type Step<T = ()> = Result<T, Option<Close>>;
+
+fn close<T>(code: u16, reason: impl Into<String>) -> Step<T> {
+    Err(Some(Close(code, reason.into())))
+}
+
+async fn send(socket: &mut WebSocket, message: Value) -> Step {
+    socket.send(Message::Text(message.to_string().into())).await.map_err(|_| None)
+}
+
+impl Session {
+    async fn run(&mut self, socket: &mut WebSocket) -> Step {
+        let mut streams: SelectAll<Running> = SelectAll::new();
+        // An empty set of streams is at its end at once; one that never ends keeps the loop waiting.
+        streams.push(Box::pin(futures_util::stream::pending()));
+        let init = tokio::time::sleep(INIT_TIMEOUT);
+        tokio::pin!(init);
+        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
+        loop {
+            tokio::select! {
+                message = socket.recv() => match message {
+                    Some(Ok(Message::Text(text))) => self.heard(socket, text.as_bytes(), &mut streams).await?,
+                    Some(Ok(Message::Binary(_))) => return close(4400, "messages must be text"),
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(None),
+                },
+                said = streams.next() => {
+                    if let Some((id, response)) = said {
+                        self.say(socket, id, response).await?;
+                    }
+                }
+                () = &mut init, if self.caller.is_none() => return close(4408, "Connection initialisation timeout"),
+                _ = ping.tick() => socket.send(Message::Ping(Bytes::new())).await.map_err(|_| None)?,
+            }
+        }
+    }
+
+    async fn heard(&mut self, socket: &mut WebSocket, text: &[u8], streams: &mut SelectAll<Running>) -> Step {
+        let Ok(Value::Object(message)) = serde_json::from_slice::<Value>(text) else {
+            return close(4400, "Invalid message received");
+        };
+        let id = message.get("id").and_then(Value::as_str);
+        match (message.get("type").and_then(Value::as_str), id) {
+            (Some("connection_init"), _) => self.init(socket, message.get("payload")).await,
+            (Some("ping"), _) => send(socket, json!({"type": "pong"})).await,
+            (Some("pong"), _) => Ok(()),
+            (Some("subscribe"), Some(id)) => {
+                let payload = message.get("payload").cloned().unwrap_or(Value::Null);
+                self.subscribe(socket, id, &payload, streams).await
+            }
+            (Some("complete"), Some(id)) => {
+                if let Some(handle) = self.running.remove(id) {
+                    handle.abort();
+                }
+                Ok(())
+            }
+            _ => close(4400, "Invalid message received"),
+        }
+    }
+
+    async fn init(&mut self, socket: &mut WebSocket, payload: Option<&Value>) -> Step {
+        if self.caller.is_some() {
+            return close(4429, "Too many initialisation requests");
+        }
+        let field = |name: &str| payload.and_then(|payload| payload.get(name)).and_then(Value::as_str);
+        let told = field("token").or_else(|| {
+            let header = field("authorization").or_else(|| field("Authorization"))?;
+            header.strip_prefix("Bearer ").or(Some(header))
+        });
+        let token = told.map(str::to_owned).or_else(|| self.token.take());
+        match caller(&self.shared.hub, token.as_deref()).await {
+            Ok(caller) => self.caller = Some(caller),
+            Err(_) => return close(4403, "Forbidden"),
+        }
+        send(socket, json!({"type": "connection_ack"})).await
+    }
+
+    async fn subscribe(
+        &mut self,
+        socket: &mut WebSocket,
+        id: &str,
+        payload: &Value,
+        streams: &mut SelectAll<Running>,
+    ) -> Step {
+        let Some(caller) = self.caller.clone() else { return close(4401, "Unauthorized") };
+        if self.running.contains_key(id) {
+            return close(4409, format!("Subscriber for {id} already exists"));
+        }
+        let request = match from_json(payload.to_string().as_bytes()) {
+            Ok(request) => request,
+            Err(message) => return close(4400, message),
+        };
+        if self.running.len() >= MAX_OPERATIONS {
+            let message = format!("a socket runs {MAX_OPERATIONS} operations at once at the most");
+            return send(socket, json!({"type": "error", "id": id, "payload": [{"message": message}]})).await;
+        }
+        let request = request.data(caller).data(Loaders::new(self.shared.hub.clone()));
+        let (handle, registration) = AbortHandle::new_pair();
+        let name = id.to_owned();
+        let end = (name.clone(), None);
+        let answers =
+            self.shared.schema.execute_stream(request).map(move |response| (name.clone(), Some(response)));
+        let whole = answers.chain(futures_util::stream::iter([end]));
+        streams.push(Box::pin(Abortable::new(whole, registration)));
+        self.running.insert(id.to_owned(), handle);
+        Ok(())
+    }
+
+    async fn say(
+        &mut self,
+        socket: &mut WebSocket,
+        id: String,
+        response: Option<async_graphql::Response>,
+    ) -> Step {
+        if !self.running.contains_key(&id) {
+            return Ok(());
+        }
+        let Some(response) = response else {
+            self.running.remove(&id);
+            return send(socket, json!({"type": "complete", "id": id})).await;
+        };
+        let (body, refused) = body(&response);
+        if refused {
+            if let Some(handle) = self.running.remove(&id) {
+                handle.abort();
+            }
+            return send(socket, json!({"type": "error", "id": id, "payload": body["errors"]})).await;
+        }
+        send(socket, json!({"type": "next", "id": id, "payload": body})).await
+    }
+}

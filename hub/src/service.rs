@@ -1,0 +1,220 @@
+//! What the hub does, one file each; called by `graphql` and by the command line, over `store` and `rules`.
+//!
+//! Every write is one transaction: facts in, then everything derived from them ([`Hub::settle`]), then the
+//! commit, then the news to whoever listens. Nothing here speaks GraphQL or HTTP.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::tz::TimeZone;
+use rollcall_rules::time::Instant;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::store::{Store, StoreError, Tx};
+
+pub mod access;
+pub mod decide;
+pub mod estate;
+pub mod feed;
+pub mod intake;
+pub mod marks;
+pub mod people;
+pub mod refusal;
+pub mod registers;
+pub mod sweep;
+pub mod timetable;
+
+/// How many pieces of news a slow listener may be behind before it is told to look for itself.
+const NEWS_CAPACITY: usize = 4_096;
+
+/// The hub: its store, its clock, its time zone, and the news of what was committed.
+#[derive(Clone)]
+pub struct Hub {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    zone: TimeZone,
+    news: broadcast::Sender<News>,
+    statements: Arc<AtomicU64>,
+    instance: Uuid,
+}
+
+/// Something that was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A swipe came in.
+    Swipe(Uuid),
+    /// Marks of a session's register changed.
+    Register {
+        /// The session.
+        session: Uuid,
+        /// The marks that changed.
+        marks: Vec<Uuid>,
+    },
+    /// A building's feed moved on.
+    Feed(Uuid),
+}
+
+/// What a write touched, and what must therefore be derived anew.
+#[derive(Debug, Default, Clone)]
+pub struct Touched {
+    /// Sessions whose register may be another.
+    pub sessions: BTreeSet<Uuid>,
+    /// Swipes to be judged again.
+    pub swipes: BTreeSet<Uuid>,
+    /// Sessions of which the gateways must hear.
+    pub feed_sessions: BTreeSet<Uuid>,
+    /// Groups whose members the gateways must hear of.
+    pub feed_groups: BTreeSet<Uuid>,
+    /// Cards of which the gateways must hear.
+    pub feed_cards: BTreeSet<Uuid>,
+    /// Gateways whose own configuration may be another.
+    pub feed_gateways: BTreeSet<Uuid>,
+}
+
+/// On whose behalf something is done.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The token's id.
+    pub token_id: Uuid,
+    /// The token's name.
+    pub name: String,
+    /// What it may do.
+    pub roles: BTreeSet<access::Role>,
+    /// The gateway that it speaks for.
+    pub gateway_id: Option<Uuid>,
+    /// When it ends.
+    pub expires_at: Option<i64>,
+}
+
+impl Caller {
+    /// Whether it holds one of some roles.
+    #[must_use]
+    pub fn has(&self, roles: &[access::Role]) -> bool {
+        roles.iter().any(|role| self.roles.contains(role))
+    }
+}
+
+impl Hub {
+    /// A hub over a store.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        zone: TimeZone,
+    ) -> Result<Self, StoreError> {
+        let mut hub = Self {
+            store,
+            clock,
+            zone,
+            news: broadcast::channel(NEWS_CAPACITY).0,
+            statements: Arc::new(AtomicU64::new(0)),
+            instance: Uuid::nil(),
+        };
+        hub.instance = hub.instance_of_store().await?;
+        Ok(hub)
+    }
+
+    /// The id that the database got when it was made. A feed position of another database means nothing.
+    async fn instance_of_store(&self) -> Result<Uuid, StoreError> {
+        let mut tx = self.write().await?;
+        let sql = "INSERT INTO setting (name, value) VALUES ('instance', $1) ON CONFLICT (name) DO NOTHING";
+        tx.execute(sql, vec![self.mint().to_string().into()]).await?;
+        let row = tx.fetch_one("SELECT value FROM setting WHERE name = 'instance'", Vec::new()).await?;
+        let text: String = row.map(|mut row| row.next("setting.value")).transpose()?.unwrap_or_default();
+        tx.commit().await?;
+        Uuid::try_parse(&text).map_err(|_| StoreError::BadData { place: "setting.instance", found: text })
+    }
+
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn read(&self) -> Result<Tx, StoreError> {
+        Ok(Tx::new(self.store.read().await?, self.statements.clone()))
+    }
+
+    /// Begins to write.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn write(&self) -> Result<Tx, StoreError> {
+        Ok(Tx::new(self.store.write().await?, self.statements.clone()))
+    }
+
+    /// How many SQL statements were run so far.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// The hub's clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The institution's time zone.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// The id of the database.
+    #[must_use]
+    pub fn instance(&self) -> Uuid {
+        self.instance
+    }
+
+    /// Listens to the news from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// A new id: UUID version 7 of the hub's clock.
+    #[must_use]
+    pub fn mint(&self) -> Uuid {
+        let mut random = [0u8; 10];
+        if getrandom::fill(&mut random).is_err() {
+            // Without randomness two ids might be the same; a version 4 id asks the same source and panics.
+            return Uuid::new_v4();
+        }
+        let ms = u64::try_from(self.now().0).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+    }
+
+    /// Derives everything that a write touched, commits, and tells the news.
+    ///
+    /// # Errors
+    /// When the store fails; nothing is changed then.
+    pub async fn settle(
+        &self,
+        mut tx: Tx,
+        mut touched: Touched,
+        caller: Option<&Caller>,
+    ) -> Result<(), StoreError> {
+        let mut news = Vec::new();
+        if !touched.swipes.is_empty() {
+            let swipes: Vec<Uuid> = touched.swipes.iter().copied().collect();
+            touched.sessions.extend(decide::judge_again(self, &mut tx, &swipes).await?);
+        }
+        registers::derive(self, &mut tx, &touched.sessions, caller, &mut news).await?;
+        feed::refresh(self, &mut tx, &touched, &mut news).await?;
+        tx.commit().await?;
+        self.tell(news);
+        Ok(())
+    }
+
+    /// Tells the news to whoever listens.
+    pub(crate) fn tell(&self, news: Vec<News>) {
+        for piece in news {
+            // Nobody listening is no fault.
+            let _ = self.news.send(piece);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Buildings, rooms, gateways and readers: what hangs where.
+
+use std::collections::BTreeMap;
+
+use async_graphql::InputObject;
+use uuid::Uuid;
+
+use super::refusal::{Answer, Check, Code};
+use super::{Caller, Hub, Touched};
+use crate::store::entity::{Building, Entity, Gateway, Reader, ReaderKind, Room};
+use crate::store::{Boxed, StoreError, Tx};
+
+/// A building, by its code: new, or written over.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "BuildingInput")]
+pub struct SaveBuilding {
+    /// Short code, unique.
+    pub code: String,
+    /// Name for people.
+    pub name: String,
+}
+
+/// A room, by its code: new, or written over.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "RoomInput")]
+pub struct SaveRoom {
+    /// Short code, unique.
+    pub code: String,
+    /// Name for people; the code when left out.
+    pub name: Option<String>,
+    /// Code of its building. A room stays in its building.
+    pub building: String,
+    /// Seats.
+    pub capacity: Option<i32>,
+}
+
+/// A gateway, by its code: new, or written over.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "GatewayInput")]
+pub struct SaveGateway {
+    /// Short code, unique.
+    pub code: String,
+    /// Code of its building. A gateway stays in its building.
+    pub building: String,
+}
+
+/// A reader, by its code: new, or written over.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "ReaderInput")]
+pub struct SaveReader {
+    /// Short code, unique.
+    pub code: String,
+    /// Code of the gateway that it hangs on.
+    pub gateway: String,
+    /// Code of the room whose door it is at; null while it is not assigned.
+    pub room: Option<String>,
+    /// How it talks.
+    pub kind: ReaderKind,
+    /// Whether it is in use.
+    #[graphql(default = true)]
+    pub enabled: bool,
+}
+
+/// Finds things by the codes that an input names; refuses those that are not there.
+pub(super) fn find<'a, 'k: 'a, E: Entity>(
+    tx: &'a mut Tx,
+    check: &'a mut Check,
+    what: &'a str,
+    codes: impl IntoIterator<Item = (String, &'k str)>,
+    key: fn(&E) -> &str,
+) -> Boxed<'a, Result<BTreeMap<String, E>, StoreError>> {
+    let wanted: Vec<(String, &str)> = codes.into_iter().collect();
+    Box::pin(async move {
+        let mut distinct: Vec<&str> = wanted.iter().map(|(_, code)| *code).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let found = present(tx, distinct, key).await?;
+        for (path, code) in wanted {
+            if !found.contains_key(code) {
+                check.refuse(Code::NotFound, &path, format!("there is no {what} '{code}'; save it first"));
+            }
+        }
+        Ok(found)
+    })
+}
+
+/// The things of these keys that are there already.
+pub(super) fn present<'a, 'k, E: Entity>(
+    tx: &'a mut Tx,
+    keys: impl IntoIterator<Item = &'k str>,
+    key: fn(&E) -> &str,
+) -> Boxed<'a, Result<BTreeMap<String, E>, StoreError>> {
+    let found = tx.by_keys::<E>(keys);
+    Box::pin(
+        async move { Ok(found.await?.into_iter().map(|thing| (key(&thing).to_owned(), thing)).collect()) },
+    )
+}
+
+/// Saves buildings.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_buildings(hub: &Hub, caller: &Caller, inputs: &[SaveBuilding]) -> Answer<Vec<Uuid>> {
+    let mut check = Check::default();
+    check.distinct("buildings", "code", inputs.iter().map(|input| input.code.as_str()));
+    for (index, input) in inputs.iter().enumerate() {
+        check.code(&format!("buildings.{index}.code"), &input.code);
+        check.code(&format!("buildings.{index}.name"), &input.name);
+    }
+    let mut tx = hub.write().await?;
+    let old =
+        present::<Building>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    let mut buildings = Vec::new();
+    let mut fresh = Vec::new();
+    for input in inputs {
+        let mut building = match old.get(&input.code) {
+            Some(building) => building.clone(),
+            None => {
+                let mut secret = vec![0u8; 32];
+                getrandom::fill(&mut secret).map_err(|error| StoreError::BadData {
+                    place: "random source",
+                    found: error.to_string(),
+                })?;
+                let id = hub.mint();
+                fresh.push(id);
+                Building {
+                    id,
+                    code: input.code.clone(),
+                    name: String::new(),
+                    key_epoch: 1,
+                    key_secret: secret,
+                    feed_revision: 0,
+                }
+            }
+        };
+        building.name.clone_from(&input.name);
+        buildings.push(building);
+    }
+    tx.put(&buildings).await?;
+    let mut touched = Touched::default();
+    if !fresh.is_empty() {
+        // A new building must learn every card.
+        touched.feed_cards = super::people::all_card_ids(&mut tx).await?;
+        let all = tx.all::<Building>().await?;
+        let cards: Vec<Uuid> = touched.feed_cards.iter().copied().collect();
+        super::people::ensure_keys(&mut tx, &all, &cards).await?;
+    }
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(buildings.into_iter().map(|building| building.id).collect()))
+}
+
+/// Saves rooms.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_rooms(hub: &Hub, caller: &Caller, inputs: &[SaveRoom]) -> Answer<Vec<Uuid>> {
+    let mut check = Check::default();
+    check.distinct("rooms", "code", inputs.iter().map(|input| input.code.as_str()));
+    let mut tx = hub.write().await?;
+    let wanted = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| (format!("rooms.{index}.building"), input.building.as_str()));
+    let buildings = find::<Building>(&mut tx, &mut check, "building", wanted, |it| &it.code).await?;
+    let old = present::<Room>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+    let mut rooms = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        check.code(&format!("rooms.{index}.code"), &input.code);
+        if input.capacity.is_some_and(|seats| seats < 0) {
+            check.refuse(Code::Invalid, &format!("rooms.{index}.capacity"), "must not be negative");
+        }
+        let Some(building) = buildings.get(&input.building) else { continue };
+        let id = match old.get(&input.code) {
+            Some(room) if room.building_id != building.id => {
+                let message = "a room does not move to another building; save it there under another code";
+                check.refuse(Code::Conflict, &format!("rooms.{index}.building"), message);
+                continue;
+            }
+            Some(room) => room.id,
+            None => hub.mint(),
+        };
+        rooms.push(Room {
+            id,
+            code: input.code.clone(),
+            name: input.name.clone().unwrap_or_else(|| input.code.clone()),
+            building_id: building.id,
+            capacity: input.capacity.map(i64::from),
+        });
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    tx.put(&rooms).await?;
+    hub.settle(tx, Touched::default(), Some(caller)).await?;
+    Ok(Ok(rooms.into_iter().map(|room| room.id).collect()))
+}
+
+/// Saves gateways.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_gateways(hub: &Hub, caller: &Caller, inputs: &[SaveGateway]) -> Answer<Vec<Uuid>> {
+    let mut check = Check::default();
+    check.distinct("gateways", "code", inputs.iter().map(|input| input.code.as_str()));
+    let mut tx = hub.write().await?;
+    let wanted = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| (format!("gateways.{index}.building"), input.building.as_str()));
+    let buildings = find::<Building>(&mut tx, &mut check, "building", wanted, |it| &it.code).await?;
+    let old =
+        present::<Gateway>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+    let mut gateways = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        check.code(&format!("gateways.{index}.code"), &input.code);
+        if input.code.chars().any(|c| matches!(c, '/' | '+' | '#')) {
+            let message = "must not hold / + or #, because it stands in MQTT topics";
+            check.refuse(Code::Invalid, &format!("gateways.{index}.code"), message);
+        }
+        let Some(building) = buildings.get(&input.building) else { continue };
+        match old.get(&input.code) {
+            Some(gateway) if gateway.building_id != building.id => {
+                let message = "a gateway does not move to another building; save a new one there";
+                check.refuse(Code::Conflict, &format!("gateways.{index}.building"), message);
+            }
+            Some(gateway) => gateways.push(gateway.clone()),
+            None => gateways.push(Gateway {
+                id: hub.mint(),
+                code: input.code.clone(),
+                building_id: building.id,
+                enrolled_at: None,
+                software_version: None,
+                watermark: None,
+                reported_at: None,
+                received_at: None,
+                report: None,
+            }),
+        }
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    tx.put(&gateways).await?;
+    let ids: Vec<Uuid> = gateways.iter().map(|gateway| gateway.id).collect();
+    let touched = Touched { feed_gateways: ids.iter().copied().collect(), ..Touched::default() };
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(ids))
+}
+
+/// Saves readers.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_readers(hub: &Hub, caller: &Caller, inputs: &[SaveReader]) -> Answer<Vec<Uuid>> {
+    let mut check = Check::default();
+    check.distinct("readers", "code", inputs.iter().map(|input| input.code.as_str()));
+    let mut tx = hub.write().await?;
+    let wanted = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| (format!("readers.{index}.gateway"), input.gateway.as_str()));
+    let gateways = find::<Gateway>(&mut tx, &mut check, "gateway", wanted, |it| &it.code).await?;
+    let wanted = inputs.iter().enumerate().filter_map(|(index, input)| {
+        input.room.as_deref().map(|room| (format!("readers.{index}.room"), room))
+    });
+    let rooms = find::<Room>(&mut tx, &mut check, "room", wanted, |it| &it.code).await?;
+    let old =
+        present::<Reader>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+    let mut readers = Vec::new();
+    let mut touched = Touched::default();
+    let mut touched_rooms = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        check.code(&format!("readers.{index}.code"), &input.code);
+        if input.code.chars().any(|c| matches!(c, '/' | '+' | '#')) {
+            let message = "must not hold / + or #, because it stands in MQTT topics";
+            check.refuse(Code::Invalid, &format!("readers.{index}.code"), message);
+        }
+        let Some(gateway) = gateways.get(&input.gateway) else { continue };
+        let room = input.room.as_ref().and_then(|code| rooms.get(code));
+        if room.is_some_and(|room| room.building_id != gateway.building_id) {
+            let message = "the room is in another building than the gateway";
+            check.refuse(Code::Conflict, &format!("readers.{index}.room"), message);
+        }
+        let known = old.get(&input.code);
+        touched.feed_gateways.insert(gateway.id);
+        if let Some(reader) = known {
+            touched.feed_gateways.insert(reader.gateway_id);
+            touched_rooms.extend(reader.room_id);
+        }
+        touched_rooms.extend(room.map(|room| room.id));
+        readers.push(Reader {
+            id: known.map_or_else(|| hub.mint(), |reader| reader.id),
+            code: input.code.clone(),
+            gateway_id: gateway.id,
+            room_id: room.map(|room| room.id),
+            kind: input.kind,
+            enabled: input.enabled,
+            online: known.and_then(|reader| reader.online),
+            light: known.and_then(|reader| reader.light),
+            firmware: known.and_then(|reader| reader.firmware.clone()),
+            last_seen_at: known.and_then(|reader| reader.last_seen_at),
+            last_swipe_at: known.and_then(|reader| reader.last_swipe_at),
+        });
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    tx.put(&readers).await?;
+    touched.sessions.extend(tx.sessions_waiting_in(&touched_rooms).await?);
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(readers.into_iter().map(|reader| reader.id).collect()))
+}

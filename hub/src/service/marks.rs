@@ -1,0 +1,94 @@
+//! What persons decide of marks: kept with their reason, before everything that the rules derive.
+
+use std::collections::BTreeSet;
+
+use async_graphql::{ID, InputObject};
+use uuid::Uuid;
+
+use super::refusal::{Answer, Check, Code};
+use super::{Caller, Hub, Touched};
+use crate::scalar::DateTime;
+use crate::store::entity::{Attendance, AttendanceStatus, Session, Student};
+use crate::store::register::ManualFact;
+
+/// A new status for one entry of a register.
+#[derive(Debug, Clone, InputObject)]
+pub struct AttendanceMark {
+    /// The student.
+    pub student_id: ID,
+    /// The status; EXPECTED is none that a person can decide.
+    pub status: AttendanceStatus,
+    /// When the student came, for PRESENT.
+    pub arrived_at: Option<DateTime>,
+}
+
+/// Notes what a person decided of some entries of a register.
+///
+/// # Errors
+/// When the store fails.
+pub async fn mark(
+    hub: &Hub,
+    caller: &Caller,
+    register: Option<Uuid>,
+    expected_revision: Option<i64>,
+    marks: &[(Option<Uuid>, &AttendanceMark)],
+    reason: &str,
+) -> Answer<(Session, Vec<Attendance>)> {
+    let mut check = Check::default();
+    if reason.trim().is_empty() {
+        check.refuse(Code::Required, "reason", "say why; it stays in the record's history");
+    }
+    if marks.is_empty() {
+        check.refuse(Code::Required, "marks", "name at least one");
+    }
+    let mut tx = hub.write().await?;
+    let session = match register {
+        Some(id) => tx.by_column::<Session>("register_id", [id.into()]).await?.into_iter().next(),
+        None => None,
+    };
+    let Some(session) = session else {
+        check.refuse(Code::NotFound, "registerId", "there is no such register");
+        return Ok(Err(check.refusals().unwrap_or_default()));
+    };
+    if expected_revision.is_some_and(|revision| revision != session.register_revision) {
+        let message = format!("the register is at revision {} now; read it again", session.register_revision);
+        check.refuse(Code::StaleRevision, "expectedRevision", message);
+    }
+    let known: BTreeSet<Uuid> = tx
+        .by_ids::<Student>(marks.iter().filter_map(|(student, _)| *student))
+        .await?
+        .into_iter()
+        .map(|student| student.id)
+        .collect();
+    let mut facts = Vec::new();
+    for (index, (student, mark)) in marks.iter().enumerate() {
+        let Some(student_id) = student.filter(|id| known.contains(id)) else {
+            check.refuse(Code::NotFound, &format!("marks.{index}.studentId"), "there is no such student");
+            continue;
+        };
+        if mark.status == AttendanceStatus::Expected {
+            let message = "nobody can decide that something is undecided";
+            check.refuse(Code::Invalid, &format!("marks.{index}.status"), message);
+        }
+        facts.push(ManualFact {
+            session_id: session.id,
+            student_id,
+            status: mark.status,
+            arrived_at: mark.arrived_at.as_ref().map(DateTime::ms),
+            reason: reason.to_owned(),
+            decided_by: Some(caller.token_id),
+        });
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    tx.put_manual(&facts, hub.now().0).await?;
+    let touched = Touched { sessions: BTreeSet::from([session.id]), ..Touched::default() };
+    hub.settle(tx, touched, Some(caller)).await?;
+    let mut tx = hub.read().await?;
+    let students: BTreeSet<Uuid> = facts.iter().map(|fact| fact.student_id).collect();
+    let mut records = tx.attendance_of(&[session.id]).await?;
+    records.retain(|record| students.contains(&record.student_id));
+    let session = tx.by_ids::<Session>([session.id]).await?.into_iter().next().unwrap_or(session);
+    Ok(Ok((session, records)))
+}

@@ -1,0 +1,291 @@
+//! Registers: derived anew, in the same transaction, for every session that a change touches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rollcall_rules::ids::{HolderId, SwipeId};
+use rollcall_rules::register::{self, Credit, Entry, Evidence, Facts, ManualMark, Source, State, Status};
+use rollcall_rules::session::Session as RulesSession;
+use rollcall_rules::time::{Instant, Span};
+use uuid::Uuid;
+
+use super::decide::Shown;
+use super::{Caller, Hub, News, timetable};
+use crate::store::entity::{
+    Attendance, AttendanceSource, AttendanceStatus, Membership, Session, StoredState, Student,
+};
+use crate::store::register::{AttendanceChange, CreditFact};
+use crate::store::{StoreError, Tx, Value};
+
+/// How many sessions are derived in one go, so that a whole term fits into memory piece by piece.
+const SESSIONS_AT_ONCE: usize = 400;
+
+/// Derives the registers of sessions anew and writes what changed, with its history.
+///
+/// # Errors
+/// When the store fails.
+pub async fn derive(
+    hub: &Hub,
+    tx: &mut Tx,
+    sessions: &BTreeSet<Uuid>,
+    caller: Option<&Caller>,
+    news: &mut Vec<News>,
+) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = sessions.iter().copied().collect();
+    for chunk in ids.chunks(SESSIONS_AT_ONCE) {
+        derive_some(hub, tx, chunk, caller, news).await?;
+    }
+    Ok(())
+}
+
+async fn derive_some(
+    hub: &Hub,
+    tx: &mut Tx,
+    ids: &[Uuid],
+    caller: Option<&Caller>,
+    news: &mut Vec<News>,
+) -> Result<(), StoreError> {
+    let known = Known::load(tx, ids).await?;
+    let now = hub.now();
+    let mut writes = Writes::default();
+    for (stored, session) in &known.sessions {
+        let register = known.register(session, now)?;
+        let before = known.marks.get(&stored.id).map_or(&[][..], Vec::as_slice);
+        let marks = writes.compare(hub, stored, before, &register.entries, caller, &known, now);
+        let state = match register.state {
+            State::Cancelled => StoredState::Cancelled,
+            State::Final => StoredState::Final,
+            State::NoRegister => StoredState::NoRegister,
+            State::Scheduled | State::Open | State::Settling => StoredState::Pending,
+        };
+        if !marks.is_empty() || state != stored.register_state {
+            let final_at = match state {
+                StoredState::Final => stored.final_at.or(Some(now.0)),
+                _ => None,
+            };
+            writes.sessions.push(Session {
+                register_state: state,
+                register_revision: stored.register_revision + 1,
+                final_at,
+                ..stored.clone()
+            });
+            news.push(News::Register { session: stored.id, marks });
+        }
+    }
+    tx.put(&writes.marks).await?;
+    tx.drop_attendance(&writes.gone).await?;
+    tx.insert_changes(&writes.changes).await?;
+    tx.put(&writes.sessions).await
+}
+
+/// Everything that some registers are derived from.
+struct Known {
+    sessions: Vec<(Session, RulesSession)>,
+    stays: BTreeMap<Uuid, BTreeMap<HolderId, Vec<Span>>>,
+    credits: BTreeMap<Uuid, Vec<CreditFact>>,
+    manual: BTreeMap<Uuid, BTreeMap<HolderId, ManualMark>>,
+    reasons: BTreeMap<(Uuid, Uuid), String>,
+    marks: BTreeMap<Uuid, Vec<Attendance>>,
+    watermarks: BTreeMap<Uuid, Vec<Option<i64>>>,
+    elsewhere: BTreeSet<HolderId>,
+}
+
+impl Known {
+    async fn load(tx: &mut Tx, ids: &[Uuid]) -> Result<Self, StoreError> {
+        let stored = tx.by_ids::<Session>(ids.iter().copied()).await?;
+        let rules = timetable::as_rules(tx, &stored).await?;
+        let group_ids: BTreeSet<Uuid> =
+            rules.iter().flat_map(|session| &session.groups).map(|group| group.0).collect();
+        let mut by_group: BTreeMap<Uuid, Vec<Membership>> = BTreeMap::new();
+        for stay in tx.by_column::<Membership>("group_id", group_ids.into_iter().map(Value::from)).await? {
+            by_group.entry(stay.group_id).or_default().push(stay);
+        }
+        let mut stays: BTreeMap<Uuid, BTreeMap<HolderId, Vec<Span>>> = BTreeMap::new();
+        for session in &rules {
+            let list = stays.entry(session.id.0).or_default();
+            for stay in session.groups.iter().filter_map(|group| by_group.get(&group.0)).flatten() {
+                let span = Span { from: Some(Instant(stay.from_at)), until: stay.until_at.map(Instant) };
+                list.entry(HolderId(stay.student_id)).or_default().push(span);
+            }
+        }
+        let mut credits: BTreeMap<Uuid, Vec<CreditFact>> = BTreeMap::new();
+        for fact in tx.credit_facts(ids).await? {
+            credits.entry(fact.session_id).or_default().push(fact);
+        }
+        let mut manual: BTreeMap<Uuid, BTreeMap<HolderId, ManualMark>> = BTreeMap::new();
+        let mut reasons = BTreeMap::new();
+        for fact in tx.manual_facts(ids).await? {
+            let mark =
+                ManualMark { status: status_rule(fact.status), arrived_at: fact.arrived_at.map(Instant) };
+            manual.entry(fact.session_id).or_default().insert(HolderId(fact.student_id), mark);
+            reasons.insert((fact.session_id, fact.student_id), fact.reason);
+        }
+        let mut marks: BTreeMap<Uuid, Vec<Attendance>> = BTreeMap::new();
+        for mark in tx.attendance_of(ids).await? {
+            marks.entry(mark.session_id).or_default().push(mark);
+        }
+        let rooms: BTreeSet<Uuid> =
+            rules.iter().flat_map(|session| &session.rooms).map(|held| held.room.0).collect();
+        let rooms: Vec<Uuid> = rooms.into_iter().collect();
+        let mut watermarks: BTreeMap<Uuid, Vec<Option<i64>>> = BTreeMap::new();
+        for (room, _, watermark) in tx.watermarks(&rooms).await? {
+            watermarks.entry(room).or_default().push(watermark);
+        }
+        let elsewhere = tx.by_column::<Student>("at_door", [Value::Int(0)]).await?;
+        let elsewhere = elsewhere.into_iter().map(|student| HolderId(student.id)).collect();
+        let rules: BTreeMap<Uuid, RulesSession> =
+            rules.into_iter().map(|session| (session.id.0, session)).collect();
+        let sessions = stored
+            .into_iter()
+            .filter_map(|session| rules.get(&session.id).cloned().map(|rule| (session, rule)))
+            .collect();
+        Ok(Self { sessions, stays, credits, manual, reasons, marks, watermarks, elsewhere })
+    }
+
+    fn register(&self, session: &RulesSession, now: Instant) -> Result<register::Register, StoreError> {
+        let (no_stays, no_marks) = (BTreeMap::new(), BTreeMap::new());
+        let nobody = BTreeSet::new();
+        let mut credits = Vec::new();
+        for fact in self.credits.get(&session.id.0).into_iter().flatten() {
+            credits.push(Credit {
+                student: HolderId(fact.student_id),
+                swipe: SwipeId(fact.swipe_id),
+                at: Instant(fact.swiped_at),
+                shown_green: Shown::read(&fact.shown)?.green(),
+                honoured: fact.honoured,
+                shared: fact.shared,
+            });
+        }
+        let marks: Vec<Option<i64>> = session
+            .rooms
+            .iter()
+            .filter_map(|held| self.watermarks.get(&held.room.0))
+            .flatten()
+            .copied()
+            .collect();
+        let watermark =
+            marks.iter().copied().collect::<Option<Vec<i64>>>().and_then(|all| all.into_iter().min());
+        Ok(register::derive(&Facts {
+            session,
+            stays: self.stays.get(&session.id.0).unwrap_or(&no_stays),
+            credits: &credits,
+            manual: self.manual.get(&session.id.0).unwrap_or(&no_marks),
+            excused: &nobody,
+            not_expected: &self.elsewhere,
+            wronged: &nobody,
+            evidence: Evidence {
+                has_reader: !marks.is_empty(),
+                watermark: watermark.map(Instant),
+                outage_ms: 0,
+                declared_lost: false,
+            },
+            now,
+        }))
+    }
+}
+
+/// What must be written.
+#[derive(Default)]
+struct Writes {
+    marks: Vec<Attendance>,
+    gone: Vec<Uuid>,
+    changes: Vec<AttendanceChange>,
+    sessions: Vec<Session>,
+}
+
+impl Writes {
+    /// Compares a register with what is stored of it; gives the marks that change.
+    #[expect(clippy::too_many_arguments, reason = "one call; a struct would only name them a second time")]
+    fn compare(
+        &mut self,
+        hub: &Hub,
+        session: &Session,
+        before: &[Attendance],
+        entries: &BTreeMap<HolderId, Entry>,
+        caller: Option<&Caller>,
+        known: &Known,
+        now: Instant,
+    ) -> Vec<Uuid> {
+        let old: BTreeMap<Uuid, &Attendance> = before.iter().map(|mark| (mark.student_id, mark)).collect();
+        let mut changed = Vec::new();
+        for (student, entry) in entries {
+            let was = old.get(&student.0);
+            let mark = Attendance {
+                id: was.map_or_else(|| hub.mint(), |was| was.id),
+                session_id: session.id,
+                student_id: student.0,
+                status: status_word(entry.status),
+                source: source_word(entry.source),
+                arrived_at: entry.arrived_at.map(|at| at.0),
+                minutes_late: entry.minutes_late,
+                shared_swipe: entry.shared_swipe,
+                honoured: entry.honoured,
+                revision: was.map_or(1, |was| was.revision),
+                updated_at: was.map_or(now.0, |was| was.updated_at),
+            };
+            match was {
+                Some(was) if **was == mark => continue,
+                Some(was) => {
+                    let revision = was.revision + 1;
+                    let manual = mark.source == AttendanceSource::Manual;
+                    self.changes.push(AttendanceChange {
+                        attendance_id: mark.id,
+                        revision,
+                        at: now.0,
+                        by_token: caller.filter(|_| manual).map(|caller| caller.token_id),
+                        from: Some(was.status),
+                        to: mark.status,
+                        source: mark.source,
+                        reason: known.reasons.get(&(session.id, student.0)).filter(|_| manual).cloned(),
+                    });
+                    changed.push(mark.id);
+                    self.marks.push(Attendance { revision, updated_at: now.0, ..mark });
+                }
+                None => {
+                    changed.push(mark.id);
+                    self.marks.push(mark);
+                }
+            }
+        }
+        for mark in before {
+            if !entries.contains_key(&HolderId(mark.student_id)) {
+                self.gone.push(mark.id);
+                changed.push(mark.id);
+            }
+        }
+        changed
+    }
+}
+
+fn status_word(status: Status) -> AttendanceStatus {
+    match status {
+        Status::Expected => AttendanceStatus::Expected,
+        Status::Present => AttendanceStatus::Present,
+        Status::Absent => AttendanceStatus::Absent,
+        Status::AuthorisedAbsence => AttendanceStatus::AuthorisedAbsence,
+        Status::NotRequired => AttendanceStatus::NotRequired,
+        Status::NoRegister => AttendanceStatus::NoRegister,
+        Status::Cancelled => AttendanceStatus::Cancelled,
+    }
+}
+
+fn status_rule(status: AttendanceStatus) -> Status {
+    match status {
+        AttendanceStatus::Expected => Status::Expected,
+        AttendanceStatus::Present => Status::Present,
+        AttendanceStatus::Absent => Status::Absent,
+        AttendanceStatus::AuthorisedAbsence => Status::AuthorisedAbsence,
+        AttendanceStatus::NotRequired => Status::NotRequired,
+        AttendanceStatus::NoRegister => Status::NoRegister,
+        AttendanceStatus::Cancelled => Status::Cancelled,
+    }
+}
+
+fn source_word(source: Source) -> AttendanceSource {
+    match source {
+        Source::Reader => AttendanceSource::Reader,
+        Source::Reconciled => AttendanceSource::Reconciled,
+        Source::Manual => AttendanceSource::Manual,
+        Source::Absence => AttendanceSource::Absence,
+        Source::Rule => AttendanceSource::Rule,
+    }
+}

@@ -1,0 +1,536 @@
+//! Courses, groups, memberships, sessions and the attendance policy; and how stored sessions become the
+//! rules' sessions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_graphql::InputObject;
+use rollcall_rules::ids::{GroupId, RoomId, SessionId};
+use rollcall_rules::policy::{Overlap, Policy};
+use rollcall_rules::session::{HeldIn, Session as RulesSession};
+use rollcall_rules::time::{Instant, Span};
+use uuid::Uuid;
+
+use super::estate::{find, present};
+use super::refusal::{Answer, Check, Code};
+use super::{Caller, Hub, Touched};
+use crate::scalar::{DateTime, Duration, LocalDate};
+use crate::store::entity::{
+    Course, Group, Membership, MembershipReason, OverlapRule, Policy as StoredPolicy, Room, Session,
+    SessionKind, StoredState, Student,
+};
+use crate::store::timetable::{LONGEST_OPENING_MS, SessionRoom};
+use crate::store::{StoreError, Tx, Value};
+
+/// A course, by its code: new, or written over.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "CourseInput")]
+pub struct SaveCourse {
+    /// Short code, unique.
+    pub code: String,
+    /// Title.
+    pub title: String,
+}
+
+/// A group, by its code: new, or written over.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "GroupInput")]
+pub struct SaveGroup {
+    /// Short code, unique.
+    pub code: String,
+    /// Title.
+    pub title: Option<String>,
+    /// Code of its course.
+    pub course: String,
+    /// What its sessions are.
+    #[graphql(default_with = "SessionKind::Lecture")]
+    pub kind: SessionKind,
+}
+
+/// A stay in a group, by group, student and first day: new, or written over.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "MembershipInput")]
+pub struct SaveMembership {
+    /// Code of the group.
+    pub group: String,
+    /// Number of the student.
+    pub student: String,
+    /// The first day.
+    pub from: LocalDate,
+    /// The last day; null while it lasts.
+    pub until: Option<LocalDate>,
+    /// Why.
+    #[graphql(default_with = "MembershipReason::Enrolment")]
+    pub reason: MembershipReason,
+}
+
+/// A session, by its external id: new, or written over. Rooms that change once its window has opened hold it
+/// from then on; swipes at the old door before keep counting.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "SessionInput")]
+pub struct SaveSession {
+    /// The id in the timetabling system, unique.
+    pub external_id: String,
+    /// Title.
+    pub title: String,
+    /// What it is.
+    #[graphql(default_with = "SessionKind::Lecture")]
+    pub kind: SessionKind,
+    /// Code of its course.
+    pub course: Option<String>,
+    /// Start.
+    pub starts_at: DateTime,
+    /// End, after the start and within 24 hours of it.
+    pub ends_at: DateTime,
+    /// Codes of its rooms; none when it needs none.
+    pub rooms: Vec<String>,
+    /// Codes of its groups; none when it has no class list.
+    pub groups: Vec<String>,
+    /// Whether it is called off.
+    #[graphql(default)]
+    pub cancelled: bool,
+}
+
+/// The institution's attendance policy from an instant on. A session reads the policy at its start.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "AttendancePolicyInput")]
+pub struct SavePolicy {
+    /// In force from here, until the next one.
+    pub from: DateTime,
+    /// How long before the start the window opens: PT0S to PT24H.
+    #[graphql(default_with = "Duration(1_800_000)")]
+    pub opens_before: Duration,
+    /// How long after the end it closes: PT0S to PT24H.
+    #[graphql(default_with = "Duration(0)")]
+    pub closes_after: Duration,
+    /// Which sessions one swipe is credited to.
+    #[graphql(default_with = "OverlapRule::EveryOpen")]
+    pub overlap: OverlapRule,
+    /// For how much of the window a room may be without a working reader before absence proves nothing.
+    #[graphql(default_with = "Duration(600_000)")]
+    pub outage_tolerance: Duration,
+    /// How long after its end a register waits for a silent gateway.
+    #[graphql(default_with = "Duration(2_419_200_000)")]
+    pub settle_limit: Duration,
+}
+
+/// Saves courses.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_courses(hub: &Hub, caller: &Caller, inputs: &[SaveCourse]) -> Answer<Vec<Uuid>> {
+    let mut check = Check::default();
+    check.distinct("courses", "code", inputs.iter().map(|input| input.code.as_str()));
+    for (index, input) in inputs.iter().enumerate() {
+        check.code(&format!("courses.{index}.code"), &input.code);
+        check.code(&format!("courses.{index}.title"), &input.title);
+    }
+    let mut tx = hub.write().await?;
+    let old =
+        present::<Course>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    let courses: Vec<Course> = inputs
+        .iter()
+        .map(|input| Course {
+            id: old.get(&input.code).map_or_else(|| hub.mint(), |course| course.id),
+            code: input.code.clone(),
+            title: input.title.clone(),
+        })
+        .collect();
+    tx.put(&courses).await?;
+    hub.settle(tx, Touched::default(), Some(caller)).await?;
+    Ok(Ok(courses.into_iter().map(|course| course.id).collect()))
+}
+
+/// Saves groups.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_groups(hub: &Hub, caller: &Caller, inputs: &[SaveGroup]) -> Answer<Vec<Uuid>> {
+    let mut check = Check::default();
+    check.distinct("groups", "code", inputs.iter().map(|input| input.code.as_str()));
+    let mut tx = hub.write().await?;
+    let wanted = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| (format!("groups.{index}.course"), input.course.as_str()));
+    let courses = find::<Course>(&mut tx, &mut check, "course", wanted, |it| &it.code).await?;
+    let old =
+        present::<Group>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+    let mut groups = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        check.code(&format!("groups.{index}.code"), &input.code);
+        let Some(course) = courses.get(&input.course) else { continue };
+        groups.push(Group {
+            id: old.get(&input.code).map_or_else(|| hub.mint(), |group| group.id),
+            code: input.code.clone(),
+            title: input.title.clone(),
+            course_id: course.id,
+            kind: input.kind,
+        });
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    tx.put(&groups).await?;
+    hub.settle(tx, Touched::default(), Some(caller)).await?;
+    Ok(Ok(groups.into_iter().map(|group| group.id).collect()))
+}
+
+/// Saves stays in groups.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_memberships(hub: &Hub, caller: &Caller, inputs: &[SaveMembership]) -> Answer<Vec<Uuid>> {
+    let mut check = Check::default();
+    let keys: Vec<String> =
+        inputs.iter().map(|input| format!("{} {} {}", input.group, input.student, input.from.0)).collect();
+    check.distinct("memberships", "from", keys.iter().map(String::as_str));
+    let mut tx = hub.write().await?;
+    let wanted = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| (format!("memberships.{index}.group"), input.group.as_str()));
+    let groups = find::<Group>(&mut tx, &mut check, "group", wanted, |it| &it.code).await?;
+    let wanted = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| (format!("memberships.{index}.student"), input.student.as_str()));
+    let students = find::<Student>(&mut tx, &mut check, "student", wanted, |it| &it.number).await?;
+    let group_ids: BTreeSet<Uuid> = groups.values().map(|group| group.id).collect();
+    let old: BTreeMap<(Uuid, Uuid, String), Uuid> = tx
+        .by_column::<Membership>("group_id", group_ids.iter().map(|id| Value::from(*id)))
+        .await?
+        .into_iter()
+        .map(|stay| ((stay.group_id, stay.student_id, stay.from_on), stay.id))
+        .collect();
+    let mut stays = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        let path = format!("memberships.{index}");
+        if input.until.is_some_and(|until| until < input.from) {
+            check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
+        }
+        let from_at = input.from.starts_at(hub.zone());
+        let until_at = input.until.map(|until| until.ends_at(hub.zone())).transpose();
+        let (Ok(from_at), Ok(until_at)) = (from_at, until_at) else {
+            check.refuse(Code::Invalid, &format!("{path}.from"), "is outside the calendar");
+            continue;
+        };
+        let (Some(group), Some(student)) = (groups.get(&input.group), students.get(&input.student)) else {
+            continue;
+        };
+        let from_on = input.from.0.to_string();
+        stays.push(Membership {
+            id: old.get(&(group.id, student.id, from_on.clone())).copied().unwrap_or_else(|| hub.mint()),
+            group_id: group.id,
+            student_id: student.id,
+            from_on,
+            until_on: input.until.map(|until| until.0.to_string()),
+            from_at,
+            until_at,
+            reason: input.reason,
+        });
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    tx.put(&stays).await?;
+    let mut touched = Touched { feed_groups: group_ids.clone(), ..Touched::default() };
+    let group_ids: Vec<Uuid> = group_ids.into_iter().collect();
+    touched.sessions.extend(tx.group_sessions(&group_ids).await?.into_iter().map(|(_, session)| session));
+    if tx.any_swipe().await? {
+        let owners: Vec<Uuid> = stays.iter().map(|stay| stay.student_id).collect();
+        touched.swipes.extend(tx.swipes_of_students(&owners).await?);
+    }
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(stays.into_iter().map(|stay| stay.id).collect()))
+}
+
+/// Saves sessions.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_sessions(hub: &Hub, caller: &Caller, inputs: &[SaveSession]) -> Answer<Vec<Uuid>> {
+    let mut check = Check::default();
+    check.distinct("sessions", "externalId", inputs.iter().map(|input| input.external_id.as_str()));
+    let mut tx = hub.write().await?;
+    let wanted = inputs.iter().enumerate().filter_map(|(index, input)| {
+        input.course.as_deref().map(|course| (format!("sessions.{index}.course"), course))
+    });
+    let courses = find::<Course>(&mut tx, &mut check, "course", wanted, |it| &it.code).await?;
+    let wanted = inputs.iter().enumerate().flat_map(|(index, input)| {
+        let rooms = input.rooms.iter().enumerate();
+        rooms.map(move |(at, code)| (format!("sessions.{index}.rooms.{at}"), code.as_str()))
+    });
+    let rooms = find::<Room>(&mut tx, &mut check, "room", wanted, |it| &it.code).await?;
+    let wanted = inputs.iter().enumerate().flat_map(|(index, input)| {
+        let groups = input.groups.iter().enumerate();
+        groups.map(move |(at, code)| (format!("sessions.{index}.groups.{at}"), code.as_str()))
+    });
+    let groups = find::<Group>(&mut tx, &mut check, "group", wanted, |it| &it.code).await?;
+    for (index, input) in inputs.iter().enumerate() {
+        check.code(&format!("sessions.{index}.externalId"), &input.external_id);
+        check.code(&format!("sessions.{index}.title"), &input.title);
+        let length = input.ends_at.ms() - input.starts_at.ms();
+        if length <= 0 || length > LONGEST_OPENING_MS {
+            let message = "must come after the start, and within 24 hours of it";
+            check.refuse(Code::Invalid, &format!("sessions.{index}.endsAt"), message);
+        }
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    let old: BTreeMap<String, Session> = tx
+        .by_keys::<Session>(inputs.iter().map(|input| input.external_id.as_str()))
+        .await?
+        .into_iter()
+        .filter_map(|session| session.external_id.clone().map(|id| (id, session)))
+        .collect();
+    let old_ids: Vec<Uuid> = old.values().map(|session| session.id).collect();
+    let mut old_rooms: BTreeMap<Uuid, Vec<SessionRoom>> = BTreeMap::new();
+    for room in tx.session_rooms(&old_ids).await? {
+        old_rooms.entry(room.session_id).or_default().push(room);
+    }
+    let old_groups = tx.session_groups(&old_ids).await?;
+    let policies = tx.all::<StoredPolicy>().await?;
+    let now = hub.now();
+    let mut saved = Saved::default();
+    saved.touched.feed_groups.extend(old_groups.iter().map(|(_, group)| *group));
+    for input in inputs {
+        let room_ids: Vec<Uuid> =
+            input.rooms.iter().filter_map(|code| rooms.get(code)).map(|room| room.id).collect();
+        let group_ids: BTreeSet<Uuid> =
+            input.groups.iter().filter_map(|code| groups.get(code)).map(|group| group.id).collect();
+        let course = input.course.as_ref().and_then(|code| courses.get(code)).map(|course| course.id);
+        let known = old.get(&input.external_id);
+        let before =
+            known.map(|session| (session, old_rooms.get(&session.id).map_or(&[][..], Vec::as_slice)));
+        saved.add(hub, input, course, &room_ids, &group_ids, before, &policies, now);
+    }
+    tx.put(&saved.sessions).await?;
+    let ids: Vec<Uuid> = saved.sessions.iter().map(|session| session.id).collect();
+    tx.replace_session_rooms(&ids, &saved.rooms).await?;
+    tx.replace_session_groups(&ids, &saved.groups).await?;
+    let mut touched = saved.touched;
+    if tx.any_swipe().await? {
+        for (room, first, last) in saved.doors {
+            touched.swipes.extend(tx.swipes_in_room(room, first, last).await?);
+        }
+        touched.sessions.extend(tx.sessions_sharing(&ids).await?);
+    }
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(ids))
+}
+
+/// What a bulk of sessions comes to.
+#[derive(Default)]
+struct Saved {
+    sessions: Vec<Session>,
+    rooms: Vec<SessionRoom>,
+    groups: Vec<(Uuid, Uuid)>,
+    touched: Touched,
+    /// Rooms and times at which a swipe may now count otherwise.
+    doors: Vec<(Uuid, i64, i64)>,
+}
+
+impl Saved {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, and each is another thing that was looked up for it"
+    )]
+    fn add(
+        &mut self,
+        hub: &Hub,
+        input: &SaveSession,
+        course: Option<Uuid>,
+        room_ids: &[Uuid],
+        group_ids: &BTreeSet<Uuid>,
+        before: Option<(&Session, &[SessionRoom])>,
+        policies: &[StoredPolicy],
+        now: Instant,
+    ) {
+        let id = before.map_or_else(|| hub.mint(), |(session, _)| session.id);
+        let (starts_at, ends_at) = (input.starts_at.ms(), input.ends_at.ms());
+        let window = policy_at(policies, starts_at).window(Instant(starts_at), Instant(ends_at));
+        let rooms = match before {
+            Some((session, rooms)) => {
+                let opened = policy_at(policies, session.starts_at)
+                    .window(Instant(session.starts_at), Instant(session.ends_at))
+                    .opens;
+                room_timeline(id, rooms, room_ids, (opened <= now).then_some(now))
+            }
+            None => room_timeline(id, &[], room_ids, None),
+        };
+        let moved = before.is_some_and(|(session, old)| {
+            session.moved || session.starts_at != starts_at || session.ends_at != ends_at || old != rooms
+        });
+        for room in before.into_iter().flat_map(|(_, rooms)| rooms).chain(&rooms) {
+            self.doors.push((room.room_id, window.opens.0, window.closes.0));
+            if let Some((session, _)) = before {
+                self.doors.push((room.room_id, session.starts_at - LONGEST_OPENING_MS, session.closes_at));
+            }
+        }
+        self.touched.sessions.insert(id);
+        self.touched.feed_sessions.insert(id);
+        self.touched.feed_groups.extend(group_ids);
+        self.rooms.extend(rooms);
+        self.groups.extend(group_ids.iter().map(|group| (id, *group)));
+        self.sessions.push(Session {
+            id,
+            external_id: Some(input.external_id.clone()),
+            kind: input.kind,
+            title: input.title.clone(),
+            course_id: course,
+            starts_at,
+            ends_at,
+            cancelled: input.cancelled,
+            moved,
+            revision: before.map_or(1, |(session, _)| session.revision + 1),
+            register_id: before.map_or_else(|| hub.mint(), |(session, _)| session.register_id),
+            register_state: before.map_or(StoredState::Pending, |(session, _)| session.register_state),
+            register_revision: before.map_or(0, |(session, _)| session.register_revision),
+            closes_at: window.closes.0,
+            final_at: before.and_then(|(session, _)| session.final_at),
+        });
+    }
+}
+
+/// Which rooms hold a session when. Before its window opens a change replaces the rooms; on the day (`now`)
+/// the old rooms hold it until now and the new ones from now on.
+fn room_timeline(
+    session: Uuid,
+    old: &[SessionRoom],
+    wanted: &[Uuid],
+    now: Option<Instant>,
+) -> Vec<SessionRoom> {
+    let wanted: BTreeSet<Uuid> = wanted.iter().copied().collect();
+    let whole =
+        |room: &Uuid| SessionRoom { session_id: session, room_id: *room, from_at: None, until_at: None };
+    let Some(now) = now else { return wanted.iter().map(whole).collect() };
+    let holds = |held: &SessionRoom| held.until_at.is_none_or(|until| now.0 < until);
+    let mut rooms = Vec::new();
+    for held in old {
+        let until_at =
+            if holds(held) && !wanted.contains(&held.room_id) { Some(now.0) } else { held.until_at };
+        if held.from_at.is_none_or(|from| until_at.is_none_or(|until| from < until)) {
+            rooms.push(SessionRoom { until_at, ..*held });
+        }
+    }
+    for room in &wanted {
+        if !old.iter().any(|held| held.room_id == *room && holds(held)) {
+            rooms.push(SessionRoom { from_at: Some(now.0), ..whole(room) });
+        }
+    }
+    rooms
+}
+
+/// Saves the policy from an instant on.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_policy(hub: &Hub, caller: &Caller, input: &SavePolicy) -> Answer<Uuid> {
+    let mut check = Check::default();
+    for (name, duration) in [("opensBefore", input.opens_before), ("closesAfter", input.closes_after)] {
+        if !(0..=LONGEST_OPENING_MS).contains(&duration.0) {
+            check.refuse(Code::Invalid, name, "must be from PT0S to PT24H");
+        }
+    }
+    for (name, duration) in [("outageTolerance", input.outage_tolerance), ("settleLimit", input.settle_limit)]
+    {
+        if duration.0 < 0 {
+            check.refuse(Code::Invalid, name, "must not be negative");
+        }
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    let mut tx = hub.write().await?;
+    let mut policies = tx.all::<StoredPolicy>().await?;
+    let known = policies.iter().find(|policy| policy.from_at == input.from.ms()).map(|policy| policy.id);
+    let id = known.unwrap_or_else(|| hub.mint());
+    let policy = StoredPolicy {
+        id,
+        from_at: input.from.ms(),
+        opens_before_ms: input.opens_before.0,
+        closes_after_ms: input.closes_after.0,
+        overlap: input.overlap,
+        outage_tolerance_ms: input.outage_tolerance.0,
+        settle_limit_ms: input.settle_limit.0,
+    };
+    tx.put(std::slice::from_ref(&policy)).await?;
+    policies.retain(|other| other.id != id);
+    policies.push(policy);
+    policies.sort_by_key(|policy| policy.from_at);
+    let sql = "SELECT id FROM session WHERE starts_at >= $1";
+    let rows = tx.fetch(sql, vec![input.from.ms().into()]).await?;
+    let ids: Vec<Uuid> = rows.into_iter().map(|mut row| row.next("session.id")).collect::<Result<_, _>>()?;
+    let mut sessions = tx.by_ids::<Session>(ids.iter().copied()).await?;
+    for session in &mut sessions {
+        session.closes_at = policy_at(&policies, session.starts_at)
+            .window(Instant(session.starts_at), Instant(session.ends_at))
+            .closes
+            .0;
+        session.revision += 1;
+    }
+    tx.put(&sessions).await?;
+    let mut touched = Touched {
+        sessions: ids.iter().copied().collect(),
+        feed_sessions: ids.iter().copied().collect(),
+        ..Touched::default()
+    };
+    let sql = "SELECT id FROM swipe WHERE latest_at >= $1";
+    for mut row in tx.fetch(sql, vec![(input.from.ms() - LONGEST_OPENING_MS).into()]).await? {
+        touched.swipes.insert(row.next("swipe.id")?);
+    }
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(id))
+}
+
+/// The policy in force at an instant; the default before the first one.
+#[must_use]
+pub fn policy_at(policies: &[StoredPolicy], at: i64) -> Policy {
+    let stored = policies.iter().filter(|policy| policy.from_at <= at).max_by_key(|policy| policy.from_at);
+    stored.map_or_else(Policy::default, |stored| Policy {
+        opens_before_ms: stored.opens_before_ms,
+        closes_after_ms: stored.closes_after_ms,
+        overlap: match stored.overlap {
+            OverlapRule::EveryOpen => Overlap::EveryOpen,
+            OverlapRule::NearestStart => Overlap::NearestStart,
+        },
+        outage_tolerance_ms: stored.outage_tolerance_ms,
+        settle_limit_ms: stored.settle_limit_ms,
+    })
+}
+
+/// Stored sessions as the rules see them.
+///
+/// # Errors
+/// When the store fails.
+pub async fn as_rules(tx: &mut Tx, sessions: &[Session]) -> Result<Vec<RulesSession>, StoreError> {
+    let ids: Vec<Uuid> = sessions.iter().map(|session| session.id).collect();
+    let mut rooms: BTreeMap<Uuid, Vec<HeldIn>> = BTreeMap::new();
+    for room in tx.session_rooms(&ids).await? {
+        rooms.entry(room.session_id).or_default().push(HeldIn {
+            room: RoomId(room.room_id),
+            span: Span { from: room.from_at.map(Instant), until: room.until_at.map(Instant) },
+        });
+    }
+    let mut groups: BTreeMap<Uuid, Vec<GroupId>> = BTreeMap::new();
+    for (session, group) in tx.session_groups(&ids).await? {
+        groups.entry(session).or_default().push(GroupId(group));
+    }
+    let policies = tx.all::<StoredPolicy>().await?;
+    Ok(sessions
+        .iter()
+        .map(|session| RulesSession {
+            id: SessionId(session.id),
+            starts_at: Instant(session.starts_at),
+            ends_at: Instant(session.ends_at),
+            cancelled: session.cancelled,
+            rooms: rooms.remove(&session.id).unwrap_or_default(),
+            groups: groups.remove(&session.id).unwrap_or_default(),
+            policy: policy_at(&policies, session.starts_at),
+        })
+        .collect())
+}

@@ -1,0 +1,313 @@
+//! Where the hub keeps everything: the one door to SQL engines.
+//!
+//! `Store` and `Transaction` are the seam: text of SQL and values in, values out, so that the same text runs
+//! on every engine. The questions that the hub asks stand in the files below, as functions over a
+//! [`Tx`]; rows never leave this room. Nothing here decides anything.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::Uuid;
+
+pub mod entity;
+pub mod feed;
+pub mod list;
+pub mod page;
+pub mod register;
+pub mod sqlite;
+pub mod swipe;
+pub mod timetable;
+
+/// A future in a box, for traits that are used as objects.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What went wrong below this door.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine refused or failed.
+    #[error("the database failed: {0}")]
+    Engine(#[source] sqlx::Error),
+    /// The database was made by a newer version of this program, or is not one of ours.
+    #[error("{0}")]
+    Version(String),
+    /// A row holds something that this program never writes.
+    #[error("the database holds bad data in {place}: {found}")]
+    BadData {
+        /// The column.
+        place: &'static str,
+        /// What it holds.
+        found: String,
+    },
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// A value on its way into or out of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// A whole number; also instants (milliseconds) and truth (0, 1).
+    Int(i64),
+    /// Text.
+    Text(String),
+    /// Bytes; also ids.
+    Bytes(Vec<u8>),
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Int(value.into())
+    }
+}
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+impl From<Uuid> for Value {
+    fn from(value: Uuid) -> Self {
+        Self::Bytes(value.as_bytes().to_vec())
+    }
+}
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(value)
+    }
+}
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// A row, read from left to right.
+#[derive(Debug)]
+pub struct Row {
+    values: std::vec::IntoIter<Value>,
+}
+
+impl Row {
+    /// A row of these values.
+    #[must_use]
+    pub fn new(values: Vec<Value>) -> Self {
+        Self { values: values.into_iter() }
+    }
+
+    /// The next value as `T`.
+    ///
+    /// # Errors
+    /// When it is of another kind.
+    pub fn next<T: FromValue>(&mut self, place: &'static str) -> Result<T, StoreError> {
+        let value = self.values.next().unwrap_or(Value::Null);
+        T::from_value(value).map_err(|found| StoreError::BadData { place, found: format!("{found:?}") })
+    }
+}
+
+/// What a value may be read as.
+pub trait FromValue: Sized {
+    /// Reads it, or gives it back.
+    ///
+    /// # Errors
+    /// The value, when it is of another kind.
+    fn from_value(value: Value) -> Result<Self, Value>;
+}
+
+impl FromValue for i64 {
+    fn from_value(value: Value) -> Result<Self, Value> {
+        if let Value::Int(number) = value { Ok(number) } else { Err(value) }
+    }
+}
+impl FromValue for bool {
+    fn from_value(value: Value) -> Result<Self, Value> {
+        i64::from_value(value).map(|number| number != 0)
+    }
+}
+impl FromValue for String {
+    fn from_value(value: Value) -> Result<Self, Value> {
+        if let Value::Text(text) = value { Ok(text) } else { Err(value) }
+    }
+}
+impl FromValue for Vec<u8> {
+    fn from_value(value: Value) -> Result<Self, Value> {
+        if let Value::Bytes(bytes) = value { Ok(bytes) } else { Err(value) }
+    }
+}
+impl FromValue for Uuid {
+    fn from_value(value: Value) -> Result<Self, Value> {
+        match value {
+            Value::Bytes(bytes) => Self::from_slice(&bytes).map_err(|_| Value::Bytes(bytes)),
+            other => Err(other),
+        }
+    }
+}
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Value) -> Result<Self, Value> {
+        if value == Value::Null { Ok(None) } else { T::from_value(value).map(Some) }
+    }
+}
+
+/// A database.
+pub trait Store: Send + Sync {
+    /// Begins a transaction that only reads, on one consistent state.
+    fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>>;
+    /// Begins a transaction that writes. They run one after the other.
+    fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>>;
+}
+
+/// A transaction; dropped without `commit` it leaves nothing behind.
+pub trait Transaction: Send {
+    /// Runs a statement; gives the count of rows changed.
+    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>>;
+    /// Runs a query; gives its rows.
+    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>>;
+    /// Makes everything durable.
+    fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>>;
+}
+
+/// How many values one statement binds at the most; below every engine's limit.
+const MAX_VALUES: usize = 8_000;
+
+/// A transaction with the helpers that all questions use.
+pub struct Tx {
+    inner: Box<dyn Transaction>,
+    statements: Arc<AtomicU64>,
+}
+
+impl Tx {
+    /// Wraps a transaction; `statements` counts what it runs.
+    #[must_use]
+    pub fn new(inner: Box<dyn Transaction>, statements: Arc<AtomicU64>) -> Self {
+        Self { inner, statements }
+    }
+
+    /// Runs a statement; gives the count of rows changed.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn execute(&mut self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.inner.execute(sql, values).await
+    }
+
+    /// Runs a query; gives its rows.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn fetch(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.inner.fetch(sql, values).await
+    }
+
+    /// Runs a query for one row at the most.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn fetch_one(&mut self, sql: &str, values: Vec<Value>) -> Result<Option<Row>, StoreError> {
+        Ok(self.fetch(sql, values).await?.into_iter().next())
+    }
+
+    /// Runs a query whose text holds `{}` where a list of values goes, in as few statements as the engine
+    /// takes. `before` are the values of `$1…` that stand in the text itself.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn fetch_in<'a>(
+        &'a mut self,
+        sql: &'a str,
+        before: &'a [Value],
+        list: impl IntoIterator<Item = Value>,
+    ) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
+        let list: Vec<Value> = list.into_iter().collect();
+        Box::pin(async move {
+            let mut rows = Vec::new();
+            for chunk in list.chunks(MAX_VALUES) {
+                let (sql, values) = with_list(sql, before, chunk);
+                rows.extend(self.fetch(&sql, values).await?);
+            }
+            Ok(rows)
+        })
+    }
+
+    /// Runs a statement whose text holds `{}` where a list of values goes.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn execute_in<'a>(
+        &'a mut self,
+        sql: &'a str,
+        before: &'a [Value],
+        list: impl IntoIterator<Item = Value>,
+    ) -> Boxed<'a, Result<u64, StoreError>> {
+        let list: Vec<Value> = list.into_iter().collect();
+        Box::pin(async move {
+            let mut changed = 0;
+            for chunk in list.chunks(MAX_VALUES) {
+                let (sql, values) = with_list(sql, before, chunk);
+                changed += self.execute(&sql, values).await?;
+            }
+            Ok(changed)
+        })
+    }
+
+    /// Inserts rows, many in a statement. `sql` holds `{}` where the rows go.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn insert(&mut self, sql: &str, rows: Vec<Vec<Value>>) -> Result<u64, StoreError> {
+        let Some(width) = rows.first().map(Vec::len) else { return Ok(0) };
+        let mut changed = 0;
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let chunk: Vec<Vec<Value>> = rows.by_ref().take((MAX_VALUES / width).clamp(1, 500)).collect();
+            let marks: Vec<String> =
+                (0..chunk.len()).map(|row| format!("({})", marks(row * width + 1, width))).collect();
+            let text = sql.replacen("{}", &marks.join(","), 1);
+            changed += self.execute(&text, chunk.into_iter().flatten().collect()).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// When the engine fails; nothing is left behind then.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await
+    }
+}
+
+/// A statement with its list filled in, and all its values.
+fn with_list(sql: &str, before: &[Value], list: &[Value]) -> (String, Vec<Value>) {
+    let text = sql.replacen("{}", &marks(before.len() + 1, list.len()), 1);
+    (text, before.iter().chain(list).cloned().collect())
+}
+
+/// `$from,$from+1,…`, `count` of them.
+fn marks(from: usize, count: usize) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(count * 5);
+    for number in from..from + count {
+        if number > from {
+            text.push(',');
+        }
+        let _ = write!(text, "${number}");
+    }
+    text
+}

@@ -1,0 +1,52 @@
+//! The long lists of the API: where their rows come from and how they are sorted.
+
+use super::page::List;
+
+macro_rules! lists {
+    ($($(#[$doc:meta])* $name:ident = $from:literal, $columns:literal by $key:literal, $id:literal; )*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name() -> List {
+            List {
+                from: concat!("FROM ", $from),
+                columns: $columns,
+                key: $key,
+                id: $id,
+                descending: false,
+                wheres: Vec::new(),
+                values: Vec::new(),
+            }
+        }
+    )*};
+}
+
+lists! {
+    /// Rooms by code.
+    rooms = "room r", "r.id, r.code, r.name, r.building_id, r.capacity" by "r.code", "r.id";
+    /// Gateways by code.
+    gateways = "gateway g", "g.id, g.code, g.building_id, g.enrolled_at, g.software_version, g.watermark, g.reported_at, g.received_at, g.report" by "g.code", "g.id";
+    /// Readers by code.
+    readers = "reader r", "r.id, r.code, r.gateway_id, r.room_id, r.kind, r.enabled, r.online, r.light, r.firmware, r.last_seen_at, r.last_swipe_at" by "r.code", "r.id";
+    /// Students by number.
+    students_by_number = "student s", "s.id, s.number, s.name, s.email, s.state, s.at_door" by "s.number", "s.id";
+    /// Students by name.
+    students_by_name = "student s", "s.id, s.number, s.name, s.email, s.state, s.at_door" by "s.name", "s.id";
+    /// Courses by code.
+    courses = "course c", "c.id, c.code, c.title" by "c.code", "c.id";
+    /// Groups by code.
+    groups = "class_group g", "g.id, g.code, g.title, g.course_id, g.kind" by "g.code", "g.id";
+    /// Stays in groups, by the student's number.
+    memberships = "membership m JOIN student s ON s.id = m.student_id", "m.id, m.group_id, m.student_id, m.from_on, m.until_on, m.from_at, m.until_at, m.reason" by "s.number", "m.id";
+    /// Sessions by start.
+    sessions = "session s", "s.id, s.external_id, s.kind, s.title, s.course_id, s.starts_at, s.ends_at, s.cancelled, s.moved, s.revision, s.register_id, s.register_state, s.register_revision, s.closes_at, s.final_at" by "s.starts_at", "s.id";
+    /// Swipes by time.
+    swipes = "swipe w", "w.id, w.claimed_id, w.gateway_id, w.journal_id, w.sequence, w.reader_id, w.room_id, w.building_id, w.card_key, w.card_bits, w.card_id, w.student_id, w.shown_student_id, w.swiped_at, w.earliest_at, w.latest_at, w.received_at, w.clock_trust, w.decision, w.reason, w.decided_at, w.shown, w.body" by "w.swiped_at", "w.id";
+    /// Attendance by the student's number.
+    attendance_by_number = "attendance a JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id", "a.id, a.session_id, a.student_id, a.status, a.source, a.arrived_at, a.minutes_late, a.shared_swipe, a.honoured, a.revision, a.updated_at" by "st.number", "a.id";
+    /// Attendance by the student's name.
+    attendance_by_name = "attendance a JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id", "a.id, a.session_id, a.student_id, a.status, a.source, a.arrived_at, a.minutes_late, a.shared_swipe, a.honoured, a.revision, a.updated_at" by "st.name", "a.id";
+    /// Attendance by the session's start.
+    attendance_by_start = "attendance a JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id", "a.id, a.session_id, a.student_id, a.status, a.source, a.arrived_at, a.minutes_late, a.shared_swipe, a.honoured, a.revision, a.updated_at" by "s.starts_at", "a.id";
+    /// Attendance by its last change.
+    attendance_by_update = "attendance a JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id", "a.id, a.session_id, a.student_id, a.status, a.source, a.arrived_at, a.minutes_late, a.shared_swipe, a.honoured, a.revision, a.updated_at" by "a.updated_at", "a.id";
+}

@@ -1,0 +1,192 @@
+//! Pages of a long list, by keyset: rows added or removed elsewhere neither repeat nor hide rows.
+//!
+//! A cursor is the sort key and the id of a row. `node` lists of the API are made of these.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+
+use super::{Row, StoreError, Tx, Value};
+
+/// Where a row stands in its list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cursor {
+    /// The sort key: text or a number.
+    pub key: Value,
+    /// The id, which breaks ties.
+    pub id: Uuid,
+}
+
+impl Cursor {
+    /// As text. Opaque to whoever reads it.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let key = match &self.key {
+            Value::Text(text) => format!("t{text}"),
+            Value::Int(number) => format!("i{number}"),
+            Value::Null | Value::Bytes(_) => "n".to_owned(),
+        };
+        URL_SAFE_NO_PAD.encode(format!("{}{key}", self.id.simple()))
+    }
+
+    /// From text, `None` when it was not made by [`Cursor::encode`].
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let id = Uuid::try_parse(text.get(..32)?).ok()?;
+        let key = match (text.get(32..33)?, text.get(33..)?) {
+            ("t", rest) => Value::Text(rest.to_owned()),
+            ("i", rest) => Value::Int(rest.parse().ok()?),
+            _ => return None,
+        };
+        Some(Self { key, id })
+    }
+}
+
+/// Which page is wanted.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// How many rows at the most.
+    pub limit: usize,
+    /// Only rows behind this one.
+    pub after: Option<Cursor>,
+    /// Only rows before this one.
+    pub before: Option<Cursor>,
+    /// The last rows rather than the first.
+    pub backwards: bool,
+}
+
+impl Page {
+    /// The first `limit` rows.
+    #[must_use]
+    pub fn first(limit: usize) -> Self {
+        Self { limit, after: None, before: None, backwards: false }
+    }
+}
+
+/// A page.
+#[derive(Debug, Clone)]
+pub struct Paged<T> {
+    /// The rows, in the list's order, each with its place.
+    pub rows: Vec<(Cursor, T)>,
+    /// There are rows before these.
+    pub has_previous: bool,
+    /// There are rows behind these.
+    pub has_next: bool,
+}
+
+/// A list: what to select from where, and by which key it is sorted.
+#[derive(Debug, Clone)]
+pub struct List {
+    /// `FROM …`, with joins.
+    pub from: &'static str,
+    /// The columns to read.
+    pub columns: &'static str,
+    /// The column of the sort key, never null.
+    pub key: &'static str,
+    /// The column of the id.
+    pub id: &'static str,
+    /// Biggest key first.
+    pub descending: bool,
+    /// What all rows must satisfy, joined by AND; values numbered from `$1`.
+    pub wheres: Vec<String>,
+    /// The values of `wheres`.
+    pub values: Vec<Value>,
+}
+
+impl List {
+    /// Adds a condition; `{}` in it stands for the value's number.
+    #[must_use]
+    pub fn and(mut self, condition: &str, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self.wheres.push(condition.replace("{}", &format!("${}", self.values.len())));
+        self
+    }
+
+    /// Adds a condition on a list of values; `{}` in it stands for their numbers. An empty list holds for
+    /// nothing.
+    #[must_use]
+    pub fn and_in(mut self, condition: &str, values: impl IntoIterator<Item = Value>) -> Self {
+        let values: Vec<Value> = values.into_iter().collect();
+        if values.is_empty() {
+            self.wheres.push("1 = 0".to_owned());
+            return self;
+        }
+        self.wheres.push(condition.replace("{}", &super::marks(self.values.len() + 1, values.len())));
+        self.values.extend(values);
+        self
+    }
+
+    fn condition(&self, more: &[String]) -> String {
+        let all: Vec<&str> = self.wheres.iter().chain(more).map(String::as_str).collect();
+        if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) }
+    }
+
+    /// Reads one page.
+    ///
+    /// # Errors
+    /// When the engine fails or a row holds bad data.
+    pub async fn page<T>(
+        &self,
+        tx: &mut Tx,
+        page: &Page,
+        read: impl Fn(&mut Row) -> Result<T, StoreError>,
+    ) -> Result<Paged<T>, StoreError> {
+        let mut values = self.values.clone();
+        let mut more = Vec::new();
+        for (cursor, behind) in [(&page.after, true), (&page.before, false)] {
+            if let Some(cursor) = cursor {
+                let sign = if behind != self.descending { '>' } else { '<' };
+                let number = values.len();
+                more.push(format!("({}, {}) {sign} (${}, ${})", self.key, self.id, number + 1, number + 2));
+                values.extend([cursor.key.clone(), cursor.id.into()]);
+            }
+        }
+        let direction = if self.descending != page.backwards { "DESC" } else { "ASC" };
+        let sql = format!(
+            "SELECT {}, {}, {} {}{} ORDER BY {} {direction}, {} {direction} LIMIT {}",
+            self.key,
+            self.id,
+            self.columns,
+            self.from,
+            self.condition(&more),
+            self.key,
+            self.id,
+            page.limit + 1
+        );
+        let mut rows = Vec::new();
+        for mut row in tx.fetch(&sql, values).await? {
+            let key = row.next::<Raw>("sort key")?.0;
+            let cursor = Cursor { key, id: row.next("id")? };
+            rows.push((cursor, read(&mut row)?));
+        }
+        let more_there = rows.len() > page.limit;
+        rows.truncate(page.limit);
+        if page.backwards {
+            rows.reverse();
+            Ok(Paged { rows, has_previous: more_there, has_next: page.before.is_some() })
+        } else {
+            Ok(Paged { rows, has_previous: page.after.is_some(), has_next: more_there })
+        }
+    }
+
+    /// Counts all rows.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn count(&self, tx: &mut Tx) -> Result<i64, StoreError> {
+        let sql = format!("SELECT COUNT(*) {}{}", self.from, self.condition(&[]));
+        match tx.fetch_one(&sql, self.values.clone()).await? {
+            Some(mut row) => row.next("count"),
+            None => Ok(0),
+        }
+    }
+}
+
+struct Raw(Value);
+
+impl super::FromValue for Raw {
+    fn from_value(value: Value) -> Result<Self, Value> {
+        Ok(Self(value))
+    }
+}

@@ -1,0 +1,244 @@
+//! Questions about what registers are derived from, and their history.
+
+use uuid::Uuid;
+
+use super::entity::{Attendance, AttendanceSource, AttendanceStatus};
+use super::{StoreError, Tx, Value};
+
+/// A credit, with what the register needs of its swipe.
+#[derive(Debug, Clone)]
+pub struct CreditFact {
+    /// The session.
+    pub session_id: Uuid,
+    /// For whom.
+    pub student_id: Uuid,
+    /// The swipe.
+    pub swipe_id: Uuid,
+    /// When it was.
+    pub swiped_at: i64,
+    /// Because it was shown green.
+    pub honoured: bool,
+    /// What was shown, as JSON.
+    pub shown: String,
+    /// Counts for another session that takes place, too.
+    pub shared: bool,
+}
+
+/// A person's decision on one mark.
+#[derive(Debug, Clone)]
+pub struct ManualFact {
+    /// The session.
+    pub session_id: Uuid,
+    /// The student.
+    pub student_id: Uuid,
+    /// The status decided.
+    pub status: AttendanceStatus,
+    /// When the student came.
+    pub arrived_at: Option<i64>,
+    /// The reason given.
+    pub reason: String,
+    /// Whose token decided.
+    pub decided_by: Option<Uuid>,
+}
+
+/// One change of one mark.
+#[derive(Debug, Clone)]
+pub struct AttendanceChange {
+    /// The mark.
+    pub attendance_id: Uuid,
+    /// The mark's revision after it.
+    pub revision: i64,
+    /// When.
+    pub at: i64,
+    /// Whose token.
+    pub by_token: Option<Uuid>,
+    /// The status before.
+    pub from: Option<AttendanceStatus>,
+    /// The status after.
+    pub to: AttendanceStatus,
+    /// What set it.
+    pub source: AttendanceSource,
+    /// The reason given.
+    pub reason: Option<String>,
+}
+
+impl Tx {
+    /// The credits of sessions.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn credit_facts(&mut self, sessions: &[Uuid]) -> Result<Vec<CreditFact>, StoreError> {
+        let sql = "SELECT c.session_id, c.student_id, c.swipe_id, w.swiped_at, c.honoured, w.shown, \
+                   EXISTS (SELECT 1 FROM credit o JOIN session s ON s.id = o.session_id WHERE o.swipe_id = c.swipe_id \
+                   AND o.student_id = c.student_id AND o.session_id <> c.session_id AND s.cancelled = 0) \
+                   FROM credit c JOIN swipe w ON w.id = c.swipe_id WHERE c.session_id IN ({})";
+        let rows = self.fetch_in(sql, &[], sessions.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(CreditFact {
+                    session_id: row.next("credit.session_id")?,
+                    student_id: row.next("credit.student_id")?,
+                    swipe_id: row.next("credit.swipe_id")?,
+                    swiped_at: row.next("swipe.swiped_at")?,
+                    honoured: row.next("credit.honoured")?,
+                    shown: row.next("swipe.shown")?,
+                    shared: row.next("shared")?,
+                })
+            })
+            .collect()
+    }
+
+    /// What persons decided of sessions.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn manual_facts(&mut self, sessions: &[Uuid]) -> Result<Vec<ManualFact>, StoreError> {
+        let sql = "SELECT session_id, student_id, status, arrived_at, reason, decided_by FROM manual_mark \
+                   WHERE session_id IN ({})";
+        let rows = self.fetch_in(sql, &[], sessions.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(ManualFact {
+                    session_id: row.next("manual_mark.session_id")?,
+                    student_id: row.next("manual_mark.student_id")?,
+                    status: row.next("manual_mark.status")?,
+                    arrived_at: row.next("manual_mark.arrived_at")?,
+                    reason: row.next("manual_mark.reason")?,
+                    decided_by: row.next("manual_mark.decided_by")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Notes what a person decided, in place of an earlier decision.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn put_manual(&mut self, facts: &[ManualFact], at: i64) -> Result<(), StoreError> {
+        let rows = facts
+            .iter()
+            .map(|fact| {
+                vec![
+                    fact.session_id.into(),
+                    fact.student_id.into(),
+                    fact.status.into(),
+                    fact.arrived_at.into(),
+                    fact.reason.clone().into(),
+                    at.into(),
+                    fact.decided_by.into(),
+                ]
+            })
+            .collect();
+        let sql = "INSERT INTO manual_mark (session_id, student_id, status, arrived_at, reason, decided_at, decided_by) \
+                   VALUES {} ON CONFLICT (session_id, student_id) DO UPDATE SET status = excluded.status, \
+                   arrived_at = excluded.arrived_at, reason = excluded.reason, decided_at = excluded.decided_at, \
+                   decided_by = excluded.decided_by";
+        self.insert(sql, rows).await?;
+        Ok(())
+    }
+
+    /// The gateways that have a reader in rooms, with their watermarks: (room, gateway, watermark).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn watermarks(&mut self, rooms: &[Uuid]) -> Result<Vec<(Uuid, Uuid, Option<i64>)>, StoreError> {
+        let sql = "SELECT DISTINCT r.room_id, g.id, g.watermark FROM reader r JOIN gateway g ON g.id = r.gateway_id \
+                   WHERE r.room_id IN ({})";
+        let rows = self.fetch_in(sql, &[], rooms.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok((row.next("reader.room_id")?, row.next("gateway.id")?, row.next("gateway.watermark")?))
+            })
+            .collect()
+    }
+
+    /// The marks of sessions, each session's by student number.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn attendance_of(&mut self, sessions: &[Uuid]) -> Result<Vec<Attendance>, StoreError> {
+        self.by_column("session_id", sessions.iter().map(|id| Value::from(*id))).await
+    }
+
+    /// Takes marks away that no fact supports any more.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn drop_attendance(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
+        self.execute_in("DELETE FROM attendance WHERE id IN ({})", &[], ids.iter().map(|id| (*id).into()))
+            .await?;
+        Ok(())
+    }
+
+    /// Adds to the history of marks.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn insert_changes(&mut self, changes: &[AttendanceChange]) -> Result<(), StoreError> {
+        let rows = changes
+            .iter()
+            .map(|change| {
+                vec![
+                    change.attendance_id.into(),
+                    change.revision.into(),
+                    change.at.into(),
+                    change.by_token.into(),
+                    change.from.into(),
+                    change.to.into(),
+                    change.source.into(),
+                    change.reason.clone().into(),
+                ]
+            })
+            .collect();
+        let sql = "INSERT INTO attendance_change (attendance_id, revision, at, by_token, from_status, to_status, \
+                   source, reason) VALUES {}";
+        self.insert(sql, rows).await?;
+        Ok(())
+    }
+
+    /// The history of marks, newest first.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn changes_of(&mut self, marks: &[Uuid]) -> Result<Vec<AttendanceChange>, StoreError> {
+        let sql = "SELECT attendance_id, revision, at, by_token, from_status, to_status, source, reason \
+                   FROM attendance_change WHERE attendance_id IN ({}) ORDER BY attendance_id, revision DESC";
+        let rows = self.fetch_in(sql, &[], marks.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(AttendanceChange {
+                    attendance_id: row.next("attendance_change.attendance_id")?,
+                    revision: row.next("attendance_change.revision")?,
+                    at: row.next("attendance_change.at")?,
+                    by_token: row.next("attendance_change.by_token")?,
+                    from: row.next("attendance_change.from_status")?,
+                    to: row.next("attendance_change.to_status")?,
+                    source: row.next("attendance_change.source")?,
+                    reason: row.next("attendance_change.reason")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The swipes that count for marks: (session, student, swipe).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn swipes_of_sessions(
+        &mut self,
+        sessions: &[Uuid],
+    ) -> Result<Vec<(Uuid, Uuid, Uuid)>, StoreError> {
+        let sql =
+            "SELECT session_id, student_id, swipe_id FROM credit WHERE session_id IN ({}) ORDER BY swipe_id";
+        let rows = self.fetch_in(sql, &[], sessions.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok((
+                    row.next("credit.session_id")?,
+                    row.next("credit.student_id")?,
+                    row.next("credit.swipe_id")?,
+                ))
+            })
+            .collect()
+    }
+}

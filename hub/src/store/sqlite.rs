@@ -1,0 +1,136 @@
+//! SQLite behind the store's door: WAL, `synchronous = FULL`, one writer, several readers.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Executor, Row as _, SqlSafeStr, Sqlite, TypeInfo, ValueRef};
+
+use super::{Boxed, Row, Store, StoreError, Transaction, Value};
+
+/// How many queries may read at once.
+const READERS: u32 = 4;
+
+/// A SQLite database in a file.
+pub struct SqliteStore {
+    readers: SqlitePool,
+    writer: SqlitePool,
+}
+
+fn migrator() -> Migrator {
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        Cow::Borrowed("foundation"),
+        MigrationType::Simple,
+        include_str!("../../migrations/sqlite/0001_foundation.sql").into_sql_str(),
+        false,
+    )])
+}
+
+impl SqliteStore {
+    /// Opens the database, makes it when there is none, and brings it to this version.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or was made by a newer version of this program.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .statement_cache_capacity(256)
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("cache_size", "-32768");
+        let pool = SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(30));
+        let writer = pool.clone().max_connections(1).connect_with(options.clone()).await?;
+        match migrator().run(&writer).await {
+            Ok(()) => {}
+            Err(MigrateError::VersionMissing(version)) => {
+                return Err(StoreError::Version(format!(
+                    "the database {} has schema version {version}, which this program does not know: it was \
+                     made by a newer version. Install that version, or restore a backup made before the \
+                     upgrade; nothing was changed",
+                    path.display()
+                )));
+            }
+            Err(MigrateError::VersionMismatch(version)) => {
+                return Err(StoreError::Version(format!(
+                    "the database {} has another schema of version {version} than this program: it is not \
+                     one of ours, or of a version that was never released; nothing was changed",
+                    path.display()
+                )));
+            }
+            Err(MigrateError::Execute(error)) => return Err(StoreError::Engine(error)),
+            Err(other) => return Err(StoreError::Version(format!("{}: {other}", path.display()))),
+        }
+        let readers = pool.max_connections(READERS).connect_with(options).await?;
+        Ok(Self { readers, writer })
+    }
+}
+
+impl Store for SqliteStore {
+    fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
+        Box::pin(async move {
+            let transaction = self.readers.begin().await?;
+            Ok(Box::new(SqliteTransaction(transaction)) as Box<dyn Transaction>)
+        })
+    }
+
+    fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
+        Box::pin(async move {
+            let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            Ok(Box::new(SqliteTransaction(transaction)) as Box<dyn Transaction>)
+        })
+    }
+}
+
+struct SqliteTransaction(sqlx::Transaction<'static, Sqlite>);
+
+fn bind(sql: &str, values: Vec<Value>) -> sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments> {
+    let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
+    for value in values {
+        query = match value {
+            Value::Null => query.bind(None::<i64>),
+            Value::Int(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(bytes),
+        };
+    }
+    query
+}
+
+fn row(row: &SqliteRow) -> Result<Row, StoreError> {
+    let mut values = Vec::with_capacity(row.len());
+    for index in 0..row.len() {
+        let raw = row.try_get_raw(index)?;
+        let value = if raw.is_null() {
+            Value::Null
+        } else {
+            match raw.type_info().name() {
+                "INTEGER" => Value::Int(row.try_get_unchecked(index)?),
+                "BLOB" => Value::Bytes(row.try_get_unchecked(index)?),
+                _ => Value::Text(row.try_get_unchecked(index)?),
+            }
+        };
+        values.push(value);
+    }
+    Ok(Row::new(values))
+}
+
+impl Transaction for SqliteTransaction {
+    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
+        Box::pin(async move { Ok(self.0.execute(bind(sql, values)).await?.rows_affected()) })
+    }
+
+    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
+        Box::pin(async move { self.0.fetch_all(bind(sql, values)).await?.iter().map(row).collect() })
+    }
+
+    fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.0.commit().await?) })
+    }
+}

@@ -1,0 +1,183 @@
+//! Questions about sessions, their rooms and their groups.
+
+use uuid::Uuid;
+
+use super::entity::{Entity, Session};
+use super::{StoreError, Tx, Value};
+
+/// A room of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRoom {
+    /// The session.
+    pub session_id: Uuid,
+    /// The room.
+    pub room_id: Uuid,
+    /// From when.
+    pub from_at: Option<i64>,
+    /// Until when, excluded.
+    pub until_at: Option<i64>,
+}
+
+/// No window opens longer than this before its session starts.
+pub const LONGEST_OPENING_MS: i64 = 24 * 3_600_000;
+
+impl Tx {
+    /// The rooms of sessions.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn session_rooms(&mut self, sessions: &[Uuid]) -> Result<Vec<SessionRoom>, StoreError> {
+        let sql = "SELECT session_id, room_id, from_at, until_at FROM session_room WHERE session_id IN ({}) \
+                   ORDER BY session_id, from_at, room_id";
+        let rows = self.fetch_in(sql, &[], sessions.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(SessionRoom {
+                    session_id: row.next("session_room.session_id")?,
+                    room_id: row.next("session_room.room_id")?,
+                    from_at: row.next("session_room.from_at")?,
+                    until_at: row.next("session_room.until_at")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The groups of sessions, as pairs.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn session_groups(&mut self, sessions: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
+        let sql = "SELECT session_id, group_id FROM session_group WHERE session_id IN ({}) \
+                   ORDER BY session_id, group_id";
+        self.pairs(sql, sessions).await
+    }
+
+    /// The sessions of groups, as pairs (group, session).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn group_sessions(&mut self, groups: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
+        self.pairs("SELECT group_id, session_id FROM session_group WHERE group_id IN ({})", groups).await
+    }
+
+    /// The buildings in which groups meet, as pairs (group, building).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn group_buildings(&mut self, groups: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
+        let sql = "SELECT DISTINCT sg.group_id, r.building_id FROM session_group sg \
+                   JOIN session_room sr ON sr.session_id = sg.session_id JOIN room r ON r.id = sr.room_id \
+                   WHERE sg.group_id IN ({})";
+        self.pairs(sql, groups).await
+    }
+
+    async fn pairs(&mut self, sql: &str, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
+        let rows = self.fetch_in(sql, &[], ids.iter().map(|id| (*id).into())).await?;
+        rows.into_iter().map(|mut row| Ok((row.next("pair")?, row.next("pair")?))).collect()
+    }
+
+    /// Puts other rooms in place of those that sessions had.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn replace_session_rooms(
+        &mut self,
+        sessions: &[Uuid],
+        rooms: &[SessionRoom],
+    ) -> Result<(), StoreError> {
+        self.execute_in(
+            "DELETE FROM session_room WHERE session_id IN ({})",
+            &[],
+            sessions.iter().map(|id| (*id).into()),
+        )
+        .await?;
+        let rows = rooms
+            .iter()
+            .map(|room| {
+                vec![room.session_id.into(), room.room_id.into(), room.from_at.into(), room.until_at.into()]
+            })
+            .collect();
+        self.insert("INSERT INTO session_room (session_id, room_id, from_at, until_at) VALUES {}", rows)
+            .await?;
+        Ok(())
+    }
+
+    /// Puts other groups in place of those that sessions had.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn replace_session_groups(
+        &mut self,
+        sessions: &[Uuid],
+        groups: &[(Uuid, Uuid)],
+    ) -> Result<(), StoreError> {
+        self.execute_in(
+            "DELETE FROM session_group WHERE session_id IN ({})",
+            &[],
+            sessions.iter().map(|id| (*id).into()),
+        )
+        .await?;
+        let rows = groups.iter().map(|(session, group)| vec![(*session).into(), (*group).into()]).collect();
+        self.insert("INSERT INTO session_group (session_id, group_id) VALUES {}", rows).await?;
+        Ok(())
+    }
+
+    /// The sessions in some rooms whose window may meet `[first, last]`.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sessions_near(
+        &mut self,
+        rooms: &[Uuid],
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<Session>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM session WHERE closes_at >= $1 AND starts_at <= $2 AND id IN \
+             (SELECT session_id FROM session_room WHERE room_id IN ({{}}))",
+            Session::COLUMNS
+        );
+        let before = [Value::Int(first), Value::Int(last.saturating_add(LONGEST_OPENING_MS))];
+        let rows = self.fetch_in(&sql, &before, rooms.iter().map(|id| (*id).into())).await?;
+        let mut sessions: Vec<Session> =
+            rows.into_iter().map(|mut row| Session::read(&mut row)).collect::<Result<_, _>>()?;
+        sessions.sort_by_key(|session| session.id);
+        sessions.dedup_by_key(|session| session.id);
+        Ok(sessions)
+    }
+
+    /// The sessions whose register still waits, in rooms that have a reader of this gateway, and whose
+    /// window closed before an instant.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sessions_to_finish(&mut self, gateway: Uuid, before: i64) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT DISTINCT s.id FROM session s JOIN session_room sr ON sr.session_id = s.id \
+                   JOIN reader r ON r.room_id = sr.room_id \
+                   WHERE s.register_state = 'PENDING' AND s.closes_at < $1 AND r.gateway_id = $2";
+        let rows = self.fetch(sql, vec![before.into(), gateway.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("session.id")).collect()
+    }
+
+    /// The sessions whose register still waits though they ended before an instant.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sessions_overdue(&mut self, ended_before: i64) -> Result<Vec<Uuid>, StoreError> {
+        let sql =
+            "SELECT id FROM session WHERE register_state = 'PENDING' AND ends_at < $1 AND closes_at < $1";
+        let rows = self.fetch(sql, vec![ended_before.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("session.id")).collect()
+    }
+
+    /// The sessions in some rooms whose register still waits.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sessions_waiting_in(&mut self, rooms: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT DISTINCT s.id FROM session s JOIN session_room sr ON sr.session_id = s.id \
+                   WHERE s.register_state IN ('PENDING', 'NO_REGISTER') AND sr.room_id IN ({})";
+        let rows = self.fetch_in(sql, &[], rooms.iter().map(|id| (*id).into())).await?;
+        rows.into_iter().map(|mut row| row.next("session.id")).collect()
+    }
+}

@@ -1,0 +1,153 @@
+//! XML, element by element, with errors that say where.
+//!
+//! Used by the other files of `itc2019`. It knows nothing of what elements mean, and fetches no DTD.
+
+use std::path::Path;
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesStart, Event};
+
+use super::Itc2019Error;
+
+/// A file's text.
+pub(super) struct File {
+    pub(super) name: String,
+    text: String,
+    /// How many bytes of byte-order mark were left out of `text`.
+    mark: usize,
+}
+
+impl File {
+    pub(super) fn open(path: &Path) -> Result<Self, Itc2019Error> {
+        let name = path.display().to_string();
+        let bytes =
+            std::fs::read(path).map_err(|source| Itc2019Error::Read { file: name.clone(), source })?;
+        Self::new(name, bytes)
+    }
+
+    pub(super) fn new(name: String, bytes: Vec<u8>) -> Result<Self, Itc2019Error> {
+        let (text, good) = match String::from_utf8(bytes) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let good = error.utf8_error().valid_up_to();
+                (String::from_utf8_lossy(error.as_bytes()).into_owned(), Some(good))
+            }
+        };
+        let without = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let file = Self { name, mark: text.len() - without.len(), text: without.to_owned() };
+        match good {
+            None => Ok(file),
+            Some(byte) => Err(file.wrong(byte.saturating_sub(file.mark), "not UTF-8 text".to_owned())),
+        }
+    }
+
+    /// An error at a byte of the text.
+    pub(super) fn wrong(&self, at: usize, what: String) -> Itc2019Error {
+        let before = &self.text.as_bytes()[..at.min(self.text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Itc2019Error::Wrong { file: self.name.clone(), line, byte: at + self.mark, what }
+    }
+
+    /// Calls `on` with each element and the names of those around it, outermost first. An error at the end
+    /// of the file if elements are left open, or if there is none called `root` around everything.
+    pub(super) fn each(
+        &self,
+        root: &str,
+        mut on: impl FnMut(&[String], &Tag<'_>) -> Result<(), Itc2019Error>,
+    ) -> Result<(), Itc2019Error> {
+        let mut reader = Reader::from_str(&self.text);
+        reader.config_mut().expand_empty_elements = true;
+        let mut around: Vec<String> = Vec::new();
+        let mut seen = false;
+        loop {
+            let at = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
+            let event = reader.read_event().map_err(|error| {
+                let at = usize::try_from(reader.error_position()).unwrap_or(usize::MAX);
+                let inside = around.last().map(|name| format!(", inside <{name}>")).unwrap_or_default();
+                self.wrong(at, format!("not well-formed XML{inside}: {error}"))
+            })?;
+            match event {
+                Event::Start(start) => {
+                    let name = String::from_utf8_lossy(start.name().as_ref()).into_owned();
+                    if around.is_empty() && name != root {
+                        return Err(self.wrong(at, format!("<{name}>: expected <{root}>")));
+                    }
+                    seen = true;
+                    on(&around, &Tag { file: self, name: &name, start, at })?;
+                    around.push(name);
+                }
+                Event::End(_) => {
+                    around.pop();
+                }
+                Event::Eof => break,
+                _ => {}
+            }
+        }
+        match around.last() {
+            Some(open) => Err(self.wrong(self.text.len(), format!("<{open}> is never closed"))),
+            None if !seen => Err(self.wrong(self.text.len(), format!("there is no <{root}>"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An element's start.
+pub(super) struct Tag<'a> {
+    file: &'a File,
+    pub(super) name: &'a str,
+    start: BytesStart<'a>,
+    /// Byte of the text.
+    pub(super) at: usize,
+}
+
+impl Tag<'_> {
+    /// An error about this element.
+    pub(super) fn wrong(&self, what: &str) -> Itc2019Error {
+        let id = match self.attribute("id") {
+            Ok(Some(id)) => format!(" id={id:?}"),
+            _ => String::new(),
+        };
+        self.file.wrong(self.at, format!("<{}{id}>: {what}", self.name))
+    }
+
+    /// An attribute's value, if it is there.
+    pub(super) fn attribute(&self, name: &str) -> Result<Option<String>, Itc2019Error> {
+        let bad = |what: String| self.file.wrong(self.at, format!("<{}>: {what}", self.name));
+        for attribute in self.start.attributes() {
+            let attribute = attribute.map_err(|error| bad(error.to_string()))?;
+            if attribute.key.as_ref() == name.as_bytes() {
+                let value =
+                    attribute.unescape_value().map_err(|error| bad(format!("attribute {name}: {error}")))?;
+                return Ok(Some(value.into_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// An attribute's value.
+    pub(super) fn text(&self, name: &str) -> Result<String, Itc2019Error> {
+        self.attribute(name)?.ok_or_else(|| self.wrong(&format!("attribute {name} is missing")))
+    }
+
+    /// An attribute's value as a number.
+    pub(super) fn number(&self, name: &str) -> Result<u32, Itc2019Error> {
+        let text = self.text(name)?;
+        text.trim()
+            .parse()
+            .map_err(|error| self.wrong(&format!("attribute {name}={text:?} is no number: {error}")))
+    }
+
+    /// An attribute's value as a row of `count` bits.
+    pub(super) fn bits(&self, name: &str, count: Option<u32>) -> Result<String, Itc2019Error> {
+        let text = self.text(name)?;
+        if !text.bytes().all(|byte| matches!(byte, b'0' | b'1')) {
+            return Err(self.wrong(&format!("attribute {name}={text:?} has something else than 0 and 1")));
+        }
+        match count {
+            Some(count) if usize::try_from(count) != Ok(text.len()) => {
+                Err(self.wrong(&format!("attribute {name}={text:?} should have {count} bits")))
+            }
+            _ => Ok(text),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! `reader-sim reader`: one simulated reader in a terminal, or driven by another program.
+//!
+//! Called by `main`. Reads one card or command a line from standard input and prints one event a line to
+//! standard output, so that a person, a shell script or a test can use it. Never draws on the screen.
+
+use std::io::{BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+
+use crate::device::mqtt::MqttReader;
+use crate::device::osdp::{OsdpBus, OsdpReader};
+use crate::device::{DeviceEvent, Shown};
+use crate::plan::{Colour, Credential};
+
+mod line;
+
+use line::Line;
+
+const EXAMPLE: &str = "\
+Examples:
+  reader-sim reader --osdp new
+      makes a pty, prints its path (`pty /dev/pts/7`) for the gateway to open, and serves it
+  reader-sim reader --osdp /dev/ttyUSB0 --baud 9600 --address 2
+  reader-sim reader --mqtt mqtt://127.0.0.1:1883 --gateway GW-MAIN --code R-101
+
+Standard input, one a line:
+  uid 04A2B3C4D5E680    a card's UID, in hexadecimal
+  h10301 42 12345       a 26-bit card: facility and number
+  h10306 42 12345       a 34-bit card: facility and number
+  raw 26 95181CC0       any bits, left-justified and zero-padded
+  quit                  as the end of the input does, so keep it open
+
+Standard output, one a line: `online`, `light blue`, `flash green`, `buzzer`, `ack 3 recorded`, `error: …`";
+
+/// Simulate one reader: cards come from standard input, what its light does goes to standard output.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE, group(clap::ArgGroup::new("link").required(true)))]
+pub struct ReaderArgs {
+    /// Be an OSDP reader on this serial port or pty; `new` makes a pty and prints its path
+    #[arg(long, value_name = "PATH", group = "link")]
+    pub osdp: Option<PathBuf>,
+    /// Be an MQTT reader of the broker at this address
+    #[arg(long, value_name = "mqtt://HOST:PORT", group = "link", requires = "gateway")]
+    pub mqtt: Option<BrokerAddress>,
+    /// The reader's code
+    #[arg(long, default_value = "reader-1")]
+    pub code: String,
+    /// The gateway's code (MQTT only)
+    #[arg(long)]
+    pub gateway: Option<String>,
+    /// The reader's address on the bus (OSDP only)
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=126))]
+    pub address: u8,
+    /// The bus's speed (OSDP on a real port only)
+    #[arg(long, default_value_t = 9600)]
+    pub baud: u32,
+    /// The serial number that the reader reports (OSDP only)
+    #[arg(long, default_value_t = 1)]
+    pub serial: u32,
+}
+
+/// Where a broker listens: `mqtt://host:port`, the port 1883 when left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl FromStr for BrokerAddress {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<BrokerAddress, String> {
+        let wrong = || format!("`{url}` is not like mqtt://127.0.0.1:1883");
+        let rest = url.strip_prefix("mqtt://").ok_or_else(wrong)?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+            _ => (rest, 1883),
+        };
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() || host.contains(['/', '@', ' ']) {
+            return Err(wrong());
+        }
+        Ok(BrokerAddress { host: host.to_owned(), port })
+    }
+}
+
+/// Either kind of reader.
+enum Device {
+    Osdp(OsdpBus),
+    Mqtt(MqttReader),
+}
+
+/// Runs the reader until the end of standard input, `quit`, or Ctrl-C.
+pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
+    let (events, mut happened) = mpsc::unbounded_channel();
+    let code = args.code.clone();
+    let device = match (args.osdp, args.mqtt) {
+        (Some(path), _) => {
+            let reader = OsdpReader { code: args.code, address: args.address, serial: args.serial };
+            let bus = if path == Path::new("new") {
+                OsdpBus::on_new_pty(vec![reader], events)?
+            } else {
+                OsdpBus::on_port(&path, args.baud, vec![reader], events)?
+            };
+            if path == Path::new("new") {
+                say(&format!("pty {}", bus.path().display()))?;
+            }
+            Device::Osdp(bus)
+        }
+        (None, Some(broker)) => {
+            let gateway = args.gateway.context("--mqtt needs --gateway")?;
+            let (host, port) = (broker.host, broker.port);
+            Device::Mqtt(MqttReader::connect(args.code, gateway, host, port, events).await?)
+        }
+        (None, None) => anyhow::bail!("one of --osdp and --mqtt is needed"),
+    };
+    let mut lines = stdin_lines()?;
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        tokio::select! {
+            line = lines.recv() => match line.map(|line| line.parse()) {
+                None | Some(Ok(Line::Quit)) => break,
+                Some(Ok(Line::Nothing)) => {}
+                Some(Ok(Line::Card(credential))) => {
+                    if let Err(error) = present(&device, &code, &credential) {
+                        say(&format!("error: {error:#}"))?;
+                    }
+                }
+                Some(Err(error)) => say(&format!("error: {error}"))?,
+            },
+            event = happened.recv() => match event {
+                Some(event) => say(&describe(&event))?,
+                None => anyhow::bail!("the reader has stopped"),
+            },
+            result = &mut interrupt => {
+                result.context("cannot wait for Ctrl-C")?;
+                break;
+            }
+        }
+    }
+    if let Device::Mqtt(reader) = device {
+        reader.stop().await;
+    }
+    Ok(())
+}
+
+fn present(device: &Device, code: &str, credential: &Credential) -> anyhow::Result<()> {
+    match device {
+        Device::Osdp(bus) => bus.present(code, credential)?,
+        Device::Mqtt(reader) => drop(reader.present(credential)?),
+    }
+    Ok(())
+}
+
+/// Standard input, read by a thread of its own: a runtime's own reader would keep the program from ending
+/// after Ctrl-C until one more line came.
+fn stdin_lines() -> anyhow::Result<mpsc::Receiver<String>> {
+    let (lines, inbox) = mpsc::channel(16);
+    std::thread::Builder::new()
+        .name("stdin".into())
+        .spawn(move || {
+            for line in std::io::stdin().lock().split(b'\n') {
+                let Ok(line) = line else { return };
+                let line = String::from_utf8_lossy(&line).into_owned();
+                if lines.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        })
+        .context("cannot start the thread that reads standard input")?;
+    Ok(inbox)
+}
+
+fn describe(event: &DeviceEvent) -> String {
+    match event {
+        DeviceEvent::Online { .. } => "online".into(),
+        DeviceEvent::Light { shown: Shown::Base(colour), .. } => format!("light {}", name(*colour)),
+        DeviceEvent::Light { shown: Shown::Flash(colour), .. } => format!("flash {}", name(*colour)),
+        DeviceEvent::Buzzer { .. } => "buzzer".into(),
+        DeviceEvent::Acknowledged { seq, result, .. } => format!("ack {seq} {result}"),
+    }
+}
+
+fn name(colour: Colour) -> &'static str {
+    match colour {
+        Colour::Off => "off",
+        Colour::Blue => "blue",
+        Colour::Green => "green",
+        Colour::Red => "red",
+        Colour::Amber => "amber",
+    }
+}
+
+/// Prints a line at once: who reads it may be a program at the other end of a pipe.
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broker_addresses() {
+        let parsed = |url: &str| url.parse::<BrokerAddress>().map(|a| (a.host, a.port));
+        assert_eq!(parsed("mqtt://127.0.0.1:2883").unwrap(), ("127.0.0.1".into(), 2883));
+        assert_eq!(parsed("mqtt://broker/").unwrap(), ("broker".into(), 1883));
+        assert_eq!(parsed("mqtt://[::1]:2883").unwrap(), ("::1".into(), 2883));
+        assert_eq!(parsed("mqtt://[::1]").unwrap(), ("::1".into(), 1883));
+        for wrong in ["127.0.0.1:1883", "mqtt://", "mqtt://host:many", "mqtt://a/b", "mqtts://host"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn events_are_one_short_line() {
+        let reader = || "R".to_owned();
+        let shown = Shown::Flash(Colour::Green);
+        assert_eq!(describe(&DeviceEvent::Light { reader: reader(), shown }), "flash green");
+        let ack = DeviceEvent::Acknowledged { reader: reader(), seq: 3, result: "recorded".into() };
+        assert_eq!(describe(&ack), "ack 3 recorded");
+    }
+}
