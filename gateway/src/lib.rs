@@ -1,1 +1,16 @@
-//! x
+//! Rollcall's gateway: door readers in, lights out, swipes on disk and on to the hub.
+//!
+//! `core` decides and touches nothing; `osdp` and `mqtt` talk to readers, `journal` makes swipes durable,
+//! `timetable` keeps the cache, `uplink` talks to the hub; `app` wires them. The gateway never imports the
+//! hub: they meet in `schema.graphql`.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod core;
+pub mod journal;
+pub mod mqtt;
+pub mod osdp;
+mod stop;
+pub mod timetable;
+pub mod uplink;

@@ -1,6 +1,6 @@
 //! The hub's clock seam: production reads the machine's clock, tests and the simulator bring their own.
 
-use rollcall_rules::time::Instant;
+pub use rollcall_rules::time::Instant;
 
 /// Where the hub gets its time.
 pub trait Clock: Send + Sync {

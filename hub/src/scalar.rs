@@ -41,6 +41,8 @@ pub fn parse_instant(text: &str) -> Result<i64, String> {
     Ok(timestamp.as_nanosecond().div_euclid(1_000_000) as i64)
 }
 
+/// RFC 3339 date-time that always carries an offset, for instance `2026-10-05T09:02:11.482+01:00`. Output is
+/// in the institution's zone; input with any offset is taken; a value without an offset is refused.
 #[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -65,6 +67,7 @@ impl ScalarType for DateTime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalDate(pub Date);
 
+/// Calendar date without time or zone, `YYYY-MM-DD`.
 #[Scalar(name = "LocalDate", specified_by_url = "https://scalars.graphql.org/andimarek/local-date")]
 impl ScalarType for LocalDate {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -103,6 +106,7 @@ impl LocalDate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub i64);
 
+/// ISO 8601 duration of whole seconds or finer, for instance `PT10M`.
 #[Scalar(name = "Duration", specified_by_url = "https://scalars.graphql.org/chillicream/duration.html")]
 impl ScalarType for Duration {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -124,6 +128,7 @@ impl ScalarType for Duration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UuidScalar(pub Uuid);
 
+/// RFC 9562 UUID in lower case. Ids minted by clients should be version 7.
 #[Scalar(name = "UUID", specified_by_url = "https://tools.ietf.org/html/rfc9562")]
 impl ScalarType for UuidScalar {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -145,6 +150,7 @@ pub struct Counter(pub i64);
 /// The largest whole number that every JSON reader keeps.
 const MAX_COUNTER: i64 = (1 << 53) - 1;
 
+/// Whole number from 0 to 2^53-1, sent as a JSON number. For counters that outgrow Int.
 #[Scalar(name = "Counter")]
 impl ScalarType for Counter {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -62,6 +62,8 @@ pub enum News {
 pub struct Touched {
     /// Sessions whose register may be another.
     pub sessions: BTreeSet<Uuid>,
+    /// Marks that a person decided just now: session and student.
+    pub marked: BTreeSet<(Uuid, Uuid)>,
     /// Swipes to be judged again.
     pub swipes: BTreeSet<Uuid>,
     /// Sessions of which the gateways must hear.
@@ -203,7 +205,7 @@ impl Hub {
             let swipes: Vec<Uuid> = touched.swipes.iter().copied().collect();
             touched.sessions.extend(decide::judge_again(self, &mut tx, &swipes).await?);
         }
-        registers::derive(self, &mut tx, &touched.sessions, caller, &mut news).await?;
+        registers::derive(self, &mut tx, &touched, caller, &mut news).await?;
         feed::refresh(self, &mut tx, &touched, &mut news).await?;
         tx.commit().await?;
         self.tell(news);

@@ -1,2 +1,56 @@
-//! x
-fn main() {}
+//! The simulator's program: arguments → run → exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use reader_sim::campus::{self, CampusArgs};
+use reader_sim::reader::{self, ReaderArgs};
+use tracing_subscriber::EnvFilter;
+
+/// Simulated readers, cards and students for Rollcall.
+#[derive(Parser)]
+#[command(name = "reader-sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole system in one process, on embedded defaults: a day of teaching in about a minute.
+    Campus(Box<CampusArgs>),
+    /// One reader, driven by lines of text, attached to a running gateway.
+    Reader(ReaderArgs),
+}
+
+fn main() -> ExitCode {
+    // Both ring and another provider may be linked: choose one, first thing.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed already");
+    }
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let run = async {
+        match cli.command {
+            Command::Campus(args) => campus::run(*args).await,
+            Command::Reader(args) => reader::run(args).await,
+        }
+    };
+    let ended = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(run);
+            // The brokers' threads never end by themselves.
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => Err(error.into()),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("reader-sim: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

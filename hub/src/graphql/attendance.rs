@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use uuid::Uuid;
 
 use super::connection::{self, DateTimeRange, Total, connection, in_range, page_of};
-use super::context::local;
+use super::context::{Needs, READERS, local};
 use super::id::Kind;
 use super::loader::{self, ChangesOfMark, MarksOfSession, SwipesOfSession};
 use super::people::{OrderDirection, Student};
@@ -22,7 +22,7 @@ use crate::store::register::AttendanceChange as StoredChange;
 pub struct AttendanceRecord(pub entity::Attendance);
 
 /// Whether one student was at one session.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl AttendanceRecord {
     /// Global id.
     pub async fn id(&self) -> ID {
@@ -84,7 +84,7 @@ impl AttendanceRecord {
 pub struct AttendanceChange(StoredChange);
 
 /// One change of one record.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl AttendanceChange {
     /// When.
     async fn at(&self, ctx: &Context<'_>) -> Result<DateTime> {
@@ -308,15 +308,13 @@ pub async fn entries(
             (Cursor { key: Value::Text(key.unwrap_or_default()), id: mark.id }, mark)
         })
         .collect();
-    rows.sort_by_key(|(cursor, _)| match &cursor.key {
-        Value::Text(text) => (text.clone(), cursor.id),
-        _ => (String::new(), cursor.id),
-    });
-    if order.direction == OrderDirection::Desc {
+    rows.sort_by(|(one, _), (other, _)| (one.text(), one.id).cmp(&(other.text(), other.id)));
+    let descending = order.direction == OrderDirection::Desc;
+    if descending {
         rows.reverse();
     }
     let total = Total::Known(i64::try_from(rows.len()).unwrap_or(i64::MAX));
-    Ok(AttendanceRecordConnection::new(page_of(&rows, &page), total, AttendanceRecord))
+    Ok(AttendanceRecordConnection::new(page_of(&rows, &page, descending), total, AttendanceRecord))
 }
 
 connection! {

@@ -119,12 +119,17 @@ pub fn page_info<T>(paged: &Paged<T>) -> PageInfo {
     }
 }
 
-/// A page of a list that is in memory, sorted by cursor key already.
+/// A page of a list that is in memory, sorted by key and id already. A cursor's row may have gone since.
 #[must_use]
-pub fn page_of<T: Clone>(rows: &[(Cursor, T)], page: &Page) -> Paged<T> {
-    let place = |cursor: &Cursor| rows.iter().position(|(other, _)| other == cursor);
-    let from = page.after.as_ref().and_then(place).map_or(0, |at| at + 1);
-    let to = page.before.as_ref().and_then(place).unwrap_or(rows.len()).max(from);
+pub fn page_of<T: Clone>(rows: &[(Cursor, T)], page: &Page, descending: bool) -> Paged<T> {
+    let order = |one: &Cursor, other: &Cursor| {
+        let ascending = (one.text(), one.id).cmp(&(other.text(), other.id));
+        if descending { ascending.reverse() } else { ascending }
+    };
+    let count = |holds: &dyn Fn(&Cursor) -> bool| rows.iter().take_while(|(cursor, _)| holds(cursor)).count();
+    let from = page.after.as_ref().map_or(0, |after| count(&|cursor| order(cursor, after).is_le()));
+    let to = page.before.as_ref().map_or(rows.len(), |before| count(&|cursor| order(cursor, before).is_lt()));
+    let to = to.max(from);
     let (from, to) = if page.backwards {
         (to.saturating_sub(page.limit).max(from), to)
     } else {

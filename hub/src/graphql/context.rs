@@ -50,7 +50,8 @@ pub fn shared_fault(error: Arc<StoreError>) -> Error {
     fault(&error)
 }
 
-/// Lets those in who hold one of some roles.
+/// Lets those in who hold one of some roles. Stands on whole types too: a gateway may look at its own estate,
+/// and no path from there may lead to people.
 pub struct Needs(pub &'static [Role]);
 
 /// Who may read everything.

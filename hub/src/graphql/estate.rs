@@ -3,7 +3,7 @@
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 
 use super::connection::{self, connection, page};
-use super::context::{hub, local};
+use super::context::{Needs, READERS, hub, local};
 use super::gateway::Gateway;
 use super::id::Kind;
 use super::loader::{self, GatewaysOfBuilding, ReadersOfRoom, RoomsOfBuilding};
@@ -75,15 +75,15 @@ impl Room {
         Ok(loader::list(ctx, ReadersOfRoom(self.0.id)).await?.into_iter().map(Reader).collect())
     }
     /// The sessions held in it, by start.
-    #[graphql(complexity = "5 + child_complexity")]
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
     async fn sessions(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<SessionFilter>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<SessionFilter>,
     ) -> Result<SessionConnection> {
         let list = session_list(filter.as_ref())
             .and("s.id IN (SELECT session_id FROM session_room WHERE room_id = {})", self.0.id);
@@ -91,12 +91,14 @@ impl Room {
         Ok(SessionConnection::new(paged, total, Session))
     }
     /// The session on now.
+    #[graphql(guard = "Needs(READERS)")]
     async fn current(&self, ctx: &Context<'_>) -> Result<Option<Session>> {
         let now = hub(ctx)?.now().0;
         let list = self.held().and("s.starts_at <= {}", now).and("s.ends_at >= {}", now);
         first_of(ctx, list).await
     }
     /// The session to come.
+    #[graphql(guard = "Needs(READERS)")]
     async fn next(&self, ctx: &Context<'_>) -> Result<Option<Session>> {
         first_of(ctx, self.held().and("s.starts_at > {}", hub(ctx)?.now().0)).await
     }
@@ -193,15 +195,15 @@ impl Reader {
         self.0.firmware.as_deref()
     }
     /// The swipes at it, by time.
-    #[graphql(complexity = "5 + child_complexity")]
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
     async fn swipes(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<SwipeFilter>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<SwipeFilter>,
     ) -> Result<SwipeConnection> {
         let list = swipe_list(filter.as_ref()).and("w.reader_id = {}", self.0.id);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;

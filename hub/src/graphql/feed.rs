@@ -10,7 +10,7 @@ use super::gateway::Gateway;
 use super::loader;
 use crate::scalar::{DateTime, Duration, UuidScalar};
 use crate::service::Hub;
-use crate::service::feed::{FeedCard, FeedConfig, FeedCursor, FeedMembership, FeedSession};
+use crate::service::feed::{FeedCard, FeedConfig, FeedCursor, FeedMembership, FeedSession, latest};
 use crate::service::intake::MAX_BATCH;
 use crate::store::entity::{self, Building, OverlapRule, ReaderKind};
 use crate::store::feed::FeedItem;
@@ -220,8 +220,7 @@ impl GatewaySelf {
     ) -> Result<GatewaySnapshotPage> {
         let hub = hub(ctx)?;
         let mut tx = hub.read().await.map_err(|error| fault(&error))?;
-        let latest =
-            crate::service::feed::latest(&mut tx, self.0.building_id).await.map_err(|error| fault(&error))?;
+        let reached = latest(&mut tx, self.0.building_id).await.map_err(|error| fault(&error))?;
         let from = after.as_deref().and_then(FeedCursor::decode).map_or(0, |cursor| cursor.revision);
         let limit = usize::try_from(first).unwrap_or(1).clamp(1, MAX_FEED_PAGE);
         let mut items =
@@ -235,7 +234,7 @@ impl GatewaySelf {
             .filter(|item| item.kind != "CONFIG")
             .map(|item| decode(ctx, item))
             .collect::<Result<_>>()?;
-        Ok(GatewaySnapshotPage { cursor: position(latest), items, has_next_page, end_cursor })
+        Ok(GatewaySnapshotPage { cursor: position(reached), items, has_next_page, end_cursor })
     }
 
     /// Changes after a position, for gateways that cannot hold a socket.
@@ -247,8 +246,7 @@ impl GatewaySelf {
     ) -> Result<GatewayChangesPage> {
         let hub = hub(ctx)?;
         let limit = usize::try_from(first).unwrap_or(1).clamp(1, MAX_FEED_PAGE);
-        let Some(position) = FeedCursor::decode(&after).filter(|cursor| cursor.instance == hub.instance())
-        else {
+        let Some(revision) = resume(hub, &self.0, Some(&after)).await? else {
             return Ok(GatewayChangesPage {
                 events: Vec::new(),
                 has_next_page: false,
@@ -256,8 +254,8 @@ impl GatewaySelf {
                 reset_required: true,
             });
         };
-        let (events, revision, has_next_page) = changes(hub, &self.0, position.revision, limit).await?;
-        let cursor = FeedCursor { revision, ..position }.encode();
+        let (events, revision, has_next_page) = changes(hub, &self.0, revision, limit).await?;
+        let cursor = FeedCursor { instance: hub.instance(), revision }.encode();
         Ok(GatewayChangesPage { events, has_next_page, cursor, reset_required: false })
     }
 }
@@ -422,13 +420,13 @@ pub async fn calling(ctx: &Context<'_>) -> Result<Option<entity::Gateway>> {
     }
 }
 
-/// The revision that a subscription goes on from; `None` when a snapshot must be taken first.
-#[must_use]
-pub fn resume(hub: &Hub, after: Option<&str>) -> Option<i64> {
-    match after {
-        None => Some(0),
-        Some(text) => FeedCursor::decode(text)
-            .filter(|cursor| cursor.instance == hub.instance())
-            .map(|cursor| cursor.revision),
-    }
+/// The revision that a gateway's feed goes on from; `None` when a snapshot must be taken first: the position
+/// is another database's, or one that this database, restored from a backup, has not reached yet.
+pub async fn resume(hub: &Hub, gateway: &entity::Gateway, after: Option<&str>) -> Result<Option<i64>> {
+    let Some(after) = after else { return Ok(Some(0)) };
+    let cursor = FeedCursor::decode(after).filter(|cursor| cursor.instance == hub.instance());
+    let Some(cursor) = cursor else { return Ok(None) };
+    let mut tx = hub.read().await.map_err(|error| fault(&error))?;
+    let latest = latest(&mut tx, gateway.building_id).await.map_err(|error| fault(&error))?;
+    Ok((0..=latest).contains(&cursor.revision).then_some(cursor.revision))
 }

@@ -274,7 +274,7 @@ impl GatewayWrites {
     async fn gateway_submit_swipes(
         &self,
         ctx: &Context<'_>,
-        input: GatewaySubmitSwipesInput,
+        #[graphql(desc = "The swipes.")] input: GatewaySubmitSwipesInput,
     ) -> Result<GatewaySubmitSwipesPayload> {
         let hub = hub(ctx)?;
         let answer = intake::submit(hub, own_gateway(ctx)?, &input).await.map_err(|error| fault(&error))?;
@@ -299,7 +299,7 @@ impl GatewayWrites {
     async fn gateway_heartbeat(
         &self,
         ctx: &Context<'_>,
-        input: GatewayHeartbeatInput,
+        #[graphql(desc = "How it is.")] input: GatewayHeartbeatInput,
     ) -> Result<GatewayHeartbeatPayload> {
         let hub = hub(ctx)?;
         let answer =
@@ -315,6 +315,8 @@ impl GatewayWrites {
                 let mut tx = hub.read().await.map_err(|error| fault(&error))?;
                 let revision =
                     feed::latest(&mut tx, gateway.building_id).await.map_err(|error| fault(&error))?;
+                // The loaders need a connection too: many heartbeats holding one each would wait for ever.
+                drop(tx);
                 payload.latest_cursor = FeedCursor { instance: hub.instance(), revision }.encode();
                 payload.problems = Gateway(gateway).problems(ctx).await?;
             }

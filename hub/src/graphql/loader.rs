@@ -3,28 +3,62 @@
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::{Context, Result};
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::context::{loaders, shared_fault};
 use crate::service::Hub;
-use crate::store::entity::{Attendance, Card, Entity, Gateway, Group, Reader, Room, Session};
+use crate::store::entity::{Attendance, Card, Entity, Gateway, Group, Policy, Reader, Room, Session};
 use crate::store::register::AttendanceChange;
 use crate::store::{StoreError, Value};
 
 /// The loaders of one request.
 pub struct Loaders {
     hub: Hub,
+    asked: Arc<AtomicU64>,
 }
+
+/// How many turns of the scheduler without a new question make a request quiet.
+const QUIET_TURNS: usize = 32;
 
 impl Loaders {
     /// Loaders over a hub; they remember what they read, so each request gets its own.
     #[must_use]
     pub fn new(hub: Hub) -> DataLoader<Self> {
-        DataLoader::new(Self { hub }, tokio::spawn)
+        let asked = Arc::new(AtomicU64::new(0));
+        let heard = asked.clone();
+        let spawn = move |load| tokio::spawn(when_quiet(heard.clone(), load));
+        DataLoader::new(Self { hub, asked }, spawn).delay(Duration::ZERO)
     }
+}
+
+/// Waits until a request asks for nothing more, then loads. A fixed delay would cut the questions of a long
+/// list into as many statements as the list takes delays to walk.
+async fn when_quiet(asked: Arc<AtomicU64>, load: BoxFuture<'static, ()>) {
+    let mut before = asked.load(Ordering::Relaxed);
+    loop {
+        for _ in 0..QUIET_TURNS {
+            tokio::task::yield_now().await;
+        }
+        let now = asked.load(Ordering::Relaxed);
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    load.await;
+}
+
+/// The request's loaders, about to be asked.
+fn asking<'a>(ctx: &Context<'a>) -> Result<&'a DataLoader<Loaders>> {
+    let loaders = loaders(ctx)?;
+    loaders.loader().asked.fetch_add(1, Ordering::Relaxed);
+    Ok(loaders)
 }
 
 /// A thing by its id.
@@ -60,13 +94,13 @@ impl<E: Entity> Loader<ById<E>> for Loaders {
 
 /// The thing of an id.
 pub async fn one<E: Entity>(ctx: &Context<'_>, id: Uuid) -> Result<Option<E>> {
-    loaders(ctx)?.load_one(ById::<E>(id, PhantomData)).await.map_err(shared_fault)
+    asking(ctx)?.load_one(ById::<E>(id, PhantomData)).await.map_err(shared_fault)
 }
 
 /// The things of some ids, in the order asked, leaving out what is not there.
 pub async fn many<E: Entity>(ctx: &Context<'_>, ids: &[Uuid]) -> Result<Vec<E>> {
     let keys = ids.iter().map(|id| ById::<E>(*id, PhantomData));
-    let mut found = loaders(ctx)?.load_many(keys).await.map_err(shared_fault)?;
+    let mut found = asking(ctx)?.load_many(keys).await.map_err(shared_fault)?;
     Ok(ids.iter().filter_map(|id| found.remove(&ById(*id, PhantomData))).collect())
 }
 
@@ -183,6 +217,19 @@ lists! {
     };
 }
 
+/// All policies there are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Policies;
+
+impl Loader<Policies> for Loaders {
+    type Value = Vec<Policy>;
+    type Error = Arc<StoreError>;
+
+    async fn load(&self, _: &[Policies]) -> std::result::Result<HashMap<Policies, Vec<Policy>>, Self::Error> {
+        Ok(HashMap::from([(Policies, self.hub.read().await?.all::<Policy>().await?)]))
+    }
+}
+
 /// The children of a thing.
 pub async fn list<K, T>(ctx: &Context<'_>, key: K) -> Result<Vec<T>>
 where
@@ -190,5 +237,5 @@ where
     T: Send + Sync + Clone + 'static,
     Loaders: Loader<K, Value = Vec<T>, Error = Arc<StoreError>>,
 {
-    Ok(loaders(ctx)?.load_one(key).await.map_err(shared_fault)?.unwrap_or_default())
+    Ok(asking(ctx)?.load_one(key).await.map_err(shared_fault)?.unwrap_or_default())
 }

@@ -18,7 +18,7 @@ use super::session::{Course, Group, Register, Session, StudentGroupMembership};
 use crate::service::estate::{self, SaveBuilding, SaveGateway, SaveReader, SaveRoom};
 use crate::service::marks::{self, AttendanceMark};
 use crate::service::people::{self, SaveCard, SaveStudent};
-use crate::service::refusal::Answer;
+use crate::service::refusal::{Answer, Refusal};
 use crate::service::timetable::{self, SaveCourse, SaveGroup, SaveMembership, SavePolicy, SaveSession};
 use crate::store::entity::{self, Entity};
 
@@ -29,12 +29,20 @@ const MAX_BULK: usize = 10_000;
 #[derive(Default)]
 pub struct Saves;
 
-/// What a write saved, read back; or why it was turned down.
+/// What a write of one thing saved, read back; or why it was turned down.
 async fn saved<E: Entity>(ctx: &Context<'_>, answer: Answer<Vec<Uuid>>) -> Result<(Vec<E>, Vec<UserError>)> {
     match answer.map_err(|error| fault(&error))? {
         Ok(ids) => Ok((loader::many(ctx, &ids).await?, Vec::new())),
-        Err(refusals) => Ok((Vec::new(), user_errors(refusals))),
+        Err(refusals) => Ok((Vec::new(), user_errors(of_one(refusals)))),
     }
+}
+
+/// Refusals of a bulk of one, with paths into the one input: without the list's name and index.
+fn of_one(mut refusals: Vec<Refusal>) -> Vec<Refusal> {
+    for refusal in &mut refusals {
+        refusal.path.drain(..refusal.path.len().min(2));
+    }
+    refusals
 }
 
 macro_rules! saves {
@@ -78,7 +86,7 @@ macro_rules! saves {
             $(
                 $(#[$one_doc])*
                 #[graphql(guard = "Needs(WRITERS)")]
-                async fn $one(&self, ctx: &Context<'_>, input: $input) -> Result<$one_payload> {
+                async fn $one(&self, ctx: &Context<'_>, #[graphql(desc = "What to save.")] input: $input) -> Result<$one_payload> {
                     let answer = $service(hub(ctx)?, caller(ctx)?, &[input]).await;
                     let (things, errors) = saved::<$entity>(ctx, answer).await?;
                     Ok($one_payload { $one_field: things.into_iter().next().map($node), errors })
@@ -86,7 +94,7 @@ macro_rules! saves {
 
                 $(#[$many_doc])*
                 #[graphql(guard = "Needs(WRITERS)")]
-                async fn $many(&self, ctx: &Context<'_>, input: $many_input) -> Result<$many_payload> {
+                async fn $many(&self, ctx: &Context<'_>, #[graphql(desc = "What to save.")] input: $many_input) -> Result<$many_payload> {
                     if input.$plural.len() > MAX_BULK {
                         let message = format!("'{}' holds {MAX_BULK} at the most; send the rest in another bulk", stringify!($plural));
                         return Err(super::context::coded("BAD_USER_INPUT", message));
@@ -108,7 +116,7 @@ macro_rules! saves {
 
             /// Saves the institution's attendance policy from an instant on.
             #[graphql(guard = "Needs(DECIDERS)")]
-            async fn save_attendance_policy(&self, ctx: &Context<'_>, input: SavePolicy) -> Result<SaveAttendancePolicyPayload> {
+            async fn save_attendance_policy(&self, ctx: &Context<'_>, #[graphql(desc = "The policy.")] input: SavePolicy) -> Result<SaveAttendancePolicyPayload> {
                 let answer = timetable::save_policy(hub(ctx)?, caller(ctx)?, &input).await.map_err(|error| fault(&error))?;
                 Ok(SaveAttendancePolicyPayload { errors: answer.err().map_or_else(Vec::new, user_errors) })
             }
@@ -241,7 +249,7 @@ impl Marks {
     async fn mark_attendance(
         &self,
         ctx: &Context<'_>,
-        input: MarkAttendanceInput,
+        #[graphql(desc = "The marks.")] input: MarkAttendanceInput,
     ) -> Result<MarkAttendancePayload> {
         let register = match Kind::of(&input.register_id) {
             Some((Kind::Register, id)) => Some(id),

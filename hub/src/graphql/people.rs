@@ -7,7 +7,7 @@ use super::attendance::{
     AttendanceRecordConnection, attendance_page,
 };
 use super::connection::{self, connection, page};
-use super::context::{fault, hub, local};
+use super::context::{Needs, READERS, fault, hub, local};
 use super::id::Kind;
 use super::loader::{self, CardsOfStudent};
 use super::session::{StudentGroupMembership, StudentGroupMembershipConnection};
@@ -32,7 +32,7 @@ pub enum OrderDirection {
 pub struct Student(pub entity::Student);
 
 /// Somebody who is on class lists.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl Student {
     /// Global id.
     pub async fn id(&self) -> ID {
@@ -69,11 +69,11 @@ impl Student {
     async fn groups(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        on: Option<LocalDate>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only stays that hold on this day.")] on: Option<LocalDate>,
     ) -> Result<StudentGroupMembershipConnection> {
         let list = on_day(list::memberships().and("m.student_id = {}", self.0.id), on);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
@@ -84,12 +84,12 @@ impl Student {
     async fn attendance(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<AttendanceFilter>,
-        order_by: Option<AttendanceOrder>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<AttendanceFilter>,
+        #[graphql(desc = "How they are sorted.")] order_by: Option<AttendanceOrder>,
     ) -> Result<AttendanceRecordConnection> {
         let order = order_by.unwrap_or(AttendanceOrder {
             field: AttendanceOrderField::SessionStart,
@@ -128,7 +128,7 @@ pub enum CardState {
 pub struct Card(pub entity::Card);
 
 /// A contactless card: one student's, for one stretch of time.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl Card {
     /// Global id.
     pub async fn id(&self) -> ID {

@@ -36,13 +36,21 @@ pub struct Reads;
 impl Reads {
     /// Any object by its global id; null when there is none that the caller may see.
     #[graphql(guard = "Needs(READERS)")]
-    async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id.")] id: ID,
+    ) -> Result<Option<Node>> {
         node(ctx, &id).await
     }
 
     /// Several, in the order asked, null where there is none. 100 at most.
     #[graphql(guard = "Needs(READERS)", complexity = "ids.len() * (1 + child_complexity)")]
-    async fn nodes(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<Node>>> {
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Their global ids.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Node>>> {
         if ids.len() > MAX_NODES {
             return Err(coded("BAD_USER_INPUT", format!("'nodes' takes {MAX_NODES} ids at the most")));
         }
@@ -55,7 +63,11 @@ impl Reads {
 
     /// One student.
     #[graphql(guard = "Needs(READERS)")]
-    async fn student(&self, ctx: &Context<'_>, by: StudentBy) -> Result<Option<Student>> {
+    async fn student(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How it is named.")] by: StudentBy,
+    ) -> Result<Option<Student>> {
         Ok(match by {
             StudentBy::Id(id) => of::<entity::Student>(ctx, Kind::Student, &id).await?,
             StudentBy::Number(number) => by_key(ctx, &number).await?,
@@ -69,12 +81,12 @@ impl Reads {
     async fn students(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<StudentFilter>,
-        order_by: Option<StudentOrder>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<StudentFilter>,
+        #[graphql(desc = "How they are sorted.")] order_by: Option<StudentOrder>,
     ) -> Result<StudentConnection> {
         let list = student_list(filter.as_ref(), order_by);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
@@ -83,7 +95,11 @@ impl Reads {
 
     /// One course.
     #[graphql(guard = "Needs(READERS)")]
-    async fn course(&self, ctx: &Context<'_>, by: CodeBy) -> Result<Option<Course>> {
+    async fn course(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How it is named.")] by: CodeBy,
+    ) -> Result<Option<Course>> {
         Ok(coded_thing::<entity::Course>(ctx, Kind::Course, by).await?.map(Course))
     }
 
@@ -92,10 +108,10 @@ impl Reads {
     async fn courses(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
     ) -> Result<CourseConnection> {
         let (paged, total) =
             connection::read(ctx, list::courses(), &page(first, after, last, before)?).await?;
@@ -104,7 +120,11 @@ impl Reads {
 
     /// One group.
     #[graphql(guard = "Needs(READERS)")]
-    async fn group(&self, ctx: &Context<'_>, by: CodeBy) -> Result<Option<Group>> {
+    async fn group(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How it is named.")] by: CodeBy,
+    ) -> Result<Option<Group>> {
         Ok(coded_thing::<entity::Group>(ctx, Kind::Group, by).await?.map(Group))
     }
 
@@ -113,11 +133,11 @@ impl Reads {
     async fn groups(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        course_ids: Option<Vec<ID>>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only of these courses.")] course_ids: Option<Vec<ID>>,
     ) -> Result<GroupConnection> {
         let mut list = list::groups();
         if let Some(ids) = course_ids {
@@ -129,7 +149,11 @@ impl Reads {
 
     /// One session.
     #[graphql(guard = "Needs(READERS)")]
-    async fn session(&self, ctx: &Context<'_>, by: SessionBy) -> Result<Option<Session>> {
+    async fn session(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How it is named.")] by: SessionBy,
+    ) -> Result<Option<Session>> {
         Ok(match by {
             SessionBy::Id(id) => of::<entity::Session>(ctx, Kind::Session, &id).await?,
             SessionBy::ExternalId(id) => by_key(ctx, &id).await?,
@@ -142,11 +166,11 @@ impl Reads {
     async fn sessions(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<SessionFilter>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<SessionFilter>,
     ) -> Result<SessionConnection> {
         let list = session_list(filter.as_ref());
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
@@ -155,7 +179,11 @@ impl Reads {
 
     /// One register.
     #[graphql(guard = "Needs(READERS)")]
-    async fn register(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Register>> {
+    async fn register(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id.")] id: ID,
+    ) -> Result<Option<Register>> {
         match Kind::of(&id) {
             Some((Kind::Register, id)) => register(ctx, id).await,
             _ => Ok(None),
@@ -168,12 +196,12 @@ impl Reads {
     async fn attendance(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<AttendanceFilter>,
-        order_by: Option<AttendanceOrder>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<AttendanceFilter>,
+        #[graphql(desc = "How they are sorted.")] order_by: Option<AttendanceOrder>,
     ) -> Result<AttendanceRecordConnection> {
         let order = order_by.unwrap_or(AttendanceOrder {
             field: AttendanceOrderField::SessionStart,
@@ -193,7 +221,11 @@ impl Reads {
 
     /// One room.
     #[graphql(guard = "Needs(READERS)")]
-    async fn room(&self, ctx: &Context<'_>, by: CodeBy) -> Result<Option<Room>> {
+    async fn room(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How it is named.")] by: CodeBy,
+    ) -> Result<Option<Room>> {
         Ok(coded_thing::<entity::Room>(ctx, Kind::Room, by).await?.map(Room))
     }
 
@@ -202,11 +234,11 @@ impl Reads {
     async fn rooms(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        building_ids: Option<Vec<ID>>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only in these buildings.")] building_ids: Option<Vec<ID>>,
     ) -> Result<RoomConnection> {
         let mut list = list::rooms();
         if let Some(ids) = building_ids {
@@ -222,11 +254,11 @@ impl Reads {
     async fn readers(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<ReaderFilter>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<ReaderFilter>,
     ) -> Result<ReaderConnection> {
         let list = reader_list(filter.as_ref());
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
@@ -235,7 +267,11 @@ impl Reads {
 
     /// One gateway.
     #[graphql(guard = "Needs(READERS)")]
-    async fn gateway(&self, ctx: &Context<'_>, by: CodeBy) -> Result<Option<Gateway>> {
+    async fn gateway(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How it is named.")] by: CodeBy,
+    ) -> Result<Option<Gateway>> {
         Ok(coded_thing::<entity::Gateway>(ctx, Kind::Gateway, by).await?.map(Gateway))
     }
 
@@ -244,11 +280,11 @@ impl Reads {
     async fn gateways(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<GatewayFilter>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<GatewayFilter>,
     ) -> Result<GatewayConnection> {
         let list = gateway_list(filter.as_ref());
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
@@ -260,11 +296,11 @@ impl Reads {
     async fn swipes(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<SwipeFilter>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<SwipeFilter>,
     ) -> Result<SwipeConnection> {
         let list = swipe_list(filter.as_ref());
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;

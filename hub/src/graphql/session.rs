@@ -7,10 +7,10 @@ use super::attendance::{
     AttendanceFilter, AttendanceOrder, AttendanceRecordConnection, AttendanceSummary, entries,
 };
 use super::connection::{self, DateTimeRange, connection, in_range, page};
-use super::context::{fault, hub, local};
+use super::context::{Needs, READERS, fault, hub, local};
 use super::estate::Room;
 use super::id::Kind;
-use super::loader::{self, GroupsOfSession, MarksOfSession, RoomsOfSession};
+use super::loader::{self, GroupsOfSession, MarksOfSession, Policies, RoomsOfSession};
 use super::people::{Student, on_day};
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
 use crate::scalar::{DateTime, Duration, LocalDate};
@@ -24,7 +24,7 @@ use crate::store::page::List;
 pub struct Course(pub entity::Course);
 
 /// A taught unit, for instance COMP1001.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl Course {
     /// Global id.
     pub async fn id(&self) -> ID {
@@ -43,10 +43,10 @@ impl Course {
     async fn groups(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
     ) -> Result<GroupConnection> {
         let list = list::groups().and("g.course_id = {}", self.0.id);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
@@ -59,7 +59,7 @@ impl Course {
 pub struct Group(pub entity::Group);
 
 /// A class list: the students who go to the same sessions of a course.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl Group {
     /// Global id.
     pub async fn id(&self) -> ID {
@@ -86,11 +86,11 @@ impl Group {
     async fn members(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        on: Option<LocalDate>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only stays that hold on this day.")] on: Option<LocalDate>,
     ) -> Result<StudentGroupMembershipConnection> {
         let list = on_day(list::memberships().and("m.group_id = {}", self.0.id), on);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
@@ -101,11 +101,11 @@ impl Group {
     async fn sessions(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<SessionFilter>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<SessionFilter>,
     ) -> Result<SessionConnection> {
         let list = session_list(filter.as_ref())
             .and("s.id IN (SELECT session_id FROM session_group WHERE group_id = {})", self.0.id);
@@ -119,7 +119,7 @@ impl Group {
 pub struct StudentGroupMembership(pub entity::Membership);
 
 /// A student's stay in a group, from one day until another.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl StudentGroupMembership {
     /// Global id.
     pub async fn id(&self) -> ID {
@@ -185,7 +185,7 @@ pub struct AttendancePolicy {
 pub struct Session(pub entity::Session);
 
 /// One meeting of one or more groups in one or more rooms.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl Session {
     /// Global id.
     pub async fn id(&self) -> ID {
@@ -289,7 +289,7 @@ pub enum RegisterState {
 pub struct Register(pub entity::Session);
 
 /// A session's register.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl Register {
     /// Global id.
     pub async fn id(&self) -> ID {
@@ -332,12 +332,12 @@ impl Register {
     async fn entries(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<AttendanceFilter>,
-        order_by: Option<AttendanceOrder>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<AttendanceFilter>,
+        #[graphql(desc = "How they are sorted.")] order_by: Option<AttendanceOrder>,
     ) -> Result<AttendanceRecordConnection> {
         entries(ctx, self.0.id, page(first, after, last, before)?, filter.as_ref(), order_by).await
     }
@@ -346,11 +346,11 @@ impl Register {
     async fn unmatched_swipes(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-        filter: Option<SwipeFilter>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<SwipeFilter>,
     ) -> Result<SwipeConnection> {
         let list = swipe_list(filter.as_ref())
             .and("w.room_id IN (SELECT room_id FROM session_room WHERE session_id = {})", self.0.id)
@@ -367,9 +367,7 @@ impl Register {
 }
 
 async fn policy_of(ctx: &Context<'_>, session: &entity::Session) -> Result<rollcall_rules::policy::Policy> {
-    let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
-    let policies = tx.all::<entity::Policy>().await.map_err(|error| fault(&error))?;
-    Ok(policy_at(&policies, session.starts_at))
+    Ok(policy_at(&loader::list(ctx, Policies).await?, session.starts_at))
 }
 
 async fn opens_at(ctx: &Context<'_>, session: &entity::Session) -> Result<i64> {

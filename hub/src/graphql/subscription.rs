@@ -37,6 +37,7 @@ pub struct RegisterChange {
     records: Vec<AttendanceRecord>,
 }
 
+/// All pushes, over graphql-transport-ws. Each needs the same rights as the matching query.
 #[Subscription]
 impl Subscription {
     /// GATEWAY. The slice's changes from a position on: first the stored ones, then CAUGHT_UP, then live.
@@ -63,7 +64,7 @@ impl Subscription {
     async fn register_changed(
         &self,
         ctx: &Context<'_>,
-        register_id: ID,
+        #[graphql(desc = "The register.")] register_id: ID,
     ) -> Result<impl Stream<Item = Result<RegisterChange>>> {
         let hub = hub(ctx)?.clone();
         let mut news = hub.listen();
@@ -104,7 +105,7 @@ impl Subscription {
     async fn swipe_received(
         &self,
         ctx: &Context<'_>,
-        filter: Option<SwipeFilter>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<SwipeFilter>,
     ) -> Result<impl Stream<Item = Result<Swipe>>> {
         let hub = hub(ctx)?.clone();
         let mut news = hub.listen();
@@ -156,9 +157,13 @@ async fn feed(
     events: &mpsc::Sender<Result<GatewayFeedEvent>>,
 ) -> std::result::Result<(), Gone> {
     let mut news = hub.listen();
-    let Some(mut revision) = resume(hub, after) else {
-        let reset = marker(hub, GatewayFeedKind::FeedReset, 0);
-        return events.send(Ok(reset)).await.map_err(|_| Gone);
+    let mut revision = match resume(hub, gateway, after).await {
+        Ok(Some(revision)) => revision,
+        Ok(None) => {
+            let reset = marker(hub, GatewayFeedKind::FeedReset, 0);
+            return events.send(Ok(reset)).await.map_err(|_| Gone);
+        }
+        Err(error) => return events.send(Err(error)).await.map_err(|_| Gone),
     };
     let mut caught_up = false;
     loop {

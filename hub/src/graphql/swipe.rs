@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 
 use super::connection::{DateTimeRange, connection, in_range};
-use super::context::{fault, hub, local};
+use super::context::{Needs, READERS, fault, hub, local};
 use super::estate::{Reader, Room};
 use super::gateway::Gateway;
 use super::id::Kind;
@@ -65,7 +65,7 @@ pub struct Swipe(pub entity::Swipe);
 
 /// One presentation of one card to one reader. Never changed once stored; decisions may be revised, and every
 /// revision is kept.
-#[Object]
+#[Object(guard = "Needs(READERS)")]
 impl Swipe {
     /// Global id.
     pub async fn id(&self) -> ID {
@@ -156,6 +156,8 @@ impl Swipe {
     async fn considered(&self, ctx: &Context<'_>) -> Result<Vec<SessionConsidered>> {
         let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
         let timetable = decide::surroundings(&mut tx, std::slice::from_ref(&self.0)).await;
+        // The loader needs a connection too: many swipes holding one each would wait for ever.
+        drop(tx);
         let verdict = decide::verdict_on(&timetable.map_err(|error| fault(&error))?, &self.0);
         let ids: Vec<uuid::Uuid> = verdict.considered.iter().map(|how| how.session.0).collect();
         let sessions = loader::many::<entity::Session>(ctx, &ids).await?;

@@ -25,6 +25,8 @@ const PROTOCOL: &str = "graphql-transport-ws";
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the hub asks whether the client is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long the closing handshake may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// The most operations that one socket runs at once.
 const MAX_OPERATIONS: usize = 100;
 /// The largest message.
@@ -51,16 +53,24 @@ async fn serve(mut socket: WebSocket, shared: Shared, token: Option<String>) {
         close_with(&mut socket, close).await;
         return;
     }
-    if let Err(Some(close)) =
-        (Session { shared, token, caller: None, running: HashMap::new() }).run(&mut socket).await
-    {
-        close_with(&mut socket, close).await;
+    match (Session { shared, token, caller: None, running: HashMap::new() }).run(&mut socket).await {
+        Err(Some(close)) => close_with(&mut socket, close).await,
+        Ok(()) | Err(None) => farewell(&mut socket).await,
     }
 }
 
 async fn close_with(socket: &mut WebSocket, Close(code, reason): Close) {
     // A peer that is gone already needs no reason.
     let _ = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+    farewell(socket).await;
+}
+
+/// Carries the closing handshake to its end: a socket dropped before it, or with messages unread, takes the
+/// close frame with it, and the peer learns no code.
+async fn farewell(socket: &mut WebSocket) {
+    let rest = async { while let Some(Ok(_)) = socket.recv().await {} };
+    // A peer that never answers is left behind.
+    let _ = tokio::time::timeout(FAREWELL, rest).await;
 }
 
 struct Session {
@@ -70,7 +80,7 @@ struct Session {
     running: HashMap<String, AbortHandle>,
 }
 
-/// `Err(None)`: the peer has gone.
+/// `Err(None)`: the peer closes, or has gone.
 type Step<T = ()> = Result<T, Option<Close>>;
 
 fn close<T>(code: u16, reason: impl Into<String>) -> Step<T> {

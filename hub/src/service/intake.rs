@@ -254,9 +254,10 @@ async fn advance(
     watermark: i64,
     touched: &mut Touched,
 ) -> Result<(), StoreError> {
-    let watermark = gateway.watermark.map_or(watermark, |old| old.max(watermark));
+    let before = gateway.watermark;
+    let watermark = before.map_or(watermark, |old| old.max(watermark));
     gateway.watermark = Some(watermark);
-    touched.sessions.extend(tx.sessions_to_finish(gateway.id, watermark).await?);
+    touched.sessions.extend(tx.sessions_to_finish(gateway.id, before, watermark).await?);
     Ok(())
 }
 
@@ -396,6 +397,7 @@ impl Batch {
                         }
                         self.ids.insert(swipe.claimed_id);
                         self.numbers.insert((swipe.journal_id, swipe.sequence));
+                        self.bodies.insert(body);
                         swipes.push(swipe);
                         (ReceiptOutcome::Stored, None)
                     }
@@ -407,7 +409,6 @@ impl Batch {
                     }
                 }
             };
-            self.bodies.insert(body);
             self.receipts.push(Receipt { swipe_id: sent.swipe_id.0, outcome, error });
         }
         Ok(swipes)

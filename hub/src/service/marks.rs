@@ -60,12 +60,16 @@ pub async fn mark(
         .into_iter()
         .map(|student| student.id)
         .collect();
-    let mut facts = Vec::new();
+    let mut facts: Vec<ManualFact> = Vec::new();
     for (index, (student, mark)) in marks.iter().enumerate() {
         let Some(student_id) = student.filter(|id| known.contains(id)) else {
             check.refuse(Code::NotFound, &format!("marks.{index}.studentId"), "there is no such student");
             continue;
         };
+        if let Some(first) = facts.iter().position(|fact| fact.student_id == student_id) {
+            let message = format!("this student stands in this input twice: here and at index {first}");
+            check.refuse(Code::Conflict, &format!("marks.{index}.studentId"), message);
+        }
         if mark.status == AttendanceStatus::Expected {
             let message = "nobody can decide that something is undecided";
             check.refuse(Code::Invalid, &format!("marks.{index}.status"), message);
@@ -83,7 +87,8 @@ pub async fn mark(
         return Ok(Err(refusals));
     }
     tx.put_manual(&facts, hub.now().0).await?;
-    let touched = Touched { sessions: BTreeSet::from([session.id]), ..Touched::default() };
+    let marked = facts.iter().map(|fact| (session.id, fact.student_id)).collect();
+    let touched = Touched { sessions: BTreeSet::from([session.id]), marked, ..Touched::default() };
     hub.settle(tx, touched, Some(caller)).await?;
     let mut tx = hub.read().await?;
     let students: BTreeSet<Uuid> = facts.iter().map(|fact| fact.student_id).collect();

@@ -358,7 +358,12 @@ async fn refuse_shared(
             holders.entry((u16::try_from(bits).unwrap_or(0), raw)).or_default().push(card);
         }
     }
-    for (id, read) in credentials {
+    // In the order of the input, so that the later one of two is the one refused.
+    let places: BTreeMap<Uuid, usize> =
+        cards.iter().enumerate().map(|(place, card)| (card.id, place)).collect();
+    let mut ordered: Vec<&(Uuid, CardRead)> = credentials.iter().collect();
+    ordered.sort_by_key(|(id, _)| places.get(id));
+    for (id, read) in ordered {
         let Some(card) = saved.get(id) else { continue };
         let others = holders.entry((read.bits(), read.raw().to_vec())).or_default();
         if let Some(other) = others.iter().find(|other| other.id != card.id && overlap(card, other)) {

@@ -9,7 +9,7 @@ use rollcall_rules::time::{Instant, Span};
 use uuid::Uuid;
 
 use super::decide::Shown;
-use super::{Caller, Hub, News, timetable};
+use super::{Caller, Hub, News, Touched, timetable};
 use crate::store::entity::{
     Attendance, AttendanceSource, AttendanceStatus, Membership, Session, StoredState, Student,
 };
@@ -26,13 +26,13 @@ const SESSIONS_AT_ONCE: usize = 400;
 pub async fn derive(
     hub: &Hub,
     tx: &mut Tx,
-    sessions: &BTreeSet<Uuid>,
+    touched: &Touched,
     caller: Option<&Caller>,
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
-    let ids: Vec<Uuid> = sessions.iter().copied().collect();
+    let ids: Vec<Uuid> = touched.sessions.iter().copied().collect();
     for chunk in ids.chunks(SESSIONS_AT_ONCE) {
-        derive_some(hub, tx, chunk, caller, news).await?;
+        derive_some(hub, tx, chunk, &touched.marked, caller, news).await?;
     }
     Ok(())
 }
@@ -41,6 +41,7 @@ async fn derive_some(
     hub: &Hub,
     tx: &mut Tx,
     ids: &[Uuid],
+    marked: &BTreeSet<(Uuid, Uuid)>,
     caller: Option<&Caller>,
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
@@ -50,7 +51,7 @@ async fn derive_some(
     for (stored, session) in &known.sessions {
         let register = known.register(session, now)?;
         let before = known.marks.get(&stored.id).map_or(&[][..], Vec::as_slice);
-        let marks = writes.compare(hub, stored, before, &register.entries, caller, &known, now);
+        let marks = writes.compare(hub, stored, before, &register.entries, marked, caller, &known, now);
         let state = match register.state {
             State::Cancelled => StoredState::Cancelled,
             State::Final => StoredState::Final,
@@ -83,7 +84,7 @@ struct Known {
     stays: BTreeMap<Uuid, BTreeMap<HolderId, Vec<Span>>>,
     credits: BTreeMap<Uuid, Vec<CreditFact>>,
     manual: BTreeMap<Uuid, BTreeMap<HolderId, ManualMark>>,
-    reasons: BTreeMap<(Uuid, Uuid), String>,
+    decided: BTreeMap<(Uuid, Uuid), (String, Option<Uuid>)>,
     marks: BTreeMap<Uuid, Vec<Attendance>>,
     watermarks: BTreeMap<Uuid, Vec<Option<i64>>>,
     elsewhere: BTreeSet<HolderId>,
@@ -112,12 +113,12 @@ impl Known {
             credits.entry(fact.session_id).or_default().push(fact);
         }
         let mut manual: BTreeMap<Uuid, BTreeMap<HolderId, ManualMark>> = BTreeMap::new();
-        let mut reasons = BTreeMap::new();
+        let mut decided = BTreeMap::new();
         for fact in tx.manual_facts(ids).await? {
             let mark =
                 ManualMark { status: status_rule(fact.status), arrived_at: fact.arrived_at.map(Instant) };
             manual.entry(fact.session_id).or_default().insert(HolderId(fact.student_id), mark);
-            reasons.insert((fact.session_id, fact.student_id), fact.reason);
+            decided.insert((fact.session_id, fact.student_id), (fact.reason, fact.decided_by));
         }
         let mut marks: BTreeMap<Uuid, Vec<Attendance>> = BTreeMap::new();
         for mark in tx.attendance_of(ids).await? {
@@ -138,7 +139,7 @@ impl Known {
             .into_iter()
             .filter_map(|session| rules.get(&session.id).cloned().map(|rule| (session, rule)))
             .collect();
-        Ok(Self { sessions, stays, credits, manual, reasons, marks, watermarks, elsewhere })
+        Ok(Self { sessions, stays, credits, manual, decided, marks, watermarks, elsewhere })
     }
 
     fn register(&self, session: &RulesSession, now: Instant) -> Result<register::Register, StoreError> {
@@ -201,6 +202,7 @@ impl Writes {
         session: &Session,
         before: &[Attendance],
         entries: &BTreeMap<HolderId, Entry>,
+        marked: &BTreeSet<(Uuid, Uuid)>,
         caller: Option<&Caller>,
         known: &Known,
         now: Instant,
@@ -209,6 +211,7 @@ impl Writes {
         let mut changed = Vec::new();
         for (student, entry) in entries {
             let was = old.get(&student.0);
+            let key = (session.id, student.0);
             let mark = Attendance {
                 id: was.map_or_else(|| hub.mint(), |was| was.id),
                 session_id: session.id,
@@ -223,19 +226,21 @@ impl Writes {
                 updated_at: was.map_or(now.0, |was| was.updated_at),
             };
             match was {
-                Some(was) if **was == mark => continue,
+                // The same decision taken again is one more line of history: it has its own reason.
+                Some(was) if **was == mark && !marked.contains(&key) => continue,
                 Some(was) => {
                     let revision = was.revision + 1;
-                    let manual = mark.source == AttendanceSource::Manual;
+                    let decided = known.decided.get(&key).filter(|_| mark.source == AttendanceSource::Manual);
+                    let just_now = caller.filter(|_| marked.contains(&key)).map(|caller| caller.token_id);
                     self.changes.push(AttendanceChange {
                         attendance_id: mark.id,
                         revision,
                         at: now.0,
-                        by_token: caller.filter(|_| manual).map(|caller| caller.token_id),
+                        by_token: just_now.or_else(|| decided.and_then(|(_, by)| *by)),
                         from: Some(was.status),
                         to: mark.status,
                         source: mark.source,
-                        reason: known.reasons.get(&(session.id, student.0)).filter(|_| manual).cloned(),
+                        reason: decided.map(|(reason, _)| reason.clone()),
                     });
                     changed.push(mark.id);
                     self.marks.push(Attendance { revision, updated_at: now.0, ..mark });

@@ -292,11 +292,14 @@ pub async fn save_sessions(hub: &Hub, caller: &Caller, inputs: &[SaveSession]) -
     for room in tx.session_rooms(&old_ids).await? {
         old_rooms.entry(room.session_id).or_default().push(room);
     }
-    let old_groups = tx.session_groups(&old_ids).await?;
+    let mut old_groups: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();
+    for (session, group) in tx.session_groups(&old_ids).await? {
+        old_groups.entry(session).or_default().insert(group);
+    }
+    let no_groups = BTreeSet::new();
     let policies = tx.all::<StoredPolicy>().await?;
     let now = hub.now();
     let mut saved = Saved::default();
-    saved.touched.feed_groups.extend(old_groups.iter().map(|(_, group)| *group));
     for input in inputs {
         let room_ids: Vec<Uuid> =
             input.rooms.iter().filter_map(|code| rooms.get(code)).map(|room| room.id).collect();
@@ -304,8 +307,10 @@ pub async fn save_sessions(hub: &Hub, caller: &Caller, inputs: &[SaveSession]) -
             input.groups.iter().filter_map(|code| groups.get(code)).map(|group| group.id).collect();
         let course = input.course.as_ref().and_then(|code| courses.get(code)).map(|course| course.id);
         let known = old.get(&input.external_id);
-        let before =
-            known.map(|session| (session, old_rooms.get(&session.id).map_or(&[][..], Vec::as_slice)));
+        let before = known.map(|session| {
+            let rooms = old_rooms.get(&session.id).map_or(&[][..], Vec::as_slice);
+            (session, rooms, old_groups.get(&session.id).unwrap_or(&no_groups))
+        });
         saved.add(hub, input, course, &room_ids, &group_ids, before, &policies, now);
     }
     tx.put(&saved.sessions).await?;
@@ -346,15 +351,15 @@ impl Saved {
         course: Option<Uuid>,
         room_ids: &[Uuid],
         group_ids: &BTreeSet<Uuid>,
-        before: Option<(&Session, &[SessionRoom])>,
+        before: Option<(&Session, &[SessionRoom], &BTreeSet<Uuid>)>,
         policies: &[StoredPolicy],
         now: Instant,
     ) {
-        let id = before.map_or_else(|| hub.mint(), |(session, _)| session.id);
+        let id = before.map_or_else(|| hub.mint(), |(session, ..)| session.id);
         let (starts_at, ends_at) = (input.starts_at.ms(), input.ends_at.ms());
         let window = policy_at(policies, starts_at).window(Instant(starts_at), Instant(ends_at));
         let rooms = match before {
-            Some((session, rooms)) => {
+            Some((session, rooms, _)) => {
                 let opened = policy_at(policies, session.starts_at)
                     .window(Instant(session.starts_at), Instant(session.ends_at))
                     .opens;
@@ -362,21 +367,10 @@ impl Saved {
             }
             None => room_timeline(id, &[], room_ids, None),
         };
-        let moved = before.is_some_and(|(session, old)| {
+        let moved = before.is_some_and(|(session, old, _)| {
             session.moved || session.starts_at != starts_at || session.ends_at != ends_at || old != rooms
         });
-        for room in before.into_iter().flat_map(|(_, rooms)| rooms).chain(&rooms) {
-            self.doors.push((room.room_id, window.opens.0, window.closes.0));
-            if let Some((session, _)) = before {
-                self.doors.push((room.room_id, session.starts_at - LONGEST_OPENING_MS, session.closes_at));
-            }
-        }
-        self.touched.sessions.insert(id);
-        self.touched.feed_sessions.insert(id);
-        self.touched.feed_groups.extend(group_ids);
-        self.rooms.extend(rooms);
-        self.groups.extend(group_ids.iter().map(|group| (id, *group)));
-        self.sessions.push(Session {
+        let mut session = Session {
             id,
             external_id: Some(input.external_id.clone()),
             kind: input.kind,
@@ -386,13 +380,31 @@ impl Saved {
             ends_at,
             cancelled: input.cancelled,
             moved,
-            revision: before.map_or(1, |(session, _)| session.revision + 1),
-            register_id: before.map_or_else(|| hub.mint(), |(session, _)| session.register_id),
-            register_state: before.map_or(StoredState::Pending, |(session, _)| session.register_state),
-            register_revision: before.map_or(0, |(session, _)| session.register_revision),
+            revision: before.map_or(0, |(session, ..)| session.revision),
+            register_id: before.map_or_else(|| hub.mint(), |(session, ..)| session.register_id),
+            register_state: before.map_or(StoredState::Pending, |(session, ..)| session.register_state),
+            register_revision: before.map_or(0, |(session, ..)| session.register_revision),
             closes_at: window.closes.0,
-            final_at: before.and_then(|(session, _)| session.final_at),
-        });
+            final_at: before.and_then(|(session, ..)| session.final_at),
+        };
+        // What a nightly import sends again as it was touches nothing.
+        if before.is_none_or(|(was, held, list)| *was != session || held != rooms || list != group_ids) {
+            session.revision += 1;
+            for room in before.into_iter().flat_map(|(_, rooms, _)| rooms).chain(&rooms) {
+                self.doors.push((room.room_id, window.opens.0, window.closes.0));
+                if let Some((session, ..)) = before {
+                    let opens = session.starts_at - LONGEST_OPENING_MS;
+                    self.doors.push((room.room_id, opens, session.closes_at));
+                }
+            }
+            self.touched.sessions.insert(id);
+            self.touched.feed_sessions.insert(id);
+            self.touched.feed_groups.extend(before.into_iter().flat_map(|(_, _, groups)| groups));
+            self.touched.feed_groups.extend(group_ids);
+        }
+        self.rooms.extend(rooms);
+        self.groups.extend(group_ids.iter().map(|group| (id, *group)));
+        self.sessions.push(session);
     }
 }
 

@@ -29,6 +29,12 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(format!("{}{key}", self.id.simple()))
     }
 
+    /// The sort key as text; empty when it is none.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        if let Value::Text(text) = &self.key { text } else { "" }
+    }
+
     /// From text, `None` when it was not made by [`Cursor::encode`].
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {

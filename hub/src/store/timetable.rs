@@ -146,16 +146,23 @@ impl Tx {
         Ok(sessions)
     }
 
-    /// The sessions whose register still waits, in rooms that have a reader of this gateway, and whose
-    /// window closed before an instant.
+    /// The sessions in rooms that have a reader of this gateway whose window closed before its watermark, and
+    /// whose register still waits, or had waited too long when the watermark came past.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn sessions_to_finish(&mut self, gateway: Uuid, before: i64) -> Result<Vec<Uuid>, StoreError> {
+    pub async fn sessions_to_finish(
+        &mut self,
+        gateway: Uuid,
+        before: Option<i64>,
+        watermark: i64,
+    ) -> Result<Vec<Uuid>, StoreError> {
         let sql = "SELECT DISTINCT s.id FROM session s JOIN session_room sr ON sr.session_id = s.id \
                    JOIN reader r ON r.room_id = sr.room_id \
-                   WHERE s.register_state = 'PENDING' AND s.closes_at < $1 AND r.gateway_id = $2";
-        let rows = self.fetch(sql, vec![before.into(), gateway.into()]).await?;
+                   WHERE s.closes_at < $1 AND r.gateway_id = $2 AND (s.register_state = 'PENDING' \
+                   OR (s.register_state = 'NO_REGISTER' AND s.closes_at >= $3))";
+        let values = vec![watermark.into(), gateway.into(), before.unwrap_or(i64::MIN).into()];
+        let rows = self.fetch(sql, values).await?;
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
     }
 

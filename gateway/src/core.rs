@@ -1,0 +1,518 @@
+//! The gateway's mind, sans-IO: what readers said goes in, records and lights come out.
+//!
+//! Called by `app` alone: [`Gateway::handle`] for everything that happens, then [`Gateway::poll_output`] until
+//! it has nothing more, then a wait until [`Gateway::poll_timeout`]. It reads no clock, holds no socket and
+//! never waits. A light that tells of a swipe comes out only after [`Input::Durable`] for that swipe went in.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hmac::{Hmac, Mac};
+use rollcall_rules::card::{CardError, CardRead};
+use rollcall_rules::ids::{HolderId, RoomId, SessionId};
+use rollcall_rules::light::{Colour, light_at_rest};
+use rollcall_rules::time::{Instant, Uncertain};
+use rollcall_rules::timetable::{CardKey, Item, ItemId, Timetable};
+use rollcall_rules::verdict::{Decision, Reason, Verdict, refuse_unusable, verdict};
+use sha2::Sha256;
+use uuid::Uuid;
+
+use crate::journal::record::SwipeRecord;
+
+pub mod reading;
+pub mod repeats;
+use reading::{Reading, Trust};
+use repeats::{Dated, Repeats};
+
+/// How many swipes may wait for the disk; beyond that readers see red.
+const MAX_PENDING: usize = 512;
+/// How many (holder, session) pairs are remembered for the courtesy `ALREADY_RECORDED`.
+const MAX_CREDITED: usize = 100_000;
+
+/// One reader, by its place in the gateway's list.
+pub type ReaderIndex = usize;
+
+/// What the gateway knows of one of its readers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReaderFacts {
+    /// Its id at the hub.
+    pub id: Uuid,
+    /// Its code.
+    pub code: String,
+    /// The room at whose door it hangs.
+    pub room: Option<RoomId>,
+}
+
+/// The building's key for cards.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct CardSecret {
+    /// Which of the building's keys.
+    pub epoch: i64,
+    /// The key.
+    pub secret: Vec<u8>,
+}
+
+impl CardSecret {
+    /// The key by which a card is looked up: HMAC-SHA-256 of the count of bits (big-endian) and the raw bytes.
+    #[must_use]
+    pub fn key(&self, read: &CardRead) -> Option<CardKey> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
+        mac.update(&read.bits().to_be_bytes());
+        mac.update(read.raw());
+        Some(CardKey(mac.finalize().into_bytes().into()))
+    }
+}
+
+/// A swipe as it came from a reader.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// The reader's code.
+    pub reader: String,
+    /// The card, or why it is none.
+    pub card: Result<CardRead, CardError>,
+    /// For MQTT readers: how to know a swipe again, and its own time.
+    pub tag: Option<Tag>,
+    /// Ten random bytes for the swipe's id.
+    pub random: [u8; 10],
+}
+
+/// How an MQTT reader names its swipes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// The reader's start.
+    pub boot: String,
+    /// The swipe's number in it.
+    pub seq: u64,
+    /// The reader's clock when the card was held to it.
+    pub mono_ms: i64,
+    /// The reader says itself that this is from before.
+    pub historical: bool,
+}
+
+/// What may happen.
+pub enum Input {
+    /// A card was held to a reader.
+    Read(Read),
+    /// The record of a ticket is durable.
+    Durable {
+        /// The ticket.
+        ticket: u64,
+    },
+    /// The record of a ticket could not be made durable.
+    NotDurable {
+        /// The ticket.
+        ticket: u64,
+    },
+    /// Facts of the timetable changed; `basis` is the feed position behind them.
+    Facts {
+        /// Put in, or taken out.
+        changes: Vec<Change>,
+        /// The whole timetable is replaced by what is put in.
+        replace: bool,
+        /// The feed position.
+        basis: String,
+    },
+    /// The hub's configuration for this gateway.
+    Config {
+        /// Its readers.
+        readers: Vec<ReaderFacts>,
+        /// The building's key.
+        secret: CardSecret,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// A change of the timetable.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Put in, in place of what had its name.
+    Upsert(Item),
+    /// Taken out, whatever it is.
+    Remove(Uuid),
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Make this durable, then say so.
+    Append {
+        /// Comes back with [`Input::Durable`].
+        ticket: u64,
+        /// What to write.
+        record: Box<SwipeRecord>,
+    },
+    /// Set a reader's light at rest.
+    Rest {
+        /// The reader's code.
+        reader: String,
+        /// The colour.
+        colour: Colour,
+    },
+    /// Answer a swipe.
+    Answer(Answer),
+}
+
+/// The answer to a swipe.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The reader's code.
+    pub reader: String,
+    /// What to flash; none for a swipe that came again.
+    pub flash: Option<Colour>,
+    /// For MQTT readers: start and number of the swipe.
+    pub tag: Option<(String, u64)>,
+    /// What to acknowledge; none when it was not kept, so that the reader sends it again.
+    pub kept: Option<Decision>,
+}
+
+struct Pending {
+    reader: String,
+    tag: Option<(String, u64)>,
+    decision: Decision,
+    flash: Colour,
+    credited: Option<(HolderId, Vec<SessionId>)>,
+    at: Instant,
+}
+
+/// The gateway's mind.
+#[derive(Default)]
+pub struct Gateway {
+    timetable: Timetable,
+    basis: String,
+    secret: CardSecret,
+    readers: BTreeMap<String, ReaderFacts>,
+    rests: BTreeMap<String, Colour>,
+    repeats: Repeats,
+    credited: BTreeSet<(HolderId, SessionId)>,
+    pending: BTreeMap<u64, Pending>,
+    next_ticket: u64,
+    next_tick: Option<Instant>,
+    outputs: VecDeque<Output>,
+    boot: Uuid,
+}
+
+impl Gateway {
+    /// A gateway that knows nothing yet; `boot` is the machine's present start.
+    #[must_use]
+    pub fn new(boot: Uuid) -> Self {
+        Self { boot, ..Self::default() }
+    }
+
+    /// Takes a record from the journal at the start: what it credited, and the numbers of MQTT swipes.
+    pub fn remember(&mut self, record: &SwipeRecord, reader: Option<&str>) {
+        if record.light == "GREEN"
+            && let Some(holder) = record.holder
+        {
+            self.credit(HolderId(holder), record.sessions.iter().map(|id| SessionId(*id)));
+        }
+        if let (Some((boot, seq)), Some(reader)) = (&record.tag, reader) {
+            self.repeats.remember(reader, boot, *seq, decision_of(&record.decision));
+        }
+    }
+
+    /// Takes something that happened at `now`. Ask `poll_output` afterwards.
+    pub fn handle(&mut self, input: Input, now: Reading) {
+        match input {
+            Input::Read(read) => self.read(read, now),
+            Input::Durable { ticket } => self.durable(ticket),
+            Input::NotDurable { ticket } => self.not_durable(ticket),
+            Input::Facts { changes, replace, basis } => {
+                self.facts(changes, replace);
+                self.basis = basis;
+                self.set_rests(now);
+            }
+            Input::Config { readers, secret } => {
+                self.readers = readers.into_iter().map(|reader| (reader.code.clone(), reader)).collect();
+                self.secret = secret;
+                self.set_rests(now);
+            }
+            Input::Tick => self.set_rests(now),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to handle [`Input::Tick`] at the latest; `None` when no light will change by itself.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_tick
+    }
+
+    /// The instant before which every swipe is durable, when it is `now`.
+    #[must_use]
+    pub fn durable_before(&self, now: Instant) -> Instant {
+        self.pending.values().map(|pending| pending.at).chain([now]).min().unwrap_or(now)
+    }
+
+    /// The feed position that is decided by.
+    #[must_use]
+    pub fn basis(&self) -> &str {
+        &self.basis
+    }
+
+    /// The light at rest of every reader.
+    #[must_use]
+    pub fn rests(&self) -> &BTreeMap<String, Colour> {
+        &self.rests
+    }
+
+    /// What is known of a reader.
+    #[must_use]
+    pub fn reader(&self, code: &str) -> Option<&ReaderFacts> {
+        self.readers.get(code)
+    }
+
+    /// All readers that the hub knows of.
+    pub fn readers(&self) -> impl Iterator<Item = &ReaderFacts> {
+        self.readers.values()
+    }
+
+    /// The timetable decided by.
+    #[must_use]
+    pub fn timetable(&self) -> &Timetable {
+        &self.timetable
+    }
+
+    fn facts(&mut self, changes: Vec<Change>, replace: bool) {
+        if replace {
+            self.timetable = Timetable::new();
+        }
+        for change in changes {
+            match change {
+                Change::Upsert(item) => self.timetable.upsert(item),
+                Change::Remove(id) => {
+                    self.timetable.remove(ItemId::Session(id.into()));
+                    self.timetable.remove(ItemId::Membership(id.into()));
+                    self.timetable.remove(ItemId::Card(id.into()));
+                }
+            }
+        }
+    }
+
+    fn set_rests(&mut self, now: Reading) {
+        let mut next: Option<Instant> = None;
+        for (code, reader) in &self.readers {
+            let colour =
+                reader.room.map_or(Colour::Off, |room| light_at_rest(&self.timetable, room, now.when));
+            if self.rests.get(code) != Some(&colour) {
+                self.rests.insert(code.clone(), colour);
+                self.outputs.push_back(Output::Rest { reader: code.clone(), colour });
+            }
+            let change = reader.room.and_then(|room| self.timetable.next_change(room, now.at));
+            next = next.into_iter().chain(change).min();
+        }
+        for code in
+            self.rests.keys().filter(|code| !self.readers.contains_key(*code)).cloned().collect::<Vec<_>>()
+        {
+            self.rests.remove(&code);
+            self.outputs.push_back(Output::Rest { reader: code, colour: Colour::Off });
+        }
+        self.next_tick = next;
+    }
+
+    fn read(&mut self, read: Read, now: Reading) {
+        let Some(reader) = self.readers.get(&read.reader).cloned() else {
+            // A reader that the hub does not know of is at no door: nothing could be credited.
+            self.outputs.push_back(Output::Answer(Answer {
+                reader: read.reader,
+                flash: Some(Colour::Red),
+                tag: read.tag.map(|tag| (tag.boot, tag.seq)),
+                kept: None,
+            }));
+            return;
+        };
+        let when = match read.tag.as_ref().map(|tag| self.repeats.date(&read.reader, tag, now)) {
+            Some(Dated::Again(Some(decision))) => {
+                let tag = read.tag.map(|tag| (tag.boot, tag.seq));
+                let answer = Answer { reader: read.reader, flash: None, tag, kept: Some(decision) };
+                self.outputs.push_back(Output::Answer(answer));
+                return;
+            }
+            // It waits for the disk already.
+            Some(Dated::Again(None)) => return,
+            Some(Dated::New(when)) => when,
+            None => now.when,
+        };
+        let tag = read.tag.map(|tag| (tag.boot, tag.seq));
+        if self.pending.len() >= MAX_PENDING {
+            if let Some((boot, seq)) = &tag {
+                self.repeats.forget(&read.reader, boot, *seq);
+            }
+            let answer = Answer { reader: read.reader, flash: Some(Colour::Red), tag, kept: None };
+            self.outputs.push_back(Output::Answer(answer));
+            return;
+        }
+        let (key, bits, verdict) = self.judge(&read.card, &reader, when);
+        let at = if when.is_exact() { when.earliest } else { now.at.clamp(when.earliest, when.latest) };
+        let ms = u64::try_from(at.0).unwrap_or(0);
+        let record = SwipeRecord {
+            id: uuid::Builder::from_unix_timestamp_millis(ms, &read.random).into_uuid(),
+            reader: reader.id,
+            room: reader.room.map(|room| room.0),
+            key: key.map_or_else(String::new, |key| hex(&key.0)),
+            epoch: self.secret.epoch,
+            bits,
+            holder: verdict.holder.map(|holder| holder.0),
+            at: at.0,
+            earliest: when.earliest.0,
+            latest: when.latest.0,
+            boot: self.boot,
+            since_boot: now.since_boot_ms,
+            trust: trust_word(now.trust).to_owned(),
+            decision: decision_word(verdict.decision).to_owned(),
+            reason: reason_word(verdict.reason).to_owned(),
+            light: colour_word(verdict.flash()).to_owned(),
+            sessions: verdict.credited.iter().map(|session| session.0).collect(),
+            basis: self.basis.clone(),
+            tag: tag.clone(),
+        };
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let credited = verdict.holder.filter(|_| !verdict.credited.is_empty());
+        self.pending.insert(
+            ticket,
+            Pending {
+                reader: read.reader,
+                tag,
+                decision: verdict.decision,
+                flash: verdict.flash(),
+                credited: credited.map(|holder| (holder, verdict.credited.clone())),
+                at,
+            },
+        );
+        self.outputs.push_back(Output::Append { ticket, record: Box::new(record) });
+    }
+
+    fn judge(
+        &self,
+        card: &Result<CardRead, CardError>,
+        reader: &ReaderFacts,
+        when: Uncertain,
+    ) -> (Option<CardKey>, u16, Verdict) {
+        let unreadable = |reason| Verdict {
+            decision: Decision::NotRecorded,
+            reason,
+            credited: Vec::new(),
+            card: None,
+            holder: None,
+            considered: Vec::new(),
+        };
+        let Ok(read) = card else { return (None, 0, unreadable(Reason::CardUnreadable)) };
+        if let Some(refused) = refuse_unusable(read) {
+            return (None, read.bits(), refused);
+        }
+        let Some(key) = self.secret.key(read) else {
+            return (None, read.bits(), unreadable(Reason::CardUnknown));
+        };
+        let Some(room) = reader.room else {
+            return (Some(key), read.bits(), unreadable(Reason::NoOpenSession));
+        };
+        let already = |holder, session| self.credited.contains(&(holder, session));
+        (Some(key), read.bits(), verdict(&self.timetable, room, &key, when, already))
+    }
+
+    fn durable(&mut self, ticket: u64) {
+        let Some(pending) = self.pending.remove(&ticket) else { return };
+        if let Some((holder, sessions)) = pending.credited {
+            self.credit(holder, sessions);
+        }
+        if let Some((boot, seq)) = &pending.tag {
+            self.repeats.remember(&pending.reader, boot, *seq, pending.decision);
+        }
+        self.outputs.push_back(Output::Answer(Answer {
+            reader: pending.reader,
+            flash: Some(pending.flash),
+            tag: pending.tag,
+            kept: Some(pending.decision),
+        }));
+    }
+
+    fn not_durable(&mut self, ticket: u64) {
+        let Some(pending) = self.pending.remove(&ticket) else { return };
+        if let Some((boot, seq)) = &pending.tag {
+            self.repeats.forget(&pending.reader, boot, *seq);
+        }
+        let flash = Some(Colour::Red);
+        self.outputs.push_back(Output::Answer(Answer {
+            reader: pending.reader,
+            flash,
+            tag: pending.tag,
+            kept: None,
+        }));
+    }
+
+    fn credit(&mut self, holder: HolderId, sessions: impl IntoIterator<Item = SessionId>) {
+        for session in sessions {
+            // A courtesy that may be forgotten: the oldest sessions go first, by id, because ids grow with time.
+            if self.credited.len() >= MAX_CREDITED {
+                self.credited.pop_first();
+            }
+            self.credited.insert((holder, session));
+        }
+    }
+}
+
+/// Bytes as hex digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn trust_word(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Synced => "SYNCED",
+        Trust::Holdover => "HOLDOVER",
+        Trust::Untrusted => "UNTRUSTED",
+    }
+}
+
+fn decision_word(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Recorded => "RECORDED",
+        Decision::NotRecorded => "NOT_RECORDED",
+        Decision::Pending => "PENDING",
+    }
+}
+
+fn decision_of(word: &str) -> Decision {
+    match word {
+        "RECORDED" => Decision::Recorded,
+        "PENDING" => Decision::Pending,
+        _ => Decision::NotRecorded,
+    }
+}
+
+fn colour_word(colour: Colour) -> &'static str {
+    match colour {
+        Colour::Off => "OFF",
+        Colour::Blue => "BLUE",
+        Colour::Green => "GREEN",
+        Colour::Red => "RED",
+        Colour::Amber => "AMBER",
+    }
+}
+
+fn reason_word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Recorded => "RECORDED",
+        Reason::AlreadyRecorded => "ALREADY_RECORDED",
+        Reason::CardUnknown => "CARD_UNKNOWN",
+        Reason::CardCancelled => "CARD_CANCELLED",
+        Reason::CardRandomUid => "CARD_RANDOM_UID",
+        Reason::CardUnreadable => "CARD_UNREADABLE",
+        Reason::NoOpenSession => "NO_OPEN_SESSION",
+        Reason::SessionCancelled => "SESSION_CANCELLED",
+        Reason::NotOnClassList => "NOT_ON_CLASS_LIST",
+        Reason::NoClassList => "NO_CLASS_LIST",
+        Reason::ClockUntrusted => "CLOCK_UNTRUSTED",
+        Reason::StoreFault => "STORE_FAULT",
+    }
+}

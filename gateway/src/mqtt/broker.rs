@@ -1,0 +1,76 @@
+//! The embedded broker: rumqttd on loopback, in threads of its own.
+//!
+//! It has no access control of its own and its PUBACK means "in memory", so nothing rests on it: swipes are
+//! acknowledged by the application, lights are said again when it comes up.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
+use thiserror::Error;
+
+/// Why the broker cannot be started.
+#[derive(Debug, Error)]
+pub enum BrokerError {
+    /// Only loopback is listened on.
+    #[error("the broker listens on loopback alone, not on {0}; use 127.0.0.1")]
+    NotLoopback(SocketAddr),
+    /// The address is taken.
+    #[error("{address} cannot be listened on: {source}; is another broker running?")]
+    Taken {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No thread.
+    #[error("the broker's thread cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Starts the broker. It runs until the process ends; `ended` is called if it ends before.
+///
+/// # Errors
+/// When the address is not loopback, or taken.
+pub fn start(listen: SocketAddr, ended: impl FnOnce() + Send + 'static) -> Result<(), BrokerError> {
+    if !listen.ip().is_loopback() {
+        return Err(BrokerError::NotLoopback(listen));
+    }
+    // rumqttd only logs that an address is taken; look first, so that the installer hears of it.
+    std::net::TcpListener::bind(listen).map_err(|source| BrokerError::Taken { address: listen, source })?;
+    let server = ServerSettings {
+        name: "readers".to_owned(),
+        listen,
+        tls: None,
+        next_connection_delay_ms: 1,
+        connections: ConnectionSettings {
+            connection_timeout_ms: 5_000,
+            max_payload_size: 4_096,
+            max_inflight_count: 200,
+            auth: None,
+            external_auth: None,
+            dynamic_filters: true,
+        },
+    };
+    let config = Config {
+        id: 0,
+        router: RouterConfig {
+            max_connections: 1_100,
+            max_outgoing_packet_count: 200,
+            max_segment_size: 1024 * 1024,
+            max_segment_count: 4,
+            ..RouterConfig::default()
+        },
+        v4: Some(HashMap::from([("readers".to_owned(), server)])),
+        ..Config::default()
+    };
+    let run = move || {
+        let mut broker = Broker::new(config);
+        if let Err(error) = broker.start() {
+            tracing::error!("the MQTT broker failed: {error}");
+        }
+        ended();
+    };
+    std::thread::Builder::new().name("mqtt-broker".to_owned()).spawn(run).map_err(BrokerError::Thread)?;
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! The gateway's own client on the broker: hears readers, sets their lights, acknowledges their swipes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rollcall_rules::light::Colour;
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+
+use super::payload::{Birth, LightFlash, LightSet, SwipeAck, SwipeMessage, is_ready};
+use super::topic::{Channel, filter, parse, topic};
+
+/// A light goes off by itself when it was not said again for so long.
+const LEASE_S: u32 = 90;
+/// How often lights are said again.
+const RENEW_EVERY: Duration = Duration::from_secs(30);
+/// How long before the client connects again.
+const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+/// A flash that comes later than this is not shown.
+const FLASH_TTL_MS: u32 = 3_000;
+/// How many requests may wait for the broker.
+const QUEUE: usize = 256;
+
+/// What a reader said.
+#[derive(Debug)]
+pub enum ReaderSaid {
+    /// It is there, with this firmware.
+    Ready {
+        /// Its code.
+        reader: String,
+        /// Its firmware, once it said so.
+        firmware: Option<String>,
+    },
+    /// It is gone.
+    Lost {
+        /// Its code.
+        reader: String,
+    },
+    /// A card was held to it.
+    Swipe {
+        /// Its code.
+        reader: String,
+        /// What it said.
+        message: SwipeMessage,
+    },
+}
+
+/// What the gateway wants of MQTT readers.
+#[derive(Debug)]
+pub enum MqttOrder {
+    /// Set the light at rest.
+    Rest {
+        /// The reader's code.
+        reader: String,
+        /// The colour.
+        colour: Colour,
+    },
+    /// Flash and acknowledge.
+    Answer {
+        /// The reader's code.
+        reader: String,
+        /// The flash; none for a swipe that is only acknowledged again.
+        flash: Option<Colour>,
+        /// The start of the reader that the swipe fell into.
+        boot: String,
+        /// The swipe's number.
+        seq: u64,
+        /// `recorded`, `not_recorded` or `kept`; none when it could not be kept, so that it is sent again.
+        result: Option<&'static str>,
+    },
+}
+
+fn word(colour: Colour) -> &'static str {
+    match colour {
+        Colour::Off => "off",
+        Colour::Blue => "blue",
+        Colour::Green => "green",
+        Colour::Red => "red",
+        Colour::Amber => "amber",
+    }
+}
+
+struct Client {
+    gateway: String,
+    client: AsyncClient,
+    rests: BTreeMap<String, Colour>,
+    next_id: u64,
+}
+
+/// Talks to the readers until told to stop.
+pub async fn run(
+    gateway: String,
+    broker: SocketAddr,
+    mut orders: mpsc::Receiver<MqttOrder>,
+    said: mpsc::Sender<ReaderSaid>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut options = MqttOptions::new(format!("gateway:{gateway}"), broker.ip().to_string(), broker.port());
+    options.set_keep_alive(Duration::from_secs(15)).set_max_packet_size(16 * 1024, 16 * 1024);
+    options.set_inflight(100);
+    let (handle, mut events) = AsyncClient::new(options, QUEUE);
+    events.network_options.set_tcp_nodelay(true);
+    let mut client = Client { gateway, client: handle, rests: BTreeMap::new(), next_id: 0 };
+    let mut renew = tokio::time::interval(RENEW_EVERY);
+    loop {
+        tokio::select! {
+            event = events.poll() => client.heard(event, &said, &mut events).await,
+            order = orders.recv() => match order {
+                Some(order) => client.carry_out(order),
+                None => return,
+            },
+            _ = renew.tick() => client.say_all_rests(),
+            () = crate::stop::told(&mut stop) => return,
+        }
+    }
+}
+
+impl Client {
+    async fn heard(
+        &mut self,
+        event: Result<Event, rumqttc::ConnectionError>,
+        said: &mpsc::Sender<ReaderSaid>,
+        _events: &mut EventLoop,
+    ) {
+        match event {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                tracing::debug!("connected to the broker");
+                for channel in [Channel::Birth, Channel::State, Channel::Swipe] {
+                    let filter = filter(&self.gateway, channel);
+                    if let Err(error) = self.client.try_subscribe(filter, QoS::AtLeastOnce) {
+                        tracing::error!("cannot subscribe: {error}");
+                    }
+                }
+                self.say_all_rests();
+            }
+            Ok(Event::Incoming(Packet::Publish(publish))) => {
+                if let Some(heard) = self.read(&publish.topic, &publish.payload) {
+                    // The other end is gone only when the gateway stops.
+                    let _ = said.send(heard).await;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!("the broker is not there: {error}; trying again");
+                tokio::time::sleep(RECONNECT_AFTER).await;
+            }
+        }
+    }
+
+    fn read(&mut self, text: &str, payload: &[u8]) -> Option<ReaderSaid> {
+        let (reader, channel) = parse(&self.gateway, text)?;
+        let reader = reader.to_owned();
+        match channel {
+            Channel::State if is_ready(payload) => {
+                self.say_rest(&reader);
+                Some(ReaderSaid::Ready { reader, firmware: None })
+            }
+            Channel::State => Some(ReaderSaid::Lost { reader }),
+            Channel::Birth => match Birth::read(payload) {
+                Ok(birth) => Some(ReaderSaid::Ready { reader, firmware: Some(birth.fw) }),
+                Err(error) => {
+                    tracing::warn!(reader, "birth not taken: {error}");
+                    None
+                }
+            },
+            Channel::Swipe => match SwipeMessage::read(payload) {
+                Ok(message) => Some(ReaderSaid::Swipe { reader, message }),
+                Err(error) => {
+                    tracing::warn!(reader, "swipe not taken: {error}");
+                    None
+                }
+            },
+            Channel::SwipeAck | Channel::LightSet | Channel::LightFlash | Channel::Light => None,
+        }
+    }
+
+    fn carry_out(&mut self, order: MqttOrder) {
+        match order {
+            MqttOrder::Rest { reader, colour } => {
+                self.rests.insert(reader.clone(), colour);
+                self.say_rest(&reader);
+            }
+            MqttOrder::Answer { reader, flash, boot, seq, result } => {
+                if let Some(colour) = flash {
+                    let id = self.id();
+                    let message = LightFlash {
+                        id,
+                        colour: word(colour),
+                        on_ms: 200,
+                        off_ms: 200,
+                        count: 3,
+                        for_seq: Some(seq),
+                        ttl_ms: FLASH_TTL_MS,
+                    };
+                    self.publish(&reader, Channel::LightFlash, false, &message);
+                }
+                if let Some(result) = result {
+                    self.publish(&reader, Channel::SwipeAck, false, &SwipeAck { boot: &boot, seq, result });
+                }
+            }
+        }
+    }
+
+    fn say_all_rests(&mut self) {
+        for reader in self.rests.keys().cloned().collect::<Vec<_>>() {
+            self.say_rest(&reader);
+        }
+    }
+
+    fn say_rest(&mut self, reader: &str) {
+        let Some(colour) = self.rests.get(reader).copied() else { return };
+        let message = LightSet { id: self.id(), base: word(colour), lease_s: LEASE_S };
+        self.publish(reader, Channel::LightSet, true, &message);
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn publish(&self, reader: &str, channel: Channel, retain: bool, message: &impl Serialize) {
+        let Ok(payload) = serde_json::to_vec(message) else { return };
+        let topic = topic(&self.gateway, reader, channel);
+        if let Err(error) = self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload) {
+            // The reader sends its swipe again, and lights are said again every 30 s.
+            tracing::warn!(reader, "not sent: {error}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What is said on the topics, as JSON; limits on everything that a reader sends.
+
+use rollcall_rules::card::{CardError, CardRead};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The longest payload that is read.
+const MAX_PAYLOAD: usize = 1_024;
+/// The longest name of a reader's start.
+const MAX_BOOT: usize = 32;
+
+/// Why a message is not taken.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum PayloadError {
+    /// Too long.
+    #[error("{0} bytes; {MAX_PAYLOAD} at the most")]
+    TooLong(usize),
+    /// Not the JSON that the channel carries.
+    #[error("not the JSON of this topic: {0}")]
+    Json(String),
+    /// The name of the reader's start is missing or too long.
+    #[error("'boot' must have 1 to {MAX_BOOT} characters")]
+    Boot,
+    /// The card's digits are no hex digits.
+    #[error("'uid' must be an even count of hex digits")]
+    Hex,
+}
+
+/// A card was held to the reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwipeMessage {
+    /// The start of the reader that it fell into.
+    pub boot: String,
+    /// Its number since that start; the same again when it is sent again.
+    pub seq: u64,
+    /// The card, or why it is none.
+    pub card: Result<CardRead, CardError>,
+    /// The reader's clock since its start, in milliseconds, when the card was held to it.
+    pub mono_ms: i64,
+    /// The reader says itself that this is from before.
+    pub historical: bool,
+}
+
+#[derive(Deserialize)]
+struct RawSwipe {
+    boot: String,
+    seq: u64,
+    uid: String,
+    bits: u16,
+    mono_ms: i64,
+    #[serde(default)]
+    historical: bool,
+}
+
+impl SwipeMessage {
+    /// Reads a `swipe`.
+    ///
+    /// # Errors
+    /// When it is too long or not what the channel carries.
+    pub fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+        let raw: RawSwipe = json(bytes)?;
+        if raw.boot.is_empty() || raw.boot.len() > MAX_BOOT {
+            return Err(PayloadError::Boot);
+        }
+        let digits: Option<Vec<u8>> =
+            raw.uid.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+        let digits = digits.filter(|digits| digits.len() % 2 == 0).ok_or(PayloadError::Hex)?;
+        let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+        let card = CardRead::new(raw.bits, &bytes);
+        Ok(Self { boot: raw.boot, seq: raw.seq, card, mono_ms: raw.mono_ms, historical: raw.historical })
+    }
+}
+
+fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, PayloadError> {
+    if bytes.len() > MAX_PAYLOAD {
+        return Err(PayloadError::TooLong(bytes.len()));
+    }
+    serde_json::from_slice(bytes).map_err(|error| PayloadError::Json(error.to_string()))
+}
+
+/// What a reader says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Birth {
+    /// Firmware.
+    #[serde(default)]
+    pub fw: String,
+    /// The start that it is in.
+    #[serde(default)]
+    pub boot: String,
+}
+
+impl Birth {
+    /// Reads a `birth`.
+    ///
+    /// # Errors
+    /// When it is too long or not what the channel carries.
+    pub fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
+        let mut birth: Self = json(bytes)?;
+        birth.fw.truncate(birth.fw.char_indices().nth(64).map_or(birth.fw.len(), |(at, _)| at));
+        Ok(birth)
+    }
+}
+
+/// Whether a `state` says that the reader is there: `ready`, bare or as a JSON string.
+#[must_use]
+pub fn is_ready(bytes: &[u8]) -> bool {
+    matches!(bytes, b"ready" | b"\"ready\"")
+}
+
+/// The swipe is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SwipeAck<'a> {
+    /// As in the swipe.
+    pub boot: &'a str,
+    /// As in the swipe.
+    pub seq: u64,
+    /// `recorded`, `not_recorded` or `kept`.
+    pub result: &'static str,
+}
+
+/// The light at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LightSet {
+    /// Grows with each change.
+    pub id: u64,
+    /// `blue` or `off`.
+    pub base: &'static str,
+    /// Seconds until the light goes off unless this is said again.
+    pub lease_s: u32,
+}
+
+/// Flash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LightFlash {
+    /// Grows with each message.
+    pub id: u64,
+    /// `green`, `red` or `amber`.
+    pub colour: &'static str,
+    /// On for so long.
+    pub on_ms: u32,
+    /// Then off for so long.
+    pub off_ms: u32,
+    /// So often: 3 times 400 ms are 1.2 s.
+    pub count: u32,
+    /// The swipe that it answers.
+    pub for_seq: Option<u64>,
+    /// Not to be shown later than this after it was sent.
+    pub ttl_ms: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swipe_is_read_whole() {
+        let bytes =
+            br#"{"boot":"b7","seq":117,"uid":"04A2B3C4D5E680","bits":56,"mono_ms":9123,"historical":false}"#;
+        let Ok(swipe) = SwipeMessage::read(bytes) else { panic!("not read") };
+        assert_eq!((swipe.boot.as_str(), swipe.seq, swipe.mono_ms), ("b7", 117, 9123));
+        assert_eq!(
+            swipe.card.map(|card| card.raw().to_vec()),
+            Ok(vec![0x04, 0xa2, 0xb3, 0xc4, 0xd5, 0xe6, 0x80])
+        );
+    }
+
+    #[test]
+    fn broken_swipes_are_refused_with_the_reason() {
+        let long = vec![b' '; 2_000];
+        assert_eq!(SwipeMessage::read(&long), Err(PayloadError::TooLong(2_000)));
+        assert!(matches!(SwipeMessage::read(b"{}"), Err(PayloadError::Json(_))));
+        let hex = br#"{"boot":"b","seq":1,"uid":"0G","bits":8,"mono_ms":1}"#;
+        assert_eq!(SwipeMessage::read(hex), Err(PayloadError::Hex));
+        let boot = br#"{"boot":"","seq":1,"uid":"00","bits":8,"mono_ms":1}"#;
+        assert_eq!(SwipeMessage::read(boot), Err(PayloadError::Boot));
+    }
+
+    #[test]
+    fn a_swipe_whose_bits_do_not_fit_is_a_card_error_and_still_has_its_number() {
+        let bytes = br#"{"boot":"b","seq":9,"uid":"04A2","bits":56,"mono_ms":1}"#;
+        let Ok(swipe) = SwipeMessage::read(bytes) else { panic!("not read") };
+        assert_eq!(swipe.seq, 9);
+        assert!(swipe.card.is_err());
+    }
+}

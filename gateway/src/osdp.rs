@@ -1,0 +1,10 @@
+//! OSDP: the control panel's side of SIA OSDP v2.2 (IEC 60839-11-5), in clear text.
+//!
+//! `frame`, `command`, `reply` and `panel` are pure: bytes and instants in, bytes and events out. `bus` alone
+//! owns a serial port. The secure channel will stand beside `frame`, between it and `panel`.
+
+pub mod bus;
+pub mod command;
+pub mod frame;
+pub mod panel;
+pub mod reply;

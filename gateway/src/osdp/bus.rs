@@ -1,0 +1,130 @@
+//! One serial line: the port, the panel that speaks on it, and the channel to the rest of the gateway.
+//!
+//! The only file of `osdp` that touches a device. A port that cannot be opened, or is lost, is tried again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_serial::{SerialPortBuilderExt, SerialStream};
+
+use super::command::LedColour;
+use super::panel::{Event, Micros, Panel};
+
+/// How long to wait before a port is opened again.
+const REOPEN_AFTER: Duration = Duration::from_secs(2);
+
+/// What the gateway wants of a bus.
+#[derive(Debug, Clone, Copy)]
+pub enum BusOrder {
+    /// Set the light at rest.
+    Rest {
+        /// The device.
+        address: u8,
+        /// The colour.
+        colour: LedColour,
+    },
+    /// Flash.
+    Flash {
+        /// The device.
+        address: u8,
+        /// The colour.
+        colour: LedColour,
+        /// How often to beep.
+        beeps: u8,
+    },
+}
+
+/// A serial line and the devices on it.
+#[derive(Debug, Clone)]
+pub struct BusSettings {
+    /// The port.
+    pub port: PathBuf,
+    /// Its speed.
+    pub baud: u32,
+    /// The devices' addresses.
+    pub addresses: Vec<u8>,
+}
+
+/// Speaks on a bus until told to stop. Events go to `events`, with the device's address.
+pub async fn run(
+    settings: BusSettings,
+    mut orders: mpsc::Receiver<BusOrder>,
+    events: mpsc::Sender<(u8, Event)>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let started = Instant::now();
+    let mut panel = Panel::new(&settings.addresses, settings.baud, 0);
+    let mut failed = false;
+    while !*stop.borrow() {
+        let port = tokio_serial::new(settings.port.to_string_lossy(), settings.baud).open_native_async();
+        match port {
+            Ok(mut port) => {
+                tracing::info!(port = %settings.port.display(), "serial port open");
+                failed = false;
+                let ended = serve(&mut port, &mut panel, &mut orders, &events, &mut stop, started).await;
+                if let Err(error) = ended {
+                    tracing::warn!(port = %settings.port.display(), "serial port lost: {error}; trying again");
+                }
+            }
+            Err(error) => {
+                if !failed {
+                    tracing::warn!(
+                        port = %settings.port.display(),
+                        "serial port cannot be opened: {error}; is the adapter plugged in, and may this user \
+                         (group dialout) use it? Trying again every 2 s"
+                    );
+                }
+                failed = true;
+            }
+        }
+        tokio::select! {
+            () = crate::stop::told(&mut stop) => {}
+            () = tokio::time::sleep(REOPEN_AFTER) => {}
+        }
+    }
+}
+
+async fn serve(
+    port: &mut SerialStream,
+    panel: &mut Panel,
+    orders: &mut mpsc::Receiver<BusOrder>,
+    events: &mpsc::Sender<(u8, Event)>,
+    stop: &mut watch::Receiver<bool>,
+    started: Instant,
+) -> std::io::Result<()> {
+    let now = || -> Micros { u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX) };
+    let mut buffer = [0u8; 512];
+    panel.handle_time(now());
+    loop {
+        while let Some(bytes) = panel.poll_output() {
+            port.write_all(&bytes).await?;
+        }
+        while let Some(event) = panel.poll_event() {
+            // The other end is gone only when the gateway stops.
+            let _ = events.send(event).await;
+        }
+        let wait = panel.poll_timeout().unwrap_or_else(|| now() + 1_000_000).saturating_sub(now());
+        tokio::select! {
+            read = port.read(&mut buffer) => match read? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                count => panel.handle_bytes(&buffer[..count], now()),
+            },
+            order = orders.recv() => match order {
+                Some(BusOrder::Rest { address, colour }) => {
+                    panel.set_rest(address, colour);
+                    panel.handle_time(now());
+                }
+                Some(BusOrder::Flash { address, colour, beeps }) => {
+                    panel.flash(address, colour, beeps, now());
+                    panel.handle_time(now());
+                }
+                None => return Ok(()),
+            },
+            () = tokio::time::sleep(Duration::from_micros(wait)) => panel.handle_time(now()),
+            () = crate::stop::told(stop) => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The timetable cache in sled: what the hub last sent, so that the gateway decides alone from its first moment.
+//!
+//! It can always be fetched again, so it is treated so: after a snapshot the file is synced, and a cache that
+//! cannot be opened is moved aside and begun anew. Nothing that must not get lost is kept here.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+pub mod item;
+use item::{CachedConfig, CachedItem};
+
+/// Why the cache failed.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// sled failed.
+    #[error("the timetable cache failed: {0}")]
+    Sled(#[from] sled::Error),
+    /// A file could not be moved or synced.
+    #[error("the timetable cache could not {act}: {source}")]
+    File {
+        /// What was done.
+        act: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// It holds what this program never writes.
+    #[error("the timetable cache holds bad data: {0}")]
+    BadData(String),
+}
+
+/// Keys that name no item.
+const CURSOR: &[u8] = b"\0cursor";
+const CONFIG: &[u8] = b"\0config";
+const SYNCED: &[u8] = b"\0synced";
+
+/// What the cache held when it was opened.
+#[derive(Debug, Default)]
+pub struct Cached {
+    /// The feed position; `None` when a snapshot must be taken.
+    pub cursor: Option<String>,
+    /// The hub's configuration for this gateway.
+    pub config: Option<CachedConfig>,
+    /// The items, by id.
+    pub items: Vec<(Uuid, CachedItem)>,
+    /// When the hub last said that the copy is current, in milliseconds since the epoch.
+    pub synced_at: Option<i64>,
+}
+
+/// A change to write.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// Put in.
+    Put(Uuid, Box<CachedItem>),
+    /// Take out.
+    Remove(Uuid),
+    /// The configuration.
+    Config(CachedConfig),
+}
+
+/// The cache.
+#[derive(Clone)]
+pub struct Cache {
+    db: sled::Db,
+    path: PathBuf,
+}
+
+impl Cache {
+    /// Opens the cache; one that is damaged is moved aside and begun anew, and `moved` says where it went.
+    ///
+    /// # Errors
+    /// When not even a new one can be made.
+    pub fn open(path: &Path) -> Result<(Self, Cached, Option<PathBuf>), CacheError> {
+        match Self::try_open(path) {
+            Ok((cache, cached)) => Ok((cache, cached, None)),
+            Err(error) => {
+                tracing::error!("{error}; the cache is moved aside and fetched from the hub again");
+                let aside = (0..1_000)
+                    .map(|number| path.with_extension(format!("damaged-{number}")))
+                    .find(|aside| !aside.exists())
+                    .unwrap_or_else(|| path.with_extension("damaged"));
+                std::fs::rename(path, &aside)
+                    .map_err(|source| CacheError::File { act: "move a damaged cache aside", source })?;
+                let (cache, cached) = Self::try_open(path)?;
+                Ok((cache, cached, Some(aside)))
+            }
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<(Self, Cached), CacheError> {
+        let owned = path.to_path_buf();
+        // sled may panic on a damaged file: to whoever opens it that is the same as an error.
+        let opened = std::panic::catch_unwind(move || {
+            let config =
+                sled::Config::new().path(&owned).cache_capacity(4 * 1024 * 1024).flush_every_ms(Some(2_000));
+            let db = config.open()?;
+            let cache = Self { db, path: owned };
+            let cached = cache.read()?;
+            Ok((cache, cached))
+        });
+        opened.unwrap_or_else(|_| Err(CacheError::BadData("opening it panicked".to_owned())))
+    }
+
+    fn read(&self) -> Result<Cached, CacheError> {
+        let mut cached = Cached::default();
+        for entry in self.db.iter() {
+            let (key, value) = entry?;
+            match &key[..] {
+                CURSOR => cached.cursor = Some(parse(&value)?),
+                CONFIG => cached.config = Some(parse(&value)?),
+                SYNCED => cached.synced_at = Some(parse(&value)?),
+                id => {
+                    let id = Uuid::from_slice(id).map_err(|error| CacheError::BadData(error.to_string()))?;
+                    cached.items.push((id, parse(&value)?));
+                }
+            }
+        }
+        Ok(cached)
+    }
+
+    /// Replaces everything, in one piece, and syncs it.
+    ///
+    /// # Errors
+    /// When the disk fails; the cache is then as before.
+    pub fn replace(
+        &self,
+        cursor: &str,
+        config: &CachedConfig,
+        items: &[(Uuid, CachedItem)],
+    ) -> Result<(), CacheError> {
+        let mut batch = sled::Batch::default();
+        for entry in self.db.iter() {
+            batch.remove(entry?.0);
+        }
+        for (id, item) in items {
+            batch.insert(id.as_bytes(), bytes(item)?);
+        }
+        batch.insert(CURSOR, bytes(&cursor)?);
+        batch.insert(CONFIG, bytes(config)?);
+        self.db.apply_batch(batch)?;
+        self.sync()
+    }
+
+    /// Writes changes and the position behind them, in one piece.
+    ///
+    /// # Errors
+    /// When the disk fails; the cache is then as before.
+    pub fn apply(&self, cursor: &str, writes: &[Write]) -> Result<(), CacheError> {
+        let mut batch = sled::Batch::default();
+        for write in writes {
+            match write {
+                Write::Put(id, item) => batch.insert(id.as_bytes(), bytes(item)?),
+                Write::Remove(id) => batch.remove(&id.as_bytes()[..]),
+                Write::Config(config) => batch.insert(CONFIG, bytes(config)?),
+            }
+        }
+        batch.insert(CURSOR, bytes(&cursor)?);
+        Ok(self.db.apply_batch(batch)?)
+    }
+
+    /// Notes when the hub said that the copy is current.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn synced(&self, at: i64) -> Result<(), CacheError> {
+        self.db.insert(SYNCED, bytes(&at)?)?;
+        Ok(())
+    }
+
+    /// Makes what was written durable. `flush` of sled hands the bytes to the kernel and no further.
+    fn sync(&self) -> Result<(), CacheError> {
+        self.db.flush()?;
+        let file = |act| move |source| CacheError::File { act, source };
+        File::open(self.path.join("db")).and_then(|db| db.sync_all()).map_err(file("sync its file"))
+    }
+}
+
+fn bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, CacheError> {
+    serde_json::to_vec(value).map_err(|error| CacheError::BadData(error.to_string()))
+}
+
+fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CacheError> {
+    serde_json::from_slice(bytes).map_err(|error| CacheError::BadData(error.to_string()))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+    use item::CachedMembership;
+
+    fn stay(number: u128) -> (Uuid, CachedItem) {
+        let id = Uuid::from_u128(number);
+        let membership = CachedMembership { group: id, holder: id, from: Some(1), until: None };
+        (id, CachedItem::Membership(membership))
+    }
+
+    #[test]
+    fn what_was_written_is_there_when_it_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let (cache, cached, _) = Cache::open(&path).unwrap();
+        assert!(cached.cursor.is_none());
+        let config = CachedConfig::default();
+        cache.replace("a.1", &config, &[stay(1), stay(2)]).unwrap();
+        cache
+            .apply("a.2", &[Write::Remove(Uuid::from_u128(1)), Write::Put(stay(3).0, Box::new(stay(3).1))])
+            .unwrap();
+        drop(cache);
+        let (_, cached, moved) = Cache::open(&path).unwrap();
+        assert_eq!((cached.cursor.as_deref(), moved), (Some("a.2"), None));
+        assert_eq!(cached.items, vec![stay(2), stay(3)]);
+    }
+
+    #[test]
+    fn a_damaged_cache_is_moved_aside_and_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("conf"), b"this is no sled").unwrap();
+        std::fs::write(path.join("db"), vec![0xa5; 4_096]).unwrap();
+        let (cache, cached, moved) = Cache::open(&path).unwrap();
+        assert!(moved.is_some_and(|aside| aside.join("db").exists()));
+        assert!(cached.items.is_empty());
+        cache.replace("a.1", &CachedConfig::default(), &[stay(1)]).unwrap();
+    }
+}

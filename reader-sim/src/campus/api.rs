@@ -1,0 +1,79 @@
+//! The simulator's own client of the hub's API, over real HTTP: it asks as any integrator would.
+
+use anyhow::{Context, bail};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+
+/// A client that shows a token.
+pub struct Api {
+    address: SocketAddr,
+    token: String,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Api {
+    /// A client of the hub at an address.
+    #[must_use]
+    pub fn new(address: SocketAddr, token: String) -> Self {
+        Self { address, token, connection: None }
+    }
+
+    /// Asks; gives `data`.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached, or answers with errors.
+    pub async fn ask(&mut self, query: &str, variables: Value) -> anyhow::Result<Value> {
+        let body = json!({"query": query, "variables": variables}).to_string();
+        let usable = match &mut self.connection {
+            Some(connection) => connection.ready().await.is_ok(),
+            None => false,
+        };
+        if !usable {
+            let stream = TcpStream::connect(self.address).await.context("the hub cannot be reached")?;
+            stream.set_nodelay(true)?;
+            let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            self.connection = Some(sender);
+        }
+        let connection = self.connection.as_mut().context("no connection")?;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/graphql")
+            .header(HOST, self.address.to_string())
+            .header(CONTENT_TYPE, "application/json")
+            .header(AUTHORIZATION, format!("Bearer {}", self.token))
+            .body(Full::new(Bytes::from(body)))?;
+        let response = connection.send_request(request).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await?.to_bytes();
+        let mut answer: Value = serde_json::from_slice(&bytes)
+            .with_context(|| format!("the hub answered {status} and no JSON"))?;
+        if !answer["errors"].is_null() {
+            bail!("the hub answered {status}: {}", answer["errors"]);
+        }
+        Ok(answer["data"].take())
+    }
+
+    /// Writes by a mutation with one `input`; its `errors` must be empty.
+    ///
+    /// # Errors
+    /// When the hub turns it down.
+    pub async fn write(&mut self, mutation: &str, input_type: &str, input: Value) -> anyhow::Result<()> {
+        let query = format!(
+            "mutation($input: {input_type}!) {{ {mutation}(input: $input) {{ errors {{ code message path }} }} }}"
+        );
+        let answer = self.ask(&query, json!({ "input": input })).await?;
+        let errors = &answer[mutation]["errors"];
+        if errors.as_array().is_none_or(|errors| !errors.is_empty()) {
+            bail!("{mutation} was turned down: {errors}");
+        }
+        Ok(())
+    }
+}

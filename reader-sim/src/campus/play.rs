@@ -1,0 +1,303 @@
+//! Plays a plan: from instant to instant, each with its changes, its lights and its cards, and notes what the
+//! readers showed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::time::Instant as Deadline;
+
+use super::compare::Differences;
+use super::timetable::{hex, instant};
+use super::trace::Trace;
+use super::view::View;
+use super::world::World;
+use crate::device::{DeviceEvent, Shown};
+use crate::expected::{Answer, Expectation};
+use crate::plan::{Colour, Millis, Plan};
+
+/// How long readers may take to show what they must, in real time, before it counts as not shown.
+const SHOWN_WITHIN: Duration = Duration::from_secs(8);
+/// How long after the end of play gateways may take to hand everything over, in real time.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+/// Virtual time goes on this far behind the end, so that every window is closed and every watermark passes.
+const RUN_OUT_MS: i64 = 130_000;
+
+/// Plays a plan in a world.
+pub struct Player<'a> {
+    plan: &'a Plan,
+    wanted: &'a Expectation,
+    world: &'a mut World,
+    view: &'a mut View,
+    trace: &'a mut Trace,
+    speed: Option<f64>,
+    rests: BTreeMap<String, Colour>,
+    differences: Differences,
+}
+
+/// What happens at one instant: indices into the plan and the expectation.
+#[derive(Default)]
+struct Moment {
+    changes: Vec<usize>,
+    lights: Vec<usize>,
+    cards: Vec<usize>,
+}
+
+impl<'a> Player<'a> {
+    /// A player; `speed` bounds virtual seconds in a real second.
+    pub fn new(
+        plan: &'a Plan,
+        wanted: &'a Expectation,
+        world: &'a mut World,
+        view: &'a mut View,
+        trace: &'a mut Trace,
+        speed: Option<f64>,
+    ) -> Self {
+        let rests = plan.readers.iter().map(|reader| (reader.code.clone(), Colour::Off)).collect();
+        Self { plan, wanted, world, view, trace, speed, rests, differences: Differences::default() }
+    }
+
+    fn moments(&self) -> BTreeMap<Millis, Moment> {
+        let mut moments: BTreeMap<Millis, Moment> = BTreeMap::new();
+        for (index, change) in self.plan.changes.iter().enumerate() {
+            moments.entry(change.at_ms).or_default().changes.push(index);
+        }
+        for (index, light) in self.wanted.lights.iter().enumerate() {
+            moments.entry(light.at_ms).or_default().lights.push(index);
+        }
+        for answer in
+            self.wanted.answers.iter().enumerate().map(|(index, answer)| (index, answer.presentation))
+        {
+            moments.entry(self.plan.presentations[answer.1].at_ms).or_default().cards.push(answer.0);
+        }
+        moments
+    }
+
+    /// Plays everything; gives the differences found at the doors.
+    ///
+    /// # Errors
+    /// When something of the world fails.
+    pub async fn play(mut self) -> anyhow::Result<Differences> {
+        let begun = Instant::now();
+        // What readers showed while they came up is no part of the day.
+        self.drain_before_play();
+        self.step_to(self.plan.from_ms, begun).await?;
+        for (at, moment) in self.moments() {
+            self.step_to(at, begun).await?;
+            self.change(at, &moment).await?;
+            self.await_lights(at, &moment).await?;
+            self.present(at, &moment).await?;
+        }
+        self.step_to(self.plan.until_ms.max(self.world.clock.get()), begun).await?;
+        self.drain().await?;
+        self.trace.flush()?;
+        Ok(self.differences)
+    }
+
+    fn drain_before_play(&mut self) {
+        while let Ok(event) = self.world.events.try_recv() {
+            if let DeviceEvent::Light { reader, shown: Shown::Base(colour) } = event {
+                self.rests.insert(reader, colour);
+            }
+        }
+    }
+
+    async fn step_to(&mut self, at: Millis, begun: Instant) -> anyhow::Result<()> {
+        if let Some(speed) = self.speed.filter(|speed| *speed > 0.0) {
+            let virtual_s = (at - self.plan.from_ms) as f64 / 1_000.0;
+            let due = begun + Duration::from_secs_f64((virtual_s / speed).max(0.0));
+            tokio::time::sleep_until(due.into()).await;
+        }
+        // Anything shown between two moments is shown at the wrong time.
+        while let Ok(event) = self.world.events.try_recv() {
+            self.unexpected(event)?;
+        }
+        self.world.clock.set(at);
+        self.view.progress(at, &self.rests)
+    }
+
+    async fn change(&mut self, at: Millis, moment: &Moment) -> anyhow::Result<()> {
+        for index in &moment.changes {
+            let change = &self.plan.changes[*index];
+            let world = &mut *self.world;
+            world
+                .published
+                .apply(self.plan, change, &mut world.api)
+                .await
+                .with_context(|| format!("change {index} cannot be made"))?;
+            self.world.wait_until_spread().await?;
+            let line = json!({"kind": "change", "at": instant(at)?, "what": format!("{:?}", change.what)});
+            self.trace.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the lights at rest are as they must be.
+    async fn await_lights(&mut self, at: Millis, moment: &Moment) -> anyhow::Result<()> {
+        let mut missing: BTreeMap<String, Colour> = BTreeMap::new();
+        for light in moment.lights.iter().map(|index| &self.wanted.lights[*index]) {
+            let reader = &self.plan.readers[light.reader].code;
+            // A light that is so already when play begins needs no change.
+            if self.rests.get(reader) != Some(&light.colour) {
+                missing.insert(reader.clone(), light.colour);
+            } else {
+                self.differences.lights_seen += 1;
+            }
+        }
+        let deadline = Deadline::now() + SHOWN_WITHIN;
+        while !missing.is_empty() {
+            match tokio::time::timeout_at(deadline, self.world.events.recv()).await {
+                Ok(Some(DeviceEvent::Light { reader, shown: Shown::Base(colour) }))
+                    if missing.get(&reader) == Some(&colour) =>
+                {
+                    missing.remove(&reader);
+                    self.differences.lights_seen += 1;
+                    self.view.light(&reader, colour);
+                    let line =
+                        json!({"kind": "light", "at": instant(at)?, "reader": reader, "colour": colour});
+                    self.trace.line(&line)?;
+                    self.rests.insert(reader, colour);
+                }
+                Ok(Some(event)) => self.unexpected(event)?,
+                Ok(None) => anyhow::bail!("all devices have gone"),
+                Err(_) => break,
+            }
+        }
+        for (reader, colour) in missing {
+            let is = self.rests.get(&reader);
+            let text = format!("{}: reader {reader} rests {is:?} where {colour:?} belongs", instant(at)?);
+            self.differences.add(text);
+        }
+        Ok(())
+    }
+
+    /// Holds cards to readers and waits until each has shown its answer.
+    async fn present(&mut self, at: Millis, moment: &Moment) -> anyhow::Result<()> {
+        let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
+        for index in &moment.cards {
+            let answer = &self.wanted.answers[*index];
+            let card = &self.plan.presentations[answer.presentation];
+            let reader = &self.plan.readers[card.reader].code;
+            self.world.present(reader, &card.credential)?;
+            waiting.insert(reader.clone(), *index);
+        }
+        let mut shown: BTreeMap<String, Colour> = BTreeMap::new();
+        let mut acknowledged: BTreeSet<String> = BTreeSet::new();
+        let deadline = Deadline::now() + SHOWN_WITHIN;
+        while shown.len() < waiting.len() {
+            match tokio::time::timeout_at(deadline, self.world.events.recv()).await {
+                Ok(Some(DeviceEvent::Light { reader, shown: Shown::Flash(colour) }))
+                    if waiting.contains_key(&reader) && !shown.contains_key(&reader) =>
+                {
+                    shown.insert(reader, colour);
+                }
+                Ok(Some(DeviceEvent::Acknowledged { reader, .. })) => {
+                    acknowledged.insert(reader);
+                }
+                Ok(Some(event)) => self.unexpected(event)?,
+                Ok(None) => anyhow::bail!("all devices have gone"),
+                Err(_) => break,
+            }
+        }
+        for (reader, index) in waiting {
+            let wanted = &self.wanted.answers[index];
+            let colour = shown.get(&reader).copied();
+            self.judge(at, &reader, wanted, colour).await?;
+        }
+        Ok(())
+    }
+
+    async fn judge(
+        &mut self,
+        at: Millis,
+        reader: &str,
+        wanted: &Answer,
+        shown: Option<Colour>,
+    ) -> anyhow::Result<()> {
+        self.differences.lights_seen += 1;
+        self.view.swipe(reader, shown);
+        let card = &self.plan.presentations[wanted.presentation];
+        let student = card.student.map(|student| self.plan.students[student].number.as_str());
+        if shown != Some(wanted.colour) {
+            let text = format!(
+                "{}: reader {reader} showed {shown:?} where {:?} belongs ({}, {}, {})",
+                instant(at)?,
+                wanted.colour,
+                wanted.reason,
+                student.unwrap_or("nobody known"),
+                card.why
+            );
+            self.differences.add(text);
+        }
+        if self.trace.wanted() {
+            let room = &self.plan.rooms[self.plan.readers[card.reader].room];
+            let sessions: Vec<&str> =
+                wanted.credited.iter().map(|index| self.plan.sessions[*index].external_id.as_str()).collect();
+            let line = json!({
+                "kind": "swipe",
+                "presented": instant(at)?,
+                "reader": reader,
+                "room": room.code,
+                "card": {"bits": card.credential.bits, "raw": hex(&card.credential.raw)},
+                "student": student,
+                "why": card.why,
+                "cursor": self.world.basis(room.building).await,
+                "colour": shown,
+                "expected": {"colour": wanted.colour, "reason": wanted.reason, "credited": sessions},
+            });
+            self.trace.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Something that a device did and that nothing called for.
+    fn unexpected(&mut self, event: DeviceEvent) -> anyhow::Result<()> {
+        if let DeviceEvent::Light { reader, shown } = event {
+            match shown {
+                Shown::Base(colour) => {
+                    if self.rests.insert(reader.clone(), colour) != Some(colour) {
+                        let at = instant(self.world.clock.get())?;
+                        self.differences
+                            .add(format!("{at}: reader {reader} rests {colour:?}, which nothing calls for"));
+                    }
+                }
+                Shown::Flash(colour) => {
+                    let at = instant(self.world.clock.get())?;
+                    self.differences
+                        .add(format!("{at}: reader {reader} flashes {colour:?}, which nothing calls for"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets time run out until every gateway's watermark is past the end.
+    async fn drain(&mut self) -> anyhow::Result<()> {
+        let end = self.world.clock.get();
+        self.world.clock.set(end + RUN_OUT_MS);
+        let query = "{ gateways(first: 200) { nodes { code health { backlog watermark } } } }";
+        let deadline = Instant::now() + DRAINED_WITHIN;
+        loop {
+            let answer = self.world.api.ask(query, json!({})).await?;
+            let nodes = answer["gateways"]["nodes"].as_array().cloned().unwrap_or_default();
+            let behind: Vec<String> = nodes
+                .iter()
+                .filter(|node| {
+                    let watermark: Option<jiff::Timestamp> =
+                        node["health"]["watermark"].as_str().and_then(|text| text.parse().ok());
+                    watermark.is_none_or(|at| at.as_millisecond() <= end)
+                })
+                .map(|node| node["code"].as_str().unwrap_or("?").to_owned())
+                .collect();
+            if behind.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                self.differences.add(format!("gateways that did not hand everything over: {behind:?}"));
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

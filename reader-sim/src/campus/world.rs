@@ -1,0 +1,269 @@
+//! The world of a run: one hub, one gateway per building, all readers; brought up, and taken down.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rollcall_gateway::app::{RunningGateway, TimeSource};
+use rollcall_gateway::config::{BusConfig, BusReader, Config, HubConfig, MqttConfig};
+use rollcall_hub::app::RunningHub;
+use rollcall_hub::service::access::{Role, create_token};
+use rollcall_hub::service::feed::{FeedCursor, latest};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::api::Api;
+use super::clock::VirtualClock;
+use super::timetable::{Published, gateway_code};
+use super::view::View;
+use crate::device::mqtt::MqttReader;
+use crate::device::osdp::{OsdpBus, OsdpReader};
+use crate::device::{DeviceEvent, Events};
+use crate::plan::{Credential, Plan, ReaderKind};
+
+/// How many readers hang on one serial line.
+const READERS_ON_BUS: usize = 8;
+/// How long the world may take to come up.
+const UP_WITHIN: Duration = Duration::from_secs(60);
+/// How long a change may take to reach the gateways.
+const SPREAD_WITHIN: Duration = Duration::from_secs(20);
+/// How long between two looks at something that no event tells.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How long before play begins everything is loaded, in virtual time.
+const LOADED_BEFORE_MS: i64 = 3_600_000;
+
+/// Where a reader is.
+enum Place {
+    Bus(usize),
+    Mqtt(Box<MqttReader>),
+}
+
+/// Everything that runs.
+pub struct World {
+    /// Virtual time.
+    pub clock: VirtualClock,
+    /// The simulator's client.
+    pub api: Api,
+    /// The token that it shows.
+    pub token: String,
+    /// What devices report.
+    pub events: mpsc::UnboundedReceiver<DeviceEvent>,
+    /// The timetable as it stands at the hub.
+    pub published: Published,
+    hub: RunningHub,
+    gateways: Vec<(String, RunningGateway)>,
+    buses: Vec<OsdpBus>,
+    places: BTreeMap<String, Place>,
+    _folder: TempDir,
+}
+
+/// A token in a file of its own, for one gateway.
+async fn gateway_token(hub: &RunningHub, code: &str) -> anyhow::Result<String> {
+    match create_token(&hub.hub, code, &[Role::Gateway], Some(code), None).await? {
+        Ok(token) => Ok(token),
+        Err(refusals) => bail!("no token for {code}: {refusals:?}"),
+    }
+}
+
+/// A port that is free now.
+fn free_port() -> anyhow::Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+impl World {
+    /// Brings everything up and loads the plan.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn build(plan: &Plan, view: &mut View) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("rollcall-campus-").tempdir()?;
+        let clock = VirtualClock::new(plan.from_ms - LOADED_BEFORE_MS);
+        let config = rollcall_hub::config::Config {
+            listen: "127.0.0.1:0".parse()?,
+            database: folder.path().join("hub.sqlite"),
+            tls: None,
+            zone: rollcall_hub::config::zone(&plan.zone)?,
+            console: true,
+        };
+        let hub = rollcall_hub::app::start(&config, Arc::new(clock.clone())).await?;
+        let token = match create_token(&hub.hub, "campus", &[Role::Administrator], None, None).await? {
+            Ok(token) => token,
+            Err(refusals) => bail!("no token: {refusals:?}"),
+        };
+        let mut api = Api::new(hub.address, token.clone());
+        let published = Published::new(plan);
+        let begun = Instant::now();
+        published.load(plan, &mut api).await.context("the plan cannot be loaded")?;
+        view.say(&format!(
+            "hub up at http://{}, timetable loaded in {:.1} s",
+            hub.address,
+            begun.elapsed().as_secs_f64()
+        ))?;
+
+        let (sender, events) = mpsc::unbounded_channel();
+        let mut world = Self {
+            clock,
+            api,
+            token,
+            events,
+            published,
+            hub,
+            gateways: Vec::new(),
+            buses: Vec::new(),
+            places: BTreeMap::new(),
+            _folder: folder,
+        };
+        for building in 0..plan.buildings.len() {
+            world.start_building(plan, building, &sender).await?;
+        }
+        drop(sender);
+        world.wait_until_up(plan).await?;
+        world.wait_until_spread().await?;
+        view.say(&format!("{} gateways and {} readers up", world.gateways.len(), plan.readers.len()))?;
+        Ok(world)
+    }
+
+    async fn start_building(&mut self, plan: &Plan, building: usize, events: &Events) -> anyhow::Result<()> {
+        let code = gateway_code(&plan.buildings[building].code);
+        let folder = self._folder.path().join(&code);
+        std::fs::create_dir(&folder)?;
+        let token_file = folder.join("token");
+        std::fs::write(&token_file, gateway_token(&self.hub, &code).await?)?;
+        let here = |kind: ReaderKind| {
+            let readers = plan.readers.iter().filter(move |it| plan.rooms[it.room].building == building);
+            readers.filter(move |it| it.kind == kind).collect::<Vec<_>>()
+        };
+        let mut buses = Vec::new();
+        for (line, readers) in here(ReaderKind::Osdp).chunks(READERS_ON_BUS).enumerate() {
+            let mut devices = Vec::new();
+            let mut settings = Vec::new();
+            for (number, reader) in (1u8..).zip(readers) {
+                let serial = u32::try_from(building * 1_000 + line * 100).unwrap_or(0) + u32::from(number);
+                devices.push(OsdpReader { code: reader.code.clone(), address: number, serial });
+                settings.push(BusReader { code: reader.code.clone(), address: number });
+                self.places.insert(reader.code.clone(), Place::Bus(self.buses.len()));
+            }
+            let bus = OsdpBus::on_new_pty(devices, events.clone())?;
+            buses.push(BusConfig { port: bus.path().to_path_buf(), baud: 115_200, readers: settings });
+            self.buses.push(bus);
+        }
+        let broker = free_port()?;
+        let config = Config {
+            gateway: code.clone(),
+            data: folder.join("data"),
+            hub: HubConfig { url: self.url(), token_file, ca_file: None },
+            mqtt: Some(MqttConfig { listen: broker }),
+            buses,
+        };
+        config.check()?;
+        let gateway =
+            rollcall_gateway::app::start(&config, TimeSource::Injected(Arc::new(self.clock.clone()))).await?;
+        for reader in here(ReaderKind::Mqtt) {
+            let host = broker.ip().to_string();
+            let device =
+                MqttReader::connect(reader.code.clone(), code.clone(), host, broker.port(), events.clone())
+                    .await?;
+            self.places.insert(reader.code.clone(), Place::Mqtt(Box::new(device)));
+        }
+        self.gateways.push((code, gateway));
+        Ok(())
+    }
+
+    /// Where the hub listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.hub.address)
+    }
+
+    /// Holds a card to a reader.
+    ///
+    /// # Errors
+    /// When the reader takes none.
+    pub fn present(&self, reader: &str, credential: &Credential) -> anyhow::Result<()> {
+        match self.places.get(reader) {
+            Some(Place::Bus(bus)) => Ok(self.buses[*bus].present(reader, credential)?),
+            Some(Place::Mqtt(device)) => {
+                device.present(credential)?;
+                Ok(())
+            }
+            None => bail!("there is no reader {reader}"),
+        }
+    }
+
+    async fn wait_until_up(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let mut missing: std::collections::BTreeSet<&str> =
+            plan.readers.iter().map(|it| it.code.as_str()).collect();
+        let deadline = tokio::time::Instant::now() + UP_WITHIN;
+        while !missing.is_empty() {
+            match tokio::time::timeout_at(deadline, self.events.recv()).await {
+                Ok(Some(DeviceEvent::Online { reader })) => {
+                    missing.remove(reader.as_str());
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => bail!("all devices have gone"),
+                Err(_) => bail!("readers that did not come up within {} s: {missing:?}", UP_WITHIN.as_secs()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The feed position that the gateway of a building decides by.
+    pub async fn basis(&self, building: usize) -> String {
+        match self.gateways.get(building) {
+            Some((_, gateway)) => gateway.status().await.map_or_else(String::new, |status| status.basis),
+            None => String::new(),
+        }
+    }
+
+    /// Waits until every gateway decides by what the hub now holds.
+    ///
+    /// # Errors
+    /// When one does not within 20 s.
+    pub async fn wait_until_spread(&self) -> anyhow::Result<()> {
+        let mut wanted = Vec::new();
+        let mut tx = self.hub.hub.read().await?;
+        for (code, gateway) in &self.gateways {
+            let found = tx.by_keys::<rollcall_hub::store::entity::Gateway>([code.as_str()]).await?;
+            let building = found.first().context("a gateway is gone from the hub")?.building_id;
+            let revision = latest(&mut tx, building).await?;
+            wanted.push((code, gateway, FeedCursor { instance: self.hub.hub.instance(), revision }));
+        }
+        drop(tx);
+        let deadline = Instant::now() + SPREAD_WITHIN;
+        for (code, gateway, wanted) in wanted {
+            loop {
+                let status = gateway.status().await.with_context(|| format!("{code} has ended"))?;
+                let reached = FeedCursor::decode(&status.basis);
+                let there = reached
+                    .is_some_and(|it| it.instance == wanted.instance && it.revision >= wanted.revision);
+                if there && !status.readers.is_empty() {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    bail!("{code} is at {} and not at {} after 20 s", status.basis, wanted.encode());
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops everything, gateways first.
+    ///
+    /// # Errors
+    /// When something had failed.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        for (_, place) in self.places {
+            if let Place::Mqtt(device) = place {
+                device.stop().await;
+            }
+        }
+        for (code, gateway) in self.gateways {
+            gateway.stop().await.with_context(|| format!("{code} failed"))?;
+        }
+        drop(self.buses);
+        self.hub.stop().await
+    }
+}

@@ -1,0 +1,159 @@
+//! How fast the hub takes a term's timetable in, and swipes: over HTTP, into a SQLite file.
+//!
+//! Prints a line for each step. Times include the client's side in this process.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement: it says what it found, or stops"
+)]
+
+use std::time::Instant;
+
+use rollcall_tests::hub::{TestHub, ms};
+use rollcall_tests::timetable::{Gateway, number, students};
+use serde_json::{Value, json};
+
+const BUILDINGS: usize = 3;
+const ROOMS: usize = 45;
+const STUDENTS: usize = 1_000;
+const GROUPS: usize = 560;
+const MEMBERS: usize = 25;
+const SESSIONS: usize = 5_000;
+const BATCH: usize = 500;
+const SWIPES: usize = 10_000;
+
+/// The start of a session: five hours a day from Monday on, a millisecond apart so that each is known by it.
+fn starts(session: usize) -> i64 {
+    let (day, slot) = (session / 50, session / 10 % 5);
+    let hours = i64::try_from(day / 5 * 7 * 24 + day % 5 * 24 + slot * 2).unwrap();
+    ms("2026-09-28T08:00:00Z") + hours * 3_600_000 + i64::try_from(session).unwrap()
+}
+
+fn instant(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).unwrap().to_string()
+}
+
+fn members(group: usize) -> impl Iterator<Item = usize> {
+    (0..MEMBERS).map(move |place| (group * 7 + place * 13) % STUDENTS)
+}
+
+async fn bulk(hub: &TestHub, kind: &str, things: &[Value], size: usize) {
+    let mutation = format!("save{}{}", kind[..1].to_uppercase(), &kind[1..]);
+    let begin = Instant::now();
+    for chunk in things.chunks(size) {
+        hub.done(&mutation, json!({kind: chunk})).await;
+    }
+    let (count, took) = (things.len(), begin.elapsed());
+    println!("{count} {kind} in bulks of {size}: {took:.2?}");
+}
+
+async fn term(hub: &TestHub) {
+    let named = |prefix: &str, count: usize| -> Vec<String> {
+        (0..count).map(|n| format!("{prefix}{n:03}")).collect()
+    };
+    let buildings: Vec<Value> =
+        named("B", BUILDINGS).iter().map(|code| json!({"code": code, "name": code})).collect();
+    bulk(hub, "buildings", &buildings, 10_000).await;
+    let gateways: Vec<Value> = (0..BUILDINGS)
+        .map(|n| json!({"code": format!("GW{n:03}"), "building": format!("B{n:03}")}))
+        .collect();
+    bulk(hub, "gateways", &gateways, 10_000).await;
+    let rooms: Vec<Value> = (0..ROOMS)
+        .map(|n| json!({"code": format!("R{n:03}"), "building": format!("B{:03}", n % BUILDINGS)}))
+        .collect();
+    bulk(hub, "rooms", &rooms, 10_000).await;
+    let reader = |n: usize| {
+        json!({"code": format!("D{n:03}"), "gateway": format!("GW{:03}", n % BUILDINGS), "room": format!("R{n:03}"),
+               "kind": "OSDP"})
+    };
+    bulk(hub, "readers", &(0..ROOMS).map(reader).collect::<Vec<_>>(), 10_000).await;
+    let courses: Vec<Value> =
+        named("C", 100).iter().map(|code| json!({"code": code, "title": code})).collect();
+    bulk(hub, "courses", &courses, 10_000).await;
+    let groups: Vec<Value> = (0..GROUPS)
+        .map(|n| json!({"code": format!("G{n:03}"), "course": format!("C{:03}", n % 100)}))
+        .collect();
+    bulk(hub, "groups", &groups, 10_000).await;
+    let begin = Instant::now();
+    students(hub, STUDENTS, 0).await;
+    println!("{STUDENTS} students and cards: {:.2?}", begin.elapsed());
+    let stay = |(group, student): (usize, usize)| json!({"group": format!("G{group:03}"), "student": number(student), "from": "2026-09-21"});
+    let stays = (0..GROUPS).flat_map(|group| members(group).map(move |student| (group, student)));
+    bulk(hub, "memberships", &stays.map(stay).collect::<Vec<_>>(), 10_000).await;
+    let session = |n: usize| {
+        json!({"externalId": format!("X{n}"), "title": format!("Session {n}"), "startsAt": instant(starts(n)),
+               "endsAt": instant(starts(n) + 3_600_000), "rooms": [format!("R{:03}", n % ROOMS)],
+               "groups": [format!("G{:03}", n % GROUPS)]})
+    };
+    let sessions: Vec<Value> = (0..SESSIONS).map(session).collect();
+    bulk(hub, "sessions", &sessions, 1_000).await;
+    bulk(hub, "sessions", &sessions, 1_000).await;
+    let later: Vec<Value> = sessions
+        .iter()
+        .map(|session| {
+            let mut session = session.clone();
+            session["title"] = json!("Renamed");
+            session
+        })
+        .collect();
+    bulk(hub, "sessions", &later, 1_000).await;
+}
+
+async fn intake(hub: &TestHub) {
+    let begin = Instant::now();
+    let mut gateway = Gateway::start(hub, "GW000").await;
+    println!("a gateway's first snapshot: {:.2?}", begin.elapsed());
+    let mut swipes = Vec::new();
+    for session in (0..SESSIONS).filter(|session| session % ROOMS % BUILDINGS == 0) {
+        let held = gateway.session_at(starts(session)).to_owned();
+        for (place, student) in members(session % GROUPS).enumerate() {
+            let when = starts(session) - 300_000 + i64::try_from(place).unwrap() * 1_000;
+            let door = session % ROOMS / BUILDINGS;
+            swipes.push(gateway.swipe(student, door, &instant(when), &[held.as_str()]));
+        }
+    }
+    swipes.truncate(SWIPES);
+    hub.clock.set("2027-02-01T00:00:00Z");
+    let shape = "gatewaySubmitSwipes receipts { swipeId outcome }";
+    let mut worst = std::time::Duration::ZERO;
+    for round in ["new", "sent again"] {
+        let begin = Instant::now();
+        for batch in swipes.chunks(BATCH) {
+            let one = Instant::now();
+            let watermark = batch.last().unwrap()["swipedAt"].as_str().unwrap().to_owned();
+            let answer = hub.write_as(&gateway.token, shape, gateway.batch(batch, &watermark)).await;
+            let wanted = if round == "new" { "STORED" } else { "DUPLICATE" };
+            assert!(
+                answer["receipts"].as_array().unwrap().iter().all(|receipt| receipt["outcome"] == wanted)
+            );
+            worst = worst.max(one.elapsed());
+        }
+        let took = begin.elapsed();
+        let rate = f64::from(u32::try_from(SWIPES).unwrap()) / took.as_secs_f64();
+        println!(
+            "{SWIPES} swipes, {round}, in batches of {BATCH}: {took:.2?}, {rate:.0}/s, the slowest batch {worst:.2?}"
+        );
+    }
+    let present = hub.read("{ attendance(filter: {statuses: [PRESENT]}) { totalCount } }").await;
+    println!("{} marks are PRESENT", present["attendance"]["totalCount"]);
+}
+
+#[tokio::main]
+async fn main() {
+    let hub = TestHub::start().await;
+    let begin = Instant::now();
+    term(&hub).await;
+    println!("the whole term, sessions three times: {:.2?}", begin.elapsed());
+    memory();
+    intake(&hub).await;
+    memory();
+}
+
+/// The most memory that this process has held so far, where the system tells.
+fn memory() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    for line in status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS")) {
+        println!("{line}");
+    }
+}

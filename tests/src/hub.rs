@@ -1,0 +1,180 @@
+//! A hub in this process, over real HTTP, with a clock that stands still until it is told.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up should stop at once, and say where")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rollcall_hub::app::{self, RunningHub};
+use rollcall_hub::clock::Clock;
+use rollcall_hub::config::Config;
+use rollcall_hub::service::access::{self, Role};
+use rollcall_rules::time::Instant;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A clock that stands still.
+#[derive(Debug)]
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    /// Puts it to an instant, RFC 3339.
+    pub fn set(&self, at: &str) {
+        self.0.store(ms(at), Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Instant {
+        Instant(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Milliseconds of an RFC 3339 instant.
+#[must_use]
+pub fn ms(at: &str) -> i64 {
+    at.parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+/// An instant of the day that all tests play on, Monday 5 October 2026, in UTC.
+#[must_use]
+pub fn at(time: &str) -> String {
+    format!("2026-10-05T{time}:00Z")
+}
+
+/// A hub that listens on a free port, with its data in a folder that goes when it goes.
+pub struct TestHub {
+    /// Its clock; 08:00 of the day at first.
+    pub clock: Arc<TestClock>,
+    /// The running hub.
+    pub running: RunningHub,
+    /// Where its data lies.
+    pub folder: TempDir,
+    /// A token with the role ADMINISTRATOR.
+    pub admin: String,
+    /// A token with the role INTEGRATION.
+    pub integration: String,
+}
+
+/// A hub's configuration with its data in a folder.
+#[must_use]
+pub fn config(folder: &std::path::Path) -> Config {
+    Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        database: folder.join("hub.sqlite"),
+        tls: None,
+        zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
+        console: false,
+    }
+}
+
+/// A clock that stands at 08:00 of the day.
+#[must_use]
+pub fn clock() -> Arc<TestClock> {
+    Arc::new(TestClock(AtomicI64::new(ms(&at("08:00")))))
+}
+
+impl TestHub {
+    /// Starts one with an empty database.
+    pub async fn start() -> Self {
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = TempDir::new().unwrap();
+        let clock = clock();
+        let running = app::start(&config(folder.path()), clock.clone()).await.unwrap();
+        let admin = token(&running, "admin", Role::Administrator, None).await;
+        let integration = token(&running, "timetable-sync", Role::Integration, None).await;
+        Self { clock, running, folder, admin, integration }
+    }
+
+    /// Where GraphQL is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/graphql", self.running.address)
+    }
+
+    /// A token for one gateway.
+    pub async fn gateway_token(&self, code: &str) -> String {
+        token(&self.running, code, Role::Gateway, Some(code)).await
+    }
+
+    /// Posts a request; gives the status and the body.
+    pub async fn post(&self, token: Option<&str>, query: &str, variables: Value) -> (u16, Value) {
+        let body = json!({"query": query, "variables": variables}).to_string();
+        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = hyper::Request::post("/graphql")
+            .header("host", "hub")
+            .header("content-type", "application/json")
+            .header("accept", "application/graphql-response+json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Posts a request that must be answered without errors; gives its data.
+    pub async fn data(&self, token: &str, query: &str, variables: Value) -> Value {
+        let (status, mut body) = self.post(Some(token), query, variables).await;
+        assert!(status == 200 && body.get("errors").is_none(), "{query}\nwas answered {status}: {body}");
+        body["data"].take()
+    }
+
+    /// Reads, as an integration.
+    pub async fn read(&self, query: &str) -> Value {
+        self.data(&self.integration, query, json!({})).await
+    }
+
+    /// Carries one mutation out as an integration; gives its payload, refusals included.
+    pub async fn write(&self, mutation: &str, input: Value) -> Value {
+        self.write_as(&self.integration, mutation, input).await
+    }
+
+    /// Carries one mutation out; gives its payload, refusals included.
+    pub async fn write_as(&self, token: &str, mutation: &str, input: Value) -> Value {
+        let (name, shape) = mutation.split_once(' ').unwrap_or((mutation, ""));
+        let mut kind = name[..1].to_uppercase() + &name[1..];
+        kind = match kind.as_str() {
+            "MarkAttendance" | "GatewayHeartbeat" | "GatewaySubmitSwipes" => format!("{kind}Input"),
+            "SaveAttendancePolicy" => "AttendancePolicyInput".to_owned(),
+            many if many.ends_with('s') => format!("{many}Input"),
+            one => format!("{}Input", one.trim_start_matches("Save")),
+        };
+        let query = format!(
+            "mutation($input: {kind}!) {{ {name}(input: $input) {{ errors {{ code message path }} {shape} }} }}"
+        );
+        self.data(token, &query, json!({"input": input})).await[name].take()
+    }
+
+    /// Carries one mutation out that must take effect; gives its payload.
+    pub async fn done(&self, mutation: &str, input: Value) -> Value {
+        let payload = self.write(mutation, input).await;
+        assert_eq!(payload["errors"], json!([]), "{mutation} was turned down");
+        payload
+    }
+}
+
+async fn token(running: &RunningHub, name: &str, role: Role, gateway: Option<&str>) -> String {
+    access::create_token(&running.hub, name, &[role], gateway, None).await.unwrap().unwrap()
+}
+
+/// The refusals of a payload as `CODE path`, in order.
+#[must_use]
+pub fn refusals(payload: &Value) -> Vec<String> {
+    let list = payload["errors"].as_array().unwrap().iter();
+    list.map(|error| {
+        let path = error["path"].as_array().map_or(&[][..], Vec::as_slice);
+        let path: Vec<&str> = path.iter().filter_map(Value::as_str).collect();
+        format!("{} {}", error["code"].as_str().unwrap(), path.join("."))
+    })
+    .collect()
+}

@@ -1,0 +1,244 @@
+//! A small university on a hub: one building, two rooms, one class; and the gateway at its doors.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up should stop at once, and say where")]
+
+use std::collections::HashMap;
+
+use hmac::{Hmac, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use uuid::Uuid;
+
+use crate::hub::{TestHub, at, ms};
+
+/// What a gateway must say to read its configuration and all cards.
+const SELF: &str = "query($after: String) { gatewaySelf {
+    config { gatewayId cardKeySecret cardKeyEpoch readers { readerId code roomId } }
+    snapshot(first: 2000, after: $after) { cursor hasNextPage endCursor items { __typename
+        ... on GatewayCard { keys holder } ... on GatewaySession { sessionId startsAt } } } } }";
+
+/// The number of the student at an index, from 0.
+#[must_use]
+pub fn number(index: usize) -> String {
+    format!("S{index:05}")
+}
+
+/// The UID of their card, 7 bytes.
+#[must_use]
+pub fn uid(index: usize) -> [u8; 7] {
+    let [.., a, b] = index.to_be_bytes();
+    [0x04, 0xA1, 0xB2, 0xC3, 0xD4, a, b]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Saves building A with rooms R1 and R2, gateway GW with readers D1 and D2 at their doors, course C, group G.
+pub async fn estate(hub: &TestHub) {
+    hub.done("saveBuildings", json!({"buildings": [{"code": "A", "name": "Building A"}]})).await;
+    let rooms = ["R1", "R2"].map(|code| json!({"code": code, "building": "A"}));
+    hub.done("saveRooms", json!({"rooms": rooms})).await;
+    hub.done("saveGateways", json!({"gateways": [{"code": "GW", "building": "A"}]})).await;
+    let readers = [("D1", "R1"), ("D2", "R2")]
+        .map(|(code, room)| json!({"code": code, "gateway": "GW", "room": room, "kind": "OSDP"}));
+    hub.done("saveReaders", json!({"readers": readers})).await;
+    hub.done("saveCourses", json!({"courses": [{"code": "C", "title": "Course"}]})).await;
+    hub.done("saveGroups", json!({"groups": [{"code": "G", "course": "C"}]})).await;
+}
+
+/// Saves students 0 to `count` with a card each; the first `members` of them in group G since September.
+pub async fn students(hub: &TestHub, count: usize, members: usize) {
+    let students: Vec<Value> = (0..count)
+        .map(|index| json!({"number": number(index), "name": format!("Student {index:05}")}))
+        .collect();
+    hub.done("saveStudents", json!({"students": students})).await;
+    let cards: Vec<Value> = (0..count)
+        .map(|index| {
+            let credentials = [json!({"uid": hex(&uid(index))})];
+            json!({"code": format!("K{index}"), "student": number(index), "credentials": credentials,
+                   "from": "2026-09-01T00:00:00Z"})
+        })
+        .collect();
+    hub.done("saveCards", json!({"cards": cards})).await;
+    join(hub, 0..members, "2026-09-21").await;
+}
+
+/// Puts students into group G from a day on.
+pub async fn join(hub: &TestHub, who: std::ops::Range<usize>, from: &str) {
+    let stays: Vec<Value> =
+        who.map(|index| json!({"group": "G", "student": number(index), "from": from})).collect();
+    hub.done("saveMemberships", json!({"memberships": stays})).await;
+}
+
+/// A session of group G in room R1, from one time of the day to another.
+#[must_use]
+pub fn session(id: &str, from: &str, until: &str) -> Value {
+    json!({"externalId": id, "title": id, "startsAt": at(from), "endsAt": at(until), "rooms": ["R1"],
+           "groups": ["G"]})
+}
+
+/// A gateway as the hub sees it: looks cards up by their keys, numbers its swipes, hands them over.
+pub struct Gateway {
+    /// Its token.
+    pub token: String,
+    /// What it was told of itself.
+    pub config: Value,
+    /// Its feed position.
+    pub cursor: String,
+    holders: HashMap<String, String>,
+    sessions: HashMap<i64, String>,
+    sequence: u64,
+}
+
+impl Gateway {
+    /// Reads what the hub tells this gateway.
+    pub async fn start(hub: &TestHub, code: &str) -> Self {
+        let token = hub.gateway_token(code).await;
+        let mut gateway = Self {
+            token,
+            config: Value::Null,
+            cursor: String::new(),
+            holders: HashMap::new(),
+            sessions: HashMap::new(),
+            sequence: 0,
+        };
+        gateway.refresh(hub).await;
+        gateway
+    }
+
+    /// Reads it again.
+    pub async fn refresh(&mut self, hub: &TestHub) {
+        let mut after = Value::Null;
+        loop {
+            let data = hub.data(&self.token, SELF, json!({"after": after})).await;
+            let snapshot = &data["gatewaySelf"]["snapshot"];
+            if after == Value::Null {
+                self.cursor = snapshot["cursor"].as_str().unwrap().to_owned();
+                self.config = data["gatewaySelf"]["config"].clone();
+            }
+            for item in snapshot["items"].as_array().unwrap() {
+                for key in item["keys"].as_array().into_iter().flatten() {
+                    let holder = item["holder"].as_str().unwrap();
+                    self.holders.insert(key.as_str().unwrap().to_owned(), holder.to_owned());
+                }
+                if let (Some(start), Some(id)) = (item["startsAt"].as_str(), item["sessionId"].as_str()) {
+                    self.sessions.insert(ms(start), id.to_owned());
+                }
+            }
+            after = snapshot["endCursor"].clone();
+            if snapshot["hasNextPage"] == false {
+                break;
+            }
+        }
+    }
+
+    /// The id, at the hub, of the session that starts at an instant.
+    #[must_use]
+    pub fn session_at(&self, start: i64) -> &str {
+        &self.sessions[&start]
+    }
+
+    /// The id, at the hub, of the session that starts at a time of the day.
+    #[must_use]
+    pub fn session(&self, from: &str) -> &str {
+        self.session_at(ms(&at(from)))
+    }
+
+    /// The key of a student's card: HMAC-SHA-256 of 56 bits and the UID, under the building's secret.
+    #[must_use]
+    pub fn key(&self, index: usize) -> String {
+        let secret = self.config["cardKeySecret"].as_str().unwrap();
+        let secret: Vec<u8> = (0..secret.len() / 2)
+            .map(|at| u8::from_str_radix(&secret[at * 2..at * 2 + 2], 16).unwrap())
+            .collect();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&secret).unwrap();
+        mac.update(&56u16.to_be_bytes());
+        mac.update(&uid(index));
+        hex(&mac.finalize().into_bytes())
+    }
+
+    /// A swipe of a student's card at a door: 0 is D1 at R1, 1 is D2 at R2. Shown green for `sessions`, red
+    /// without any.
+    pub fn swipe(&mut self, index: usize, door: usize, when: &str, sessions: &[&str]) -> Value {
+        self.sequence += 1;
+        let key = self.key(index);
+        let (decision, reason, light) = match sessions {
+            [] => ("NOT_RECORDED", "NOT_ON_CLASS_LIST", "RED"),
+            _ => ("RECORDED", "RECORDED", "GREEN"),
+        };
+        let reader = &self.config["readers"][door];
+        json!({
+            "swipeId": Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 + u128::from(self.sequence)),
+            "journalId": Uuid::from_u128(7),
+            "sequence": self.sequence,
+            "readerId": reader["readerId"],
+            "roomId": reader["roomId"],
+            "holder": self.holders.get(&key),
+            "cardKey": key,
+            "cardKeyEpoch": self.config["cardKeyEpoch"],
+            "cardBits": 56,
+            "swipedAt": when,
+            "earliestAt": when,
+            "latestAt": when,
+            "bootId": Uuid::from_u128(9),
+            "sinceBoot": "PT1H",
+            "clockTrust": "SYNCED",
+            "decision": decision,
+            "reason": reason,
+            "light": light,
+            "sessionIds": sessions,
+            "basis": self.cursor,
+            "chain": format!("{:064x}", self.sequence),
+        })
+    }
+
+    /// What to send to hand swipes over, all until `watermark` with them.
+    #[must_use]
+    pub fn batch(&self, swipes: &[Value], watermark: &str) -> Value {
+        json!({
+            "batchId": Uuid::from_u128(11),
+            "sentAt": watermark,
+            "clock": {"trust": "SYNCED", "source": "NTP"},
+            "swipes": swipes,
+            "backlogAfter": 0,
+            "watermark": watermark,
+        })
+    }
+
+    /// Hands swipes over; gives the outcomes of the receipts.
+    pub async fn submit(&self, hub: &TestHub, swipes: &[Value], watermark: &str) -> Vec<String> {
+        let shape = "gatewaySubmitSwipes receipts { swipeId outcome error { code message } }";
+        let payload = hub.write_as(&self.token, shape, self.batch(swipes, watermark)).await;
+        assert_eq!(payload["errors"], json!([]), "the batch was turned down");
+        let receipts = payload["receipts"].as_array().unwrap();
+        let named: Vec<&Value> = receipts.iter().map(|receipt| &receipt["swipeId"]).collect();
+        let sent: Vec<&Value> = swipes.iter().map(|swipe| &swipe["swipeId"]).collect();
+        assert_eq!(named, sent, "a receipt for each swipe, in the order sent");
+        receipts.iter().map(|receipt| receipt["outcome"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Says how it is: everything until `watermark` is handed over, its readers work.
+    pub async fn heartbeat(&self, hub: &TestHub, watermark: &str) -> Value {
+        let readers: Vec<Value> = self.config["readers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|reader| json!({"readerId": reader["readerId"], "online": true, "light": "OFF"}))
+            .collect();
+        let input = json!({
+            "sentAt": watermark,
+            "watermark": watermark,
+            "clock": {"trust": "SYNCED", "source": "NTP"},
+            "backlog": 0,
+            "cacheCursor": self.cursor,
+            "cacheAge": "PT1S",
+            "softwareVersion": "test",
+            "readers": readers,
+        });
+        let payload =
+            hub.write_as(&self.token, "gatewayHeartbeat receivedAt latestCursor problems", input).await;
+        assert_eq!(payload["errors"], json!([]), "the heartbeat was turned down");
+        payload
+    }
+}

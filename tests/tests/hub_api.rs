@@ -1,0 +1,541 @@
+//! The hub's API for the university's programs: what is saved, what is refused, how it is read, who may.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use async_graphql::Request;
+use rollcall_hub::graphql::{self, loader::Loaders};
+use rollcall_hub::service::{Hub, access};
+use rollcall_hub::{app, http::auth};
+use rollcall_tests::hub::{TestHub, at, clock, config, refusals};
+use rollcall_tests::timetable::{Gateway, estate, number, session, students};
+use serde_json::{Value, json};
+use sqlx::{Connection, Row, SqliteConnection};
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_token_that_holds() {
+    let hub = TestHub::start().await;
+    let short =
+        access::create_token(&hub.running.hub, "short", &[access::Role::Integration], None, Some(60_000));
+    let short = short.await.unwrap().unwrap();
+    let query = "{ viewer { displayName } }";
+    assert_eq!(hub.post(Some(&short), query, json!({})).await.0, 200);
+    hub.clock.set(&at("08:01"));
+    for token in [None, Some("rollcall_wrong"), Some(""), Some(short.as_str())] {
+        let (status, body) = hub.post(token, query, json!({})).await;
+        assert_eq!((status, &body["errors"][0]["extensions"]["code"]), (401, &json!("UNAUTHENTICATED")));
+        assert_eq!(body.get("data"), None);
+    }
+}
+
+#[tokio::test]
+async fn only_an_administrator_decides_on_marks_and_policy() {
+    let hub = TestHub::start().await;
+    let policy =
+        "mutation { saveAttendancePolicy(input: {from: \"2026-09-01T00:00:00Z\", opensBefore: \"PT15M\"}) {
+        errors { code } } }";
+    let (_, body) = hub.post(Some(&hub.integration), policy, json!({})).await;
+    assert_eq!(body["errors"][0]["extensions"]["code"], "FORBIDDEN");
+    let saved = hub.data(&hub.admin, policy, json!({})).await;
+    assert_eq!(saved["saveAttendancePolicy"]["errors"], json!([]));
+    hub.done(
+        "saveSession",
+        json!({"externalId": "X", "title": "X", "startsAt": at("10:00"), "endsAt": at("11:00"),
+                                   "rooms": [], "groups": []}),
+    )
+    .await;
+    let data =
+        hub.read("{ session(by: {externalId: \"X\"}) { policy { opensBefore closesAfter overlap } } }").await;
+    let wanted = json!({"opensBefore": "PT15M", "closesAfter": "PT0S", "overlap": "EVERY_OPEN"});
+    assert_eq!(data["session"]["policy"], wanted);
+}
+
+#[tokio::test]
+async fn everything_saved_one_by_one_or_in_bulk_is_read_back_as_it_was() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 2, 2).await;
+    hub.done("saveBuilding", json!({"code": "B", "name": "Old"})).await;
+    hub.done("saveBuilding", json!({"code": "B", "name": "New"})).await;
+    hub.done("saveRoom", json!({"code": "R9", "building": "B", "name": "Lab", "capacity": 12})).await;
+    hub.done("saveGateway", json!({"code": "GB", "building": "B"})).await;
+    hub.done("saveReader", json!({"code": "D9", "gateway": "GB", "room": "R9", "kind": "MQTT"})).await;
+    hub.done("saveCourse", json!({"code": "D", "title": "Data"})).await;
+    hub.done("saveGroup", json!({"code": "D1", "course": "D", "kind": "SEMINAR", "title": "First"})).await;
+    hub.done(
+        "saveMembership",
+        json!({"group": "D1", "student": number(0), "from": "2026-10-01", "until": "2026-10-05"}),
+    )
+    .await;
+    let session = json!({"externalId": "X", "title": "Joins", "kind": "SEMINAR", "course": "D", "startsAt": at("10:00"),
+                         "endsAt": at("11:00"), "rooms": ["R9", "R1"], "groups": ["D1", "G"]});
+    let saved = hub.done("saveSession session { revision }", session.clone()).await;
+    assert_eq!(saved["session"]["revision"], 1);
+    let saved = hub.done("saveSession session { revision }", session).await;
+    assert_eq!(saved["session"]["revision"], 1, "nothing changed");
+    let data = hub
+        .read(
+            "{ buildings { code name rooms { code name capacity readers { code kind state } } gateways { code state } }
+               session(by: {externalId: \"X\"}) { title kind state startsAt endsAt course { code } rooms { code }
+                 groups { code } register { state } }
+               group(by: {code: \"D1\"}) { title kind members { nodes { from until reason student { number cards {
+                 code numberTail state issuedAt } } } } } }",
+        )
+        .await;
+    let wanted = json!({
+        "buildings": [
+            {"code": "A", "name": "Building A", "gateways": [{"code": "GW", "state": "AWAITING_ENROLMENT"}], "rooms": [
+                {"code": "R1", "name": "R1", "capacity": null, "readers": [{"code": "D1", "kind": "OSDP", "state": "OFFLINE"}]},
+                {"code": "R2", "name": "R2", "capacity": null, "readers": [{"code": "D2", "kind": "OSDP", "state": "OFFLINE"}]},
+            ]},
+            {"code": "B", "name": "New", "gateways": [{"code": "GB", "state": "AWAITING_ENROLMENT"}], "rooms": [
+                {"code": "R9", "name": "Lab", "capacity": 12, "readers": [{"code": "D9", "kind": "MQTT", "state": "OFFLINE"}]},
+            ]},
+        ],
+        "session": {"title": "Joins", "kind": "SEMINAR", "state": "SCHEDULED", "course": {"code": "D"},
+                    "startsAt": "2026-10-05T11:00:00.000+01:00", "endsAt": "2026-10-05T12:00:00.000+01:00",
+                    "rooms": [{"code": "R1"}, {"code": "R9"}], "register": {"state": "SCHEDULED"}},
+        "group": {"title": "First", "kind": "SEMINAR", "members": {"nodes": [{"from": "2026-10-01", "until": "2026-10-05",
+            "reason": "ENROLMENT", "student": {"number": "S00000", "cards": [{"code": "K0", "numberTail": "0000",
+            "state": "ACTIVE", "issuedAt": "2026-09-01T01:00:00.000+01:00"}]}}]}},
+    });
+    let mut found = data.clone();
+    let groups = found["session"].as_object_mut().unwrap().remove("groups").unwrap();
+    assert_eq!(found, wanted);
+    let mut groups: Vec<&str> =
+        groups.as_array().unwrap().iter().map(|group| group["code"].as_str().unwrap()).collect();
+    groups.sort_unstable();
+    assert_eq!(groups, ["D1", "G"]);
+}
+
+/// Everything that an integration could have changed.
+async fn contents(hub: &TestHub) -> Value {
+    hub.read(
+        "{ buildings { code name rooms { code name capacity building { code } } }
+           readers { nodes { code room { code } state } } gateways { nodes { code building { code } } }
+           students { nodes { number displayName cards { code numberTail endedAt } groups { nodes { from until } } } }
+           courses { nodes { code title groups { nodes { code title } } } }
+           sessions { nodes { externalId title startsAt endsAt revision rooms { code } groups { code } } } }",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_refused_write_names_code_and_path_and_leaves_nothing_changed() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 3, 2).await;
+    hub.done("saveBuildings", json!({"buildings": [{"code": "B", "name": "B"}]})).await;
+    hub.done("saveRooms", json!({"rooms": [{"code": "RB", "building": "B"}]})).await;
+    hub.done("saveSessions", json!({"sessions": [session("X", "10:00", "11:00")]})).await;
+    let with = |field: &str, value: Value| {
+        let mut changed = session("Y", "12:00", "13:00");
+        changed[field] = value;
+        changed
+    };
+    let card = |code: &str, student: usize, credential: Value| json!({"code": code, "student": number(student), "from": "2026-09-01T00:00:00Z", "credentials": [credential]});
+    let good = session("Z", "14:00", "15:00");
+    let mut renamed = session("X", "10:00", "11:00");
+    renamed["title"] = json!("Other");
+    let stay = json!({"group": "G", "student": number(2), "from": "2026-10-01"});
+    let tries = [
+        (
+            "saveSessions",
+            json!({"sessions": [renamed, with("rooms", json!(["R1", "R7"]))]}),
+            vec!["NOT_FOUND sessions.1.rooms.1"],
+        ),
+        (
+            "saveSessions",
+            json!({"sessions": [good, with("groups", json!(["H"]))]}),
+            vec!["NOT_FOUND sessions.1.groups.0"],
+        ),
+        (
+            "saveSessions",
+            json!({"sessions": [with("course", json!("H"))]}),
+            vec!["NOT_FOUND sessions.0.course"],
+        ),
+        (
+            "saveSessions",
+            json!({"sessions": [with("endsAt", json!(at("11:59")))]}),
+            vec!["INVALID sessions.0.endsAt"],
+        ),
+        ("saveSession", with("endsAt", json!(at("12:00"))), vec!["INVALID endsAt"]),
+        ("saveSession", with("rooms", json!(["R7"])), vec!["NOT_FOUND rooms.0"]),
+        ("saveSessions", json!({"sessions": [good, renamed, good]}), vec!["CONFLICT sessions.2.externalId"]),
+        (
+            "saveSessions",
+            json!({"sessions": [with("title", json!("")), with("externalId", json!(" x"))]}),
+            vec!["REQUIRED sessions.0.title", "INVALID sessions.1.externalId"],
+        ),
+        (
+            "saveRooms",
+            json!({"rooms": [{"code": "R3", "building": "A"}, {"code": "R1", "building": "B"}]}),
+            vec!["CONFLICT rooms.1.building"],
+        ),
+        ("saveRoom", json!({"code": "R1", "building": "B"}), vec!["CONFLICT building"]),
+        ("saveRoom", json!({"code": "R3", "building": "Q"}), vec!["NOT_FOUND building"]),
+        ("saveRoom", json!({"code": "R3", "building": "A", "capacity": -1}), vec!["INVALID capacity"]),
+        ("saveGateway", json!({"code": "GW", "building": "B"}), vec!["CONFLICT building"]),
+        ("saveGateway", json!({"code": "a/b", "building": "B"}), vec!["INVALID code"]),
+        (
+            "saveReader",
+            json!({"code": "D1", "gateway": "GW", "room": "RB", "kind": "OSDP"}),
+            vec!["CONFLICT room"],
+        ),
+        (
+            "saveReader",
+            json!({"code": "D1", "gateway": "GX", "room": "RX", "kind": "OSDP"}),
+            vec!["NOT_FOUND gateway", "NOT_FOUND room"],
+        ),
+        (
+            "saveStudents",
+            json!({"students": [{"number": "S9", "name": "A"}, {"number": "S9", "name": "B"}]}),
+            vec!["CONFLICT students.1.number"],
+        ),
+        ("saveCard", card("K9", 2, json!({"uid": "08a1b2c3"})), vec!["INVALID credentials.0"]),
+        ("saveCard", card("K9", 2, json!({"uid": "88a1b2c3"})), vec!["INVALID credentials.0"]),
+        ("saveCard", card("K9", 2, json!({"uid": "04a1b2"})), vec!["INVALID credentials.0"]),
+        ("saveCard", card("K9", 2, json!({"uid": "04a1b2c3", "raw": "00"})), vec!["INVALID credentials.0"]),
+        (
+            "saveCard",
+            card("K9", 2, json!({"format": "H10301", "facility": 256, "number": 1})),
+            vec!["INVALID credentials.0"],
+        ),
+        ("saveCard", card("K9", 2, json!({"uid": "04a1b2c3d40001"})), vec!["CONFLICT credentials"]),
+        ("saveCard", card("K0", 2, json!({"uid": "04a1b2c3"})), vec!["CONFLICT student"]),
+        ("saveCard", card("K9", 7, json!({"uid": "04a1b2c3"})), vec!["NOT_FOUND student"]),
+        (
+            "saveCards",
+            json!({"cards": [card("K8", 2, json!({"uid": "04a1b2c3"})), card("K9", 1, json!({"uid": "04A1B2C3"}))]}),
+            vec!["CONFLICT cards.1.credentials"],
+        ),
+        (
+            "saveMembership",
+            json!({"group": "G", "student": "S9", "from": "2026-10-01"}),
+            vec!["NOT_FOUND student"],
+        ),
+        ("saveMemberships", json!({"memberships": [stay, stay]}), vec!["CONFLICT memberships.1.from"]),
+        (
+            "saveMembership",
+            json!({"group": "G", "student": number(2), "from": "2026-10-01", "until": "2026-09-30"}),
+            vec!["INVALID until"],
+        ),
+        ("saveGroup", json!({"code": "H", "course": "Q"}), vec!["NOT_FOUND course"]),
+    ];
+    let before = contents(&hub).await;
+    for (mutation, input, wanted) in tries {
+        let payload = hub.write(mutation, input.clone()).await;
+        assert_eq!(refusals(&payload), wanted, "{mutation} {input}");
+        assert_eq!(contents(&hub).await, before, "{mutation} {input} left something behind");
+    }
+}
+
+#[tokio::test]
+async fn a_card_handed_on_is_no_conflict_once_the_first_record_has_ended() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 2, 2).await;
+    let credentials = [json!({"uid": "04a1b2c3d40000"})];
+    let mut first = json!({"code": "K0", "student": number(0), "from": "2026-09-01T00:00:00Z", "credentials": credentials});
+    let second = json!({"code": "K7", "student": number(1), "from": at("10:00"), "credentials": credentials});
+    assert_eq!(refusals(&hub.write("saveCard", second.clone()).await), ["CONFLICT credentials"]);
+    first["until"] = json!(at("10:00"));
+    hub.done("saveCard", first).await;
+    hub.done("saveCard", second).await;
+}
+
+#[tokio::test]
+async fn a_bulk_beyond_the_limit_is_an_error_and_saves_nothing() {
+    let hub = TestHub::start().await;
+    let courses: Vec<Value> = (0..10_001).map(|n| json!({"code": format!("C{n}"), "title": "T"})).collect();
+    let query = "mutation($input: SaveCoursesInput!) { saveCourses(input: $input) { saved } }";
+    let (_, body) = hub.post(Some(&hub.integration), query, json!({"input": {"courses": courses}})).await;
+    assert_eq!(body["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+    let courses = &courses[..10_000];
+    let data = hub.data(&hub.integration, query, json!({"input": {"courses": courses}})).await;
+    assert_eq!(data["saveCourses"]["saved"], 10_000);
+    assert_eq!(hub.read("{ courses { totalCount } }").await["courses"]["totalCount"], 10_000);
+}
+
+/// Walks a connection to its end; gives the pages' rows.
+async fn walk(hub: &TestHub, field: &str, node: &str, size: usize, forwards: bool) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let arguments =
+            if forwards { format!("first: {size} {cursor}") } else { format!("last: {size} {cursor}") };
+        let query = field.replace("ARGS", &arguments);
+        let (open, close) = (query.matches('{').count(), query.matches('}').count());
+        let query = format!(
+            "{query} {{ nodes {{ {node} }} edges {{ cursor }}
+                pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} {}",
+            "}".repeat(open - close)
+        );
+        let mut data = hub.read(&query).await;
+        let connection = loop {
+            if data.get("pageInfo").is_some() {
+                break data;
+            }
+            data = data.as_object_mut().unwrap().values_mut().next().unwrap().take();
+        };
+        let leaf = |mut value: &Value| {
+            while let Some(inner) = value.as_object().and_then(|map| map.values().next()) {
+                value = inner;
+            }
+            value.as_str().unwrap().to_owned()
+        };
+        pages.push(connection["nodes"].as_array().unwrap().iter().map(leaf).collect());
+        let info = &connection["pageInfo"];
+        let edges = connection["edges"].as_array().unwrap();
+        assert_eq!(info["startCursor"], edges.first().map_or(Value::Null, |edge| edge["cursor"].clone()));
+        assert_eq!(info["endCursor"], edges.last().map_or(Value::Null, |edge| edge["cursor"].clone()));
+        let (more, behind) =
+            if forwards { ("hasNextPage", "hasPreviousPage") } else { ("hasPreviousPage", "hasNextPage") };
+        assert_eq!(info[behind], pages.len() > 1);
+        if info[more] == false {
+            return pages;
+        }
+        cursor = if forwards {
+            format!("after: {}", info["endCursor"])
+        } else {
+            format!("before: {}", info["startCursor"])
+        };
+    }
+}
+
+#[tokio::test]
+async fn pages_walked_either_way_show_every_row_once() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 23, 23).await;
+    // Several start at the same instant: the id must break the tie.
+    let sessions: Vec<Value> =
+        (0..23).map(|n| session(&format!("X{n:02}"), &format!("{:02}:00", 9 + n / 6), "20:00")).collect();
+    hub.done("saveSessions", json!({"sessions": sessions})).await;
+    let mut other = session("OTHER", "09:00", "10:00");
+    other["rooms"] = json!(["R2"]);
+    hub.done("saveSession", other).await;
+    let room = hub.read("{ room(by: {code: \"R1\"}) { id } }").await["room"]["id"].clone();
+    let filter = |from: &str, until: &str| {
+        format!(
+            "{{ sessions(filter: {{roomIds: [{room}], startsIn: {{from: \"{from}\", until: \"{until}\"}}}}, ARGS)"
+        )
+    };
+    let lists = [
+        (filter(&at("09:00"), &at("13:00")), "externalId", 23),
+        (filter(&at("10:00"), &at("12:00")), "externalId", 12),
+        ("{ students(ARGS)".to_owned(), "number", 23),
+        ("{ students(orderBy: {field: NUMBER, direction: DESC}, ARGS)".to_owned(), "number", 23),
+        ("{ session(by: {externalId: \"X00\"}) { register { entries(ARGS)".to_owned(), "student { number }", 23),
+        (
+            "{ session(by: {externalId: \"X00\"}) { register { entries(orderBy: {field: STUDENT_NUMBER, direction: DESC}, ARGS)"
+                .to_owned(),
+            "student { number }",
+            23,
+        ),
+        ("{ attendance(filter: {statuses: [EXPECTED]}, orderBy: {field: UPDATED_AT}, ARGS)".to_owned(), "id", 23 * 24),
+        ("{ group(by: {code: \"G\"}) { members(ARGS)".to_owned(), "student { number }", 23),
+    ];
+    for (field, node, count) in lists {
+        let size = if count > 100 { 97 } else { 5 };
+        let whole: Vec<String> = walk(&hub, &field, node, 200, true).await.concat().into_iter().collect();
+        assert_eq!(whole.len(), count, "{field}");
+        let mut distinct = whole.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), count, "{field}");
+        assert_eq!(walk(&hub, &field, node, size, true).await.concat(), whole, "{field}");
+        let mut backwards = walk(&hub, &field, node, size, false).await;
+        backwards.reverse();
+        assert_eq!(backwards.concat(), whole, "{field}");
+    }
+    let wrong = ["first: 0", "first: 201", "last: -1", "first: 1, last: 1", "after: \"x\"", "before: \"\""];
+    for arguments in wrong {
+        let query = format!("{{ sessions({arguments}) {{ nodes {{ id }} }} }}");
+        let (_, body) = hub.post(Some(&hub.integration), &query, json!({})).await;
+        assert_eq!(body["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{arguments}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_goes_between_two_pages_neither_repeats_nor_hides_others() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 6, 6).await;
+    hub.done("saveSession", session("X", "10:00", "11:00")).await;
+    let page = |cursor: &str| {
+        format!(
+            "{{ session(by: {{externalId: \"X\"}}) {{ register {{ entries(first: 2{cursor}) {{
+                nodes {{ student {{ number }} }} pageInfo {{ endCursor }} }} }} }} }}"
+        )
+    };
+    let first = hub.read(&page("")).await["session"]["register"]["entries"].take();
+    let gone = json!({"group": "G", "student": number(1), "from": "2026-09-21", "until": "2026-09-30"});
+    hub.done("saveMembership", gone).await;
+    let next = format!(", after: {}", first["pageInfo"]["endCursor"]);
+    let second = hub.read(&page(&next)).await["session"]["register"]["entries"].take();
+    let wanted = json!([{"student": {"number": "S00002"}}, {"student": {"number": "S00003"}}]);
+    assert_eq!(second["nodes"], wanted);
+}
+
+#[tokio::test]
+async fn any_object_is_found_by_its_global_id_and_a_foreign_id_is_null() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    hub.done("saveSession", session("X", "10:00", "11:00")).await;
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    let swipe = gateway.swipe(0, 0, &at("09:45"), &[]);
+    gateway.submit(&hub, &[swipe], &at("09:50")).await;
+    let data = hub
+        .read(
+            "{ buildings { id rooms { id readers { id } } gateways { id } }
+               students { nodes { id cards { id } groups { nodes { id group { id course { id } } } } } }
+               sessions { nodes { id register { id entries { nodes { id } } } } } swipes { nodes { id } } }",
+        )
+        .await;
+    let mut ids = Vec::new();
+    let mut waiting = vec![&data];
+    while let Some(value) = waiting.pop() {
+        match value {
+            Value::Object(map) => {
+                ids.extend(map.get("id").cloned());
+                waiting.extend(map.values());
+            }
+            Value::Array(list) => waiting.extend(list),
+            _ => {}
+        }
+    }
+    let mut kinds = Vec::new();
+    for id in &ids {
+        let node = hub.read(&format!("{{ node(id: {id}) {{ __typename id }} }}")).await["node"].take();
+        assert_eq!(&node["id"], id);
+        kinds.push(node["__typename"].as_str().unwrap().to_owned());
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds.len(), 13, "{kinds:?}");
+    for id in ["", "x", "stu_", "stu_00000000000000000000000000000000", "bld_zz"] {
+        assert_eq!(hub.read(&format!("{{ node(id: \"{id}\") {{ id }} }}")).await["node"], Value::Null);
+    }
+}
+
+#[test]
+fn schema_graphql_is_what_the_hub_exports() {
+    let kept = include_str!("../../schema.graphql");
+    assert!(kept == graphql::sdl(), "schema.graphql is old: rollcall-hub schema > schema.graphql");
+}
+
+#[tokio::test]
+async fn everything_in_the_schema_says_what_it_is() {
+    let hub = TestHub::start().await;
+    let query = "{ __schema { types { name kind description
+        fields(includeDeprecated: true) { name description args { name description } }
+        inputFields { name description } enumValues { name description } } } }";
+    let data = hub.read(query).await;
+    let mut silent = Vec::new();
+    let says = |thing: &Value| thing["description"].as_str().is_some_and(|text| !text.trim().is_empty());
+    for kind in data["__schema"]["types"].as_array().unwrap() {
+        let name = kind["name"].as_str().unwrap();
+        let builtin = ["Boolean", "Float", "ID", "Int", "String"].contains(&name);
+        if name.starts_with("__") || builtin {
+            continue;
+        }
+        if !says(kind) {
+            silent.push(name.to_owned());
+        }
+        for list in ["fields", "inputFields", "enumValues"] {
+            for part in kind[list].as_array().into_iter().flatten() {
+                let place = format!("{name}.{}", part["name"].as_str().unwrap());
+                if !says(part) {
+                    silent.push(place.clone());
+                }
+                for argument in part["args"].as_array().into_iter().flatten().filter(|it| !says(it)) {
+                    silent.push(format!("{place}({})", argument["name"].as_str().unwrap()));
+                }
+            }
+        }
+    }
+    assert_eq!(silent, [""; 0]);
+}
+
+/// Runs a query in this process; gives its data and how many SQL statements it took.
+async fn counted(hub: &Hub, token: &str, query: &str) -> (Value, u64) {
+    let caller = auth::caller(hub, Some(token)).await.unwrap();
+    let request = Request::new(query).data(caller).data(Loaders::new(hub.clone()));
+    let before = hub.statements();
+    let response = graphql::schema(hub.clone()).execute(request).await;
+    assert_eq!(response.errors, []);
+    (response.data.into_json().unwrap(), hub.statements() - before)
+}
+
+#[tokio::test]
+async fn a_register_of_80_costs_as_many_statements_as_one_of_10_and_so_does_a_page_of_sessions() {
+    let mut costs = Vec::new();
+    for size in [10, 80] {
+        let hub = TestHub::start().await;
+        estate(&hub).await;
+        students(&hub, size, size).await;
+        let many: Vec<Value> =
+            (0..size / 2).map(|n| session(&format!("Y{n}"), &format!("13:{n:02}"), "15:00")).collect();
+        hub.done("saveSessions", json!({"sessions": many})).await;
+        hub.done("saveSession", session("X", "10:00", "11:00")).await;
+        hub.clock.set(&at("12:00"));
+        let mut gateway = Gateway::start(&hub, "GW").await;
+        let held = gateway.session("10:00").to_owned();
+        let swipes: Vec<Value> =
+            (0..size).map(|index| gateway.swipe(index, 0, &at("10:01"), &[&held])).collect();
+        gateway.submit(&hub, &swipes, &at("12:00")).await;
+        let TestHub { running, folder, integration, .. } = hub;
+        running.stop().await.unwrap();
+        let hub = app::open(&config(folder.path()), clock()).await.unwrap();
+        let register = "{ session(by: {externalId: \"X\"}) { externalId rooms { code } register { state summary { present }
+            entries(first: 200) { totalCount nodes { status source student { number displayName }
+                swipes { swipeId swipedAt reader { code room { code } } student { number } sessions { externalId } }
+                history { from to at by } } } } } }";
+        let (data, cost) = counted(&hub, &integration, register).await;
+        let entries = data["session"]["register"]["entries"]["nodes"].as_array().unwrap();
+        assert_eq!(entries.len(), size);
+        for entry in entries {
+            assert_eq!(entry["swipes"].as_array().unwrap().len(), 1);
+            assert_eq!(entry["history"].as_array().unwrap().len(), 1);
+        }
+        let page =
+            "{ sessions(first: 200) { nodes { externalId state rooms { code } groups { code } course { code }
+            policy { opensBefore } register { state summary { present } } } } }";
+        let (data, page_cost) = counted(&hub, &integration, page).await;
+        assert_eq!(data["sessions"]["nodes"].as_array().unwrap().len(), size / 2 + 1);
+        costs.push((cost, page_cost));
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[0].0 <= 16 && costs[0].1 <= 8, "{costs:?}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_by_its_number_and_stays_as_it_was() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let TestHub { running, folder, .. } = hub;
+    running.stop().await.unwrap();
+    let path = folder.path().join("hub.sqlite");
+    let url = format!("sqlite:{}", path.display());
+    let dump = async || {
+        let mut db = SqliteConnection::connect(&url).await.unwrap();
+        let sql = "SELECT name || ' ' || COALESCE(sql, '') FROM sqlite_master UNION ALL \
+                   SELECT version || ' ' || description FROM _sqlx_migrations UNION ALL \
+                   SELECT code || ' ' || name FROM building ORDER BY 1";
+        let rows = sqlx::query(sql).fetch_all(&mut db).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<String>>()
+    };
+    let mut db = SqliteConnection::connect(&url).await.unwrap();
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (99, 'from the future', TRUE, x'00', 0)";
+    sqlx::query(newer).execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    let before = dump().await;
+    let error = app::open(&config(folder.path()), clock()).await.err().unwrap();
+    let said = format!("{error:#}");
+    for word in ["version 99", "newer version", "nothing was changed", "hub.sqlite"] {
+        assert!(said.contains(word), "{said}");
+    }
+    assert_eq!(dump().await, before);
+}

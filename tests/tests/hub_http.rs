@@ -1,0 +1,74 @@
+//! The hub as independent clients see it: graphql-http's audit of requests, graphql-ws on the socket.
+//!
+//! The clients are Node programs in `tests/web`. Without `node` these tests say `skipped` and pass.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test; and it must say when it was skipped")]
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rollcall_tests::hub::{TestHub, at};
+use rollcall_tests::timetable::{Gateway, estate, session, students};
+use serde_json::json;
+use tokio::process::Command;
+
+/// Where the Node programs are, with what they need; `None` without `node`.
+fn web() -> Option<PathBuf> {
+    static WEB: OnceLock<Option<PathBuf>> = OnceLock::new();
+    WEB.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
+        if std::process::Command::new("node").arg("--version").output().is_err() {
+            println!("skipped: there is no 'node'; tests/run installs it");
+            return None;
+        }
+        if !folder.join("node_modules/.package-lock.json").exists() {
+            let arguments = ["ci", "--no-audit", "--no-fund"];
+            let made =
+                std::process::Command::new("npm").args(arguments).current_dir(&folder).output().unwrap();
+            let errors = String::from_utf8_lossy(&made.stderr);
+            assert!(made.status.success(), "'npm ci' failed in {}: {errors}", folder.display());
+        }
+        Some(folder)
+    })
+    .clone()
+}
+
+async fn passes(web: &Path, script: &str, hub: &TestHub, environment: &[(&str, String)]) {
+    let mut command = Command::new("node");
+    command.arg(script).arg(hub.url()).env("TOKEN", &hub.integration).current_dir(web).kill_on_drop(true);
+    for (name, value) in environment {
+        command.env(name, value);
+    }
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    println!("{said}");
+    assert!(output.status.success(), "{script} ended with {}:\n{said}\n{errors}", output.status);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_audit_of_graphql_over_http_passes() {
+    let Some(web) = web() else { return };
+    let hub = TestHub::start().await;
+    passes(&web, "audit.mjs", &hub, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_independent_client_of_the_socket_is_served_and_a_wrong_one_is_closed_by_the_protocol() {
+    let Some(web) = web() else { return };
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 2, 2).await;
+    hub.done("saveSessions", json!({"sessions": [session("X", "10:00", "11:00")]})).await;
+    hub.clock.set(&at("10:05"));
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    let held = gateway.session("10:00").to_owned();
+    let swipe = gateway.swipe(0, 0, &at("10:04"), &[&held]);
+    let register = hub.read("{ session(by: {externalId: \"X\"}) { register { id } } }").await;
+    let environment = [
+        ("GATEWAY_TOKEN", gateway.token.clone()),
+        ("REGISTER", register["session"]["register"]["id"].as_str().unwrap().to_owned()),
+        ("BATCH", gateway.batch(&[swipe], &at("10:05")).to_string()),
+    ];
+    passes(&web, "socket.mjs", &hub, &environment).await;
+}
