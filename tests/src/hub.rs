@@ -82,6 +82,8 @@ impl TestHub {
     /// Starts one with an empty database.
     pub async fn start() -> Self {
         // Another test of this process may have been first.
+        let logs = tracing_subscriber::fmt().with_env_filter("error").with_test_writer();
+        let _ = logs.try_init();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = TempDir::new().unwrap();
         let clock = clock();

@@ -64,7 +64,7 @@ impl SwipeMessage {
         }
         let digits: Option<Vec<u8>> =
             raw.uid.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-        let digits = digits.filter(|digits| digits.len() % 2 == 0).ok_or(PayloadError::Hex)?;
+        let digits = digits.filter(|digits| digits.len().is_multiple_of(2)).ok_or(PayloadError::Hex)?;
         let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
         let card = CardRead::new(raw.bits, &bytes);
         Ok(Self { boot: raw.boot, seq: raw.seq, card, mono_ms: raw.mono_ms, historical: raw.historical })

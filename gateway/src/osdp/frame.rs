@@ -110,7 +110,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Takes bytes as they came. Ask [`Decoder::next`] until it has nothing more.
+    /// Takes bytes as they came. Ask [`Decoder::take`] until it has nothing more.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -129,7 +129,7 @@ impl Decoder {
     }
 
     /// The next find, `None` when more bytes are needed.
-    pub fn next(&mut self) -> Option<Decoded> {
+    pub fn take(&mut self) -> Option<Decoded> {
         let mut skipped = 0;
         loop {
             let start = self.bytes.iter().position(|byte| *byte == SOM).unwrap_or(self.bytes.len());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn all(decoder: &mut Decoder) -> Vec<Decoded> {
-        std::iter::from_fn(|| decoder.next()).collect()
+        std::iter::from_fn(|| decoder.take()).collect()
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
             let mut decoder = Decoder::default();
             for piece in noise.chunks(7) {
                 decoder.feed(piece);
-                while decoder.next().is_some() {}
+                while decoder.take().is_some() {}
                 prop_assert!(decoder.bytes.len() <= MAX_FRAME);
             }
         }

@@ -214,7 +214,7 @@ impl Panel {
     /// Takes bytes from the line. Ask `poll_output` and `poll_event` afterwards.
     pub fn handle_bytes(&mut self, bytes: &[u8], now: Micros) {
         self.decoder.feed(bytes);
-        while let Some(found) = self.decoder.next() {
+        while let Some(found) = self.decoder.take() {
             match found {
                 Decoded::Frame(frame) if frame.reply => self.handle_reply(&frame, now),
                 // On some adapters the panel hears itself.

@@ -71,7 +71,7 @@ impl Reply {
             (0x40, _) => Some(Self::Ack),
             (0x41, [reason, ..]) => Some(Self::Nak(*reason)),
             (0x45, _) => identity(data),
-            (0x46, _) if data.len() % 3 == 0 => {
+            (0x46, _) if data.len().is_multiple_of(3) => {
                 let each = |it: &[u8]| Capability { function: it[0], level: it[1], count: it[2] };
                 Some(Self::Capabilities(data.chunks_exact(3).map(each).collect()))
             }

@@ -20,7 +20,7 @@ impl Backoff {
     }
 
     /// How long to wait now: between half and the whole of 250 ms, doubled with each try, up to a minute.
-    pub fn next(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let whole = FIRST.saturating_mul(1 << self.tries.min(10)).min(LONGEST);
         self.tries = self.tries.saturating_add(1);
         let mut random = [0u8; 2];

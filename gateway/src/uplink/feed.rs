@@ -78,7 +78,7 @@ impl FeedTask {
                 if matches!(error, FeedError::Stopping) {
                     return;
                 }
-                let wait = backoff.next();
+                let wait = backoff.wait();
                 tracing::warn!("timetable feed: {error}; trying again in {:.1} s", wait.as_secs_f32());
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}

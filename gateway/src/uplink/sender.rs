@@ -125,7 +125,7 @@ impl SenderTask {
                     tracing::error!("{reason}; sending {batch} at a time to find the swipe that is at fault");
                 }
                 Err(error) => {
-                    let wait = backoff.next();
+                    let wait = backoff.wait();
                     tracing::warn!("handing over: {error}; trying again in {:.1} s", wait.as_secs_f32());
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}

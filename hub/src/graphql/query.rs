@@ -77,7 +77,6 @@ impl Reads {
 
     /// Students, by name unless told.
     #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn students(
         &self,
         ctx: &Context<'_>,
@@ -192,7 +191,6 @@ impl Reads {
 
     /// Marks of all registers, newest session first unless told.
     #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of a connection")]
     async fn attendance(
         &self,
         ctx: &Context<'_>,

@@ -324,7 +324,7 @@ pub(super) fn hex(text: &str) -> Result<Vec<u8>, String> {
         .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect::<Option<_>>()
         .ok_or("must be hex digits")?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err("must be an even count of hex digits".to_owned());
     }
     Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())

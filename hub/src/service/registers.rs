@@ -195,7 +195,6 @@ struct Writes {
 
 impl Writes {
     /// Compares a register with what is stored of it; gives the marks that change.
-    #[expect(clippy::too_many_arguments, reason = "one call; a struct would only name them a second time")]
     fn compare(
         &mut self,
         hub: &Hub,

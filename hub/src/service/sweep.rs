@@ -4,12 +4,15 @@ use super::{Hub, Touched, timetable};
 use crate::store::StoreError;
 use crate::store::entity::Policy;
 
+/// How many registers one transaction derives: gateways that hand swipes over get their turn in between.
+const SESSIONS_AT_ONCE: usize = 100;
+
 /// Derives the registers anew that have waited longer than the policy lets them.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn sweep(hub: &Hub) -> Result<(), StoreError> {
-    let mut tx = hub.write().await?;
+    let mut tx = hub.read().await?;
     let now = hub.now().0;
     let policies = tx.all::<Policy>().await?;
     let shortest = policies
@@ -19,9 +22,10 @@ pub async fn sweep(hub: &Hub) -> Result<(), StoreError> {
         .min()
         .unwrap_or(0);
     let overdue = tx.sessions_overdue(now - shortest).await?;
-    if overdue.is_empty() {
-        return Ok(());
+    drop(tx);
+    for some in overdue.chunks(SESSIONS_AT_ONCE) {
+        let touched = Touched { sessions: some.iter().copied().collect(), ..Touched::default() };
+        hub.settle(hub.write().await?, touched, None).await?;
     }
-    let touched = Touched { sessions: overdue.into_iter().collect(), ..Touched::default() };
-    hub.settle(tx, touched, None).await
+    Ok(())
 }

@@ -340,10 +340,6 @@ struct Saved {
 }
 
 impl Saved {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call, and each is another thing that was looked up for it"
-    )]
     fn add(
         &mut self,
         hub: &Hub,

@@ -41,6 +41,49 @@ pub(crate) struct World {
     pub(crate) cards: Vec<Card>,
 }
 
+pub(crate) fn holder(n: u128) -> HolderId {
+    HolderId(Uuid::from_u128(n))
+}
+
+pub(crate) fn id(n: u128) -> SessionId {
+    SessionId(Uuid::from_u128(n))
+}
+
+pub(crate) fn span(from: i64, until: i64) -> Span {
+    Span { from: Some(Instant(from)), until: Some(Instant(until)) }
+}
+
+/// A session in room 0 of the group with its own number, from 100 to 200, window from 70.
+pub(crate) fn session(n: u128) -> Session {
+    Session {
+        id: id(n),
+        starts_at: Instant(100),
+        ends_at: Instant(200),
+        cancelled: false,
+        rooms: vec![HeldIn { room: room(0), span: Span::ALWAYS }],
+        groups: vec![GroupId(Uuid::from_u128(n))],
+        policy: Policy { opens_before_ms: 30, ..Policy::default() },
+    }
+}
+
+pub(crate) fn stay(n: u128, group: u128, who: u128, span: Span) -> Membership {
+    let (id, group) = (MembershipId(Uuid::from_u128(n)), GroupId(Uuid::from_u128(group)));
+    Membership { id, group, holder: holder(who), span }
+}
+
+pub(crate) fn card(n: u128, who: u128, span: Span) -> Card {
+    Card { id: CardId(Uuid::from_u128(n)), keys: vec![key(0)], holder: holder(who), span }
+}
+
+/// One student on the list of one session, with a card for ever.
+pub(crate) fn simple() -> World {
+    World {
+        sessions: vec![session(0)],
+        memberships: vec![stay(0, 0, 0, Span::ALWAYS)],
+        cards: vec![card(0, 0, Span::ALWAYS)],
+    }
+}
+
 /// The oracle's verdict at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Naive {
@@ -304,24 +347,30 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
     )
 }
 
-/// The same in one room, for one student, in a third of the time: much begins and ends within one interval.
+/// The same in one room, for one student in one group, in a third of the time: much begins and ends within one interval.
 pub(crate) fn any_crowded_world() -> impl Strategy<Value = World> {
     any_world().prop_map(|mut world| {
         let early = |at: Option<Instant>| at.map(|at| Instant(at.0 / 3));
-        let squeeze = |span: Span| Span { from: early(span.from), until: early(span.until) };
+        let squeeze = |span: Span| match (early(span.from), early(span.until)) {
+            (Some(from), Some(until)) => Span { from: Some(from.min(until)), until: Some(from.max(until)) },
+            (from, until) => Span { from, until },
+        };
+        let group = GroupId(Uuid::from_u128(0));
+        world.memberships.truncate(2);
         for session in &mut world.sessions {
             let length = (session.ends_at.0 - session.starts_at.0) / 2 + 1;
             session.starts_at = Instant(session.starts_at.0 / 3);
             session.ends_at = session.starts_at.plus_ms(length);
+            session.groups = vec![group];
             for held in &mut session.rooms {
                 *held = HeldIn { room: room(0), span: squeeze(held.span) };
             }
         }
         for stay in &mut world.memberships {
-            (stay.holder, stay.span) = (HolderId(Uuid::from_u128(0)), squeeze(stay.span));
+            *stay = Membership { group, holder: holder(0), span: squeeze(stay.span), ..*stay };
         }
         for card in &mut world.cards {
-            card.holder = HolderId(Uuid::from_u128(0));
+            card.holder = holder(0);
         }
         world
     })

@@ -1,0 +1,268 @@
+//! The built programs, run as people run them: started, listened to, spoken to, stopped.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up should stop at once, and say where")]
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
+
+/// How long anything may take on a machine that is busy with other things.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long between two looks at something that no event tells.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The binary of a program, next to the test programs.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// A port on loopback that is free now.
+#[must_use]
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub out: String,
+    /// What it said besides: logs and errors.
+    pub err: String,
+}
+
+/// A program that runs; killed when dropped.
+pub struct Program {
+    name: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: UnboundedReceiver<String>,
+    unread: VecDeque<String>,
+    heard: Vec<String>,
+}
+
+fn command<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> Command {
+    let mut command = Command::new(binary(name));
+    command.args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG").kill_on_drop(true);
+    // Settings of whoever runs the tests are none of theirs.
+    for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("ROLLCALL_")) {
+        command.env_remove(key);
+    }
+    command
+}
+
+/// Runs a program that ends by itself.
+pub async fn run<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> Ended {
+    run_with(name, arguments, &[]).await
+}
+
+/// Runs a program that ends by itself, with variables of the environment.
+pub async fn run_with<A: AsRef<OsStr>>(name: &str, arguments: &[A], environment: &[(&str, &str)]) -> Ended {
+    let mut command = command(name, arguments);
+    let ended = command.envs(environment.iter().copied()).stdin(Stdio::null()).output();
+    let ended = tokio::time::timeout(PATIENCE, ended).await;
+    let ended = ended.unwrap_or_else(|_| panic!("{name} did not end within {PATIENCE:?}")).unwrap();
+    Ended {
+        code: ended.status.code(),
+        out: String::from_utf8(ended.stdout).unwrap(),
+        err: String::from_utf8(ended.stderr).unwrap(),
+    }
+}
+
+async fn listen(from: impl AsyncRead + Unpin, to: UnboundedSender<String>) {
+    let mut lines = BufReader::new(from).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if to.send(line).is_err() {
+            return;
+        }
+    }
+}
+
+impl Program {
+    /// Starts a program. Everything that it prints or says is heard, line by line.
+    pub fn start<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> Self {
+        let mut command = command(name, arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (said, lines) = unbounded_channel();
+        tokio::spawn(listen(child.stdout.take().unwrap(), said.clone()));
+        tokio::spawn(listen(child.stderr.take().unwrap(), said));
+        let input = child.stdin.take();
+        Self { name: name.to_owned(), child, input, lines, unread: VecDeque::new(), heard: Vec::new() }
+    }
+
+    /// Waits for the next line that holds a text and takes it out; other lines stay to be waited for.
+    pub async fn line_with(&mut self, text: &str) -> String {
+        self.line_within(text, PATIENCE).await
+    }
+
+    /// The same, with a deadline of its own.
+    pub async fn line_within(&mut self, text: &str, patience: Duration) -> String {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(at) = self.unread.iter().position(|line| line.contains(text)) {
+                return self.unread.remove(at).unwrap();
+            }
+            match timeout_at(deadline, self.lines.recv()).await {
+                Ok(Some(line)) => self.hear(line),
+                Ok(None) => panic!("{} ended without '{text}'; it said:\n{}", self.name, self.all()),
+                Err(_) => {
+                    panic!("{} did not say '{text}' in {patience:?}; it said:\n{}", self.name, self.all())
+                }
+            }
+        }
+    }
+
+    /// Leaves all lines behind that were said before now.
+    pub fn forget(&mut self) {
+        while let Ok(line) = self.lines.try_recv() {
+            self.hear(line);
+        }
+        self.unread.clear();
+    }
+
+    /// Takes all lines that hold a text and were said before now.
+    pub fn take_with(&mut self, text: &str) -> Vec<String> {
+        while let Ok(line) = self.lines.try_recv() {
+            self.hear(line);
+        }
+        let (found, rest) = self.unread.drain(..).partition(|line| line.contains(text));
+        self.unread = rest;
+        Vec::from_iter::<VecDeque<String>>(found)
+    }
+
+    /// Types a line.
+    pub async fn say(&mut self, line: &str) {
+        let input = self.input.as_mut().unwrap();
+        input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        input.flush().await.unwrap();
+    }
+
+    /// Closes its input, as the end of a script does.
+    pub fn close_input(&mut self) {
+        self.input = None;
+    }
+
+    /// Presses Ctrl-C and waits for its end; gives the exit code, none when the signal itself ended it.
+    pub async fn interrupt(&mut self) -> Option<i32> {
+        let pid = self.child.id().unwrap_or_else(|| panic!("{} has ended; it said:\n{}", self.name, self.all()));
+        let sent = Command::new("kill").args(["-INT", &pid.to_string()]).status().await.unwrap();
+        assert!(sent.success());
+        self.ended().await
+    }
+
+    /// Waits for its end; gives the exit code, none when a signal ended it.
+    pub async fn ended(&mut self) -> Option<i32> {
+        match tokio::time::timeout(PATIENCE, self.child.wait()).await {
+            Ok(status) => status.unwrap().code(),
+            Err(_) => panic!("{} did not end within {PATIENCE:?}; it said:\n{}", self.name, self.all()),
+        }
+    }
+
+    /// Ends it as a power cut does, with SIGKILL.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Everything that it said so far.
+    #[must_use]
+    pub fn all(&self) -> String {
+        self.heard.join("\n")
+    }
+
+    /// Waits until it has closed its outputs; gives the last line that it said.
+    pub async fn last_line(&mut self, patience: Duration) -> String {
+        let deadline = Instant::now() + patience;
+        loop {
+            match timeout_at(deadline, self.lines.recv()).await {
+                Ok(Some(line)) => self.hear(line),
+                Ok(None) => return self.heard.last().cloned().unwrap_or_default(),
+                Err(_) => panic!("{} still runs after {patience:?}; it said:\n{}", self.name, self.all()),
+            }
+        }
+    }
+
+    fn hear(&mut self, line: String) {
+        self.heard.push(line.clone());
+        self.unread.push_back(line);
+    }
+}
+
+/// Looks until something is as wanted; gives what was then found, or panics with what was found last.
+pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F, wanted: impl Fn(&T) -> bool) -> T
+where
+    T: std::fmt::Debug,
+    F: Future<Output = T>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        looks.tick().await;
+        let found = look().await;
+        if wanted(&found) {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}; last seen: {found:#?}");
+    }
+}
+
+/// A client of a hub's GraphQL.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Where the hub listens, without TLS.
+    pub address: SocketAddr,
+    /// The token to show.
+    pub token: String,
+}
+
+impl Client {
+    /// Asks what must be answered without errors; gives the data.
+    pub async fn ask(&self, query: &str, variables: Value) -> Value {
+        let body = json!({"query": query, "variables": variables}).to_string();
+        let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::post("/graphql")
+            .header("host", self.address.to_string())
+            .header("content-type", "application/json")
+            .header("accept", "application/graphql-response+json")
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let mut body: Value = serde_json::from_slice(&bytes).unwrap();
+        assert!(status == 200 && body.get("errors").is_none(), "{query}\nwas answered {status}: {body}");
+        body["data"].take()
+    }
+
+    /// Saves many things of one kind, which must take effect: `save("rooms", …)` is `saveRooms`.
+    pub async fn save(&self, kind: &str, things: Value) {
+        let name = kind[..1].to_uppercase() + &kind[1..];
+        let query = format!(
+            "mutation($input: Save{name}Input!) {{ save{name}(input: $input) {{ errors {{ message path }} }} }}"
+        );
+        let answer = self.ask(&query, json!({"input": {kind: things}})).await;
+        assert_eq!(answer[format!("save{name}")]["errors"], json!([]), "{kind} were turned down");
+    }
+}

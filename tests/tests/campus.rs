@@ -1,0 +1,163 @@
+//! `reader-sim campus` as it is typed: whole days against the oracle, and what it leaves for other programs.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rollcall_tests::programs::{Client, Program};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long a run may take on a machine that is busy with other things.
+const WITHIN: Duration = Duration::from_secs(600);
+
+/// Plays a campus to its end, which must be a good one; gives its totals.
+async fn play(arguments: &[&str]) -> Value {
+    let mut campus = Program::start("reader-sim", &[&["campus", "--json"], arguments].concat());
+    let last = campus.last_line(WITHIN).await;
+    let code = campus.ended().await;
+    assert_eq!(code, Some(0), "{arguments:?}: {}", campus.all());
+    serde_json::from_str(&last).unwrap_or_else(|error| panic!("'{last}' is no JSON: {error}"))
+}
+
+fn number(totals: &Value, key: &str) -> u64 {
+    totals[key].as_u64().unwrap_or_else(|| panic!("no {key} in {totals}"))
+}
+
+/// What was presented where and when, and what the light said to it.
+fn answers(trace: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(trace).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let swipes = lines.filter(|line| line["kind"] == "swipe");
+    swipes.map(|line| json!([line["presented"], line["reader"], line["colour"]]).to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_campus_agrees_with_the_oracle_and_the_same_seed_plays_the_same_day() {
+    let folder = TempDir::new().unwrap();
+    let mut seen = Vec::new();
+    for name in ["first.jsonl", "second.jsonl"] {
+        let trace = folder.path().join(name);
+        let (path, size) = (trace.to_str().unwrap(), ["--students", "60", "--rooms", "4", "--buildings", "2"]);
+        let totals = play(&[&size[..], &["--seed", "3", "--trace", path]].concat()).await;
+        assert_eq!(number(&totals, "differences"), 0, "{totals}");
+        assert!(number(&totals, "swipes") > 100, "{totals}");
+        seen.push(answers(&trace));
+    }
+    assert!(seen[0].len() > 100, "only {} in the trace", seen[0].len());
+    assert_eq!(seen[0], seen[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_scenario_agrees_with_the_oracle_to_the_millisecond() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("edges.toml");
+    std::fs::write(&file, reader_sim::scenario::EXAMPLE).unwrap();
+    let totals = play(&["--scenario", file.to_str().unwrap()]).await;
+    assert_eq!((number(&totals, "differences"), number(&totals, "swipes")), (0, 9), "{totals}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scenario_with_an_error_ends_with_1_and_names_file_and_key() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("wrong.toml");
+    std::fs::write(&file, reader_sim::scenario::EXAMPLE.replacen("room = \"A-101\"", "room = \"A-999\"", 1))
+        .unwrap();
+    let ended =
+        rollcall_tests::programs::run("reader-sim", &["campus", "--scenario", file.to_str().unwrap()]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for word in ["wrong.toml", "readers[0].room", "A-999"] {
+        assert!(ended.err.contains(word), "no {word} in: {}", ended.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_stay_the_last_line_lets_a_program_in_until_ctrl_c() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("edges.toml");
+    std::fs::write(&file, reader_sim::scenario::EXAMPLE).unwrap();
+    let mut campus = Program::start(
+        "reader-sim",
+        &["campus", "--json", "--stay", "--scenario", file.to_str().unwrap()],
+    );
+    let line: Value = serde_json::from_str(&campus.line_within("\"token\"", WITHIN).await).unwrap();
+    let address = line["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let address = address.strip_suffix("/graphql").unwrap().parse().unwrap();
+    let client = Client { address, token: line["token"].as_str().unwrap().to_owned() };
+    let found = client.ask(line["query"].as_str().unwrap(), json!({})).await;
+    assert_eq!(found["sessions"]["nodes"].as_array().map(Vec::len), Some(2), "{found}");
+    let swipes = client.ask("{ swipes(first: 50) { nodes { swipeId } } }", json!({})).await;
+    assert_eq!(swipes["swipes"]["nodes"].as_array().map(Vec::len), Some(9), "{swipes}");
+    assert_eq!(campus.interrupt().await, Some(0), "{}", campus.all());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_during_play_ends_it_with_1_and_says_so() {
+    let mut campus = Program::start("reader-sim", &["campus", "--json", "--speed", "60"]);
+    campus.line_with("readers up").await;
+    assert_eq!(campus.interrupt().await, Some(1), "{}", campus.all());
+    campus.line_with("interrupted").await;
+}
+
+/// A term in small: overlapping windows, two classes of one student in one room, a class without a room, and a
+/// student named twice.
+const PROBLEM: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<problem name="small" nrDays="5" slotsPerDay="24" nrWeeks="2">
+  <rooms>
+    <room id="1" capacity="20"><travel room="2" value="9"/></room>
+    <room id="2" capacity="30"/>
+  </rooms>
+  <courses><course id="7"><config id="1"><subpart id="1">
+    <class id="11" limit="9"><room id="1" penalty="0"/>
+      <time days="10000" start="9" length="1" weeks="11" penalty="0"/></class>
+    <class id="12" limit="9"><room id="1" penalty="0"/>
+      <time days="10000" start="10" length="2" weeks="11" penalty="0"/></class>
+    <class id="13" limit="9"><room id="2" penalty="0"/>
+      <time days="10000" start="14" length="1" weeks="10" penalty="0"/></class>
+    <class id="14" limit="9" room="false">
+      <time days="10000" start="16" length="1" weeks="10" penalty="0"/></class>
+  </subpart></config></course></courses>
+  <students><student id="1"/><student id="2"/><student id="3"/><student id="4"/></students>
+</problem>
+"#;
+
+const SOLUTION: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<solution name="small">
+  <class id="11" days="10000" start="9" weeks="11" room="1">
+    <student id="1"/><student id="2"/><student id="1"/><student id="3"/></class>
+  <class id="12" days="10000" start="10" weeks="11" room="1">
+    <student id="1"/><student id="2"/><student id="4"/></class>
+  <class id="13" days="10000" start="14" weeks="10" room="2"><student id="3"/><student id="4"/></class>
+  <class id="14" days="10000" start="16" weeks="10"><student id="1"/></class>
+</solution>
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_term_in_the_competitions_format_agrees_with_the_oracle() {
+    let folder = TempDir::new().unwrap();
+    let files = [("problem.xml", PROBLEM), ("solution.xml", SOLUTION)].map(|(name, text)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let totals = play(&["--itc2019", &files[0], &files[1], "--buildings", "2"]).await;
+    assert_eq!(number(&totals, "differences"), 0, "{totals}");
+    assert!(number(&totals, "swipes") > 0 && number(&totals, "registers") == 4, "{totals}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_of_a_real_universitys_term_agrees_with_the_oracle() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/itc2019");
+    let [problem, solution] =
+        ["muni-fsps-spr17.xml", "solution-muni-fsps-spr17.xml"].map(|name| folder.join(name));
+    if !problem.exists() || !solution.exists() {
+        eprintln!("skipped: a_day_of_a_real_universitys_term, for want of ../shared/data/itc2019");
+        return;
+    }
+    let files = [problem.to_str().unwrap(), solution.to_str().unwrap()];
+    let totals = play(&["--itc2019", files[0], files[1], "--day", "2027-02-24"]).await;
+    assert_eq!(number(&totals, "differences"), 0, "{totals}");
+    assert!(number(&totals, "swipes") > 500, "{totals}");
+}
