@@ -89,7 +89,8 @@ impl Config {
         ensure!(path.exists(), "there is no file {}; deploy/gateway.toml is an example", path.display());
         let config: Self = Figment::new()
             .merge(Toml::file(path))
-            .merge(Env::prefixed("ROLLCALL_GATEWAY_").split("__"))
+            // ROLLCALL_GATEWAY_CONFIG names the file itself.
+            .merge(Env::prefixed("ROLLCALL_GATEWAY_").ignore(&["config"]).split("__"))
             .extract()
             .with_context(|| format!("{} cannot be used", path.display()))?;
         config.check().with_context(|| format!("{} cannot be used", path.display()))?;

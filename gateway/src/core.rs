@@ -392,23 +392,15 @@ impl Gateway {
         reader: &ReaderFacts,
         when: Uncertain,
     ) -> (Option<CardKey>, u16, Verdict) {
-        let unreadable = |reason| Verdict {
-            decision: Decision::NotRecorded,
-            reason,
-            credited: Vec::new(),
-            card: None,
-            holder: None,
-            considered: Vec::new(),
-        };
-        let Ok(read) = card else { return (None, 0, unreadable(Reason::CardUnreadable)) };
+        let Ok(read) = card else { return (None, 0, Verdict::refused(Reason::CardUnreadable)) };
         if let Some(refused) = refuse_unusable(read) {
             return (None, read.bits(), refused);
         }
         let Some(key) = self.secret.key(read) else {
-            return (None, read.bits(), unreadable(Reason::CardUnknown));
+            return (None, read.bits(), Verdict::refused(Reason::CardUnknown));
         };
         let Some(room) = reader.room else {
-            return (Some(key), read.bits(), unreadable(Reason::NoOpenSession));
+            return (Some(key), read.bits(), Verdict::refused(Reason::NoOpenSession));
         };
         let already = |holder, session| self.credited.contains(&(holder, session));
         (Some(key), read.bits(), verdict(&self.timetable, room, &key, when, already))

@@ -216,7 +216,8 @@ impl Timetable {
     pub fn near(&self, room: RoomId, first: Instant, last: Instant) -> impl Iterator<Item = &Session> {
         self.rooms.get(&room).into_iter().flat_map(move |plan| {
             let from = (first.plus_ms(-plan.longest_ms), SessionId(uuid::Uuid::nil()));
-            let to = (last, SessionId(uuid::Uuid::max()));
+            // A time whose ends are the wrong way round is met by nothing; it must not panic.
+            let to = (last.max(from.0), SessionId(uuid::Uuid::max()));
             plan.by_opening
                 .range(from..=to)
                 .filter(move |(_, closes)| **closes >= first)
@@ -246,15 +247,11 @@ impl Timetable {
     /// What a card key stands for at an instant: a valid card before an ended one.
     #[must_use]
     pub fn holder(&self, key: &CardKey, at: Instant) -> Holder {
-        let mut ended: Option<&Card> = None;
-        for card in self.keys.get(key).into_iter().flatten().filter_map(|id| self.cards.get(id)) {
-            if card.span.holds(at) {
-                return Holder::Valid(card.id, card.holder);
-            }
-            if card.span.ended(at) && ended.is_none_or(|other| other.span.until <= card.span.until) {
-                ended = Some(card);
-            }
+        let cards = || self.keys.get(key).into_iter().flatten().filter_map(|id| self.cards.get(id));
+        if let Some(card) = cards().filter(|card| card.span.holds(at)).min_by_key(|card| card.id) {
+            return Holder::Valid(card.id, card.holder);
         }
+        let ended = cards().filter(|card| card.span.ended(at)).max_by_key(|card| (card.span.until, card.id));
         ended.map_or(Holder::Unknown, |card| Holder::Ended(card.id, card.holder))
     }
 

@@ -4,6 +4,8 @@
 //! Neither asks what other swipes there were: a verdict is a matter of the swipe and the timetable alone
 //! (only the courtesy `ALREADY_RECORDED`, still green, looks at what was credited before).
 
+use std::collections::BTreeMap;
+
 use crate::card::CardRead;
 use crate::ids::{CardId, HolderId, RoomId, SessionId};
 use crate::light::Colour;
@@ -78,6 +80,9 @@ pub struct Verdict {
     pub reason: Reason,
     /// The sessions that it counts for, by name.
     pub credited: Vec<SessionId>,
+    /// For whom it counts for them. At one instant that is one holder; over an uncertain time in which the card
+    /// was handed on, each holder is credited with their own sessions alone.
+    pub credits: Vec<(HolderId, SessionId)>,
     /// The card, where one is known.
     pub card: Option<CardId>,
     /// Who holds it, where one is known, valid or ended.
@@ -97,11 +102,14 @@ impl Verdict {
         }
     }
 
-    fn refused(reason: Reason) -> Self {
+    /// A refusal without a card that could be looked up.
+    #[must_use]
+    pub fn refused(reason: Reason) -> Self {
         Self {
             decision: Decision::NotRecorded,
             reason,
             credited: Vec::new(),
+            credits: Vec::new(),
             card: None,
             holder: None,
             considered: Vec::new(),
@@ -135,14 +143,16 @@ pub fn verdict(
 ) -> Verdict {
     let mut verdict = verdict_at(timetable, room, key, when.earliest);
     if !when.is_exact() {
-        let differs = decisive_instants(timetable, room, key, when)
+        let others: Vec<Verdict> = decisive_instants(timetable, room, key, when)
             .map(|at| verdict_at(timetable, room, key, at))
-            .any(|other| (other.decision, &other.credited) != (verdict.decision, &verdict.credited));
-        if differs {
+            .collect();
+        if others.iter().any(|other| other.credits != verdict.credits) {
             verdict.decision = Decision::Pending;
             verdict.reason = Reason::ClockUntrusted;
             verdict.credited.clear();
+            verdict.credits.clear();
         }
+        explain(&mut verdict, &others);
     }
     if let (Reason::Recorded, Some(holder)) = (verdict.reason, verdict.holder)
         && verdict.credited.iter().all(|session| already(holder, *session))
@@ -152,22 +162,45 @@ pub fn verdict(
     verdict
 }
 
-/// Every session that a swipe at some instant of `when` would be credited to, for the hub's reading of a
-/// swipe that was kept undecided: credited if any instant of the interval would be.
+/// Every credit that a swipe at some instant of `when` would have, for the hub's reading of a swipe that was kept
+/// undecided: credited if any instant of the interval would be, to whoever held the card then.
 #[must_use]
 pub fn credited_at_any(timetable: &Timetable, room: RoomId, key: &CardKey, when: Uncertain) -> Verdict {
     let mut best = verdict_at(timetable, room, key, when.earliest);
-    for at in decisive_instants(timetable, room, key, when) {
-        let other = verdict_at(timetable, room, key, at);
+    if when.is_exact() {
+        return best;
+    }
+    let others: Vec<Verdict> = decisive_instants(timetable, room, key, when)
+        .map(|at| verdict_at(timetable, room, key, at))
+        .collect();
+    for other in &others {
         if other.decision == Decision::Recorded {
-            let mut credited = std::mem::take(&mut best.credited);
-            credited.extend(&other.credited);
-            credited.sort_unstable();
-            credited.dedup();
-            best = Verdict { credited, ..other };
+            let mut credits = std::mem::take(&mut best.credits);
+            credits.extend(&other.credits);
+            best = Verdict { credits, considered: best.considered, ..other.clone() };
         }
     }
+    best.credits.sort_unstable();
+    best.credits.dedup();
+    best.credited = best.credits.iter().map(|(_, session)| *session).collect();
+    best.credited.sort_unstable();
+    best.credited.dedup();
+    explain(&mut best, &others);
     best
+}
+
+/// Makes a verdict over an uncertain time name every session that the time met, and credit what it credits.
+fn explain(verdict: &mut Verdict, others: &[Verdict]) {
+    let mut all: BTreeMap<SessionId, Considered> = BTreeMap::new();
+    for how in verdict.considered.iter().chain(others.iter().flat_map(|other| &other.considered)) {
+        let known = all.entry(how.session).or_insert(*how);
+        known.has_class_list |= how.has_class_list;
+        known.on_class_list |= how.on_class_list;
+    }
+    for how in all.values_mut() {
+        how.credited = verdict.credited.contains(&how.session);
+    }
+    verdict.considered = all.into_values().collect();
 }
 
 /// The instants of `when` that stand for all the others: its ends, and both sides of every edge between.
@@ -198,7 +231,7 @@ fn decisive_instants(
         }
         // Where the nearest start decides, credits change half-way between two starts as well.
         if session.policy.overlap == Overlap::NearestStart {
-            for other in timetable.near(room, when.earliest, when.latest) {
+            for other in timetable.near(room, window.opens, window.closes) {
                 let middle = Instant((session.starts_at.0 + other.starts_at.0).div_euclid(2));
                 edges.extend([middle, middle.plus_ms(1), middle.plus_ms(2)]);
             }
@@ -235,7 +268,10 @@ fn verdict_at(timetable: &Timetable, room: RoomId, key: &CardKey, at: Instant) -
     let mut credited: Vec<SessionId> =
         considered.iter().filter(|(how, _)| how.credited).map(|(how, _)| how.session).collect();
     credited.sort_unstable();
+    let credits =
+        holder.into_iter().flat_map(|holder| credited.iter().map(move |session| (holder, *session)));
     Verdict {
+        credits: credits.collect(),
         decision: if reason == Reason::Recorded { Decision::Recorded } else { Decision::NotRecorded },
         reason,
         credited,

@@ -164,7 +164,8 @@ impl Program {
 
     /// Presses Ctrl-C and waits for its end; gives the exit code, none when the signal itself ended it.
     pub async fn interrupt(&mut self) -> Option<i32> {
-        let pid = self.child.id().unwrap_or_else(|| panic!("{} has ended; it said:\n{}", self.name, self.all()));
+        let pid =
+            self.child.id().unwrap_or_else(|| panic!("{} has ended; it said:\n{}", self.name, self.all()));
         let sent = Command::new("kill").args(["-INT", &pid.to_string()]).status().await.unwrap();
         assert!(sent.success());
         self.ended().await

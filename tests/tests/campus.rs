@@ -40,7 +40,8 @@ async fn a_small_campus_agrees_with_the_oracle_and_the_same_seed_plays_the_same_
     let mut seen = Vec::new();
     for name in ["first.jsonl", "second.jsonl"] {
         let trace = folder.path().join(name);
-        let (path, size) = (trace.to_str().unwrap(), ["--students", "60", "--rooms", "4", "--buildings", "2"]);
+        let (path, size) =
+            (trace.to_str().unwrap(), ["--students", "60", "--rooms", "4", "--buildings", "2"]);
         let totals = play(&[&size[..], &["--seed", "3", "--trace", path]].concat()).await;
         assert_eq!(number(&totals, "differences"), 0, "{totals}");
         assert!(number(&totals, "swipes") > 100, "{totals}");
@@ -78,10 +79,8 @@ async fn with_stay_the_last_line_lets_a_program_in_until_ctrl_c() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("edges.toml");
     std::fs::write(&file, reader_sim::scenario::EXAMPLE).unwrap();
-    let mut campus = Program::start(
-        "reader-sim",
-        &["campus", "--json", "--stay", "--scenario", file.to_str().unwrap()],
-    );
+    let mut campus =
+        Program::start("reader-sim", &["campus", "--json", "--stay", "--scenario", file.to_str().unwrap()]);
     let line: Value = serde_json::from_str(&campus.line_within("\"token\"", WITHIN).await).unwrap();
     let address = line["url"].as_str().unwrap().strip_prefix("http://").unwrap();
     let address = address.strip_suffix("/graphql").unwrap().parse().unwrap();

@@ -68,9 +68,8 @@ impl Gateway {
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         let topics = ["birth", "state", "swipe", "light"];
-                        let filters = topics.map(|t| {
-                            rumqttc::SubscribeFilter::new(format!("{TOPIC}/{t}"), QoS::AtLeastOnce)
-                        });
+                        let filters = topics
+                            .map(|t| rumqttc::SubscribeFilter::new(format!("{TOPIC}/{t}"), QoS::AtLeastOnce));
                         subscriber.try_subscribe_many(filters).unwrap();
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => {
@@ -166,9 +165,7 @@ async fn swipes_are_sent_again_until_acknowledged() {
     assert!(waited >= Duration::from_millis(1500), "sent again after {waited:?} already");
     gateway.send("swipe/ack", false, json!({"boot": "b6", "seq": 1, "result": "recorded"})).await;
     gateway.send("swipe/ack", false, json!({"boot": "b7", "seq": 1, "result": "recorded"})).await;
-    let DeviceEvent::Acknowledged { seq: 1, result, .. } = next(&mut happened).await else {
-        unreachable!()
-    };
+    let DeviceEvent::Acknowledged { seq: 1, result, .. } = next(&mut happened).await else { unreachable!() };
     assert_eq!(result, "recorded");
     // The next swipe sent, and sent again, is another one: the first is done.
     assert_eq!(reader.present(&card()).unwrap(), 2);
@@ -222,8 +219,14 @@ async fn lights_follow_the_gateway_and_go_dark_without_it() {
     broker(port);
     let mut gateway = Gateway::new(port).await;
     gateway.send("light/set", true, json!({"id": 41, "base": "red", "lease_s": 90})).await;
-    gateway.send("light/flash", true, json!({"id": 40, "colour": "red", "on_ms": 200, "off_ms": 200,
-        "count": 3, "for_seq": 1, "ttl_ms": 3000})).await;
+    gateway
+        .send(
+            "light/flash",
+            true,
+            json!({"id": 40, "colour": "red", "on_ms": 200, "off_ms": 200,
+        "count": 3, "for_seq": 1, "ttl_ms": 3000}),
+        )
+        .await;
     let (_reader, mut happened) = reader(port).await;
     online(&mut happened).await;
     // The retained flash is not shown.

@@ -39,6 +39,17 @@ pub enum ConnectError {
     /// The network failed.
     #[error("the hub cannot be reached: {0}")]
     Network(#[from] std::io::Error),
+    /// The hub does not prove who it is.
+    #[error(
+        "no TLS with the hub at {host}: {reason}; is its certificate for that name, and from the authority in \
+         hub.ca_file?"
+    )]
+    Tls {
+        /// The host.
+        host: String,
+        /// Why.
+        reason: std::io::Error,
+    },
 }
 
 /// A connection of either kind.
@@ -98,7 +109,8 @@ impl Address {
             Some(tls) => {
                 let name = ServerName::try_from(host.to_owned())
                     .map_err(|_| ConnectError::Address(host.to_owned()))?;
-                Ok(Box::new(tls.connect(name, stream).await?))
+                let opened = tls.connect(name, stream).await;
+                Ok(Box::new(opened.map_err(|reason| ConnectError::Tls { host: self.host.clone(), reason })?))
             }
         }
     }

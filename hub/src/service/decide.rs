@@ -74,18 +74,15 @@ pub async fn judge(hub: &Hub, tx: &mut Tx, swipes: &mut [Swipe]) -> Result<Vec<C
         swipe.decision = decision_word(verdict.decision);
         swipe.reason = reason_word(verdict.reason);
         swipe.decided_at = now;
-        if let Some(student_id) = swipe.student_id {
-            credits.extend(verdict.credited.iter().map(|session| Credit {
-                swipe_id: swipe.id,
-                session_id: session.0,
-                student_id,
-                honoured: false,
-            }));
-        }
+        credits.extend(verdict.credits.iter().map(|(holder, session)| Credit {
+            swipe_id: swipe.id,
+            session_id: session.0,
+            student_id: holder.0,
+            honoured: false,
+        }));
         if let (true, Some(student_id)) = (shown.green(), swipe.shown_student_id) {
             for session_id in shown.sessions.into_iter().filter(|id| known.contains(id)) {
-                let credited =
-                    swipe.student_id == Some(student_id) && verdict.credited.contains(&SessionId(session_id));
+                let credited = verdict.credits.contains(&(HolderId(student_id), SessionId(session_id)));
                 if !credited {
                     credits.push(Credit { swipe_id: swipe.id, session_id, student_id, honoured: true });
                 }
@@ -183,19 +180,11 @@ async fn note_revisions(tx: &mut Tx, revisions: &[(Swipe, Vec<Uuid>)]) -> Result
 /// The hub's verdict on one swipe, with its explanation.
 #[must_use]
 pub fn verdict_on(timetable: &Timetable, swipe: &Swipe) -> Verdict {
-    let nothing = |reason| Verdict {
-        decision: Decision::NotRecorded,
-        reason,
-        credited: Vec::new(),
-        card: None,
-        holder: None,
-        considered: Vec::new(),
-    };
     let Some(key) = swipe.card_key.as_deref().and_then(card_key) else {
         let unreadable = swipe.reason == SwipeReason::CardRandomUid;
-        return nothing(if unreadable { Reason::CardRandomUid } else { Reason::CardUnreadable });
+        return Verdict::refused(if unreadable { Reason::CardRandomUid } else { Reason::CardUnreadable });
     };
-    let Some(room) = swipe.room_id else { return nothing(Reason::NoOpenSession) };
+    let Some(room) = swipe.room_id else { return Verdict::refused(Reason::NoOpenSession) };
     let when = Uncertain { earliest: Instant(swipe.earliest_at), latest: Instant(swipe.latest_at) };
     verdict::credited_at_any(timetable, RoomId(room), &key, when)
 }

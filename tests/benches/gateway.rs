@@ -1,0 +1,274 @@
+//! What the gateway must do in time, each figure beside the limit measured in the same run.
+//!
+//! `cargo bench -p rollcall-tests --bench gateway`. Prints medians and tails; judges nothing, because machines are
+//! noisy: the reader compares the two columns.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench prints, and may stop at the first surprise"
+)]
+
+use std::hint::black_box;
+use std::io::Write as _;
+use std::time::{Duration, Instant as Moment};
+
+use rollcall_gateway::core::reading::{Reading, Trust};
+use rollcall_gateway::core::{CardSecret, Change, Gateway, Input, Output, Read, ReaderFacts};
+use rollcall_gateway::journal::disk::Folder;
+use rollcall_gateway::journal::log::Log;
+use rollcall_gateway::journal::record::Record;
+use rollcall_gateway::journal::writer::{Journal, Written};
+use rollcall_gateway::osdp::frame::Decoder;
+use rollcall_gateway::timetable::Cache;
+use rollcall_gateway::timetable::item::{
+    CachedCard, CachedConfig, CachedItem, CachedMembership, CachedSession,
+};
+use rollcall_rules::card::{CardRead, Format, Printed};
+use rollcall_rules::ids::RoomId;
+use rollcall_rules::time::{Instant, Uncertain};
+use rollcall_rules::verdict::verdict;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+const HOUR: i64 = 3_600_000;
+const START: i64 = 1_803_000_000_000;
+const ROOMS: u128 = 44;
+
+fn secret() -> CardSecret {
+    CardSecret { epoch: 1, secret: vec![7; 32] }
+}
+
+fn card(number: u64) -> CardRead {
+    Format::H10306
+        .encode(Printed { facility: u32::try_from(number >> 16).unwrap(), number: number & 0xffff })
+        .unwrap()
+}
+
+/// A slice of so many sessions, groups of 25, and cards.
+fn slice(sessions: u128, cards: u128) -> Vec<(Uuid, CachedItem)> {
+    let groups = (cards / 25).max(1);
+    let mut items = Vec::new();
+    for number in 0..sessions {
+        let starts = START + HOUR * i64::try_from(number / ROOMS).unwrap();
+        let session = CachedSession {
+            starts,
+            ends: starts + HOUR,
+            cancelled: false,
+            rooms: vec![(Uuid::from_u128(number % ROOMS), None, None)],
+            groups: vec![Uuid::from_u128(number % groups)],
+            opens_before: HOUR / 2,
+            closes_after: 0,
+            nearest: false,
+        };
+        items.push((Uuid::from_u128(1 << 64 | number), CachedItem::Session(session)));
+    }
+    for number in 0..cards {
+        let holder = Uuid::from_u128(2 << 64 | number);
+        let key = secret().key(&card(u64::try_from(number).unwrap())).unwrap();
+        let keys = vec![rollcall_gateway::core::hex(&key.0)];
+        let cached = CachedCard { keys, holder, from: Some(0), until: None };
+        items.push((Uuid::from_u128(3 << 64 | number), CachedItem::Card(cached)));
+        for group in 0..3 {
+            let group = Uuid::from_u128((number / 25 + group * 7) % groups);
+            let stay = CachedMembership { group, holder, from: Some(0), until: None };
+            items.push((Uuid::new_v4(), CachedItem::Membership(stay)));
+        }
+    }
+    items
+}
+
+fn config() -> CachedConfig {
+    let readers = (0..ROOMS)
+        .map(|room| (Uuid::from_u128(9 << 64 | room), format!("R{room}"), Some(Uuid::from_u128(room)), true));
+    let secret = rollcall_gateway::core::hex(&secret().secret);
+    CachedConfig { epoch: 1, secret, heartbeat_ms: 60_000, max_batch: 500, readers: readers.collect() }
+}
+
+fn mind(items: &[(Uuid, CachedItem)], now: Reading) -> Gateway {
+    let mut mind = Gateway::new(Uuid::nil());
+    let changes = items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
+    mind.handle(Input::Facts { changes, replace: true, basis: String::new() }, now);
+    let readers = (0..ROOMS).map(|room| ReaderFacts {
+        id: Uuid::from_u128(9 << 64 | room),
+        code: format!("R{room}"),
+        room: Some(RoomId(Uuid::from_u128(room))),
+    });
+    mind.handle(Input::Config { readers: readers.collect(), secret: secret() }, now);
+    mind
+}
+
+fn percentile(sorted: &[Duration], share: f64) -> Duration {
+    sorted[((sorted.len() - 1) as f64 * share) as usize]
+}
+
+fn report(name: &str, mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort_unstable();
+    let (p50, p99) = (percentile(&times, 0.5), percentile(&times, 0.99));
+    println!("{name:<58} p50 {:>9.1} µs   p99 {:>9.1} µs", p50.as_secs_f64() * 1e6, p99.as_secs_f64() * 1e6);
+    (p50, p99)
+}
+
+fn verdicts() {
+    let items = slice(10_000, 50_000);
+    let now = Reading::exactly(START + 100 * HOUR, Trust::Synced, 0);
+    let mind = mind(&items, now);
+    let rounds = 20_000u64;
+    let keys: Vec<_> = (0..rounds).map(|round| secret().key(&card(round * 7919 % 50_000)).unwrap()).collect();
+    let mut medians = Vec::new();
+    for _ in 0..9 {
+        let begun = Moment::now();
+        for (round, key) in (0u64..).zip(&keys) {
+            let room = RoomId(Uuid::from_u128(u128::from(round) % ROOMS));
+            let at = Instant(START + i64::try_from(round % 200).unwrap() * HOUR + 60_000);
+            black_box(verdict(mind.timetable(), room, key, Uncertain::exactly(at), |_, _| false));
+        }
+        medians.push(begun.elapsed() / u32::try_from(rounds).unwrap());
+    }
+    medians.sort_unstable();
+    println!(
+        "verdict, 10,000 sessions and 50,000 cards: median {:.2} µs (limit 2 µs)",
+        medians[4].as_secs_f64() * 1e6
+    );
+}
+
+/// Raw append and fdatasync of records of the same size, `group` at a time, into a preallocated file.
+fn raw(bytes: usize, group: usize, rounds: usize) -> Vec<Duration> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = std::fs::File::create(folder.path().join("raw")).unwrap();
+    file.set_len(8 * 1024 * 1024).unwrap();
+    file.sync_all().unwrap();
+    let body = vec![1u8; bytes * group];
+    (0..rounds)
+        .map(|_| {
+            let begun = Moment::now();
+            file.write_all(&body).unwrap();
+            file.sync_data().unwrap();
+            begun.elapsed()
+        })
+        .collect()
+}
+
+fn journal() -> (tempfile::TempDir, Journal, mpsc::Receiver<Written>) {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Folder::open(folder.path().to_path_buf()).unwrap();
+    let (log, _) = Log::open(disk, Uuid::from_u128(1), |_| {}).unwrap();
+    let (written, heard) = mpsc::channel(1_024);
+    (folder, Journal::start(log, written).unwrap(), heard)
+}
+
+/// Card bytes in, light command out: decode, judge, append, sync, answer.
+async fn door() {
+    let items = slice(5_000, 1_000);
+    let now = Reading::exactly(START + 50 * HOUR + 60_000, Trust::Synced, 0);
+    let mut mind = mind(&items, now);
+    while mind.poll_output().is_some() {}
+    let (_folder, journal, mut heard) = journal();
+    let wire =
+        [0x53, 0x81, 0x10, 0x00, 0x06, 0x50, 0x00, 0x01, 0x1a, 0x00, 0x95, 0x18, 0x1c, 0xc0, 0x47, 0x99];
+    let mut size = 0;
+    let mut times = Vec::new();
+    for round in 0..400u128 {
+        let begun = Moment::now();
+        let mut decoder = Decoder::default();
+        decoder.feed(&wire);
+        black_box(decoder.take());
+        let read = Read {
+            reader: format!("R{}", round % ROOMS),
+            card: Ok(card(u64::try_from(round).unwrap())),
+            tag: None,
+            random: [3; 10],
+        };
+        mind.handle(Input::Read(read), now);
+        while let Some(output) = mind.poll_output() {
+            if let Output::Append { ticket, record } = output {
+                let body = serde_json::to_vec(&Record::Swipe(record)).unwrap();
+                size = body.len();
+                journal.append(ticket, body).await;
+            }
+        }
+        let Some(Written::Durable(done)) = heard.recv().await else { panic!("not durable") };
+        for (ticket, _) in done {
+            mind.handle(Input::Durable { ticket }, now);
+        }
+        assert!(matches!(mind.poll_output(), Some(Output::Answer(_))));
+        times.push(begun.elapsed());
+    }
+    let (_, ours) = report("card bytes in → light command out, journal included", times);
+    let (_, limit) = report("raw append + fdatasync of a record of that size", raw(size + 16, 1, 400));
+    let bound = limit + Duration::from_millis(1);
+    println!(
+        "  p99 {:.2} ms against raw p99 + 1 ms = {:.2} ms",
+        ours.as_secs_f64() * 1e3,
+        bound.as_secs_f64() * 1e3
+    );
+}
+
+/// 32 readers at once through the journal's thread, beside groups of 32 written raw.
+async fn grouped() {
+    let (_folder, journal, mut heard) = journal();
+    let body = vec![1u8; 600];
+    let rounds = 200u64;
+    let begun = Moment::now();
+    for round in 0..rounds {
+        for reader in 0..32 {
+            journal.append(round * 32 + reader + 1, body.clone()).await;
+        }
+        let mut done = 0;
+        while done < 32 {
+            match heard.recv().await {
+                Some(Written::Durable(list)) => done += list.len(),
+                other => panic!("not durable: {other:?}"),
+            }
+        }
+    }
+    let ours = (rounds * 32) as f64 / begun.elapsed().as_secs_f64();
+    let begun = Moment::now();
+    raw(616, 32, usize::try_from(rounds).unwrap());
+    let limit = (rounds * 32) as f64 / begun.elapsed().as_secs_f64();
+    println!(
+        "journal, 32 readers at once: {ours:.0} records/s; raw groups of 32: {limit:.0}/s; share {:.2} (limit 0.8)",
+        ours / limit
+    );
+}
+
+fn resident_kib() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4
+}
+
+/// A term as large as the real one: cache and mind.
+fn term() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache");
+    let before = resident_kib();
+    {
+        let items = slice(5_183, 4_826);
+        let (cache, ..) = Cache::open(&path).unwrap();
+        cache.replace("x.1", &config(), &items).unwrap();
+    }
+    let begun = Moment::now();
+    let (_cache, cached, _) = Cache::open(&path).unwrap();
+    let now = Reading::exactly(START + 50 * HOUR + 60_000, Trust::Synced, 0);
+    let mut mind = mind(&cached.items, now);
+    let blue =
+        std::iter::from_fn(|| mind.poll_output()).filter(|it| matches!(it, Output::Rest { .. })).count();
+    let took = begun.elapsed();
+    drop(cached);
+    println!(
+        "start to first right light, 5,183 sessions, 14,478 memberships, 4,826 cards: {:.0} ms, {blue} lights (limit 500 ms)",
+        took.as_secs_f64() * 1e3
+    );
+    println!(
+        "resident memory of cache and mind, making them included: {} KiB (before: {before} KiB; limit 48 MiB in all)",
+        resident_kib()
+    );
+}
+
+fn main() {
+    term();
+    verdicts();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(door());
+    runtime.block_on(grouped());
+}
