@@ -183,6 +183,8 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     tracing::info!(gateway = %config.gateway, sessions, memberships = stays, cards, "cache read");
 
     let (happen, happenings) = Channels::new();
+    // Asked to stop, the gateway first puts its lights out; only then its tasks are told to end.
+    let (ask, asked) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
     let last_durable = log.next_sequence().saturating_sub(1);
     let (durable, durable_seen) = watch::channel(last_durable);
@@ -234,8 +236,8 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     };
     tasks.spawn(sender.run());
     let status = happen.status.clone();
-    let main = tokio::spawn(app.run(happenings, current_seen, cache, stop.clone(), stopping, tasks));
-    Ok(RunningGateway { status, stop, main })
+    let main = tokio::spawn(app.run(happenings, current_seen, cache, stop, asked, tasks));
+    Ok(RunningGateway { status, stop: ask, main })
 }
 
 fn lock(config: &Config) -> anyhow::Result<File> {
@@ -361,7 +363,7 @@ impl App {
         mut current: watch::Receiver<u64>,
         cache: Cache,
         stop: watch::Sender<bool>,
-        mut stopping: watch::Receiver<bool>,
+        mut asked: watch::Receiver<bool>,
         mut tasks: JoinSet<()>,
     ) -> anyhow::Result<()> {
         self.act().await;
@@ -382,7 +384,7 @@ impl App {
                 Some(input) = hear.input.recv() => Happening::Input(input),
                 Some(reason) = hear.broken.recv() => Happening::Broken(reason),
                 Ok(()) = current.changed() => Happening::Current,
-                () = crate::stop::told(&mut stopping) => Happening::Stop,
+                () = crate::stop::told(&mut asked) => Happening::Stop,
                 () = tick => Happening::Tick,
             };
             if matches!(happening, Happening::Stop) {

@@ -125,7 +125,8 @@ pub async fn run(args: CampusArgs) -> anyhow::Result<()> {
         world.stop().await?;
         bail!("interrupted");
     };
-    let totals = compare::registers(&plan, &wanted, &mut world.api, &mut differences).await?;
+    let totals = compare::registers(&plan, &wanted, &mut world.api, &mut trace, &mut differences).await?;
+    trace.finish()?;
     view.close();
     report(&plan, &args, &totals, &differences, begun, &mut view)?;
     if args.stay {

@@ -1,5 +1,5 @@
-//! What the whole-system tests share: a hub in this process with a clock of its own, and a gateway to feed it;
-//! and the built programs, run as people run them.
+//! What the whole-system tests share: a hub in this process with a clock of its own, a gateway to feed it, and
+//! the built programs, run as people run them.
 
 pub mod hub;
 pub mod programs;

@@ -50,14 +50,21 @@ pub struct Ended {
     pub err: String,
 }
 
+/// A line that a program said.
+enum Line {
+    Printed(String),
+    Logged(String),
+}
+
 /// A program that runs; killed when dropped.
 pub struct Program {
     name: String,
     child: Child,
     input: Option<ChildStdin>,
-    lines: UnboundedReceiver<String>,
+    lines: UnboundedReceiver<Line>,
     unread: VecDeque<String>,
     heard: Vec<String>,
+    printed: Option<String>,
 }
 
 fn command<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> Command {
@@ -88,10 +95,10 @@ pub async fn run_with<A: AsRef<OsStr>>(name: &str, arguments: &[A], environment:
     }
 }
 
-async fn listen(from: impl AsyncRead + Unpin, to: UnboundedSender<String>) {
+async fn listen(from: impl AsyncRead + Unpin, kind: fn(String) -> Line, to: UnboundedSender<Line>) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if to.send(line).is_err() {
+        if to.send(kind(line)).is_err() {
             return;
         }
     }
@@ -104,10 +111,11 @@ impl Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (said, lines) = unbounded_channel();
-        tokio::spawn(listen(child.stdout.take().unwrap(), said.clone()));
-        tokio::spawn(listen(child.stderr.take().unwrap(), said));
+        tokio::spawn(listen(child.stdout.take().unwrap(), Line::Printed, said.clone()));
+        tokio::spawn(listen(child.stderr.take().unwrap(), Line::Logged, said));
         let input = child.stdin.take();
-        Self { name: name.to_owned(), child, input, lines, unread: VecDeque::new(), heard: Vec::new() }
+        let (unread, heard) = (VecDeque::new(), Vec::new());
+        Self { name: name.to_owned(), child, input, lines, unread, heard, printed: None }
     }
 
     /// Waits for the next line that holds a text and takes it out; other lines stay to be waited for.
@@ -190,19 +198,26 @@ impl Program {
         self.heard.join("\n")
     }
 
-    /// Waits until it has closed its outputs; gives the last line that it said.
+    /// Waits until it has closed its outputs; gives the last line that it printed, logs aside.
     pub async fn last_line(&mut self, patience: Duration) -> String {
         let deadline = Instant::now() + patience;
         loop {
             match timeout_at(deadline, self.lines.recv()).await {
                 Ok(Some(line)) => self.hear(line),
-                Ok(None) => return self.heard.last().cloned().unwrap_or_default(),
+                Ok(None) => return self.printed.take().unwrap_or_default(),
                 Err(_) => panic!("{} still runs after {patience:?}; it said:\n{}", self.name, self.all()),
             }
         }
     }
 
-    fn hear(&mut self, line: String) {
+    fn hear(&mut self, line: Line) {
+        let line = match line {
+            Line::Printed(line) => {
+                self.printed = Some(line.clone());
+                line
+            }
+            Line::Logged(line) => line,
+        };
         self.heard.push(line.clone());
         self.unread.push_back(line);
     }
@@ -261,7 +276,8 @@ impl Client {
     pub async fn save(&self, kind: &str, things: Value) {
         let name = kind[..1].to_uppercase() + &kind[1..];
         let query = format!(
-            "mutation($input: Save{name}Input!) {{ save{name}(input: $input) {{ errors {{ message path }} }} }}"
+            "mutation($input: Save{name}Input!) {{ save{name}(input: $input)
+                {{ errors {{ message path }} }} }}"
         );
         let answer = self.ask(&query, json!({"input": {kind: things}})).await;
         assert_eq!(answer[format!("save{name}")]["errors"], json!([]), "{kind} were turned down");

@@ -100,7 +100,7 @@ async fn ctrl_c_during_play_ends_it_with_1_and_says_so() {
     campus.line_with("interrupted").await;
 }
 
-/// A term in small: overlapping windows, two classes of one student in one room, a class without a room, and a
+/// A term in small: overlapping windows, a student of two classes in one room, a class without a room, and a
 /// student named twice.
 const PROBLEM: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <problem name="small" nrDays="5" slotsPerDay="24" nrWeeks="2">

@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rollcall_tests::programs::{Client, Ended, Program, free_port, run, run_with, until};
+use rollcall_tests::programs::{Client, Ended, PATIENCE, Program, free_port, run, run_with, until};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -322,6 +323,7 @@ async fn a_gateway_killed_right_after_green_has_the_swipe_and_the_hub_gets_it_on
 struct RawReader {
     client: AsyncClient,
     said: UnboundedReceiver<(String, Value)>,
+    unread: VecDeque<(String, Value)>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -365,24 +367,29 @@ impl RawReader {
                 }
             }
         });
-        tokio::time::timeout(rollcall_tests::programs::PATIENCE, subscribed).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, subscribed).await.unwrap().unwrap();
         client.publish(topic("state"), QoS::AtLeastOnce, true, "ready").await.unwrap();
-        let mut reader = Self { client, said, task };
+        let mut reader = Self { client, said, unread: VecDeque::new(), task };
         while reader.next("light/set").await["base"] != "blue" {}
         reader
     }
 
+    /// The next message of a kind; others stay to be waited for.
     async fn next(&mut self, kind: &str) -> Value {
         let wanted = topic(kind);
+        if let Some(at) = self.unread.iter().position(|(topic, _)| *topic == wanted) {
+            return self.unread.remove(at).unwrap().1;
+        }
         let next = async {
             while let Some((topic, value)) = self.said.recv().await {
                 if topic == wanted {
                     return value;
                 }
+                self.unread.push_back((topic, value));
             }
             panic!("the connection's task ended")
         };
-        let found = tokio::time::timeout(rollcall_tests::programs::PATIENCE, next).await;
+        let found = tokio::time::timeout(PATIENCE, next).await;
         found.unwrap_or_else(|_| panic!("no {kind} came"))
     }
 

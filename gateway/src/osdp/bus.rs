@@ -82,9 +82,40 @@ pub async fn run(
         }
         tokio::select! {
             () = crate::stop::told(&mut stop) => {}
-            () = tokio::time::sleep(REOPEN_AFTER) => {}
+            () = without_port(&mut panel, &mut orders, &events, started) => {}
         }
     }
+}
+
+/// Waits until the port is to be opened again. Meanwhile no device answers, and what is to flash is too late.
+async fn without_port(
+    panel: &mut Panel,
+    orders: &mut mpsc::Receiver<BusOrder>,
+    events: &mpsc::Sender<(u8, Event)>,
+    started: Instant,
+) {
+    let until = Instant::now() + REOPEN_AFTER;
+    loop {
+        panel.handle_time(micros_since(started));
+        while panel.poll_output().is_some() {}
+        while let Some(event) = panel.poll_event() {
+            tokio::select! {
+                // The other end is gone only when the gateway stops.
+                _ = events.send(event) => {}
+                () = tokio::time::sleep_until(until) => return,
+            }
+        }
+        tokio::select! {
+            Some(order) = orders.recv() => if let BusOrder::Rest { address, colour } = order {
+                panel.set_rest(address, colour);
+            },
+            () = tokio::time::sleep_until(until) => return,
+        }
+    }
+}
+
+fn micros_since(started: Instant) -> Micros {
+    u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 async fn serve(
@@ -95,20 +126,24 @@ async fn serve(
     stop: &mut watch::Receiver<bool>,
     started: Instant,
 ) -> std::io::Result<()> {
-    let now = || -> Micros { u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX) };
+    let now = || micros_since(started);
     let mut buffer = [0u8; 512];
     panel.handle_time(now());
     loop {
         while let Some(bytes) = panel.poll_output() {
             port.write_all(&bytes).await?;
         }
-        while let Some(event) = panel.poll_event() {
-            // The other end is gone only when the gateway stops.
-            let _ = events.send(event).await;
-        }
         let wait = panel.poll_timeout().unwrap_or_else(|| now() + 1_000_000).saturating_sub(now());
+        // Until the last events are taken nothing new is asked for; orders are, because whoever takes the
+        // events may be waiting to give one.
+        let all_told = !panel.has_events();
         tokio::select! {
-            read = port.read(&mut buffer) => match read? {
+            permit = events.reserve(), if !all_told => match (permit, panel.poll_event()) {
+                (Ok(permit), Some(event)) => permit.send(event),
+                // The other end is gone only when the gateway stops.
+                _ => {}
+            },
+            read = port.read(&mut buffer), if all_told => match read? {
                 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
                 count => panel.handle_bytes(&buffer[..count], now()),
             },
@@ -123,7 +158,7 @@ async fn serve(
                 }
                 None => return Ok(()),
             },
-            () = tokio::time::sleep(Duration::from_micros(wait)) => panel.handle_time(now()),
+            () = tokio::time::sleep(Duration::from_micros(wait)), if all_told => panel.handle_time(now()),
             () = crate::stop::told(stop) => return Ok(()),
         }
     }

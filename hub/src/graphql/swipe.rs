@@ -56,6 +56,8 @@ pub struct SwipeVerdict {
     decided_by: SwipeDecider,
     /// The feed position that it was decided by; null for the hub's own.
     basis: Option<String>,
+    /// The sessions that it credited.
+    sessions: Vec<Session>,
 }
 
 /// One presentation of one card to one reader. Never changed once stored; decisions may be revised, and every
@@ -149,6 +151,7 @@ impl Swipe {
             decided_at: local(ctx, self.0.swiped_at)?,
             decided_by: SwipeDecider::Gateway,
             basis: Some(shown.basis),
+            sessions: sessions(ctx, &shown.sessions).await?,
         })
     }
     /// Every session considered, with what spoke for and against it, by what the hub knows now.
@@ -181,24 +184,28 @@ impl Swipe {
     async fn revisions(&self, ctx: &Context<'_>) -> Result<Vec<SwipeVerdict>> {
         let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
         let revisions = tx.swipe_revisions(self.0.id).await.map_err(|error| fault(&error))?;
-        revisions
-            .into_iter()
-            .map(|(decision, reason, decided_at)| {
-                Ok(SwipeVerdict {
-                    decision,
-                    reason,
-                    light: match decision {
-                        SwipeDecision::Recorded => LightColour::Green,
-                        SwipeDecision::NotRecorded => LightColour::Red,
-                        SwipeDecision::Pending => LightColour::Amber,
-                    },
-                    decided_at: local(ctx, decided_at)?,
-                    decided_by: SwipeDecider::Hub,
-                    basis: None,
-                })
-            })
-            .collect()
+        let mut verdicts = Vec::new();
+        for revision in revisions {
+            verdicts.push(SwipeVerdict {
+                decision: revision.decision,
+                reason: revision.reason,
+                light: match revision.decision {
+                    SwipeDecision::Recorded => LightColour::Green,
+                    SwipeDecision::NotRecorded => LightColour::Red,
+                    SwipeDecision::Pending => LightColour::Amber,
+                },
+                decided_at: local(ctx, revision.decided_at)?,
+                decided_by: SwipeDecider::Hub,
+                basis: None,
+                sessions: sessions(ctx, &revision.sessions).await?,
+            });
+        }
+        Ok(verdicts)
     }
+}
+
+async fn sessions(ctx: &Context<'_>, ids: &[uuid::Uuid]) -> Result<Vec<Session>> {
+    Ok(loader::many(ctx, ids).await?.into_iter().map(Session).collect())
 }
 
 /// As for StudentFilter.

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::entity::{Entity, Swipe};
+use super::entity::{Entity, Swipe, SwipeDecision, SwipeReason};
 use super::{Row, StoreError, Tx, Value};
 
 /// A card as one building may look it up.
@@ -31,6 +31,19 @@ pub struct Credit {
     pub student_id: Uuid,
     /// Because it was shown green.
     pub honoured: bool,
+}
+
+/// What the hub had decided of a swipe before.
+#[derive(Debug, Clone)]
+pub struct SwipeRevision {
+    /// What became of it then.
+    pub decision: SwipeDecision,
+    /// Why.
+    pub reason: SwipeReason,
+    /// When that was decided.
+    pub decided_at: i64,
+    /// The sessions that it counted for.
+    pub sessions: Vec<Uuid>,
 }
 
 fn credit(mut row: Row) -> Result<Credit, StoreError> {
@@ -260,24 +273,23 @@ impl Tx {
 }
 
 impl Tx {
-    /// What the hub had decided of a swipe before, oldest first: decision, reason, when.
+    /// What the hub had decided of a swipe before, oldest first.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn swipe_revisions(
-        &mut self,
-        swipe: Uuid,
-    ) -> Result<Vec<(super::entity::SwipeDecision, super::entity::SwipeReason, i64)>, StoreError> {
-        let sql =
-            "SELECT decision, reason, decided_at FROM swipe_revision WHERE swipe_id = $1 ORDER BY revision";
+    pub async fn swipe_revisions(&mut self, swipe: Uuid) -> Result<Vec<SwipeRevision>, StoreError> {
+        let sql = "SELECT decision, reason, decided_at, sessions FROM swipe_revision WHERE swipe_id = $1 \
+                   ORDER BY revision";
         let rows = self.fetch(sql, vec![swipe.into()]).await?;
         rows.into_iter()
             .map(|mut row| {
-                Ok((
-                    row.next("swipe_revision.decision")?,
-                    row.next("swipe_revision.reason")?,
-                    row.next("swipe_revision.decided_at")?,
-                ))
+                let (decision, reason) =
+                    (row.next("swipe_revision.decision")?, row.next("swipe_revision.reason")?);
+                let decided_at = row.next("swipe_revision.decided_at")?;
+                let sessions: String = row.next("swipe_revision.sessions")?;
+                let sessions = serde_json::from_str(&sessions)
+                    .map_err(|_| StoreError::BadData { place: "swipe_revision.sessions", found: sessions })?;
+                Ok(SwipeRevision { decision, reason, decided_at, sessions })
             })
             .collect()
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::timetable::instant;
+use super::trace::Trace;
 use crate::expected::{Expectation, ExpectedEntry, ExpectedRegister};
 use crate::plan::{Millis, Plan};
 
@@ -80,7 +81,7 @@ const MORE_ENTRIES: &str = "query($id: String!, $after: String) {
 
 const SWIPES: &str = "query($from: DateTime!, $until: DateTime!, $after: String) {
   swipes(filter: {swipedIn: {from: $from, until: $until}}, first: 200, after: $after) {
-    nodes { swipeId swipedAt reader { code } student { number } shown { decision light reason } }
+    nodes { swipeId swipedAt earliestAt latestAt reader { code } shown { light reason sessions { externalId } } }
     pageInfo { hasNextPage endCursor }
   }
 }";
@@ -93,6 +94,7 @@ pub async fn registers(
     plan: &Plan,
     wanted: &Expectation,
     api: &mut Api,
+    trace: &mut Trace,
     differences: &mut Differences,
 ) -> anyhow::Result<Totals> {
     let mut totals = Totals::default();
@@ -121,7 +123,7 @@ pub async fn registers(
     for id in expected.keys() {
         differences.add(format!("session {id}: the oracle has it and the hub does not"));
     }
-    swipes(plan, wanted, api, &mut totals, differences).await?;
+    swipes(plan, wanted, api, trace, &mut totals, differences).await?;
     Ok(totals)
 }
 
@@ -208,11 +210,21 @@ fn mark_differs(mark: &Value, wanted: &ExpectedEntry) -> Option<String> {
         .then(|| format!("{is} where {should} belongs (status, source, arrival, late, shared, honoured)"))
 }
 
+/// The external ids of some of the plan's sessions, sorted.
+#[must_use]
+pub fn external_ids<'a>(plan: &'a Plan, sessions: &[usize]) -> Vec<&'a str> {
+    let mut ids: Vec<&str> =
+        sessions.iter().map(|index| plan.sessions[*index].external_id.as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
 /// Compares the swipes: each card presented is there exactly once, with what was shown for it.
 async fn swipes(
     plan: &Plan,
     wanted: &Expectation,
     api: &mut Api,
+    trace: &mut Trace,
     totals: &mut Totals,
     differences: &mut Differences,
 ) -> anyhow::Result<()> {
@@ -242,8 +254,23 @@ async fn swipes(
                     .add(format!("swipe {} at {reader}, {at}: nobody presented a card", node["swipeId"]));
                 continue;
             };
-            let is = json!([node["shown"]["light"], node["shown"]["reason"]]);
-            let should = json!([answer.colour, answer.reason]);
+            let mut credited: Vec<&str> = node["shown"]["sessions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|session| session["externalId"].as_str())
+                .collect();
+            credited.sort_unstable();
+            let is = json!([node["shown"]["light"], node["shown"]["reason"], credited]);
+            let should = json!([answer.colour, answer.reason, external_ids(plan, &answer.credited)]);
+            let stamped = json!({
+                "swipeId": node["swipeId"],
+                "stamped": node["swipedAt"],
+                "earliest": node["earliestAt"],
+                "latest": node["latestAt"],
+                "credited": credited,
+            });
+            trace.stamped(reader, at, stamped);
             if is != should {
                 differences.add(format!(
                     "swipe at {reader}, {at}: the hub says {is} was shown where {should} belongs"

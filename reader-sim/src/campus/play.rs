@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::json;
 use tokio::time::Instant as Deadline;
 
-use super::compare::Differences;
+use super::compare::{Differences, external_ids};
 use super::timetable::{hex, instant};
 use super::trace::Trace;
 use super::view::View;
@@ -91,7 +91,6 @@ impl<'a> Player<'a> {
         }
         self.step_to(self.plan.until_ms.max(self.world.clock.get()), begun).await?;
         self.drain().await?;
-        self.trace.flush()?;
         Ok(self.differences)
     }
 
@@ -128,7 +127,7 @@ impl<'a> Player<'a> {
                 .with_context(|| format!("change {index} cannot be made"))?;
             self.world.wait_until_spread().await?;
             let line = json!({"kind": "change", "at": instant(at)?, "what": format!("{:?}", change.what)});
-            self.trace.line(&line)?;
+            self.trace.line(at, line);
         }
         Ok(())
     }
@@ -156,7 +155,7 @@ impl<'a> Player<'a> {
                     self.view.light(&reader, colour);
                     let line =
                         json!({"kind": "light", "at": instant(at)?, "reader": reader, "colour": colour});
-                    self.trace.line(&line)?;
+                    self.trace.line(at, line);
                     self.rests.insert(reader, colour);
                 }
                 Ok(Some(event)) => self.unexpected(event)?,
@@ -232,8 +231,6 @@ impl<'a> Player<'a> {
         }
         if self.trace.wanted() {
             let room = &self.plan.rooms[self.plan.readers[card.reader].room];
-            let sessions: Vec<&str> =
-                wanted.credited.iter().map(|index| self.plan.sessions[*index].external_id.as_str()).collect();
             let line = json!({
                 "kind": "swipe",
                 "presented": instant(at)?,
@@ -244,9 +241,13 @@ impl<'a> Player<'a> {
                 "why": card.why,
                 "cursor": self.world.basis(room.building).await,
                 "colour": shown,
-                "expected": {"colour": wanted.colour, "reason": wanted.reason, "credited": sessions},
+                "expected": {
+                    "colour": wanted.colour,
+                    "reason": wanted.reason,
+                    "credited": external_ids(self.plan, &wanted.credited),
+                },
             });
-            self.trace.line(&line)?;
+            self.trace.swipe(reader, at, line);
         }
         Ok(())
     }

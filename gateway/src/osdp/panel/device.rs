@@ -1,0 +1,347 @@
+//! One device as the panel sees it: its session, what it is to show, and what its replies mean.
+//!
+//! Never knows of the bus: `panel` says when a command went out, when its reply came, and when none did.
+
+use std::collections::VecDeque;
+
+use super::{Event, LineQuality, MS, Micros};
+use crate::osdp::command::{Command, LedColour};
+use crate::osdp::frame::{Check, Frame};
+use crate::osdp::reply::{Capability, Identity, Reply};
+
+/// A device that was silent for this long is offline (SIA OSDP v2.2, section 5.7).
+const OFFLINE_AFTER: Micros = 8_000 * MS;
+/// How long a device is spared between two polls.
+const POLL_EVERY: Micros = 15 * MS;
+/// How long after BUSY it is asked again.
+const BUSY_PAUSE: Micros = 50 * MS;
+/// How often a device is tried at once; then it is tried each `RETRY_EVERY`.
+const QUICK_TRIES: u32 = 3;
+/// How long a silent device is left alone, in the first eight seconds.
+const RETRY_EVERY: Micros = 1_000 * MS;
+/// How long a device that has been offline for longer is left alone.
+const PROBE_EVERY: Micros = 5_000 * MS;
+/// How many things to show may wait for one device; the oldest goes first when there are more.
+const MAX_QUEUE: usize = 8;
+/// A flash lasts this many tenths of a second.
+const FLASH_TENTHS: u16 = 12;
+/// A flash that could not be shown within this time is not shown any more: the student has gone.
+const FLASH_TTL: Micros = 3_000 * MS;
+
+/// Something to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flash {
+    colour: LedColour,
+    beeps: u8,
+    asked: Micros,
+}
+
+impl Flash {
+    fn is_late(&self, now: Micros) -> bool {
+        now.saturating_sub(self.asked) > FLASH_TTL
+    }
+}
+
+/// Where a device stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It does not answer; it has been tried so often since then.
+    Offline { tries: u32, since: Micros },
+    /// Its session is begun anew: it is asked who it is.
+    Identify,
+    /// It is asked what it can do.
+    Capabilities,
+    /// It is asked for tamper and power.
+    Status,
+    /// It is polled.
+    Online,
+}
+
+/// A device as the panel sees it.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) address: u8,
+    phase: Phase,
+    /// How the next frame proves itself, and how those did that it answered.
+    check: Check,
+    known_check: Check,
+    sequence: u8,
+    last_heard: Micros,
+    pub(super) due: Micros,
+    /// The command of the present sequence number: repeated, and no other, until it is answered.
+    pending: Option<Command>,
+    /// How often in a row that was sent without an answer.
+    unanswered: u32,
+    /// The flash that was sent and not yet acknowledged.
+    showing: Option<Flash>,
+    flashes: VecDeque<Flash>,
+    beeps: u8,
+    rest: Option<LedColour>,
+    rest_shown: bool,
+    identity: Option<Identity>,
+    /// The gateway was told that it is online.
+    announced: bool,
+    can_beep: bool,
+    /// It was seen to reply later than a short time-out allows.
+    pub(super) slow: bool,
+    tamper: bool,
+    pub(super) quality: LineQuality,
+}
+
+impl Device {
+    pub(super) fn new(address: u8, now: Micros) -> Self {
+        Self {
+            address,
+            phase: Phase::Offline { tries: 0, since: now },
+            check: Check::Crc,
+            known_check: Check::Crc,
+            sequence: 0,
+            last_heard: now,
+            due: now,
+            pending: None,
+            unanswered: 0,
+            showing: None,
+            flashes: VecDeque::new(),
+            beeps: 0,
+            rest: None,
+            rest_shown: true,
+            identity: None,
+            announced: false,
+            can_beep: false,
+            slow: false,
+            tamper: false,
+            quality: LineQuality::default(),
+        }
+    }
+
+    pub(super) fn set_rest(&mut self, colour: LedColour) {
+        if self.rest != Some(colour) {
+            self.rest = Some(colour);
+            self.rest_shown = false;
+        }
+    }
+
+    pub(super) fn flash(&mut self, colour: LedColour, beeps: u8, now: Micros) {
+        if self.announced {
+            if self.flashes.len() >= MAX_QUEUE {
+                self.flashes.pop_front();
+            }
+            self.flashes.push_back(Flash { colour, beeps, asked: now });
+        }
+    }
+
+    /// Whether waiting for it may well be in vain.
+    pub(super) fn is_silent(&self) -> bool {
+        self.unanswered > 0 || matches!(self.phase, Phase::Offline { .. })
+    }
+
+    /// When it may have the bus; 0 goes before all others.
+    pub(super) fn next_turn(&self) -> Micros {
+        let to_show = !self.flashes.is_empty() || self.beeps > 0 || (self.rest.is_some() && !self.rest_shown);
+        // What is pending has its own time: nothing else may go out before it is answered.
+        if self.phase == Phase::Online && to_show && self.pending.is_none() { 0 } else { self.due }
+    }
+
+    /// The frame to send now: the pending one again, or the next.
+    pub(super) fn next_frame(&mut self, now: Micros) -> Frame {
+        if self.showing.is_some_and(|flash| flash.is_late(now)) {
+            // If the device knows the number, it repeats its reply to the flash; if not, it is polled.
+            self.showing = None;
+            self.pending = Some(Command::Poll);
+        }
+        self.quality.sent += 1;
+        self.quality.repeats += u64::from(self.pending.is_some());
+        let command = self.pending.unwrap_or_else(|| self.next_command(now));
+        self.pending = Some(command);
+        Frame::command(self.address, self.sequence, self.check, command.code(), command.data())
+    }
+
+    fn next_command(&mut self, now: Micros) -> Command {
+        match self.phase {
+            Phase::Offline { .. } | Phase::Identify => return Command::Id,
+            Phase::Capabilities => return Command::Capabilities,
+            Phase::Status => return Command::LocalStatus,
+            Phase::Online => {}
+        }
+        while let Some(flash) = self.flashes.pop_front() {
+            if !flash.is_late(now) {
+                self.showing = Some(flash);
+                return Command::LedFlash { colour: flash.colour, tenths: FLASH_TENTHS };
+            }
+        }
+        if let (Some(colour), false) = (self.rest, self.rest_shown) {
+            self.rest_shown = true;
+            return Command::LedPermanent(colour);
+        }
+        if self.beeps > 0 {
+            return Command::Buzzer { count: std::mem::take(&mut self.beeps) };
+        }
+        Command::Poll
+    }
+
+    /// No reply came. Says whether to send the same at once again.
+    pub(super) fn timed_out(&mut self, now: Micros, events: &mut VecDeque<(u8, Event)>) -> bool {
+        self.quality.timeouts += 1;
+        if matches!(self.phase, Phase::Offline { .. }) {
+            self.failed_probe(now);
+            return false;
+        }
+        let lost_at = self.last_heard + OFFLINE_AFTER;
+        if now >= lost_at {
+            self.lost(now, events);
+            return false;
+        }
+        self.unanswered += 1;
+        self.due = if self.unanswered < QUICK_TRIES { now } else { (now + RETRY_EVERY).min(lost_at) };
+        self.unanswered == 1
+    }
+
+    fn failed_probe(&mut self, now: Micros) {
+        let Phase::Offline { tries, since } = self.phase else { return };
+        let tries = tries + 1;
+        self.due = now
+            + if tries < QUICK_TRIES {
+                0
+            } else if now.saturating_sub(since) < OFFLINE_AFTER {
+                RETRY_EVERY
+            } else {
+                PROBE_EVERY
+            };
+        // One in four tries proves itself the other way: some devices only know checksums.
+        self.check = match (tries % 4, self.known_check) {
+            (3, Check::Crc) => Check::Checksum,
+            (3, Check::Checksum) => Check::Crc,
+            (_, known) => known,
+        };
+        self.slow = false;
+        self.restart(Phase::Offline { tries, since });
+    }
+
+    fn lost(&mut self, now: Micros, events: &mut VecDeque<(u8, Event)>) {
+        if std::mem::take(&mut self.announced) {
+            events.push_back((self.address, Event::Offline));
+        }
+        self.restart(Phase::Offline { tries: 0, since: now });
+        self.due = now;
+        self.flashes.clear();
+        self.showing = None;
+        self.beeps = 0;
+    }
+
+    /// A new session, from number 0. What was not carried out yet is not forgotten.
+    fn restart(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.sequence = 0;
+        self.unanswered = 0;
+        self.rest_shown = false;
+        if let Some(Command::Buzzer { count }) = self.pending.take() {
+            self.beeps = count;
+        }
+        if let Some(flash) = self.showing.take() {
+            self.flashes.push_front(flash);
+        }
+    }
+
+    /// Whether this can be the reply to the pending command. BUSY and NAK may come with any number.
+    pub(super) fn expects(&self, sequence: u8, reply: &Reply) -> bool {
+        sequence == self.sequence || matches!(reply, Reply::Busy | Reply::Nak(_))
+    }
+
+    /// The reply to the pending command has come.
+    pub(super) fn replied(&mut self, reply: Reply, now: Micros, events: &mut VecDeque<(u8, Event)>) {
+        self.last_heard = now;
+        self.quality.replies += 1;
+        match reply {
+            // The same command goes out again with the same number, a little later.
+            Reply::Busy => self.due = now + BUSY_PAUSE,
+            Reply::Nak(reason) => self.refused(reason, now, events),
+            reply => self.answered(reply, now, events),
+        }
+    }
+
+    fn refused(&mut self, reason: u8, now: Micros, events: &mut VecDeque<(u8, Event)>) {
+        self.quality.naks += 1;
+        match (reason, self.pending) {
+            (_, None | Some(Command::Id)) => self.stranger(now, events),
+            // The command came in damaged, so that its number still stands.
+            (1, _) if self.unanswered < QUICK_TRIES => {
+                self.unanswered += 1;
+                self.due = now;
+            }
+            // A wrong number, or one damage after another: begin a new session at once.
+            (1 | 4, _) => {
+                self.restart(Phase::Identify);
+                self.due = now;
+            }
+            _ => self.answered(Reply::Nak(reason), now, events),
+        }
+    }
+
+    /// It does not say who it is: as good as silent.
+    fn stranger(&mut self, now: Micros, events: &mut VecDeque<(u8, Event)>) {
+        if !matches!(self.phase, Phase::Offline { .. }) {
+            self.lost(now, events);
+        }
+        self.failed_probe(now);
+    }
+
+    fn answered(&mut self, reply: Reply, now: Micros, events: &mut VecDeque<(u8, Event)>) {
+        let command = self.pending.take();
+        self.unanswered = 0;
+        self.sequence = self.sequence % 3 + 1;
+        self.due = if self.phase == Phase::Online { now + POLL_EVERY } else { now };
+        if let Some(flash) = self.showing.take() {
+            self.beeps = if self.can_beep { flash.beeps } else { 0 };
+        }
+        match (command, reply) {
+            (Some(Command::Id), Reply::Identity(identity)) => {
+                self.identity = Some(identity);
+                self.known_check = self.check;
+                self.phase = Phase::Capabilities;
+            }
+            (Some(Command::Id), _) => {
+                self.quality.bad_replies += 1;
+                self.stranger(now, events);
+            }
+            (Some(Command::Capabilities), reply) => {
+                if let Reply::Capabilities(list) = reply {
+                    self.can_beep = list.iter().any(|it: &Capability| it.function == 5 && it.level > 0);
+                }
+                self.phase = Phase::Status;
+            }
+            (Some(Command::LocalStatus), reply) => {
+                self.phase = Phase::Online;
+                self.rest_shown = false;
+                self.announced = true;
+                if let Some(identity) = self.identity {
+                    events.push_back((self.address, Event::Online(identity)));
+                }
+                if let Reply::LocalStatus { tamper, .. } = reply {
+                    self.tampered(tamper, events);
+                }
+            }
+            (_, Reply::Card(card)) => events.push_back((self.address, Event::Card(card))),
+            (_, Reply::FormattedCard) => {
+                self.quality.formatted_cards += 1;
+                events.push_back((self.address, Event::FormattedCard));
+            }
+            (_, Reply::Keypad { digits }) => events.push_back((self.address, Event::Keypad { digits })),
+            (_, Reply::LocalStatus { tamper, power_failed }) => {
+                if power_failed {
+                    self.rest_shown = false;
+                    events.push_back((self.address, Event::PowerUp));
+                }
+                self.tampered(tamper, events);
+            }
+            (_, Reply::Malformed(_)) => self.quality.bad_replies += 1,
+            _ => {}
+        }
+    }
+
+    fn tampered(&mut self, tamper: bool, events: &mut VecDeque<(u8, Event)>) {
+        if tamper != self.tamper {
+            self.tamper = tamper;
+            events.push_back((self.address, Event::Tamper(tamper)));
+        }
+    }
+}
