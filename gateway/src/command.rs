@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use rollcall_gateway::app::{self, TimeSource};
 use rollcall_gateway::config::Config;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "Examples:
@@ -61,10 +62,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
+    // Listened for from the start on: a signal that nobody listens for ends the process with its lights on.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let mut gateway = app::start(config, TimeSource::System).await?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed?,
+        _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         ended = gateway.ended() => return ended,
     }

@@ -22,6 +22,8 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 const FLASH_TTL_MS: u32 = 3_000;
 /// How many requests may wait for the broker.
 const QUEUE: usize = 256;
+/// What is heard of readers.
+const HEARD: [Channel; 3] = [Channel::Birth, Channel::State, Channel::Swipe];
 
 /// What a reader said.
 #[derive(Debug)]
@@ -87,6 +89,9 @@ struct Client {
     client: AsyncClient,
     rests: BTreeMap<String, Colour>,
     next_id: u64,
+    /// Subscriptions that the broker has not confirmed. Until it has, no light is said: a reader that shines
+    /// is heard.
+    unheard: usize,
 }
 
 /// Talks to the readers until told to stop.
@@ -102,7 +107,8 @@ pub async fn run(
     options.set_inflight(100);
     let (handle, mut events) = AsyncClient::new(options, QUEUE);
     events.network_options.set_tcp_nodelay(true);
-    let mut client = Client { gateway, client: handle, rests: BTreeMap::new(), next_id: 0 };
+    let mut client =
+        Client { gateway, client: handle, rests: BTreeMap::new(), next_id: 0, unheard: HEARD.len() };
     let mut renew = tokio::time::interval(RENEW_EVERY);
     loop {
         tokio::select! {
@@ -127,12 +133,16 @@ impl Client {
         match event {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 tracing::debug!("connected to the broker");
-                for channel in [Channel::Birth, Channel::State, Channel::Swipe] {
+                self.unheard = HEARD.len();
+                for channel in HEARD {
                     let filter = filter(&self.gateway, channel);
                     if let Err(error) = self.client.try_subscribe(filter, QoS::AtLeastOnce) {
                         tracing::error!("cannot subscribe: {error}");
                     }
                 }
+            }
+            Ok(Event::Incoming(Packet::SubAck(_))) => {
+                self.unheard = self.unheard.saturating_sub(1);
                 self.say_all_rests();
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
@@ -143,6 +153,7 @@ impl Client {
             }
             Ok(_) => {}
             Err(error) => {
+                self.unheard = HEARD.len();
                 tracing::warn!("the broker is not there: {error}; trying again");
                 tokio::time::sleep(RECONNECT_AFTER).await;
             }
@@ -210,7 +221,7 @@ impl Client {
     }
 
     fn say_rest(&mut self, reader: &str) {
-        let Some(colour) = self.rests.get(reader).copied() else { return };
+        let Some(colour) = self.rests.get(reader).copied().filter(|_| self.unheard == 0) else { return };
         let message = LightSet { id: self.id(), base: word(colour), lease_s: LEASE_S };
         self.publish(reader, Channel::LightSet, true, &message);
     }

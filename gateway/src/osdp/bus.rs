@@ -98,19 +98,20 @@ async fn without_port(
     loop {
         panel.handle_time(micros_since(started));
         while panel.poll_output().is_some() {}
-        while let Some(event) = panel.poll_event() {
-            tokio::select! {
-                // The other end is gone only when the gateway stops.
-                _ = events.send(event) => {}
-                () = tokio::time::sleep_until(until) => return,
-            }
-        }
         tokio::select! {
+            permit = events.reserve(), if panel.has_events() => tell(permit, panel),
             Some(order) = orders.recv() => if let BusOrder::Rest { address, colour } = order {
                 panel.set_rest(address, colour);
             },
             () = tokio::time::sleep_until(until) => return,
         }
+    }
+}
+
+/// Hands over the next event. The other end is gone only when the gateway stops.
+fn tell(permit: Result<mpsc::Permit<'_, (u8, Event)>, mpsc::error::SendError<()>>, panel: &mut Panel) {
+    if let (Some(event), Ok(permit)) = (panel.poll_event(), permit) {
+        permit.send(event);
     }
 }
 
@@ -138,11 +139,7 @@ async fn serve(
         // events may be waiting to give one.
         let all_told = !panel.has_events();
         tokio::select! {
-            permit = events.reserve(), if !all_told => match (permit, panel.poll_event()) {
-                (Ok(permit), Some(event)) => permit.send(event),
-                // The other end is gone only when the gateway stops.
-                _ => {}
-            },
+            permit = events.reserve(), if !all_told => tell(permit, panel),
             read = port.read(&mut buffer), if all_told => match read? {
                 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
                 count => panel.handle_bytes(&buffer[..count], now()),

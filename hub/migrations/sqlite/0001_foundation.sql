@@ -74,6 +74,7 @@ CREATE TABLE student (
   at_door BIGINT NOT NULL
 );
 CREATE INDEX student_name ON student (name, id);
+CREATE INDEX student_at_door ON student (at_door);
 
 CREATE TABLE card (
   id BLOB PRIMARY KEY,
@@ -208,6 +209,7 @@ CREATE TABLE swipe (
   shown TEXT NOT NULL,
   body BLOB NOT NULL
 );
+CREATE INDEX swipe_claimed ON swipe (claimed_id);
 CREATE INDEX swipe_time ON swipe (swiped_at, id);
 CREATE INDEX swipe_room ON swipe (room_id, swiped_at);
 CREATE INDEX swipe_student ON swipe (student_id, swiped_at);
@@ -294,3 +296,4 @@ CREATE TABLE feed_item (
   PRIMARY KEY (building_id, item_kind, item_id)
 );
 CREATE UNIQUE INDEX feed_item_revision ON feed_item (building_id, revision);
+CREATE INDEX feed_item_item ON feed_item (item_kind, item_id);

@@ -63,6 +63,7 @@ pub const DECIDERS: &[Role] = &[Role::Administrator];
 /// Who speaks for a gateway.
 pub const GATEWAYS: &[Role] = &[Role::Gateway];
 
+#[async_trait::async_trait]
 impl Guard for Needs {
     async fn check(&self, ctx: &Context<'_>) -> Result<()> {
         let caller = ctx.data_opt::<Caller>();

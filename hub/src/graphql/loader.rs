@@ -81,6 +81,8 @@ impl<E> std::hash::Hash for ById<E> {
     }
 }
 
+#[async_trait::async_trait]
+
 impl<E: Entity> Loader<ById<E>> for Loaders {
     type Value = E;
     type Error = Arc<StoreError>;
@@ -109,6 +111,8 @@ macro_rules! children {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $key(pub Uuid);
+
+        #[async_trait::async_trait]
 
         impl Loader<$key> for Loaders {
             type Value = Vec<$child>;
@@ -150,6 +154,8 @@ macro_rules! lists {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $key(pub Uuid);
+
+        #[async_trait::async_trait]
 
         impl Loader<$key> for Loaders {
             type Value = Vec<$value>;
@@ -221,6 +227,7 @@ lists! {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Policies;
 
+#[async_trait::async_trait]
 impl Loader<Policies> for Loaders {
     type Value = Vec<Policy>;
     type Error = Arc<StoreError>;

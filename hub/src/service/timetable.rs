@@ -395,8 +395,11 @@ impl Saved {
             }
             self.touched.sessions.insert(id);
             self.touched.feed_sessions.insert(id);
-            self.touched.feed_groups.extend(before.into_iter().flat_map(|(_, _, groups)| groups));
-            self.touched.feed_groups.extend(group_ids);
+            // Who must know a group's members hangs on where it meets, not on when.
+            if before.is_none_or(|(_, held, list)| held != rooms || list != group_ids) {
+                self.touched.feed_groups.extend(before.into_iter().flat_map(|(_, _, groups)| groups));
+                self.touched.feed_groups.extend(group_ids);
+            }
         }
         self.rooms.extend(rooms);
         self.groups.extend(group_ids.iter().map(|group| (id, *group)));

@@ -132,12 +132,18 @@ impl Tx {
         first: i64,
         last: i64,
     ) -> Result<Vec<Session>, StoreError> {
+        // A window ends within two of the longest openings of its start: found by start, not by all that a room
+        // ever held.
         let sql = format!(
-            "SELECT {} FROM session WHERE closes_at >= $1 AND starts_at <= $2 AND id IN \
-             (SELECT session_id FROM session_room WHERE room_id IN ({{}}))",
+            "SELECT {} FROM session WHERE starts_at >= $1 AND starts_at <= $2 AND closes_at >= $3 AND EXISTS \
+             (SELECT 1 FROM session_room sr WHERE sr.session_id = session.id AND sr.room_id IN ({{}}))",
             Session::COLUMNS
         );
-        let before = [Value::Int(first), Value::Int(last.saturating_add(LONGEST_OPENING_MS))];
+        let before = [
+            Value::Int(first.saturating_sub(2 * LONGEST_OPENING_MS)),
+            Value::Int(last.saturating_add(LONGEST_OPENING_MS)),
+            Value::Int(first),
+        ];
         let rows = self.fetch_in(&sql, &before, rooms.iter().map(|id| (*id).into())).await?;
         let mut sessions: Vec<Session> =
             rows.into_iter().map(|mut row| Session::read(&mut row)).collect::<Result<_, _>>()?;

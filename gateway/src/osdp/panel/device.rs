@@ -163,6 +163,10 @@ impl Device {
             Phase::Status => return Command::LocalStatus,
             Phase::Online => {}
         }
+        // The beeps of the last flash, before another one begins.
+        if self.beeps > 0 {
+            return Command::Buzzer { count: std::mem::take(&mut self.beeps) };
+        }
         while let Some(flash) = self.flashes.pop_front() {
             if !flash.is_late(now) {
                 self.showing = Some(flash);
@@ -172,9 +176,6 @@ impl Device {
         if let (Some(colour), false) = (self.rest, self.rest_shown) {
             self.rest_shown = true;
             return Command::LedPermanent(colour);
-        }
-        if self.beeps > 0 {
-            return Command::Buzzer { count: std::mem::take(&mut self.beeps) };
         }
         Command::Poll
     }
@@ -253,7 +254,10 @@ impl Device {
         self.quality.replies += 1;
         match reply {
             // The same command goes out again with the same number, a little later.
-            Reply::Busy => self.due = now + BUSY_PAUSE,
+            Reply::Busy => {
+                self.unanswered = 0;
+                self.due = now + BUSY_PAUSE;
+            }
             Reply::Nak(reason) => self.refused(reason, now, events),
             reply => self.answered(reply, now, events),
         }

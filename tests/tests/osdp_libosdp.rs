@@ -1,0 +1,170 @@
+//! The gateway's OSDP bus against libosdp's peripheral device over a pty.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::time::{Duration, Instant};
+
+use reader_sim::device::osdp::{OsdpBus, OsdpReader};
+use reader_sim::device::{DeviceEvent, Shown};
+use reader_sim::plan::{Colour, Credential};
+use rollcall_gateway::osdp::bus::{self, BusOrder, BusSettings};
+use rollcall_gateway::osdp::command::LedColour;
+use rollcall_gateway::osdp::panel::Event;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// Far more than anything here takes, the eight seconds of silence included.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Line {
+    devices: OsdpBus,
+    seen: UnboundedReceiver<DeviceEvent>,
+    orders: mpsc::Sender<BusOrder>,
+    events: mpsc::Receiver<(u8, Event)>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Line {
+    /// Three readers, 1 to 3, all online.
+    async fn start(baud: u32) -> Line {
+        let (send, seen) = mpsc::unbounded_channel();
+        let reader = |n: u8| OsdpReader { code: format!("R{n}"), address: n, serial: 1000 + u32::from(n) };
+        let devices = OsdpBus::on_new_pty((1..=3).map(reader).collect(), send).unwrap();
+        let (orders, ordered) = mpsc::channel(16);
+        let (tell, events) = mpsc::channel(16);
+        let (stop, stopped) = watch::channel(false);
+        let settings = BusSettings { port: devices.path().to_owned(), baud, addresses: vec![1, 2, 3] };
+        let task = tokio::spawn(bus::run(settings, ordered, tell, stopped));
+        let mut line = Line { devices, seen, orders, events, stop, task };
+        let mut online = Vec::new();
+        for _ in 0..3 {
+            let (address, event) = line.event(|(_, event)| matches!(event, Event::Online(_))).await;
+            let Event::Online(identity) = event else { unreachable!() };
+            assert_eq!((identity.vendor, identity.serial), ([0x52, 0x43, 0x53], 1000 + u32::from(address)));
+            online.push(address);
+        }
+        online.sort_unstable();
+        assert_eq!(online, [1, 2, 3]);
+        line
+    }
+
+    /// The next event of the gateway's side that fits.
+    async fn event(&mut self, fits: impl Fn(&(u8, Event)) -> bool) -> (u8, Event) {
+        let wait = async {
+            loop {
+                let event = self.events.recv().await.unwrap();
+                if fits(&event) {
+                    return event;
+                }
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap()
+    }
+
+    /// Waits until a reader shows this.
+    async fn shows(&mut self, code: &str, wanted: Shown) {
+        let fits = |event: &DeviceEvent| match event {
+            DeviceEvent::Light { reader, shown } => reader == code && *shown == wanted,
+            _ => false,
+        };
+        self.device(fits).await;
+    }
+
+    async fn device(&mut self, fits: impl Fn(&DeviceEvent) -> bool) {
+        let wait = async { while !fits(&self.seen.recv().await.unwrap()) {} };
+        timeout(PATIENCE, wait).await.unwrap();
+    }
+
+    async fn order(&self, order: BusOrder) {
+        self.orders.send(order).await.unwrap();
+    }
+
+    /// Holds a card to a reader and gives bits, bytes, and how long it took to come out.
+    async fn swipe(&mut self, address: u8, bits: u16, raw: &[u8]) -> Duration {
+        let held = Instant::now();
+        self.devices.present(&format!("R{address}"), &Credential { bits, raw: raw.to_vec() }).unwrap();
+        let (from, event) = self.event(|(_, event)| matches!(event, Event::Card(_))).await;
+        let took = held.elapsed();
+        let Event::Card(card) = event else { unreachable!() };
+        let card = card.unwrap();
+        assert_eq!((from, card.bits(), card.raw()), (address, bits, raw));
+        took
+    }
+
+    async fn end(self) {
+        self.stop.send(true).unwrap();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap();
+    }
+}
+
+async fn cards_and_lights(baud: u32) {
+    let mut line = Line::start(baud).await;
+    for address in 1..=3 {
+        let code = format!("R{address}");
+        line.order(BusOrder::Rest { address, colour: LedColour::Blue }).await;
+        line.shows(&code, Shown::Base(Colour::Blue)).await;
+        line.swipe(address, 26, &[0x95, 0x18, 0x1c, 0xc0]).await;
+        line.swipe(address, 56, &[4, 0xa2, 1, 2, 3, 4, address]).await;
+        line.order(BusOrder::Flash { address, colour: LedColour::Green, beeps: 1 }).await;
+        line.shows(&code, Shown::Flash(Colour::Green)).await;
+        line.device(|event| matches!(event, DeviceEvent::Buzzer { reader } if *reader == code)).await;
+    }
+    let mut took = Vec::new();
+    for round in 0..100u8 {
+        took.push(line.swipe(1 + round % 3, 32, &[4, 1, 2, round]).await);
+    }
+    took.sort_unstable();
+    eprintln!("{baud} baud, swipe to event: p50 {:?}, p95 {:?}, most {:?}", took[50], took[95], took[99]);
+    for on in [true, false] {
+        line.devices.tamper("R2", on).unwrap();
+        assert_eq!(line.event(|_| true).await, (2, Event::Tamper(on)));
+    }
+    line.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_9600_baud_cards_lights_buzzer_and_tamper_get_through() {
+    cards_and_lights(9600).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_115200_baud_cards_lights_buzzer_and_tamper_get_through() {
+    cards_and_lights(115_200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_restarts_quickly_reports_power_up_and_is_blue_again() {
+    let mut line = Line::start(9600).await;
+    line.order(BusOrder::Rest { address: 2, colour: LedColour::Blue }).await;
+    line.shows("R2", Shown::Base(Colour::Blue)).await;
+    line.devices.unplug("R2", true).unwrap();
+    line.devices.unplug("R2", false).unwrap();
+    line.event(|event| *event == (2, Event::PowerUp)).await;
+    line.shows("R2", Shown::Base(Colour::Blue)).await;
+    line.swipe(2, 26, &[0x95, 0x18, 0x1c, 0xc0]).await;
+    line.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unplugged_reader_is_offline_after_8_s_while_the_others_work_and_blue_when_it_is_back() {
+    let mut line = Line::start(9600).await;
+    line.order(BusOrder::Rest { address: 2, colour: LedColour::Blue }).await;
+    line.shows("R2", Shown::Base(Colour::Blue)).await;
+    line.devices.unplug("R2", true).unwrap();
+    let silent = Instant::now();
+    line.swipe(1, 56, &[4, 1, 2, 3, 4, 5, 6]).await;
+    line.swipe(3, 56, &[4, 1, 2, 3, 4, 5, 6]).await;
+    line.event(|event| *event == (2, Event::Offline)).await;
+    let after = silent.elapsed();
+    assert!(after >= Duration::from_millis(7_500), "offline after {after:?}");
+    eprintln!("offline after {after:?}");
+    // It was shown nothing while it was away, and is not shown it later.
+    line.order(BusOrder::Flash { address: 2, colour: LedColour::Green, beeps: 1 }).await;
+    line.devices.unplug("R2", false).unwrap();
+    line.event(|(address, event)| *address == 2 && matches!(event, Event::Online(_))).await;
+    line.shows("R2", Shown::Base(Colour::Blue)).await;
+    line.swipe(2, 26, &[0x95, 0x18, 0x1c, 0xc0]).await;
+    line.end().await;
+}
