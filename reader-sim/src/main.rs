@@ -30,8 +30,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     // A broker calls every reader that leaves an error, so also all of them at the end of a good run.
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,rumqttd=off"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,rumqttd=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let run = async {
         match cli.command {

@@ -105,7 +105,7 @@ async fn intake(hub: &TestHub) {
     let mut gateway = Gateway::start(hub, "GW000").await;
     println!("a gateway's first snapshot: {:.2?}", begin.elapsed());
     let mut swipes = Vec::new();
-    for session in (0..SESSIONS).filter(|session| session % ROOMS % BUILDINGS == 0) {
+    for session in (0..SESSIONS).filter(|session| (session % ROOMS).is_multiple_of(BUILDINGS)) {
         let held = gateway.session_at(starts(session)).to_owned();
         for (place, student) in members(session % GROUPS).enumerate() {
             let when = starts(session) - 300_000 + i64::try_from(place).unwrap() * 1_000;

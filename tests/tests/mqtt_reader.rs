@@ -45,7 +45,7 @@ fn broker(port: u16) {
     };
     let v4 = Some(HashMap::from([("v4".to_owned(), server)]));
     let config = Config { router, v4, ..Config::default() };
-    std::thread::spawn(move || Broker::new(config).start());
+    std::thread::spawn(move || drop(Broker::new(config).start()));
 }
 
 struct Gateway {
