@@ -21,6 +21,8 @@ const QUICK_TRIES: u32 = 3;
 const RETRY_EVERY: Micros = 1_000 * MS;
 /// How long a device that has been offline for longer is left alone.
 const PROBE_EVERY: Micros = 5_000 * MS;
+/// How late a reply may still come in: twice what OSDP allows a device, for adapters that hold bytes back.
+const LATE_REPLY: Micros = 400 * MS;
 /// How many things to show may wait for one device; the oldest goes first when there are more.
 const MAX_QUEUE: usize = 8;
 /// A flash lasts this many tenths of a second.
@@ -66,6 +68,9 @@ pub(super) struct Device {
     check: Check,
     known_check: Check,
     sequence: u8,
+    /// When each number may name a new command. One that went out twice may be answered twice, and the second
+    /// reply must have come in before the number comes round again: nothing else in it tells it from a fresh one.
+    free_at: [Micros; 4],
     last_heard: Micros,
     pub(super) due: Micros,
     /// The command of the present sequence number: repeated, and no other, until it is answered.
@@ -96,6 +101,7 @@ impl Device {
             check: Check::Crc,
             known_check: Check::Crc,
             sequence: 0,
+            free_at: [0; 4],
             last_heard: now,
             due: now,
             pending: None,
@@ -139,7 +145,11 @@ impl Device {
     pub(super) fn next_turn(&self) -> Micros {
         let to_show = !self.flashes.is_empty() || self.beeps > 0 || (self.rest.is_some() && !self.rest_shown);
         // What is pending has its own time: nothing else may go out before it is answered.
-        if self.phase == Phase::Online && to_show && self.pending.is_none() { 0 } else { self.due }
+        if self.pending.is_some() {
+            return self.due;
+        }
+        let due = if self.phase == Phase::Online && to_show { 0 } else { self.due };
+        due.max(self.free_at[usize::from(self.sequence & 3)])
     }
 
     /// The frame to send now: the pending one again, or the next.
@@ -150,7 +160,10 @@ impl Device {
             self.pending = Some(Command::Poll);
         }
         self.quality.sent += 1;
-        self.quality.repeats += u64::from(self.pending.is_some());
+        if self.pending.is_some() {
+            self.quality.repeats += 1;
+            self.free_at[usize::from(self.sequence & 3)] = now + LATE_REPLY;
+        }
         let command = self.pending.unwrap_or_else(|| self.next_command(now));
         self.pending = Some(command);
         Frame::command(self.address, self.sequence, self.check, command.code(), command.data())
@@ -243,9 +256,14 @@ impl Device {
         }
     }
 
-    /// Whether this can be the reply to the pending command. BUSY and NAK may come with any number.
+    /// Whether this can be the reply to the pending command. BUSY and NAK may come with any number, but for the
+    /// first of a session: there a NAK of another number is a late one of the session before.
     pub(super) fn expects(&self, sequence: u8, reply: &Reply) -> bool {
-        sequence == self.sequence || matches!(reply, Reply::Busy | Reply::Nak(_))
+        match reply {
+            Reply::Busy => true,
+            Reply::Nak(_) => sequence == self.sequence || self.pending != Some(Command::Id),
+            _ => sequence == self.sequence,
+        }
     }
 
     /// The reply to the pending command has come.
