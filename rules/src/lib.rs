@@ -4,9 +4,11 @@
 //! file, a socket or a database; every instant is an argument. The rules stand in the design's section 2;
 //! each function says which of them it is.
 
+pub mod anchor;
 pub mod card;
 pub mod ids;
 pub mod light;
+pub mod outage;
 pub mod policy;
 pub mod register;
 pub mod session;
