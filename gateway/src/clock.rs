@@ -1,14 +1,24 @@
 //! The gateway's clock seam: production reads the machine's clocks, tests and the simulator bring their own.
 
 use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rollcall_rules::anchor::Anchor;
 pub use rollcall_rules::time::{Instant, Uncertain};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
 pub use uuid::Uuid;
 
 pub use crate::core::reading::{BUILT_AFTER, FAR_FUTURE, Reading, Trust};
+pub use crate::core::time::Source;
+use crate::core::time::{Kept, Sample, Timekeeper};
+
+mod kernel;
+mod step;
 
 /// Where the gateway gets its time.
 pub trait Clock: Send + Sync {
@@ -18,38 +28,95 @@ pub trait Clock: Send + Sync {
     fn boot_id(&self) -> Uuid;
     /// Ends when the clock may have reached `at`; early is fine, the caller looks again.
     fn sleep_until(&self, at: Instant) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Milliseconds since the machine's start.
+    fn since_boot_ms(&self) -> i64 {
+        self.read().since_boot_ms
+    }
+    /// The hub's clock said `at`, between these two times since the start.
+    fn hub_says(&self, at: Instant, asked_ms: i64, answered_ms: i64) {
+        let _ = (at, asked_ms, answered_ms);
+    }
+    /// The present tie to real time, where the clock keeps one.
+    fn tie(&self) -> Option<(Anchor, Source)> {
+        None
+    }
+    /// Grows whenever somebody sets the clock; none where nobody can.
+    fn steps(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+    /// An instant is known to have passed.
+    fn at_least(&self, floor: Option<Instant>) {
+        let _ = floor;
+    }
+    /// Keeps what must survive a restart.
+    ///
+    /// # Errors
+    /// When it cannot be written; the clock works on.
+    fn keep(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
-/// The longest sleep before the clock is read again, so that a step is noticed.
+/// The longest sleep before the clock is read again, so that a step is noticed even where the kernel does not say.
 const LONGEST_SLEEP_MS: i64 = 1_000;
+/// Which clock chip set the wall clock at the start, if any.
+const RTC: &str = "/sys/class/rtc/rtc0/hctosys";
 
-/// The machine's clocks. A clock before `floor` has lost its time: then only the floor is known.
-#[derive(Debug, Clone)]
+/// The machine's clocks, as far as they can be believed.
+#[derive(Debug)]
 pub struct SystemClock {
     boot_id: Uuid,
-    floor: Instant,
+    rtc: bool,
+    file: PathBuf,
+    keeper: Mutex<Timekeeper>,
+    steps: watch::Receiver<u64>,
 }
 
 impl SystemClock {
-    /// The machine's clocks; `floor` is an instant known to have passed, such as that of the last swipe.
+    /// The machine's clocks. What is kept across restarts stands in `file`.
     #[must_use]
-    pub fn new(floor: Option<Instant>) -> Self {
+    pub fn new(file: PathBuf) -> Self {
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot_id = Uuid::try_parse(text.trim()).unwrap_or(Uuid::nil());
-        Self { boot_id, floor: floor.unwrap_or(BUILT_AFTER).max(BUILT_AFTER) }
+        let rtc = std::fs::read_to_string(RTC).is_ok_and(|text| text.trim() == "1");
+        let kept = kept(&file);
+        let keeper = Mutex::new(Timekeeper::new(boot_id, kept.as_ref(), None));
+        Self { boot_id, rtc, file, keeper, steps: step::watch_steps() }
     }
+
+    fn sample(&self) -> Sample {
+        Sample {
+            wall: Instant(jiff::Timestamp::now().as_millisecond()),
+            since_boot_ms: since_boot_ms(),
+            max_error_ms: kernel::max_error_ms(),
+            rtc: self.rtc,
+        }
+    }
+}
+
+fn since_boot_ms() -> i64 {
+    let boot = clock_gettime(ClockId::Boottime);
+    boot.tv_sec * 1_000 + boot.tv_nsec / 1_000_000
+}
+
+/// What was kept in a file; none where there is none, or it cannot be read.
+fn kept(file: &Path) -> Option<Kept> {
+    let bytes = std::fs::read(file).ok()?;
+    serde_json::from_slice(&bytes)
+        .inspect_err(|error| tracing::warn!("{} cannot be used: {error}", file.display()))
+        .ok()
+}
+
+/// The last instant at which the gateway is known to have run, by what it kept.
+#[must_use]
+pub fn last_alive(file: &Path) -> Option<Instant> {
+    kept(file).map(|kept| Instant(kept.floor))
 }
 
 impl Clock for SystemClock {
     fn read(&self) -> Reading {
-        let at = Instant(jiff::Timestamp::now().as_millisecond());
-        let boot = clock_gettime(ClockId::Boottime);
-        let since_boot_ms = boot.tv_sec * 1_000 + boot.tv_nsec / 1_000_000;
-        if at < self.floor {
-            let when = Uncertain { earliest: self.floor, latest: FAR_FUTURE };
-            return Reading { at: self.floor, when, trust: Trust::Untrusted, since_boot_ms };
-        }
-        Reading { at, when: Uncertain::exactly(at), trust: Trust::Synced, since_boot_ms }
+        let sample = self.sample();
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).read(sample)
     }
 
     fn boot_id(&self) -> Uuid {
@@ -59,5 +126,35 @@ impl Clock for SystemClock {
     fn sleep_until(&self, at: Instant) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let wait = at.since_ms(self.read().at).clamp(0, LONGEST_SLEEP_MS);
         Box::pin(tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())))
+    }
+
+    fn since_boot_ms(&self) -> i64 {
+        since_boot_ms()
+    }
+
+    fn hub_says(&self, at: Instant, asked_ms: i64, answered_ms: i64) {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).hub_says(at, asked_ms, answered_ms);
+    }
+
+    fn tie(&self) -> Option<(Anchor, Source)> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).tie()
+    }
+
+    fn steps(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.steps.clone())
+    }
+
+    fn at_least(&self, floor: Option<Instant>) {
+        if let Some(floor) = floor {
+            self.keeper.lock().unwrap_or_else(PoisonError::into_inner).at_least(floor);
+        }
+    }
+
+    fn keep(&self) -> io::Result<()> {
+        let kept = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).kept();
+        let next = self.file.with_extension("next");
+        std::fs::write(&next, serde_json::to_vec(&kept)?)?;
+        std::fs::File::open(&next)?.sync_all()?;
+        std::fs::rename(&next, &self.file)
     }
 }

@@ -23,6 +23,9 @@ pub struct Config {
     pub hub: HubConfig,
     /// The embedded MQTT broker; none when there are no MQTT readers.
     pub mqtt: Option<MqttConfig>,
+    /// The journal.
+    #[serde(default)]
+    pub journal: JournalConfig,
     /// Serial lines with OSDP readers.
     #[serde(default, rename = "bus")]
     pub buses: Vec<BusConfig>,
@@ -46,6 +49,26 @@ pub struct HubConfig {
 pub struct MqttConfig {
     /// Where it listens: loopback only.
     pub listen: SocketAddr,
+}
+
+/// The journal.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalConfig {
+    /// How much of the disk it may take, in MiB; warnings come at 50, 80 and 95 %. Beyond it new swipes are refused.
+    #[serde(default = "default_journal_mib")]
+    pub max_mib: u64,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        Self { max_mib: default_journal_mib() }
+    }
+}
+
+/// 4 GiB: some six million swipes.
+fn default_journal_mib() -> u64 {
+    4_096
 }
 
 /// A serial line.
@@ -113,6 +136,11 @@ impl Config {
                 "{name}: '{code}' must not be empty nor hold / + #"
             );
         }
+        ensure!(
+            self.journal.max_mib >= 16,
+            "journal.max_mib: {} is too little; 16 at least",
+            self.journal.max_mib
+        );
         let mut codes = BTreeSet::new();
         let mut ports = BTreeSet::new();
         for (index, bus) in self.buses.iter().enumerate() {

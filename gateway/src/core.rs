@@ -16,10 +16,12 @@ use rollcall_rules::verdict::{Decision, Reason, Verdict, refuse_unusable, verdic
 use sha2::Sha256;
 use uuid::Uuid;
 
-use crate::journal::record::SwipeRecord;
+use crate::journal::record::{SwipeRecord, TagRecord};
 
+pub mod outages;
 pub mod reading;
 pub mod repeats;
+pub mod time;
 use reading::{Reading, Trust};
 use repeats::{Dated, Repeats};
 
@@ -27,6 +29,10 @@ use repeats::{Dated, Repeats};
 const MAX_PENDING: usize = 512;
 /// How many (holder, session) pairs are remembered for the courtesy `ALREADY_RECORDED`.
 const MAX_CREDITED: usize = 100_000;
+/// How many swipes are kept in mind while there is no room for them; beyond that the oldest are forgotten.
+const MAX_REFUSED: usize = 4_096;
+/// How many readers that the hub does not know of are remembered.
+const MAX_STRANGERS: usize = 256;
 
 /// One reader, by its place in the gateway's list.
 pub type ReaderIndex = usize;
@@ -102,6 +108,11 @@ pub enum Input {
         /// The ticket.
         ticket: u64,
     },
+    /// There was no room for the record of a ticket: it is kept in mind, and written when there is.
+    Refused {
+        /// The ticket.
+        ticket: u64,
+    },
     /// Facts of the timetable changed; `basis` is the feed position behind them.
     Facts {
         /// Put in, or taken out.
@@ -171,7 +182,11 @@ struct Pending {
     decision: Decision,
     flash: Colour,
     credited: Option<(HolderId, Vec<SessionId>)>,
+    /// Not before.
     at: Instant,
+    record: Box<SwipeRecord>,
+    /// It was shown red for want of room, and is written now: nobody waits for an answer.
+    answered: bool,
 }
 
 /// The gateway's mind.
@@ -185,6 +200,12 @@ pub struct Gateway {
     repeats: Repeats,
     credited: BTreeSet<(HolderId, SessionId)>,
     pending: BTreeMap<u64, Pending>,
+    /// Swipes that were shown red for want of room, to be written when there is.
+    refused: VecDeque<Box<SwipeRecord>>,
+    /// Since when there has been no room.
+    refusing: Option<Instant>,
+    /// The last swipe of readers that the hub does not know of: each is answered once.
+    strangers: BTreeMap<String, (String, u64)>,
     next_ticket: u64,
     next_tick: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -199,14 +220,16 @@ impl Gateway {
     }
 
     /// Takes a record from the journal at the start: what it credited, and the numbers of MQTT swipes.
-    pub fn remember(&mut self, record: &SwipeRecord, reader: Option<&str>) {
+    /// `now` is the present, by which an MQTT reader's own clock is tied to ours.
+    pub fn remember(&mut self, record: &SwipeRecord, now: Reading) {
         if record.light == "GREEN"
             && let Some(holder) = record.holder
         {
             self.credit(HolderId(holder), record.sessions.iter().map(|id| SessionId(*id)));
         }
-        if let (Some((boot, seq)), Some(reader)) = (&record.tag, reader) {
-            self.repeats.remember(reader, boot, *seq, decision_of(&record.decision));
+        if let Some(tag) = &record.tag {
+            self.repeats.remember(&record.code, &tag.boot, tag.seq, decision_of(&record.decision));
+            self.repeats.restore(&record.code, record, now);
         }
     }
 
@@ -216,6 +239,7 @@ impl Gateway {
             Input::Read(read) => self.read(read, now),
             Input::Durable { ticket } => self.durable(ticket),
             Input::NotDurable { ticket } => self.not_durable(ticket),
+            Input::Refused { ticket } => self.refused(ticket, now),
             Input::Facts { changes, replace, basis } => {
                 self.facts(changes, replace);
                 self.basis = basis;
@@ -244,7 +268,13 @@ impl Gateway {
     /// The instant before which every swipe is durable, when it is `now`.
     #[must_use]
     pub fn durable_before(&self, now: Instant) -> Instant {
-        self.pending.values().map(|pending| pending.at).chain([now]).min().unwrap_or(now)
+        self.pending.values().map(|pending| pending.at).chain(self.refusing).chain([now]).min().unwrap_or(now)
+    }
+
+    /// Since when swipes have been refused for want of room.
+    #[must_use]
+    pub fn refusing_since(&self) -> Option<Instant> {
+        self.refusing
     }
 
     /// The feed position that is decided by.
@@ -316,6 +346,16 @@ impl Gateway {
     fn read(&mut self, read: Read, now: Reading) {
         let Some(reader) = self.readers.get(&read.reader).cloned() else {
             // A reader that the hub does not know of is at no door: nothing could be credited.
+            if let Some(tag) = &read.tag {
+                let name = (tag.boot.clone(), tag.seq);
+                if self.strangers.get(&read.reader) == Some(&name) {
+                    return;
+                }
+                if self.strangers.len() >= MAX_STRANGERS {
+                    self.strangers.pop_first();
+                }
+                self.strangers.insert(read.reader.clone(), name);
+            }
             self.outputs.push_back(Output::Answer(Answer {
                 reader: read.reader,
                 flash: Some(Colour::Red),
@@ -333,9 +373,15 @@ impl Gateway {
             }
             // It waits for the disk already.
             Some(Dated::Again(None)) => return,
-            Some(Dated::New(when)) => when,
-            None => now.when,
+            Some(Dated::New { when, late }) => (when, late),
+            None => (now.when, false),
         };
+        let (when, late) = when;
+        let named = read.tag.as_ref().map(|tag| TagRecord {
+            boot: tag.boot.clone(),
+            seq: tag.seq,
+            mono_ms: tag.mono_ms,
+        });
         let tag = read.tag.map(|tag| (tag.boot, tag.seq));
         if self.pending.len() >= MAX_PENDING {
             if let Some((boot, seq)) = &tag {
@@ -351,6 +397,7 @@ impl Gateway {
         let record = SwipeRecord {
             id: uuid::Builder::from_unix_timestamp_millis(ms, &read.random).into_uuid(),
             reader: reader.id,
+            code: reader.code.clone(),
             room: reader.room.map(|room| room.0),
             key: key.map_or_else(String::new, |key| hex(&key.0)),
             epoch: self.secret.epoch,
@@ -361,16 +408,16 @@ impl Gateway {
             latest: when.latest.0,
             boot: self.boot,
             since_boot: now.since_boot_ms,
+            late,
             trust: trust_word(now.trust).to_owned(),
             decision: decision_word(verdict.decision).to_owned(),
             reason: reason_word(verdict.reason).to_owned(),
             light: colour_word(verdict.flash()).to_owned(),
             sessions: verdict.credited.iter().map(|session| session.0).collect(),
             basis: self.basis.clone(),
-            tag: tag.clone(),
+            tag: named,
         };
-        self.next_ticket += 1;
-        let ticket = self.next_ticket;
+        let ticket = self.ticket();
         let credited = verdict.holder.filter(|_| !verdict.credited.is_empty());
         self.pending.insert(
             ticket,
@@ -380,10 +427,17 @@ impl Gateway {
                 decision: verdict.decision,
                 flash: verdict.flash(),
                 credited: credited.map(|holder| (holder, verdict.credited.clone())),
-                at,
+                at: when.earliest,
+                record: Box::new(record.clone()),
+                answered: false,
             },
         );
         self.outputs.push_back(Output::Append { ticket, record: Box::new(record) });
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
     }
 
     fn judge(
@@ -408,6 +462,10 @@ impl Gateway {
 
     fn durable(&mut self, ticket: u64) {
         let Some(pending) = self.pending.remove(&ticket) else { return };
+        self.write_refused();
+        if pending.answered {
+            return;
+        }
         if let Some((holder, sessions)) = pending.credited {
             self.credit(holder, sessions);
         }
@@ -420,6 +478,50 @@ impl Gateway {
             tag: pending.tag,
             kept: Some(pending.decision),
         }));
+    }
+
+    /// There is room again: what was refused is written, as it was seen and shown.
+    fn write_refused(&mut self) {
+        self.refusing = None;
+        while let Some(record) = self.refused.pop_front() {
+            let ticket = self.ticket();
+            let pending = Pending {
+                reader: record.code.clone(),
+                tag: None,
+                decision: Decision::NotRecorded,
+                flash: Colour::Red,
+                credited: None,
+                at: Instant(record.earliest),
+                record: record.clone(),
+                answered: true,
+            };
+            self.pending.insert(ticket, pending);
+            self.outputs.push_back(Output::Append { ticket, record });
+        }
+    }
+
+    fn refused(&mut self, ticket: u64, now: Reading) {
+        let Some(pending) = self.pending.get(&ticket) else { return };
+        let since = self.refusing.unwrap_or(now.when.earliest);
+        self.refusing = Some(since.min(pending.at));
+        // An MQTT reader keeps its swipe itself, until it is acknowledged.
+        if pending.tag.is_none() {
+            let mut record = pending.record.clone();
+            decision_word(Decision::NotRecorded).clone_into(&mut record.decision);
+            reason_word(Reason::StoreFault).clone_into(&mut record.reason);
+            colour_word(Colour::Red).clone_into(&mut record.light);
+            record.sessions.clear();
+            if self.refused.len() >= MAX_REFUSED {
+                self.refused.pop_front();
+            }
+            self.refused.push_back(record);
+        }
+        let answered = pending.answered;
+        if answered {
+            self.pending.remove(&ticket);
+        } else {
+            self.not_durable(ticket);
+        }
     }
 
     fn not_durable(&mut self, ticket: u64) {

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -28,6 +29,9 @@ pub enum CacheError {
         /// Why it failed.
         source: io::Error,
     },
+    /// There is none: the disk did not give one.
+    #[error("there is no timetable cache; the gateway goes on by what it holds in memory")]
+    None,
     /// It holds what this program never writes.
     #[error("the timetable cache holds bad data: {0}")]
     BadData(String),
@@ -62,78 +66,101 @@ pub enum Write {
     Config(CachedConfig),
 }
 
-/// The cache.
+/// The cache. Where the disk does not give one, it is none, and the gateway goes on by what it holds in memory.
 #[derive(Clone)]
 pub struct Cache {
-    db: sled::Db,
+    db: Arc<Mutex<Option<sled::Db>>>,
     path: PathBuf,
 }
 
+/// How many damaged caches are kept for somebody to look at.
+const KEPT_ASIDE: usize = 3;
+
 impl Cache {
-    /// Opens the cache; one that is damaged is moved aside and begun anew, and `moved` says where it went.
-    ///
-    /// # Errors
-    /// When not even a new one can be made.
-    pub fn open(path: &Path) -> Result<(Self, Cached, Option<PathBuf>), CacheError> {
-        match Self::try_open(path) {
-            Ok((cache, cached)) => Ok((cache, cached, None)),
+    /// Opens the cache; one that is damaged is moved aside and begun anew, and `moved` says where it went. Where not
+    /// even a new one can be made, as on a full disk, there is none until [`Cache::replace`] makes one.
+    #[must_use]
+    pub fn open(path: &Path) -> (Self, Cached, Option<PathBuf>) {
+        let cache = Self { db: Arc::new(Mutex::new(None)), path: path.to_path_buf() };
+        match try_open(path) {
+            Ok((db, cached)) => {
+                *cache.lock() = Some(db);
+                (cache, cached, None)
+            }
             Err(error) => {
                 tracing::error!("{error}; the cache is moved aside and fetched from the hub again");
-                let aside = (0..1_000)
-                    .map(|number| path.with_extension(format!("damaged-{number}")))
-                    .find(|aside| !aside.exists())
-                    .unwrap_or_else(|| path.with_extension("damaged"));
-                std::fs::rename(path, &aside)
-                    .map_err(|source| CacheError::File { act: "move a damaged cache aside", source })?;
-                let (cache, cached) = Self::try_open(path)?;
-                Ok((cache, cached, Some(aside)))
+                let moved = cache.begin_anew();
+                (cache, Cached::default(), moved)
             }
         }
     }
 
-    fn try_open(path: &Path) -> Result<(Self, Cached), CacheError> {
-        let owned = path.to_path_buf();
-        // sled may panic on a damaged file: to whoever opens it that is the same as an error.
-        let opened = std::panic::catch_unwind(move || {
-            let config =
-                sled::Config::new().path(&owned).cache_capacity(4 * 1024 * 1024).flush_every_ms(Some(2_000));
-            let db = config.open()?;
-            let cache = Self { db, path: owned };
-            let cached = cache.read()?;
-            Ok((cache, cached))
+    /// Moves what is there aside and begins with an empty cache, if the disk gives one.
+    fn begin_anew(&self) -> Option<PathBuf> {
+        *self.lock() = None;
+        let names = (0..KEPT_ASIDE).map(|number| self.path.with_extension(format!("damaged-{number}")));
+        let aside = names.clone().find(|aside| !aside.exists()).or_else(|| names.clone().next())?;
+        let moved = self.path.exists().then(|| {
+            // The newest damage takes the place of the oldest.
+            drop(std::fs::remove_dir_all(&aside));
+            std::fs::rename(&self.path, &aside).map(|()| aside)
         });
-        opened.unwrap_or_else(|_| Err(CacheError::BadData("opening it panicked".to_owned())))
-    }
-
-    fn read(&self) -> Result<Cached, CacheError> {
-        let mut cached = Cached::default();
-        for entry in self.db.iter() {
-            let (key, value) = entry?;
-            match &key[..] {
-                CURSOR => cached.cursor = Some(parse(&value)?),
-                CONFIG => cached.config = Some(parse(&value)?),
-                SYNCED => cached.synced_at = Some(parse(&value)?),
-                id => {
-                    let id = Uuid::from_slice(id).map_err(|error| CacheError::BadData(error.to_string()))?;
-                    cached.items.push((id, parse(&value)?));
-                }
+        let moved = match moved {
+            Some(Ok(aside)) => Some(aside),
+            Some(Err(error)) => {
+                tracing::error!("the damaged cache cannot be moved aside: {error}; going on without one");
+                return None;
+            }
+            None => None,
+        };
+        match try_open(&self.path) {
+            Ok((db, _)) => *self.lock() = Some(db),
+            Err(error) => {
+                tracing::error!("{error}; going on without a cache: a restart without the hub shows no light")
             }
         }
-        Ok(cached)
+        moved
     }
 
-    /// Replaces everything, in one piece, and syncs it.
+    fn lock(&self) -> MutexGuard<'_, Option<sled::Db>> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the database; what panics in it is an error like any other.
+    fn with<T>(&self, act: impl FnOnce(&sled::Db) -> Result<T, CacheError>) -> Result<T, CacheError> {
+        let db = self.lock().clone().ok_or(CacheError::None)?;
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&db)));
+        done.unwrap_or_else(|_| Err(CacheError::BadData("writing it panicked".to_owned())))
+    }
+
+    /// Replaces everything, in one piece, and syncs it; where there is no cache, or it fails, with one begun anew.
     ///
     /// # Errors
-    /// When the disk fails; the cache is then as before.
+    /// When the disk fails.
     pub fn replace(
         &self,
         cursor: &str,
         config: &CachedConfig,
         items: &[(Uuid, CachedItem)],
     ) -> Result<(), CacheError> {
+        let first = self.with(|db| self.replace_in(db, cursor, config, items));
+        let Err(error) = first else { return Ok(()) };
+        if !matches!(error, CacheError::None) {
+            tracing::error!("{error}; beginning the cache anew");
+        }
+        self.begin_anew();
+        self.with(|db| self.replace_in(db, cursor, config, items))
+    }
+
+    fn replace_in(
+        &self,
+        db: &sled::Db,
+        cursor: &str,
+        config: &CachedConfig,
+        items: &[(Uuid, CachedItem)],
+    ) -> Result<(), CacheError> {
         let mut batch = sled::Batch::default();
-        for entry in self.db.iter() {
+        for entry in db.iter() {
             batch.remove(entry?.0);
         }
         for (id, item) in items {
@@ -141,8 +168,11 @@ impl Cache {
         }
         batch.insert(CURSOR, bytes(&cursor)?);
         batch.insert(CONFIG, bytes(config)?);
-        self.db.apply_batch(batch)?;
-        self.sync()
+        db.apply_batch(batch)?;
+        // `flush` of sled hands the bytes to the kernel and no further.
+        db.flush()?;
+        let file = |act| move |source| CacheError::File { act, source };
+        File::open(self.path.join("db")).and_then(|db| db.sync_all()).map_err(file("sync its file"))
     }
 
     /// Writes changes and the position behind them, in one piece.
@@ -159,7 +189,7 @@ impl Cache {
             }
         }
         batch.insert(CURSOR, bytes(&cursor)?);
-        Ok(self.db.apply_batch(batch)?)
+        self.with(|db| Ok(db.apply_batch(batch)?))
     }
 
     /// Notes when the hub said that the copy is current.
@@ -167,16 +197,43 @@ impl Cache {
     /// # Errors
     /// When the disk fails.
     pub fn synced(&self, at: i64) -> Result<(), CacheError> {
-        self.db.insert(SYNCED, bytes(&at)?)?;
-        Ok(())
+        let value = bytes(&at)?;
+        self.with(|db| Ok(db.insert(SYNCED, value).map(drop)?))
     }
+}
 
-    /// Makes what was written durable. `flush` of sled hands the bytes to the kernel and no further.
-    fn sync(&self) -> Result<(), CacheError> {
-        self.db.flush()?;
-        let file = |act| move |source| CacheError::File { act, source };
-        File::open(self.path.join("db")).and_then(|db| db.sync_all()).map_err(file("sync its file"))
+fn try_open(path: &Path) -> Result<(sled::Db, Cached), CacheError> {
+    let owned = path.to_path_buf();
+    // sled may panic on a damaged file, or a full disk: to whoever opens it that is the same as an error.
+    let opened = std::panic::catch_unwind(move || {
+        let config =
+            sled::Config::new().path(&owned).cache_capacity(4 * 1024 * 1024).flush_every_ms(Some(2_000));
+        let db = config.open()?;
+        let cached = read(&db)?;
+        Ok((db, cached))
+    });
+    opened.unwrap_or_else(|_| Err(CacheError::BadData("opening it panicked".to_owned())))
+}
+
+fn read(db: &sled::Db) -> Result<Cached, CacheError> {
+    let mut cached = Cached::default();
+    for entry in db.iter() {
+        let (key, value) = entry?;
+        match &key[..] {
+            CURSOR => cached.cursor = Some(parse(&value)?),
+            CONFIG => cached.config = Some(parse(&value)?),
+            SYNCED => cached.synced_at = Some(parse(&value)?),
+            id => {
+                let id = Uuid::from_slice(id).map_err(|error| CacheError::BadData(error.to_string()))?;
+                cached.items.push((id, parse(&value)?));
+            }
+        }
     }
+    // Items without a position are half of something.
+    if cached.cursor.is_none() && !cached.items.is_empty() {
+        return Err(CacheError::BadData("it has items and no position".to_owned()));
+    }
+    Ok(cached)
 }
 
 fn bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, CacheError> {
@@ -203,7 +260,7 @@ mod tests {
     fn what_was_written_is_there_when_it_is_opened_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache");
-        let (cache, cached, _) = Cache::open(&path).unwrap();
+        let (cache, cached, _) = Cache::open(&path);
         assert!(cached.cursor.is_none());
         let config = CachedConfig::default();
         cache.replace("a.1", &config, &[stay(1), stay(2)]).unwrap();
@@ -211,7 +268,7 @@ mod tests {
             .apply("a.2", &[Write::Remove(Uuid::from_u128(1)), Write::Put(stay(3).0, Box::new(stay(3).1))])
             .unwrap();
         drop(cache);
-        let (_, cached, moved) = Cache::open(&path).unwrap();
+        let (_, cached, moved) = Cache::open(&path);
         assert_eq!((cached.cursor.as_deref(), moved), (Some("a.2"), None));
         assert_eq!(cached.items, vec![stay(2), stay(3)]);
     }
@@ -223,7 +280,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         std::fs::write(path.join("conf"), b"this is no sled").unwrap();
         std::fs::write(path.join("db"), vec![0xa5; 4_096]).unwrap();
-        let (cache, cached, moved) = Cache::open(&path).unwrap();
+        let (cache, cached, moved) = Cache::open(&path);
         assert!(moved.is_some_and(|aside| aside.join("db").exists()));
         assert!(cached.items.is_empty());
         cache.replace("a.1", &CachedConfig::default(), &[stay(1)]).unwrap();

@@ -1,12 +1,16 @@
 //! The way to the hub: GraphQL over HTTPS, out of the building only.
 //!
 //! `operations` are compiled against `schema.graphql`; `connect` opens connections; `client` asks; `feed` keeps
-//! the timetable current; `sender` hands swipes over, in order, and says how the gateway is. All of them try
-//! again for ever, with backoff and jitter; the door never waits for any of them.
+//! the timetable current; `sender` hands the journal over, in order, and says how the gateway is: `place` knows how
+//! far it is, `message` puts records into the hub's words, `sign` holds the gateway's key. All of them try again
+//! for ever, with backoff and jitter; the door never waits for any of them.
 
 pub mod backoff;
 pub mod client;
 pub mod connect;
 pub mod feed;
+mod message;
 pub mod operations;
+pub mod place;
 pub mod sender;
+pub mod sign;

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use rollcall_hub::clock::SystemClock;
 use rollcall_hub::config::{self, Config};
 use rollcall_hub::service::access::{self, Role};
+use rollcall_hub::service::intake::evidence::Evidence;
 use rollcall_hub::{app, graphql};
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +19,8 @@ const EXAMPLES: &str = "Examples:
   rollcall-hub serve --listen 0.0.0.0:8443 --tls-cert hub.pem --tls-key hub.key --database sqlite:/var/lib/rollcall/hub.sqlite
   rollcall-hub token create --name timetable-sync --role INTEGRATION
   rollcall-hub token create --name gw-a --role GATEWAY --gateway GW-A
-  rollcall-hub schema > schema.graphql";
+  rollcall-hub schema > schema.graphql
+  rollcall-hub verify-receipt receipt.json --key 1f0c…";
 
 /// The central hub of Rollcall: timetable, class lists, registers and devices, behind GraphQL.
 #[derive(Parser)]
@@ -36,6 +38,20 @@ enum Command {
     Schema,
     /// Looks whether the database can be opened, and says its state.
     Check(Data),
+    /// Checks a swipe's receipt, offline: that a gateway recorded it, by the gateway's public key alone.
+    ///
+    /// The file is what GraphQL's swipe(id).receipt.file holds. What is signed is the text "rollcall journal head 1",
+    /// the journal's id, the last sequence, the chain value behind it in hex, and the time in milliseconds, each
+    /// followed by a line feed; the chain value behind a record is SHA-256 over the value before it, the sequence as
+    /// 8 bytes little-endian, and the SHA-256 of the record.
+    VerifyReceipt {
+        /// The receipt.
+        file: PathBuf,
+        /// The gateway's public key, 64 hex digits, as noted when it was installed; without it the receipt's own is
+        /// taken, which proves no more than that nothing was changed.
+        #[arg(long)]
+        key: Option<String>,
+    },
     /// Credentials of programs, people and gateways.
     #[command(subcommand)]
     Token(Token),
@@ -59,13 +75,13 @@ struct Serve {
     #[command(flatten)]
     data: Data,
     /// Certificate chain, a PEM file.
-    #[arg(long, requires = "tls_key")]
+    #[arg(long, env = "ROLLCALL_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// Its key, a PEM file.
-    #[arg(long, requires = "tls_cert")]
+    #[arg(long, env = "ROLLCALL_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Also serves a page to try queries on, at /console.
-    #[arg(long, alias = "graphiql")]
+    #[arg(long, env = "ROLLCALL_CONSOLE", alias = "graphiql")]
     console: bool,
 }
 
@@ -95,13 +111,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    if matches!(cli.command, Command::Schema) {
-        return print(&graphql::sdl());
+    match &cli.command {
+        Command::Schema => return print(&graphql::sdl()),
+        Command::VerifyReceipt { file, key } => return verify_receipt(file, key.as_deref()),
+        _ => {}
     }
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
     runtime.block_on(async {
         match cli.command {
-            Command::Schema => Ok(()),
+            Command::Schema | Command::VerifyReceipt { .. } => Ok(()),
             Command::Serve(serve) => serve.run().await,
             Command::Check(data) => check(&data).await,
             Command::Token(Token::Create { data, name, role, gateway, days }) => {
@@ -115,6 +133,18 @@ fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+fn verify_receipt(file: &std::path::Path, key: Option<&str>) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let receipt: Evidence =
+        serde_json::from_str(&text).with_context(|| format!("{} is no receipt", file.display()))?;
+    receipt.check(key).map_err(|error| anyhow::anyhow!("{}: does NOT hold: {error}", file.display()))?;
+    let whose = if key.is_some() { "by the key given" } else { "by the key in it; compare it with --key" };
+    print(&format!(
+        "holds: record {} of journal {}, signed {whose}\n{}\n",
+        receipt.sequence, receipt.journal_id, receipt.record
+    ))
 }
 
 impl Data {

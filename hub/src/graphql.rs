@@ -6,6 +6,7 @@ use async_graphql::{MergedObject, Schema, SchemaBuilder};
 
 use crate::service::Hub;
 
+pub mod alert;
 pub mod attendance;
 pub mod connection;
 pub mod context;
@@ -37,7 +38,7 @@ pub struct Query(query::Reads, viewer::Myself);
 /// whose `errors` is empty exactly when it took effect.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Mutation")]
-pub struct Mutation(mutation::Saves, mutation::Marks, gateway::GatewayWrites);
+pub struct Mutation(mutation::Saves, mutation::Marks, gateway::GatewayWrites, gateway::GatewayDecisions);
 
 /// The schema that the hub serves.
 pub type HubSchema = Schema<Query, Mutation, subscription::Subscription>;

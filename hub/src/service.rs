@@ -17,6 +17,7 @@ use crate::store::{Store, StoreError, Tx};
 
 pub mod access;
 pub mod decide;
+mod doors;
 pub mod estate;
 pub mod feed;
 pub mod intake;

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
+pub mod door;
 pub mod entity;
+pub mod evidence;
 pub mod feed;
 pub mod list;
 pub mod page;

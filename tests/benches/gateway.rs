@@ -16,7 +16,7 @@ use std::time::{Duration, Instant as Moment};
 use rollcall_gateway::core::reading::{Reading, Trust};
 use rollcall_gateway::core::{CardSecret, Change, Gateway, Input, Output, Read, ReaderFacts};
 use rollcall_gateway::journal::disk::Folder;
-use rollcall_gateway::journal::log::Log;
+use rollcall_gateway::journal::log::{Limits, Log};
 use rollcall_gateway::journal::record::Record;
 use rollcall_gateway::journal::writer::{Journal, Written};
 use rollcall_gateway::osdp::frame::Decoder;
@@ -152,7 +152,7 @@ fn raw(bytes: usize, group: usize, rounds: usize) -> Vec<Duration> {
 fn journal() -> (tempfile::TempDir, Journal, mpsc::Receiver<Written>) {
     let folder = tempfile::tempdir().unwrap();
     let disk = Folder::open(folder.path().to_path_buf()).unwrap();
-    let (log, _) = Log::open(disk, Uuid::from_u128(1), |_| {}).unwrap();
+    let (log, _) = Log::open(disk, Uuid::from_u128(1), Limits::quota(1 << 30), |_| {}).unwrap();
     let (written, heard) = mpsc::channel(1_024);
     (folder, Journal::start(log, written).unwrap(), heard)
 }
@@ -182,7 +182,7 @@ async fn door() {
         mind.handle(Input::Read(read), now);
         while let Some(output) = mind.poll_output() {
             if let Output::Append { ticket, record } = output {
-                let body = serde_json::to_vec(&Record::Swipe(record)).unwrap();
+                let body = Record::Swipe(record).body().unwrap();
                 size = body.len();
                 journal.append(ticket, body).await;
             }
@@ -244,11 +244,11 @@ fn term() {
     let before = resident_kib();
     {
         let items = slice(5_183, 4_826);
-        let (cache, ..) = Cache::open(&path).unwrap();
+        let (cache, ..) = Cache::open(&path);
         cache.replace("x.1", &config(), &items).unwrap();
     }
     let begun = Moment::now();
-    let (_cache, cached, _) = Cache::open(&path).unwrap();
+    let (_cache, cached, _) = Cache::open(&path);
     let now = Reading::exactly(START + 50 * HOUR + 60_000, Trust::Synced, 0);
     let mut mind = mind(&cached.items, now);
     let blue =

@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
+/// How many zeros are written at once when a file is made.
+const ZEROS_AT_ONCE: usize = 256 * 1024;
+
 /// What the journal needs of a disk: one folder of files.
 pub trait Disk: Send {
     /// An open file.
@@ -14,11 +17,12 @@ pub trait Disk: Send {
     /// # Errors
     /// When the disk fails.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// Makes a file of this size, all zeros, and makes its name durable.
+    /// Makes a file of this size, all zeros on the medium itself, and makes its name durable. What stood under
+    /// that name is gone.
     ///
     /// # Errors
-    /// When the disk is full or fails.
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Self::File>;
+    /// When the disk is full ([`io::ErrorKind::StorageFull`]; nothing is left behind) or fails.
+    fn create(&self, name: &str, bytes: u64) -> io::Result<()>;
     /// Opens a file for writing.
     ///
     /// # Errors
@@ -29,6 +33,11 @@ pub trait Disk: Send {
     /// # Errors
     /// When the disk fails.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// Reads a part of a file, less where the file ends.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn read_at(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>>;
     /// Writes at an offset, all of it.
     ///
     /// # Errors
@@ -39,6 +48,11 @@ pub trait Disk: Send {
     /// # Errors
     /// When the disk fails; what was written may be lost then, and no later success changes that.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
+    /// Gives a file another name, in place of what stood there, and makes that durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file and makes that durable.
     ///
     /// # Errors
@@ -82,13 +96,28 @@ impl Disk for Folder {
         Ok(names)
     }
 
-    fn create(&self, name: &str, bytes: u64) -> io::Result<File> {
+    fn create(&self, name: &str, bytes: u64) -> io::Result<()> {
         let path = self.path.join(name);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
-        file.sync_all()?;
-        self.sync_names()?;
-        Ok(file)
+        let made = (|| {
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
+            // Blocks that were written once need no change of the file's own data when they are written again:
+            // that makes every later sync cheaper.
+            let zeros = vec![0; ZEROS_AT_ONCE];
+            let mut at = 0;
+            while at < bytes {
+                let count = zeros.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
+                file.write_all_at(&zeros[..count], at)?;
+                at += count as u64;
+            }
+            file.sync_all()?;
+            self.sync_names()
+        })();
+        if made.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::StorageFull) {
+            // Half a file would take the place that is missing.
+            let _ = std::fs::remove_file(&path);
+        }
+        made
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
@@ -99,12 +128,31 @@ impl Disk for Folder {
         std::fs::read(self.path.join(name))
     }
 
+    fn read_at(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let file = File::open(self.path.join(name))?;
+        let mut buffer = vec![0; bytes];
+        let mut filled = 0;
+        while filled < bytes {
+            match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        buffer.truncate(filled);
+        Ok(buffer)
+    }
+
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))?;
+        self.sync_names()
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -1,18 +1,23 @@
 //! The log over segments: found at the start, appended to, read back, dropped when old and handed over.
+//!
+//! Sequences grow for ever and are never used twice, also where the journal's id changes. A segment with damage
+//! is renamed to `….damaged`, is never written to again, and everything whole in it is still read.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::disk::Disk;
 use super::format::{
-    Chain, FormatError, HEADER_BYTES, Header, MAX_BODY_BYTES, SEGMENT_BYTES, chain, decode_record,
-    encode_record, record_bytes,
+    Chain, FormatError, HEADER_BYTES, Head, Header, MAX_BODY_BYTES, SEGMENT_BYTES, chain, encode_record,
+    record_bytes,
 };
+use super::scan::{self, gaps, salvage};
 
-/// Why the journal cannot go on. All of these are fatal to it: red, alarm, restart.
+/// Why the journal cannot go on. All but `Full` are fatal to it: red, alarm, restart.
 #[derive(Debug, Error)]
 pub enum JournalError {
     /// The disk failed at some act.
@@ -23,9 +28,12 @@ pub enum JournalError {
         /// Why it failed.
         source: io::Error,
     },
-    /// A body is longer than a record may be.
-    #[error("a record of {0} bytes is too long: {MAX_BODY_BYTES} at the most")]
-    TooLong(usize),
+    /// There is no room for another segment. Nothing was written; what is stored stays.
+    #[error("the journal is full ({0}): new swipes are refused until there is room again")]
+    Full(&'static str),
+    /// A body is longer than a record may be, or empty.
+    #[error("a record of {0} bytes cannot be written: 1 to {MAX_BODY_BYTES}")]
+    Length(usize),
     /// It failed before, and what was written since is unknown.
     #[error("the journal failed before and takes nothing any more; restart the gateway")]
     Failed,
@@ -35,88 +43,156 @@ fn disk(act: &'static str) -> impl Fn(io::Error) -> JournalError {
     move |source| JournalError::Disk { act, source }
 }
 
-/// Something that was found at the start and that a person should know.
+/// Something that was found and that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// The segment.
     pub segment: String,
-    /// The sequence from which on its records are not readable.
-    pub from: u64,
+    /// The records that cannot be read any more; open at the end where nobody knows how many there were.
+    pub missing: Vec<Range<u64>>,
+    /// From this number on nothing can be read; how many there were is not known.
+    pub open_end: Option<u64>,
     /// What is wrong.
     pub what: FormatError,
-    /// It is at the very end: a write that a power cut tore. Nothing that was acknowledged is lost.
+    /// It is at the very end, where a power cut tears a write that nobody was told of. (A medium that lost its
+    /// newest records looks the same.)
     pub torn_tail: bool,
 }
 
 /// A record, read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
+    /// The journal that it was written under.
+    pub journal: Uuid,
     /// Its sequence.
     pub sequence: u64,
+    /// The chain value before it, where the record before it could be read.
+    pub before: Option<Chain>,
     /// The chain value behind it.
     pub chain: Chain,
     /// Its body.
     pub body: Vec<u8>,
 }
 
-struct Segment {
-    name: String,
-    journal: Uuid,
-    last: u64,
+/// The records of one segment, as far as they are whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Its file.
+    pub name: String,
+    /// The journal that it belongs to.
+    pub journal: Uuid,
+    /// The first sequence.
+    pub first: u64,
+    /// The last sequence that can be read; `first - 1` where there is none.
+    pub last: u64,
+    /// It has damage: read record by record.
+    pub damaged: bool,
+}
+
+/// How full the journal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Bytes taken by segments.
+    pub used: u64,
+    /// Bytes that it may take.
+    pub quota: u64,
+    /// The next segment cannot be prepared: the disk is full.
+    pub disk_full: bool,
+}
+
+/// How large segments are, and how much they may take together, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The size of a segment; [`SEGMENT_BYTES`] but in tests.
+    pub segment: u64,
+    /// All of them.
+    pub quota: u64,
+}
+
+impl Limits {
+    /// Segments of the usual size.
+    #[must_use]
+    pub fn quota(bytes: u64) -> Self {
+        Self { segment: SEGMENT_BYTES, quota: bytes }
+    }
+
+    /// Where a segment's records end at the latest: the header's copy stands there.
+    fn records_end(self) -> u64 {
+        self.segment - HEADER_BYTES as u64
+    }
 }
 
 /// The log.
 pub struct Log<D: Disk> {
     disk: D,
     journal: Uuid,
-    /// By the sequence of the first record.
+    /// By the first sequence.
     segments: BTreeMap<u64, Segment>,
     file: Option<D::File>,
     offset: u64,
     next: u64,
     chain: Chain,
     failed: bool,
+    limits: Limits,
+    has_reserve: bool,
+    disk_full: bool,
+    /// Damage that was found since the start.
+    news: Vec<Damage>,
+    resume: Option<Resume>,
 }
 
-/// How many numbers are left out behind damage: more than a segment holds.
+/// Where the last reading stopped.
+#[derive(Debug, Clone, Copy)]
+struct Resume {
+    /// The segment, by its first sequence.
+    segment: u64,
+    /// The sequence of the next record.
+    next: u64,
+    /// Where it stands.
+    offset: u64,
+    /// The chain value before it.
+    before: Option<Chain>,
+}
+
+/// The next segment, made before it is needed.
+const RESERVE: &str = "reserve";
+/// How many numbers are left out where records may be lost whose numbers the hub may know: more than a segment holds.
 const NUMBERS_LEFT_OUT: u64 = 1_000_000;
+/// How much is read at once while looking for records to hand over.
+const READ_BYTES: usize = 512 * 1024;
 
 fn name(first: u64) -> String {
     format!("segment-{first:020}.log")
 }
 
-/// Reads the records of a segment, in order; stops at their end or at the first damage.
-fn scan(
-    bytes: &[u8],
-    header: &Header,
-    mut each: impl FnMut(u64, Chain, &[u8]),
-) -> (u64, u64, Chain, Option<FormatError>) {
-    let (mut offset, mut next, mut value) = (HEADER_BYTES, header.first, header.chain);
-    loop {
-        match decode_record(bytes.get(offset..).unwrap_or(&[]), next) {
-            Ok(None) => return (offset as u64, next, value, None),
-            Ok(Some(body)) => {
-                value = chain(&value, next, body);
-                each(next, value, body);
-                offset += usize::try_from(record_bytes(body)).unwrap_or(usize::MAX);
-                next += 1;
-            }
-            Err(error) => return (offset as u64, next, value, Some(error)),
-        }
-    }
+/// The first sequence of a segment, by its name.
+fn first_of(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("segment-")?;
+    number.strip_suffix(".log").or_else(|| number.strip_suffix(".damaged"))?.parse().ok()
+}
+
+/// A segment as it was read at the start.
+struct Found {
+    name: String,
+    first: u64,
+    bytes: Vec<u8>,
+    header: Result<Header, FormatError>,
 }
 
 impl<D: Disk> Log<D> {
-    /// Finds the log in a folder, or begins one under `fresh` as its id. Every whole record is given to
-    /// `each`; what is damaged is reported.
+    /// Finds the log in a folder, or begins one under `fresh` as its id; within these limits. Every
+    /// whole record is given to `each`, in order; what is damaged is reported, and the journal's id is then a
+    /// fresh one, because numbers may have been used that can no longer be read.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn open(
         disk: D,
         fresh: Uuid,
+        limits: Limits,
         mut each: impl FnMut(&Stored),
     ) -> Result<(Self, Vec<Damage>), JournalError> {
+        let names = disk.list().map_err(self::disk("list its folder"))?;
         let mut log = Self {
             disk,
             journal: fresh,
@@ -126,63 +202,141 @@ impl<D: Disk> Log<D> {
             next: 1,
             chain: [0; 32],
             failed: false,
+            limits,
+            has_reserve: names.iter().any(|name| name == RESERVE),
+            disk_full: false,
+            news: Vec::new(),
+            resume: None,
         };
+        let mut firsts: Vec<(u64, &String)> =
+            names.iter().filter_map(|name| Some((first_of(name)?, name))).collect();
+        firsts.sort_unstable();
         let mut damages = Vec::new();
-        let names = log.disk.list().map_err(self::disk("list its folder"))?;
-        let names: Vec<String> =
-            names.into_iter().filter(|name| name.starts_with("segment-") && name.ends_with(".log")).collect();
-        for (index, name) in names.iter().enumerate() {
+        let mut journals: Vec<Uuid> = Vec::new();
+        for (index, (first, name)) in firsts.iter().enumerate() {
             let bytes = log.disk.read(name).map_err(self::disk("read a segment"))?;
-            let header = match Header::decode(&bytes) {
-                Ok(header) => header,
-                Err(what) => {
-                    // A segment that was made and never written to has no header yet.
-                    let torn_tail = index + 1 == names.len() && bytes.iter().all(|byte| *byte == 0);
-                    damages.push(Damage { segment: name.clone(), from: log.next, what, torn_tail });
-                    if torn_tail {
-                        log.disk.remove(name).map_err(self::disk("remove an empty segment"))?;
-                    }
-                    continue;
-                }
-            };
-            let (offset, next, value, damage) = scan(&bytes, &header, |sequence, chain, body| {
-                each(&Stored { sequence, chain, body: body.to_vec() });
-            });
-            let last_segment = index + 1 == names.len();
-            log.journal = header.journal;
-            log.segments.insert(
-                header.first,
-                Segment { name: name.clone(), journal: header.journal, last: next - 1 },
-            );
-            (log.offset, log.next, log.chain) = (offset, next, value);
-            if let Some(what) = damage {
-                let rest = bytes.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or(&[]);
-                let torn_tail = last_segment && !any_record_behind(rest, next);
-                damages.push(Damage { segment: name.clone(), from: next, what, torn_tail });
-                if torn_tail {
-                    log.cut(name, rest.len())?;
-                } else {
-                    log.offset = SEGMENT_BYTES;
-                }
+            let last = index + 1 == firsts.len();
+            if last && bytes.iter().all(|byte| *byte == 0) {
+                // It was made, or taken from the reserve, and never written to.
+                log.disk.remove(name).map_err(self::disk("remove an empty segment"))?;
+                continue;
             }
-            if last_segment && log.offset < SEGMENT_BYTES {
-                log.file = Some(log.disk.open(name).map_err(self::disk("open a segment"))?);
-            }
+            let header = Header::of_segment(&bytes);
+            journals.extend(header.iter().map(|header| header.journal));
+            let until = firsts.get(index + 1).map(|(first, _)| *first);
+            let found = Found { name: (*name).clone(), first: *first, bytes, header };
+            damages.extend(log.take_in(found, until, &journals, &mut each)?);
         }
-        if damages.iter().any(|damage| !damage.torn_tail) {
-            // Records are lost that the hub may have: go on under another name, with numbers that were not used.
-            log.journal = fresh;
-            log.next = log.next.saturating_add(NUMBERS_LEFT_OUT);
-            log.file = None;
-        }
+        log.go_on(fresh, !damages.is_empty())?;
         Ok((log, damages))
     }
 
-    /// Overwrites a torn tail with zeros, so that it is never read again.
-    fn cut(&mut self, name: &str, length: usize) -> Result<(), JournalError> {
-        let file = self.disk.open(name).map_err(disk("open a segment"))?;
-        self.disk.write_at(&file, &vec![0; length], self.offset).map_err(disk("cut a torn tail"))?;
-        self.disk.sync(&file).map_err(disk("sync a cut tail"))
+    /// Takes a segment in. Gives its damage, if that was not known before.
+    fn take_in(
+        &mut self,
+        found: Found,
+        until: Option<u64>,
+        journals: &[Uuid],
+        each: &mut impl FnMut(&Stored),
+    ) -> Result<Option<Damage>, JournalError> {
+        let known = found.name.ends_with(".damaged");
+        if let (Ok(header), false) = (&found.header, known) {
+            let journal = header.journal;
+            let mut last_chain = header.chain;
+            let mut whole = Vec::new();
+            let scanned = scan::whole(&found.bytes, header, |head, body| {
+                let before = Some(std::mem::replace(&mut last_chain, head.chain));
+                whole.push(Stored {
+                    journal,
+                    sequence: head.sequence,
+                    before,
+                    chain: head.chain,
+                    body: body.to_vec(),
+                });
+            });
+            let complete = until
+                .is_none_or(|until| until == scanned.next || until > scanned.next + NUMBERS_LEFT_OUT / 2);
+            if scanned.damage.is_none() && header.first == found.first && complete {
+                whole.iter().for_each(&mut *each);
+                (self.journal, self.next, self.chain) = (journal, scanned.next, last_chain);
+                self.offset = scanned.end as u64;
+                let Found { name, first, .. } = found;
+                let last = scanned.next - 1;
+                self.segments.insert(first, Segment { name, journal, first, last, damaged: false });
+                return Ok(None);
+            }
+        }
+        self.salvage(found, until, journals, known, each)
+    }
+
+    /// Takes in a segment with damage: renamed, never written to again, read record by record.
+    fn salvage(
+        &mut self,
+        found: Found,
+        until: Option<u64>,
+        journals: &[Uuid],
+        known: bool,
+        each: &mut impl FnMut(&Stored),
+    ) -> Result<Option<Damage>, JournalError> {
+        let Found { name, first, bytes, header } = found;
+        // Without a header, the journal is that of a neighbour, by whose id the records prove themselves.
+        let tries: Vec<Uuid> = match &header {
+            Ok(header) => vec![header.journal],
+            Err(_) => journals.to_vec(),
+        };
+        let (journal, whole) = tries
+            .into_iter()
+            .map(|journal| (journal, salvage(&bytes, journal)))
+            .max_by_key(|(_, whole)| whole.len())
+            .unwrap_or((Uuid::nil(), BTreeMap::new()));
+        for (sequence, record) in &whole {
+            let body = bytes[record.body.clone()].to_vec();
+            each(&Stored { journal, sequence: *sequence, before: None, chain: record.head.chain, body });
+        }
+        let last =
+            whole.keys().next_back().copied().unwrap_or(first.saturating_sub(1)).max(first.saturating_sub(1));
+        let mut missing = gaps(first, whole.keys().copied());
+        let mut open_end = None;
+        match until {
+            Some(until) if until > last + 1 && until - last < NUMBERS_LEFT_OUT / 2 => {
+                missing.push(last + 1..until)
+            }
+            Some(_) => {}
+            None => open_end = Some(last + 1),
+        }
+        // What was durable once has a record of a later group behind it.
+        let torn_tail = until.is_none()
+            && header.is_ok()
+            && bytes.len() as u64 == self.limits.segment
+            && missing.iter().all(|gap| whole.values().all(|record| record.head.group <= gap.start));
+        let what = header.and_then(|header| {
+            let scanned = scan::whole(&bytes, &header, |_, _| {});
+            scanned.damage.map_or(Ok(()), Err)
+        });
+        let renamed = format!("segment-{first:020}.damaged");
+        if name != renamed {
+            self.disk.rename(&name, &renamed).map_err(disk("set a damaged segment aside"))?;
+        }
+        self.next = self.next.max(last + 1);
+        self.offset = self.limits.segment;
+        self.segments.insert(first, Segment { name: renamed.clone(), journal, first, last, damaged: true });
+        let what = what.err().unwrap_or(FormatError::Behind);
+        Ok((!known).then_some(Damage { segment: renamed, missing, open_end, what, torn_tail }))
+    }
+
+    /// Goes on in the newest segment where it is whole, else under a fresh id: numbers may have been used that
+    /// can no longer be read, and the hub may know them.
+    fn go_on(&mut self, fresh: Uuid, harmed: bool) -> Result<(), JournalError> {
+        let Some(newest) = self.segments.values().next_back() else { return Ok(()) };
+        if harmed || newest.damaged {
+            self.renew(fresh);
+            return Ok(());
+        }
+        let file = self.disk.open(&newest.name).map_err(disk("open a segment"))?;
+        // A process that died before its sync left whole records that are only in memory.
+        self.disk.sync(&file).map_err(disk("sync what it found"))?;
+        self.file = Some(file);
+        Ok(())
     }
 
     /// The journal's id.
@@ -197,63 +351,118 @@ impl<D: Disk> Log<D> {
         self.next
     }
 
-    /// Appends bodies and makes them durable, all together. Gives the sequence of the first.
+    /// The chain value behind the last record.
+    #[must_use]
+    pub fn chain(&self) -> Chain {
+        self.chain
+    }
+
+    /// All segments, oldest first.
+    pub fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.values()
+    }
+
+    /// How full it is.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let used = self.segments.len() as u64 * self.limits.segment;
+        Usage { used, quota: self.limits.quota, disk_full: self.disk_full }
+    }
+
+    /// Goes on under another id, in a segment of its own: the hub has seen numbers of the present one that this
+    /// disk does not know.
+    pub fn renew(&mut self, fresh: Uuid) {
+        self.journal = fresh;
+        self.next = self.next.saturating_add(NUMBERS_LEFT_OUT);
+        self.file = None;
+    }
+
+    /// Appends bodies as one group and makes them durable, all together. Gives the sequence of the first.
     ///
     /// # Errors
-    /// When the disk fails: then the log takes nothing any more.
+    /// [`JournalError::Full`] when there is no room: nothing is written then. When the disk fails the log takes
+    /// nothing any more.
     pub fn append(&mut self, bodies: &[Vec<u8>]) -> Result<u64, JournalError> {
         if self.failed {
             return Err(JournalError::Failed);
         }
         if let Some(body) = bodies.iter().find(|body| body.is_empty() || body.len() > MAX_BODY_BYTES) {
-            return Err(JournalError::TooLong(body.len()));
+            return Err(JournalError::Length(body.len()));
         }
-        let first = self.next;
-        let appended = self.append_all(bodies);
-        self.failed = appended.is_err();
-        appended.map(|()| first)
+        let bytes: u64 = bodies.iter().map(|body| record_bytes(body)).sum();
+        if bytes > self.limits.records_end() - HEADER_BYTES as u64 {
+            return Err(JournalError::Length(usize::try_from(bytes).unwrap_or(usize::MAX)));
+        }
+        let appended = self.append_group(bodies, bytes);
+        self.failed = appended.as_ref().is_err_and(|error| !matches!(error, JournalError::Full(_)));
+        appended
     }
 
-    fn append_all(&mut self, bodies: &[Vec<u8>]) -> Result<(), JournalError> {
-        let mut bytes = Vec::new();
-        for body in bodies {
-            let full = self.offset + bytes.len() as u64 + record_bytes(body) > SEGMENT_BYTES;
-            if self.file.is_none() || full {
-                self.write(&mut bytes)?;
-                self.begin_segment()?;
-            }
-            encode_record(self.next, body, &mut bytes);
-            self.chain = chain(&self.chain, self.next, body);
-            self.next += 1;
-        }
-        self.write(&mut bytes)
-    }
-
-    /// Writes and syncs what was gathered.
-    fn write(&mut self, bytes: &mut Vec<u8>) -> Result<(), JournalError> {
-        if bytes.is_empty() {
-            return Ok(());
+    fn append_group(&mut self, bodies: &[Vec<u8>], bytes: u64) -> Result<u64, JournalError> {
+        if self.file.is_none() || self.offset + bytes > self.limits.records_end() {
+            self.begin_segment()?;
         }
         let Some(file) = &self.file else { return Err(JournalError::Failed) };
-        self.disk.write_at(file, bytes, self.offset).map_err(disk("write"))?;
+        let group = self.next;
+        let (mut buffer, mut value) = (Vec::new(), self.chain);
+        for (sequence, body) in (group..).zip(bodies) {
+            value = chain(&value, sequence, body);
+            encode_record(self.journal, &Head { sequence, group, chain: value }, body, &mut buffer);
+        }
+        self.disk.write_at(file, &buffer, self.offset).map_err(disk("write"))?;
         self.disk.sync(file).map_err(disk("sync"))?;
-        self.offset += bytes.len() as u64;
+        self.offset += buffer.len() as u64;
+        self.next = group + bodies.len() as u64;
+        self.chain = value;
         if let Some(mut segment) = self.segments.last_entry() {
             segment.get_mut().last = self.next - 1;
         }
-        bytes.clear();
-        Ok(())
+        Ok(group)
     }
 
     fn begin_segment(&mut self) -> Result<(), JournalError> {
+        if (self.segments.len() as u64 + 1) * self.limits.segment > self.limits.quota {
+            return Err(JournalError::Full("its quota is used up"));
+        }
+        self.make_reserve()?;
+        if !self.has_reserve {
+            return Err(JournalError::Full("its disk is full"));
+        }
         let name = name(self.next);
-        let file = self.disk.create(&name, SEGMENT_BYTES).map_err(disk("make a segment"))?;
-        let header = Header { journal: self.journal, first: self.next, chain: self.chain };
-        self.disk.write_at(&file, &header.encode(), 0).map_err(disk("write a header"))?;
+        self.disk.rename(RESERVE, &name).map_err(disk("begin a segment"))?;
+        self.has_reserve = false;
+        let file = self.disk.open(&name).map_err(disk("open a segment"))?;
+        let header = Header { journal: self.journal, first: self.next, chain: self.chain }.encode();
+        self.disk.write_at(&file, &header, 0).map_err(disk("write a header"))?;
+        self.disk.write_at(&file, &header, self.limits.records_end()).map_err(disk("write a header"))?;
         self.disk.sync(&file).map_err(disk("sync a header"))?;
-        self.segments.insert(self.next, Segment { name, journal: self.journal, last: self.next - 1 });
+        let (journal, first) = (self.journal, self.next);
+        self.segments.insert(first, Segment { name, journal, first, last: first - 1, damaged: false });
         self.file = Some(file);
         self.offset = HEADER_BYTES as u64;
+        Ok(())
+    }
+
+    /// Makes the next segment before it is needed, so that a full disk is known of long before it refuses
+    /// anybody, and a swipe never waits for it.
+    ///
+    /// # Errors
+    /// When the disk fails. A full one is no error: see [`Log::usage`].
+    pub fn make_reserve(&mut self) -> Result<(), JournalError> {
+        if self.has_reserve || self.failed {
+            return Ok(());
+        }
+        match self.disk.create(RESERVE, self.limits.segment) {
+            Ok(()) => {
+                self.has_reserve = true;
+                self.disk_full = false;
+            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.disk_full = true,
+            Err(error) => {
+                self.failed = true;
+                return Err(disk("make the next segment")(error));
+            }
+        }
         Ok(())
     }
 
@@ -261,22 +470,116 @@ impl<D: Disk> Log<D> {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn read(&self, from: u64, limit: usize) -> Result<Vec<Stored>, JournalError> {
-        let mut found = Vec::new();
+    pub fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Stored>, JournalError> {
+        let mut found: Vec<Stored> = Vec::new();
         let start = self.segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
-        for segment in self.segments.range(start..).map(|(_, segment)| segment) {
+        let segments: Vec<Segment> =
+            self.segments.range(start..).map(|(_, segment)| segment.clone()).collect();
+        for segment in segments.into_iter().filter(|segment| segment.last >= from) {
             if found.len() >= limit {
                 break;
             }
-            let bytes = self.disk.read(&segment.name).map_err(disk("read a segment"))?;
-            let Ok(header) = Header::decode(&bytes) else { continue };
-            scan(&bytes, &header, |sequence, chain, body| {
-                if sequence >= from && sequence < self.next && found.len() < limit {
-                    found.push(Stored { sequence, chain, body: body.to_vec() });
-                }
-            });
+            let before = found.len();
+            if segment.damaged || !self.read_segment(&segment, from, limit, &mut found)? {
+                found.truncate(before);
+                self.read_damaged(&segment, from, limit, &mut found)?;
+            }
         }
         Ok(found)
+    }
+
+    /// Reads what is whole of a segment with damage; damage that was not known is reported.
+    fn read_damaged(
+        &mut self,
+        segment: &Segment,
+        from: u64,
+        limit: usize,
+        found: &mut Vec<Stored>,
+    ) -> Result<(), JournalError> {
+        let bytes = self.disk.read(&segment.name).map_err(disk("read a segment"))?;
+        let whole = salvage(&bytes, segment.journal);
+        let records = whole.range(from..).take(limit - found.len());
+        found.extend(records.map(|(sequence, record)| Stored {
+            journal: segment.journal,
+            sequence: *sequence,
+            before: None,
+            chain: record.head.chain,
+            body: bytes[record.body.clone()].to_vec(),
+        }));
+        if !segment.damaged {
+            let renamed = format!("segment-{:020}.damaged", segment.first);
+            self.disk.rename(&segment.name, &renamed).map_err(disk("set a damaged segment aside"))?;
+            let missing = gaps(segment.first, whole.keys().copied().chain([segment.last + 1]));
+            let what = match Header::of_segment(&bytes) {
+                Ok(header) => scan::whole(&bytes, &header, |_, _| {}).damage.unwrap_or(FormatError::Behind),
+                Err(what) => what,
+            };
+            let name = renamed.clone();
+            self.news.push(Damage { segment: name, missing, open_end: None, what, torn_tail: false });
+            if self.segments.keys().next_back() == Some(&segment.first) {
+                self.file = None;
+            }
+            if let Some(known) = self.segments.get_mut(&segment.first) {
+                (known.name, known.damaged) = (renamed, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the damage that was found since the start, or since this was last asked.
+    pub fn take_news(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Reads on in a whole segment; `false` when it turns out to be damaged.
+    fn read_segment(
+        &mut self,
+        segment: &Segment,
+        from: u64,
+        limit: usize,
+        found: &mut Vec<Stored>,
+    ) -> Result<bool, JournalError> {
+        let fitting = |it: &Resume| it.segment == segment.first && it.next <= from;
+        let mut at = match self.resume.filter(fitting) {
+            Some(resume) => resume,
+            None => {
+                let header =
+                    self.disk.read_at(&segment.name, 0, HEADER_BYTES).map_err(disk("read a header"))?;
+                let before = Header::decode(&header).ok().map(|header| header.chain);
+                let offset = HEADER_BYTES as u64;
+                Resume { segment: segment.first, next: segment.first, offset, before }
+            }
+        };
+        self.resume = None;
+        while at.next <= segment.last && found.len() < limit {
+            let left = usize::try_from(self.limits.records_end().saturating_sub(at.offset)).unwrap_or(0);
+            let bytes = self
+                .disk
+                .read_at(&segment.name, at.offset, READ_BYTES.min(left))
+                .map_err(disk("read a segment"))?;
+            let mut ended = false;
+            let scanned = scan::run(&bytes, segment.journal, 0, at.next, |head, body| {
+                ended = found.len() >= limit || head.sequence > segment.last;
+                if ended {
+                    return false;
+                }
+                let before = at.before.replace(head.chain);
+                if head.sequence >= from {
+                    let (journal, sequence, chain) = (segment.journal, head.sequence, head.chain);
+                    found.push(Stored { journal, sequence, before, chain, body: body.to_vec() });
+                }
+                true
+            });
+            (at.next, at.offset) = (scanned.next, at.offset + scanned.end as u64);
+            if ended {
+                break;
+            }
+            if scanned.end == 0 {
+                return Ok(false);
+            }
+        }
+        self.resume = Some(at);
+        Ok(true)
     }
 
     /// Drops whole segments all of whose records come before `keep_from`; never the one written to.
@@ -292,107 +595,16 @@ impl<D: Disk> Log<D> {
             .map(|(first, _)| *first)
             .collect();
         for first in &old {
-            if let Some(segment) = self.segments.remove(first) {
+            if let Some(segment) = self.segments.get(first) {
                 tracing::info!(segment = %segment.name, journal = %segment.journal, "old segment dropped");
                 self.disk.remove(&segment.name).map_err(disk("remove a segment"))?;
+                self.segments.remove(first);
             }
         }
         Ok(old.len())
     }
 }
 
-/// Whether a whole record of a later sequence stands anywhere behind a damaged place.
-fn any_record_behind(bytes: &[u8], next: u64) -> bool {
-    let later = next + 1..next + 1_000;
-    (1..bytes.len().saturating_sub(super::format::RECORD_HEAD_BYTES)).any(|at| {
-        let word: [u8; 8] = bytes[at + 8..at + 16].try_into().unwrap_or([0; 8]);
-        let sequence = u64::from_le_bytes(word);
-        later.contains(&sequence) && matches!(decode_record(&bytes[at..], sequence), Ok(Some(_)))
-    })
-}
-
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-mod tests {
-    use super::*;
-    use crate::journal::disk::Folder;
-
-    fn open(path: &std::path::Path) -> (Log<Folder>, Vec<Damage>, Vec<Stored>) {
-        let mut found = Vec::new();
-        let folder = Folder::open(path.to_path_buf()).unwrap();
-        let (log, damages) =
-            Log::open(folder, Uuid::from_u128(1), |stored| found.push(stored.clone())).unwrap();
-        (log, damages, found)
-    }
-
-    fn bodies(count: usize, bytes: usize) -> Vec<Vec<u8>> {
-        (0..count).map(|index| vec![u8::try_from(index % 250).unwrap() + 1; bytes]).collect()
-    }
-
-    #[test]
-    fn what_was_appended_is_there_after_a_restart_with_the_same_chain() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut log, ..) = open(folder.path());
-        assert_eq!(log.append(&bodies(3, 40)).unwrap(), 1);
-        assert_eq!(log.append(&bodies(2, 40)).unwrap(), 4);
-        let before = log.read(1, 100).unwrap();
-        drop(log);
-        let (log, damages, found) = open(folder.path());
-        assert_eq!((damages, log.next_sequence()), (vec![], 6));
-        assert_eq!(found, before);
-        assert_eq!(log.read(4, 1).unwrap(), before[3..4]);
-    }
-
-    #[test]
-    fn a_full_segment_is_followed_by_another_and_both_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut log, ..) = open(folder.path());
-        for _ in 0..3 {
-            log.append(&bodies(40, 60_000)).unwrap();
-        }
-        assert!(log.segments.len() >= 2);
-        assert_eq!(log.read(1, 1_000).unwrap().len(), 120);
-        drop(log);
-        let (mut log, damages, found) = open(folder.path());
-        assert_eq!((damages, found.len()), (vec![], 120));
-        let segments = log.segments.len();
-        assert_eq!(log.drop_before(121).unwrap(), segments - 1);
-        assert!(!log.read(1, 1_000).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_torn_tail_is_cut_with_a_report_and_the_log_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut log, ..) = open(folder.path());
-        log.append(&bodies(3, 40)).unwrap();
-        let file = log.file.take().unwrap();
-        let mut torn = Vec::new();
-        encode_record(4, &[9; 40], &mut torn);
-        log.disk.write_at(&file, &torn[..30], log.offset).unwrap();
-        drop(log);
-        let (mut log, damages, found) = open(folder.path());
-        assert_eq!(found.len(), 3);
-        assert!(matches!(&damages[..], [Damage { from: 4, torn_tail: true, .. }]), "{damages:?}");
-        assert_eq!(log.append(&bodies(1, 10)).unwrap(), 4);
-        drop(log);
-        let (_, damages, found) = open(folder.path());
-        assert_eq!((damages, found.len()), (vec![], 4));
-    }
-
-    #[test]
-    fn damage_before_whole_records_is_reported_and_never_overwritten() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut log, ..) = open(folder.path());
-        log.append(&bodies(5, 40)).unwrap();
-        drop(log);
-        let path = folder.path().join(name(1));
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[HEADER_BYTES + 56 + 20] ^= 1;
-        std::fs::write(&path, &bytes).unwrap();
-        let (mut log, damages, found) = open(folder.path());
-        assert_eq!(found.len(), 1);
-        assert!(matches!(&damages[..], [Damage { from: 2, torn_tail: false, .. }]), "{damages:?}");
-        log.append(&bodies(1, 10)).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), bytes);
-    }
-}
+#[path = "log_tests.rs"]
+mod tests;

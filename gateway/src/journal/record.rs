@@ -10,14 +10,12 @@ pub enum Record {
     /// A swipe, and what was shown for it.
     #[serde(rename = "swipe")]
     Swipe(Box<SwipeRecord>),
-    /// The hub has everything up to this sequence.
-    #[serde(rename = "handed_over")]
-    HandedOver {
-        /// The sequence, included.
-        through: u64,
-        /// When, in milliseconds since the epoch.
-        at: i64,
-    },
+    /// A stretch of time in which a door could not record; the same id again, with its end.
+    #[serde(rename = "outage")]
+    Outage(OutageRecord),
+    /// A tie between the machine's time since its start and real time.
+    #[serde(rename = "anchor")]
+    Anchor(AnchorRecord),
 }
 
 /// A swipe as it was seen. No card number: a key; no name: a pseudonym.
@@ -27,6 +25,8 @@ pub struct SwipeRecord {
     pub id: Uuid,
     /// The reader.
     pub reader: Uuid,
+    /// The reader's code, by which it is known again without the hub.
+    pub code: String,
     /// The room at whose door it hung.
     pub room: Option<Uuid>,
     /// The card's key, hex digits; empty for what is no card.
@@ -45,8 +45,11 @@ pub struct SwipeRecord {
     pub latest: i64,
     /// The machine's start that it fell into.
     pub boot: Uuid,
-    /// Milliseconds since that start.
+    /// Milliseconds since that start, when it came to the gateway.
     pub since_boot: i64,
+    /// The reader had kept it: the card was read before it came.
+    #[serde(default)]
+    pub late: bool,
     /// How far the clock could be believed: the hub's word.
     pub trust: String,
     /// What was decided: the hub's word.
@@ -59,6 +62,75 @@ pub struct SwipeRecord {
     pub sessions: Vec<Uuid>,
     /// The feed position decided by.
     pub basis: String,
-    /// For MQTT readers: the reader's start and the swipe's number in it.
-    pub tag: Option<(String, u64)>,
+    /// For MQTT readers: how the reader named it.
+    pub tag: Option<TagRecord>,
+}
+
+/// How an MQTT reader named a swipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagRecord {
+    /// The reader's start.
+    pub boot: String,
+    /// The swipe's number in it.
+    pub seq: u64,
+    /// The reader's clock since that start, in milliseconds.
+    pub mono_ms: i64,
+}
+
+/// A stretch of time in which a door could not record. Instants in milliseconds since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutageRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// The reader's id at the hub; none for all of the gateway's.
+    pub reader: Option<Uuid>,
+    /// Why: the hub's word.
+    pub cause: String,
+    /// The last instant that was good; none where only the hub may know.
+    pub from: Option<i64>,
+    /// The first that was good again; none while it lasts.
+    pub until: Option<i64>,
+}
+
+/// A tie between the machine's time since its start and real time, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorRecord {
+    /// The start of the machine.
+    pub boot: Uuid,
+    /// Time since that start.
+    pub since_boot: i64,
+    /// What the time was, since the epoch.
+    pub at: i64,
+    /// How far that may be off, to either side.
+    pub error: i64,
+    /// Where it came from: the hub's word.
+    pub source: String,
+}
+
+impl Record {
+    /// As it stands in the journal.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON, which no record of this program meets.
+    pub fn body(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When it is none of this program's.
+    pub fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(body)
+    }
+
+    /// The instant that it speaks of, in milliseconds since the epoch.
+    #[must_use]
+    pub fn at(&self) -> Option<i64> {
+        match self {
+            Self::Swipe(swipe) => Some(swipe.at),
+            Self::Outage(outage) => outage.until.or(outage.from),
+            Self::Anchor(anchor) => Some(anchor.at),
+        }
+    }
 }

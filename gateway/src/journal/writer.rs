@@ -1,24 +1,30 @@
 //! The journal's thread: gathers appends that wait together into one write and one sync.
 //!
 //! One thread owns the log. Results come back in the order asked. When the disk fails, everything asked since is
-//! answered with the failure; the gateway then shows red and ends.
+//! answered with the failure; the gateway then shows red and ends. When it is full, appends are refused one
+//! group after the other, and the gateway goes on.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::disk::Disk;
-use super::log::{JournalError, Log, Stored};
+use super::log::{Damage, JournalError, Log, Segment, Stored, Usage};
 
 /// How many asks may wait.
 const QUEUE: usize = 1_024;
 /// How many appends share one sync at the most.
 const MAX_GROUP: usize = 256;
+/// How many bytes share one sync at the most: well below a segment.
+const MAX_GROUP_BYTES: usize = 1024 * 1024;
 
 /// What may be asked of the journal.
 enum Ask {
     Append { ticket: u64, body: Vec<u8> },
     Read { from: u64, limit: usize, reply: oneshot::Sender<Result<Vec<Stored>, Arc<JournalError>>> },
+    Standing(oneshot::Sender<Standing>),
+    Renew(Uuid, oneshot::Sender<()>),
     DropBefore(u64),
 }
 
@@ -27,8 +33,25 @@ enum Ask {
 pub enum Written {
     /// They are durable: ticket and sequence of each.
     Durable(Vec<(u64, u64)>),
-    /// They are not.
+    /// There was no room; nothing of them was written.
+    Refused(Vec<u64>, Arc<JournalError>),
+    /// They may or may not be on the disk, and nothing more will be.
     Failed(Vec<u64>, Arc<JournalError>),
+}
+
+/// How the journal stands.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The id that is written under.
+    pub journal: Uuid,
+    /// The sequence that the next record gets.
+    pub next: u64,
+    /// All segments, oldest first.
+    pub segments: Vec<Segment>,
+    /// How full it is.
+    pub usage: Usage,
+    /// Damage that was found since this was last asked.
+    pub damages: Vec<Damage>,
 }
 
 /// A handle on the journal's thread.
@@ -67,6 +90,22 @@ impl Journal {
         answer.await.unwrap_or_else(|_| Err(Arc::new(JournalError::Failed)))
     }
 
+    /// How it stands; `None` when it has ended.
+    pub async fn standing(&self) -> Option<Standing> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Standing(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Goes on under another id.
+    pub async fn renew(&self, fresh: Uuid) {
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send(Ask::Renew(fresh, reply)).await.is_ok() {
+            // Without an answer the journal has ended, and nothing is written under any id.
+            let _ = answer.await;
+        }
+    }
+
     /// Drops whole segments before a sequence.
     pub async fn drop_before(&self, keep_from: u64) {
         let _ = self.asks.send(Ask::DropBefore(keep_from)).await;
@@ -75,13 +114,29 @@ impl Journal {
 
 fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::Sender<Written>) {
     let mut held: Option<Ask> = None;
-    while let Some(ask) = held.take().or_else(|| asks.blocking_recv()) {
+    loop {
+        let ask = match held.take().map_or_else(|| asks.try_recv(), Ok) {
+            Ok(ask) => ask,
+            Err(_) => {
+                // Nobody waits: time to make the next segment.
+                if let Err(error) = log.make_reserve()
+                    && !report(written, Vec::new(), error)
+                {
+                    return;
+                }
+                match asks.blocking_recv() {
+                    Some(ask) => ask,
+                    None => return,
+                }
+            }
+        };
         match ask {
             Ask::Append { ticket, body } => {
-                let (mut tickets, mut bodies) = (vec![ticket], vec![body]);
-                while bodies.len() < MAX_GROUP {
+                let (mut tickets, mut bodies, mut bytes) = (vec![ticket], vec![body], 0);
+                while bodies.len() < MAX_GROUP && bytes < MAX_GROUP_BYTES {
                     match asks.try_recv() {
                         Ok(Ask::Append { ticket, body }) => {
+                            bytes += body.len();
                             tickets.push(ticket);
                             bodies.push(body);
                         }
@@ -92,20 +147,34 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                         Err(_) => break,
                     }
                 }
-                let result = match log.append(&bodies) {
-                    Ok(first) => Written::Durable(tickets.into_iter().zip(first..).collect()),
-                    Err(error) => {
-                        tracing::error!("{error}");
-                        Written::Failed(tickets, Arc::new(error))
+                let told = match log.append(&bodies) {
+                    Ok(first) => {
+                        let done = Written::Durable(tickets.into_iter().zip(first..).collect());
+                        written.blocking_send(done).is_ok()
                     }
+                    Err(error) => report(written, tickets, error),
                 };
-                if written.blocking_send(result).is_err() {
+                if !told {
                     return;
                 }
             }
             Ask::Read { from, limit, reply } => {
                 // Whoever asked may have gone.
                 let _ = reply.send(log.read(from, limit).map_err(Arc::new));
+            }
+            Ask::Standing(reply) => {
+                let standing = Standing {
+                    journal: log.journal(),
+                    next: log.next_sequence(),
+                    segments: log.segments().cloned().collect(),
+                    usage: log.usage(),
+                    damages: log.take_news(),
+                };
+                let _ = reply.send(standing);
+            }
+            Ask::Renew(fresh, reply) => {
+                log.renew(fresh);
+                let _ = reply.send(());
             }
             Ask::DropBefore(keep_from) => {
                 if let Err(error) = log.drop_before(keep_from) {
@@ -114,4 +183,13 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
             }
         }
     }
+}
+
+/// Says what came of appends that were not made; `false` when nobody listens any more.
+fn report(written: &mpsc::Sender<Written>, tickets: Vec<u64>, error: JournalError) -> bool {
+    let full = matches!(error, JournalError::Full(_));
+    tracing::error!("{error}");
+    let error = Arc::new(error);
+    let what = if full { Written::Refused(tickets, error) } else { Written::Failed(tickets, error) };
+    written.blocking_send(what).is_ok()
 }

@@ -30,6 +30,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const PAGE: i32 = 1_000;
 /// How many events are applied in one piece.
 const MAX_EVENTS: usize = 500;
+/// How often at the most a cache that fails is made anew.
+const REBUILD_EVERY: Duration = Duration::from_secs(60);
 
 /// What the feed needs.
 pub struct FeedTask {
@@ -47,6 +49,10 @@ pub struct FeedTask {
     pub stop: watch::Receiver<bool>,
     /// Tells the world when the copy was last known to be current; the value grows.
     pub current: watch::Sender<u64>,
+    /// Tells the world what the hub configured.
+    pub config: watch::Sender<CachedConfig>,
+    /// When the cache was last to be made anew.
+    pub snapshot_again: Option<tokio::time::Instant>,
 }
 
 /// Why the feed must begin again.
@@ -54,8 +60,6 @@ pub struct FeedTask {
 enum FeedError {
     #[error(transparent)]
     Uplink(#[from] UplinkError),
-    #[error(transparent)]
-    Cache(#[from] CacheError),
     #[error("the socket failed: {0}")]
     Socket(String),
     #[error("the feed was silent for {} s", SILENCE.as_secs())]
@@ -121,12 +125,12 @@ impl FeedTask {
         let (Some(cursor), Some(config)) = (cursor, config) else { return Ok(()) };
         let config = cached_config(&config);
         tracing::info!(items = items.len(), "timetable snapshot taken");
-        let (cache, at, stored, facts) = (self.cache.clone(), cursor.clone(), config.clone(), items.clone());
-        blocking(move || cache.replace(&at, &stored, &facts)).await?;
+        // The door first: a disk that fails keeps no light from being right.
         let changes = items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
         self.tell(Input::Facts { changes, replace: true, basis: cursor.clone() }).await?;
-        let told = Input::Config { readers: config.reader_facts(), secret: config.card_secret() };
-        self.tell(told).await?;
+        self.tell_config(&config).await?;
+        let (cache, at) = (self.cache.clone(), cursor.clone());
+        blocking(move || cache.replace(&at, &config, &items)).await;
         self.cursor = Some(cursor);
         Ok(())
     }
@@ -236,18 +240,29 @@ impl FeedTask {
             cursor = Some(event.cursor);
         }
         let Some(cursor) = cursor else { return Ok(true) };
-        if self.cursor.as_deref() != Some(&cursor) || !writes.is_empty() {
-            let (cache, at) = (self.cache.clone(), cursor.clone());
-            blocking(move || cache.apply(&at, &writes)).await?;
-        }
         self.tell(Input::Facts { changes, replace: false, basis: cursor.clone() }).await?;
         if let Some(config) = config {
-            let told = Input::Config { readers: config.reader_facts(), secret: config.card_secret() };
-            self.tell(told).await?;
+            self.tell_config(&config).await?;
+        }
+        let mut kept = true;
+        if self.cursor.as_deref() != Some(&cursor) || !writes.is_empty() {
+            let (cache, at) = (self.cache.clone(), cursor.clone());
+            kept = blocking(move || cache.apply(&at, &writes)).await;
         }
         self.cursor = Some(cursor);
         self.current.send_modify(|count| *count += 1);
+        if !kept && self.snapshot_again.is_none_or(|at| at.elapsed() > REBUILD_EVERY) {
+            // A cache that lacks a change is made anew, from a snapshot; the lights go on by what is in memory.
+            self.snapshot_again = Some(tokio::time::Instant::now());
+            self.cursor = None;
+            return Ok(false);
+        }
         Ok(true)
+    }
+
+    async fn tell_config(&self, config: &CachedConfig) -> Result<(), FeedError> {
+        self.config.send_replace(config.clone());
+        self.tell(Input::Config { readers: config.reader_facts(), secret: config.card_secret() }).await
     }
 
     async fn tell(&self, input: Input) -> Result<(), FeedError> {
@@ -255,10 +270,18 @@ impl FeedTask {
     }
 }
 
-async fn blocking(work: impl FnOnce() -> Result<(), CacheError> + Send + 'static) -> Result<(), FeedError> {
+/// Writes to the cache, away from what must not wait; `false` when it failed, which is said here.
+async fn blocking(work: impl FnOnce() -> Result<(), CacheError> + Send + 'static) -> bool {
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(FeedError::Cache(CacheError::BadData("writing it panicked".to_owned()))),
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::error!("{error}");
+            false
+        }
+        Err(error) => {
+            tracing::error!("writing the timetable cache ended badly: {error}");
+            false
+        }
     }
 }
 

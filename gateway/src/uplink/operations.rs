@@ -85,6 +85,19 @@ enums! {
         /// A clock chip.
         Rtc,
     }
+    /// Why a door could not record.
+    OutageCause {
+        /// The gateway was off.
+        GatewayDown,
+        /// Records were damaged.
+        JournalDamaged,
+        /// There was no room.
+        JournalRefused,
+        /// The reader did not answer.
+        ReaderUnreachable,
+        /// The disk was empty.
+        StorageLost,
+    }
     /// What became of a swipe.
     SwipeDecision {
         /// Counts for none.
@@ -205,6 +218,55 @@ pub struct GatewaySwipeInput {
     pub session_ids: Vec<uuid::Uuid>,
     pub basis: String,
     pub chain: String,
+    pub record: Option<String>,
+    pub late: bool,
+}
+
+/// How far a journal is handed over.
+#[derive(cynic::InputObject, Debug, Clone)]
+#[cynic(schema = "hub")]
+#[expect(missing_docs, reason = "schema.graphql says what each field means")]
+pub struct GatewayJournalInput {
+    pub journal_id: uuid::Uuid,
+    pub after: Option<Counter>,
+    pub through: Counter,
+    pub chain: Option<String>,
+}
+
+/// A stretch of time in which a door could not record.
+#[derive(cynic::InputObject, Debug, Clone)]
+#[cynic(schema = "hub")]
+#[expect(missing_docs, reason = "schema.graphql says what each field means")]
+pub struct GatewayOutageInput {
+    pub outage_id: uuid::Uuid,
+    pub reader_id: Option<uuid::Uuid>,
+    pub cause: OutageCause,
+    pub from: Option<DateTime>,
+    pub until: Option<DateTime>,
+}
+
+/// A tie between the machine's time and real time.
+#[derive(cynic::InputObject, Debug, Clone)]
+#[cynic(schema = "hub")]
+#[expect(missing_docs, reason = "schema.graphql says what each field means")]
+pub struct GatewayAnchorInput {
+    pub boot_id: uuid::Uuid,
+    pub since_boot: Duration,
+    pub at: DateTime,
+    pub error: Duration,
+    pub source: ClockSource,
+}
+
+/// A signed end of a journal.
+#[derive(cynic::InputObject, Debug, Clone)]
+#[cynic(schema = "hub")]
+#[expect(missing_docs, reason = "schema.graphql says what each field means")]
+pub struct GatewayHeadInput {
+    pub chain_before: String,
+    pub links: Vec<String>,
+    pub signed_at: DateTime,
+    pub signature: String,
+    pub public_key: String,
 }
 
 /// Swipes to hand over.
@@ -218,6 +280,10 @@ pub struct GatewaySubmitSwipesInput {
     pub swipes: Vec<GatewaySwipeInput>,
     pub backlog_after: i32,
     pub watermark: DateTime,
+    pub journal: Option<GatewayJournalInput>,
+    pub outages: Option<Vec<GatewayOutageInput>>,
+    pub anchors: Option<Vec<GatewayAnchorInput>>,
+    pub head: Option<GatewayHeadInput>,
 }
 
 /// How a reader is.
@@ -247,6 +313,18 @@ pub struct GatewayHeartbeatInput {
     pub free_disk_bytes: Option<Counter>,
     pub software_version: String,
     pub readers: Vec<GatewayReaderReport>,
+    pub journals: Option<Vec<GatewayJournalInput>>,
+    pub anchors: Option<Vec<GatewayAnchorInput>>,
+}
+
+/// How far a journal is handed over, by what the hub has.
+#[derive(cynic::QueryFragment, Debug, Clone)]
+#[cynic(schema = "hub")]
+#[expect(missing_docs, reason = "schema.graphql says what each field means")]
+pub struct GatewayHandedOver {
+    pub journal_id: uuid::Uuid,
+    pub through: Counter,
+    pub chain: String,
 }
 
 /// A refusal's words.
@@ -274,6 +352,8 @@ pub struct SwipeReceipt {
 pub struct GatewaySubmitSwipesPayload {
     pub receipts: Vec<SwipeReceipt>,
     pub committed_at: DateTime,
+    pub handed_over: Vec<GatewayHandedOver>,
+    pub renew_journal: bool,
     pub errors: Vec<UserError>,
 }
 
@@ -284,6 +364,7 @@ pub struct GatewaySubmitSwipesPayload {
 pub struct GatewayHeartbeatPayload {
     pub received_at: DateTime,
     pub latest_cursor: String,
+    pub handed_over: Vec<GatewayHandedOver>,
     pub errors: Vec<UserError>,
 }
 

@@ -4,16 +4,18 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use uuid::Uuid;
 
 use super::connection::connection;
-use super::context::{GATEWAYS, Needs, caller, coded, fault, hub, local};
+use super::context::{DECIDERS, GATEWAYS, Needs, caller, coded, fault, hub, local};
 use super::estate::{Building, Reader};
 use super::id::Kind;
 use super::loader::{self, ReadersOfGateway};
 use super::payload::{InputError, UserError, user_errors};
 use crate::scalar::{Counter, DateTime, Duration, UuidScalar};
 use crate::service::feed::{self, FeedCursor};
-use crate::service::intake::{
-    self, GatewayHeartbeatInput, GatewaySubmitSwipesInput, Receipt, ReceiptOutcome, Report,
-};
+use crate::service::intake::evidence::hexed;
+use crate::service::intake::journal::HandedOver;
+use crate::service::intake::message::{GatewayHeartbeatInput, GatewaySubmitSwipesInput};
+use crate::service::intake::outage::{self, DeclareGatewayLostInput};
+use crate::service::intake::{self, Receipt, ReceiptOutcome, Report};
 use crate::service::refusal::Code;
 use crate::store::entity::{self, ClockTrust};
 use crate::store::list;
@@ -240,8 +242,36 @@ pub struct GatewaySubmitSwipesPayload {
     receipts: Vec<SwipeReceipt>,
     /// The hub's clock at the commit, for the gateway's offset.
     committed_at: DateTime,
+    /// How far the batch's journal is handed over now.
+    handed_over: Vec<GatewayHandedOver>,
+    /// A number or an id came again with another body: the gateway's storage was cloned or rolled back. Both are
+    /// kept; go on under another journal id.
+    renew_journal: bool,
     /// Why the batch was turned down whole; empty when it was not.
     errors: Vec<UserError>,
+}
+
+/// How far a journal is handed over.
+#[derive(SimpleObject)]
+pub struct GatewayHandedOver {
+    /// The journal.
+    journal_id: UuidScalar,
+    /// Every record up to this one is at the hub; 0 where none is.
+    through: Counter,
+    /// The chain value behind it, hex digits; empty where there is none. A gateway that has another one there has
+    /// another journal of the same name.
+    chain: String,
+}
+
+fn handed_over(journals: Vec<HandedOver>) -> Vec<GatewayHandedOver> {
+    journals
+        .into_iter()
+        .map(|it| GatewayHandedOver {
+            journal_id: UuidScalar(it.journal_id),
+            through: Counter(it.through),
+            chain: hexed(&it.chain),
+        })
+        .collect()
 }
 
 /// The hub's answer to a heartbeat: its clock, and what it knows to be behind.
@@ -253,6 +283,9 @@ pub struct GatewayHeartbeatPayload {
     latest_cursor: String,
     /// What may be wrong with the gateway.
     problems: Vec<GatewayProblem>,
+    /// How far the journals asked for are handed over. Where it is less than the gateway takes it to be, the hub
+    /// was restored from a backup: send everything behind it again.
+    handed_over: Vec<GatewayHandedOver>,
     /// Why the heartbeat was turned down; empty when it was not.
     errors: Vec<UserError>,
 }
@@ -277,18 +310,25 @@ impl GatewayWrites {
         #[graphql(desc = "The swipes.")] input: GatewaySubmitSwipesInput,
     ) -> Result<GatewaySubmitSwipesPayload> {
         let hub = hub(ctx)?;
-        let answer = intake::submit(hub, own_gateway(ctx)?, &input).await.map_err(|error| fault(&error))?;
-        Ok(match answer {
-            Ok((receipts, committed_at)) => GatewaySubmitSwipesPayload {
-                batch_id: input.batch_id,
-                receipts: receipts.into_iter().map(receipt).collect(),
-                committed_at: local(ctx, committed_at)?,
+        let (batch_id, gateway, worker) = (input.batch_id, own_gateway(ctx)?, hub.clone());
+        // On a task of its own: a gateway that hangs up meanwhile must not undo work that it would ask for again.
+        let work = tokio::spawn(async move { intake::submit(&worker, gateway, &input).await });
+        let answer = work.await.map_err(|_| coded("INTERNAL", "the hub failed"))?;
+        Ok(match answer.map_err(|error| fault(&error))? {
+            Ok(submitted) => GatewaySubmitSwipesPayload {
+                batch_id,
+                receipts: submitted.receipts.into_iter().map(receipt).collect(),
+                committed_at: local(ctx, submitted.committed_at)?,
+                handed_over: handed_over(submitted.handed_over),
+                renew_journal: submitted.renew_journal,
                 errors: Vec::new(),
             },
             Err(refusals) => GatewaySubmitSwipesPayload {
-                batch_id: input.batch_id,
+                batch_id,
                 receipts: Vec::new(),
                 committed_at: local(ctx, hub.now().0)?,
+                handed_over: Vec::new(),
+                renew_journal: false,
                 errors: user_errors(refusals),
             },
         })
@@ -302,16 +342,20 @@ impl GatewayWrites {
         #[graphql(desc = "How it is.")] input: GatewayHeartbeatInput,
     ) -> Result<GatewayHeartbeatPayload> {
         let hub = hub(ctx)?;
-        let answer =
-            intake::heartbeat(hub, own_gateway(ctx)?, &input).await.map_err(|error| fault(&error))?;
+        let (gateway, worker) = (own_gateway(ctx)?, hub.clone());
+        let work = tokio::spawn(async move { intake::heartbeat(&worker, gateway, &input).await });
+        let answer = work.await.map_err(|_| coded("INTERNAL", "the hub failed"))?;
+        let answer = answer.map_err(|error| fault(&error))?;
         let mut payload = GatewayHeartbeatPayload {
             received_at: local(ctx, hub.now().0)?,
             latest_cursor: String::new(),
             problems: Vec::new(),
+            handed_over: Vec::new(),
             errors: Vec::new(),
         };
         match answer {
-            Ok(gateway) => {
+            Ok((gateway, journals)) => {
+                payload.handed_over = handed_over(journals);
                 let mut tx = hub.read().await.map_err(|error| fault(&error))?;
                 let revision =
                     feed::latest(&mut tx, gateway.building_id).await.map_err(|error| fault(&error))?;
@@ -331,5 +375,36 @@ fn receipt(receipt: Receipt) -> SwipeReceipt {
         swipe_id: UuidScalar(receipt.swipe_id),
         outcome: receipt.outcome,
         error: receipt.error.map(|message| InputError { code: Code::Invalid, message, path: None }),
+    }
+}
+
+/// What came of it.
+#[derive(SimpleObject)]
+pub struct DeclareGatewayLostPayload {
+    /// The gateway; null when it was turned down.
+    gateway: Option<Gateway>,
+    /// Why it was turned down; empty exactly when it took effect.
+    errors: Vec<UserError>,
+}
+
+/// What persons decide of gateways.
+#[derive(Default)]
+pub struct GatewayDecisions;
+
+#[Object]
+impl GatewayDecisions {
+    /// Declares that a gateway will not come back: registers wait for it no longer, and nobody is absent for what
+    /// it may have taken. If it comes back after all, what it hands over counts.
+    #[graphql(guard = "Needs(DECIDERS)")]
+    async fn declare_gateway_lost(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which, since when, and why.")] input: DeclareGatewayLostInput,
+    ) -> Result<DeclareGatewayLostPayload> {
+        let answer = outage::declare_lost(hub(ctx)?, caller(ctx)?, &input).await;
+        Ok(match answer.map_err(|error| fault(&error))? {
+            Ok(gateway) => DeclareGatewayLostPayload { gateway: Some(Gateway(gateway)), errors: Vec::new() },
+            Err(refusals) => DeclareGatewayLostPayload { gateway: None, errors: user_errors(refusals) },
+        })
     }
 }

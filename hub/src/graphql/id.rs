@@ -3,6 +3,7 @@
 use async_graphql::{ID, Interface};
 use uuid::Uuid;
 
+use super::alert::Alert;
 use super::attendance::AttendanceRecord;
 use super::estate::{Building, Reader, Room};
 use super::gateway::Gateway;
@@ -14,6 +15,8 @@ use super::swipe::Swipe;
 #[derive(Interface)]
 #[graphql(field(name = "id", ty = "ID", desc = "Global id. Do not parse it."))]
 pub enum Node {
+    /// Something that a person should look at.
+    Alert(Alert),
     /// One mark of one register.
     AttendanceRecord(AttendanceRecord),
     /// A building.
@@ -45,6 +48,8 @@ pub enum Node {
 /// The kinds of things that have a global id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// An alert.
+    Alert,
     /// A mark.
     AttendanceRecord,
     /// A building.
@@ -74,7 +79,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 13] = [
+    const ALL: [(Self, &'static str); 14] = [
+        (Self::Alert, "alt"),
         (Self::AttendanceRecord, "att"),
         (Self::Building, "bld"),
         (Self::Card, "crd"),

@@ -3,6 +3,7 @@
 use async_graphql::{Context, ID, Object, Result};
 use uuid::Uuid;
 
+use super::alert::{Alert, AlertConnection};
 use super::attendance::{
     AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceOrderField, AttendanceRecord,
     AttendanceRecordConnection, attendance_page,
@@ -289,6 +290,39 @@ impl Reads {
         Ok(GatewayConnection::new(paged, total, Gateway))
     }
 
+    /// One swipe, by its global id or by the id that its gateway minted.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn swipe(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id, or the gateway's UUID.")] id: ID,
+    ) -> Result<Option<Swipe>> {
+        let swipe = match Uuid::try_parse(&id) {
+            Ok(claimed) => {
+                let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+                let found = tx.by_column::<entity::Swipe>("claimed_id", [claimed.into()]).await;
+                found.map_err(|error| fault(&error))?.into_iter().next()
+            }
+            Err(_) => of::<entity::Swipe>(ctx, Kind::Swipe, &id).await?,
+        };
+        Ok(swipe.map(Swipe))
+    }
+
+    /// Alerts, by time.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn alerts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+    ) -> Result<AlertConnection> {
+        let (paged, total) =
+            connection::read(ctx, list::alerts(), &page(first, after, last, before)?).await?;
+        Ok(AlertConnection::new(paged, total, Alert))
+    }
+
     /// Swipes, by time.
     #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
     async fn swipes(
@@ -340,6 +374,7 @@ async fn register(ctx: &Context<'_>, id: Uuid) -> Result<Option<Register>> {
 async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
     let Some((kind, id)) = Kind::of(id) else { return Ok(None) };
     Ok(match kind {
+        Kind::Alert => loader::one(ctx, id).await?.map(|it| Node::Alert(Alert(it))),
         Kind::AttendanceRecord => {
             loader::one(ctx, id).await?.map(|it| Node::AttendanceRecord(AttendanceRecord(it)))
         }

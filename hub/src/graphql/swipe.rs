@@ -10,8 +10,9 @@ use super::id::Kind;
 use super::loader::{self, SessionsOfSwipe};
 use super::people::{Card, Student};
 use super::session::Session;
-use crate::scalar::{DateTime, UuidScalar};
+use crate::scalar::{Counter, DateTime, UuidScalar};
 use crate::service::decide::{self, Shown};
+use crate::service::intake::evidence;
 use crate::store::entity::{self, ClockTrust, LightColour, SwipeDecision, SwipeReason};
 use crate::store::list;
 use crate::store::page::List;
@@ -58,6 +59,31 @@ pub struct SwipeVerdict {
     basis: Option<String>,
     /// The sessions that it credited.
     sessions: Vec<Session>,
+}
+
+/// What proves that a gateway recorded a swipe.
+#[derive(Clone, SimpleObject)]
+pub struct SwipeEvidence {
+    /// All of it as one JSON text: save it as a file for `rollcall-hub verify-receipt`.
+    file: String,
+    /// The record as it stands in the gateway's journal: JSON.
+    record: String,
+    /// The journal.
+    journal_id: UuidScalar,
+    /// The record's number in it.
+    sequence: Counter,
+    /// The number of the first record of the stretch that was signed together.
+    first: Counter,
+    /// The chain value before it, hex digits.
+    chain_before: String,
+    /// SHA-256 of the body of each record of the stretch, in order, hex digits.
+    links: Vec<String>,
+    /// When the gateway signed, by its clock.
+    signed_at: DateTime,
+    /// Ed25519 signature (RFC 8032), hex digits.
+    signature: String,
+    /// The gateway's public key, hex digits.
+    public_key: String,
 }
 
 /// One presentation of one card to one reader. Never changed once stored; decisions may be revised, and every
@@ -178,6 +204,30 @@ impl Swipe {
                 })
             })
             .collect())
+    }
+    /// What proves that the gateway recorded it: its record in the journal, the chain, and the gateway's signature.
+    /// `rollcall-hub verify-receipt` checks it with the gateway's public key alone. Null where its gateway does
+    /// not sign.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn receipt(&self, ctx: &Context<'_>) -> Result<Option<SwipeEvidence>> {
+        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+        let found = evidence::receipt(&mut tx, self.0.id).await.map_err(|error| fault(&error))?;
+        found
+            .map(|it| {
+                Ok(SwipeEvidence {
+                    file: serde_json::to_string(&it).unwrap_or_default(),
+                    record: it.record,
+                    journal_id: UuidScalar(it.journal_id),
+                    sequence: Counter(it.sequence),
+                    first: Counter(it.first),
+                    chain_before: it.chain_before,
+                    links: it.links,
+                    signed_at: local(ctx, it.signed_at)?,
+                    signature: it.signature,
+                    public_key: it.public_key,
+                })
+            })
+            .transpose()
     }
     /// Earlier decisions of the hub, oldest first.
     #[graphql(complexity = "5 + child_complexity")]

@@ -52,6 +52,7 @@ impl Shown {
 /// When the store fails.
 pub async fn judge(hub: &Hub, tx: &mut Tx, swipes: &mut [Swipe]) -> Result<Vec<Credit>, StoreError> {
     let timetable = surroundings(tx, swipes).await?;
+    name_holders(tx, swipes).await?;
     let mut promised: BTreeSet<Uuid> = BTreeSet::new();
     let mut shown = Vec::new();
     for swipe in swipes.iter() {
@@ -99,6 +100,26 @@ pub async fn judge(hub: &Hub, tx: &mut Tx, swipes: &mut [Swipe]) -> Result<Vec<C
     Ok(credits)
 }
 
+/// Whom the gateways took cards to be, where that could not be told before: a pseudonym may be learnt late.
+async fn name_holders(tx: &mut Tx, swipes: &mut [Swipe]) -> Result<(), StoreError> {
+    let mut unnamed: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();
+    for swipe in swipes.iter().filter(|swipe| swipe.shown_student_id.is_none()) {
+        if let Some(holder) = swipe.holder {
+            unnamed.entry(swipe.building_id).or_default().insert(holder);
+        }
+    }
+    for (building, holders) in unnamed {
+        let holders: Vec<Uuid> = holders.into_iter().collect();
+        let students: BTreeMap<Uuid, Uuid> =
+            tx.students_by_holder(building, &holders).await?.into_iter().collect();
+        for swipe in swipes.iter_mut().filter(|swipe| swipe.building_id == building) {
+            let named = swipe.holder.and_then(|holder| students.get(&holder).copied());
+            swipe.shown_student_id = swipe.shown_student_id.or(named);
+        }
+    }
+    Ok(())
+}
+
 /// Judges stored swipes again; gives the sessions whose credits changed, or share a swipe with such.
 ///
 /// # Errors
@@ -109,9 +130,6 @@ pub async fn judge_again(hub: &Hub, tx: &mut Tx, ids: &[Uuid]) -> Result<BTreeSe
     let old = tx.credits_of_swipes(ids).await?;
     let new = judge(hub, tx, &mut swipes).await?;
     let mut touched = BTreeSet::new();
-    let sessions_of = |credits: &[Credit], swipe: Uuid| -> Vec<Credit> {
-        credits.iter().filter(|credit| credit.swipe_id == swipe).copied().collect()
-    };
     let (old_by, new_by) = (by_swipe(&old), by_swipe(&new));
     let mut changed = Vec::new();
     let mut revisions = Vec::new();
@@ -122,10 +140,11 @@ pub async fn judge_again(hub: &Hub, tx: &mut Tx, ids: &[Uuid]) -> Result<BTreeSe
         if gone == come && same_verdict && swipe.card_id == was.card_id {
             continue;
         }
-        let credits = sessions_of(&old, swipe.id);
-        touched.extend(credits.iter().map(|credit| credit.session_id));
-        touched.extend(sessions_of(&new, swipe.id).iter().map(|credit| credit.session_id));
-        let sessions: Vec<Uuid> = credits.iter().map(|credit| credit.session_id).collect();
+        let sessions_of = |credits: Option<&Vec<Credit>>| -> Vec<Uuid> {
+            credits.into_iter().flatten().map(|credit| credit.session_id).collect()
+        };
+        let sessions = sessions_of(gone);
+        touched.extend(sessions.iter().copied().chain(sessions_of(come)));
         revisions.push((was.clone(), sessions));
         changed.push(swipe.clone());
     }

@@ -309,7 +309,22 @@ pub async fn save_readers(hub: &Hub, caller: &Caller, inputs: &[SaveReader]) -> 
         return Ok(Err(refusals));
     }
     tx.put(&readers).await?;
-    touched.sessions.extend(tx.sessions_waiting_in(&touched_rooms).await?);
+    let now = hub.now().0;
+    let hangs = |reader: &Reader| (reader.enabled.then_some(reader.gateway_id), reader.room_id);
+    let moved: Vec<&Reader> = readers
+        .iter()
+        .filter(|reader| old.get(&reader.code).is_none_or(|before| hangs(before) != hangs(reader)))
+        .collect();
+    let ids: Vec<Uuid> = moved.iter().map(|reader| reader.id).collect();
+    tx.end_stays(&ids, now).await?;
+    let stays: Vec<(Uuid, Uuid, Uuid)> = moved
+        .iter()
+        .filter(|reader| reader.enabled)
+        .filter_map(|reader| Some((reader.id, reader.gateway_id, reader.room_id?)))
+        .collect();
+    tx.begin_stays(&stays, now).await?;
+    // What was held before now keeps the doors that it had.
+    touched.sessions.extend(tx.sessions_after(&touched_rooms, now).await?);
     hub.settle(tx, touched, Some(caller)).await?;
     Ok(Ok(readers.into_iter().map(|reader| reader.id).collect()))
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rollcall_rules::ids::{HolderId, SwipeId};
-use rollcall_rules::register::{self, Credit, Entry, Evidence, Facts, ManualMark, Source, State, Status};
+use rollcall_rules::register::{self, Credit, Entry, Facts, ManualMark, Source, State, Status};
 use rollcall_rules::session::Session as RulesSession;
 use rollcall_rules::time::{Instant, Span};
 use uuid::Uuid;
 
 use super::decide::Shown;
+use super::doors::Doors;
 use super::{Caller, Hub, News, Touched, timetable};
 use crate::store::entity::{
     Attendance, AttendanceSource, AttendanceStatus, Membership, Session, StoredState, Student,
@@ -86,7 +87,7 @@ struct Known {
     manual: BTreeMap<Uuid, BTreeMap<HolderId, ManualMark>>,
     decided: BTreeMap<(Uuid, Uuid), (String, Option<Uuid>)>,
     marks: BTreeMap<Uuid, Vec<Attendance>>,
-    watermarks: BTreeMap<Uuid, Vec<Option<i64>>>,
+    doors: Doors,
     elsewhere: BTreeSet<HolderId>,
 }
 
@@ -127,10 +128,7 @@ impl Known {
         let rooms: BTreeSet<Uuid> =
             rules.iter().flat_map(|session| &session.rooms).map(|held| held.room.0).collect();
         let rooms: Vec<Uuid> = rooms.into_iter().collect();
-        let mut watermarks: BTreeMap<Uuid, Vec<Option<i64>>> = BTreeMap::new();
-        for (room, _, watermark) in tx.watermarks(&rooms).await? {
-            watermarks.entry(room).or_default().push(watermark);
-        }
+        let doors = Doors::load(tx, &rooms, &rules).await?;
         let elsewhere = tx.by_column::<Student>("at_door", [Value::Int(0)]).await?;
         let elsewhere = elsewhere.into_iter().map(|student| HolderId(student.id)).collect();
         let rules: BTreeMap<Uuid, RulesSession> =
@@ -139,32 +137,29 @@ impl Known {
             .into_iter()
             .filter_map(|session| rules.get(&session.id).cloned().map(|rule| (session, rule)))
             .collect();
-        Ok(Self { sessions, stays, credits, manual, decided, marks, watermarks, elsewhere })
+        Ok(Self { sessions, stays, credits, manual, decided, marks, doors, elsewhere })
     }
 
     fn register(&self, session: &RulesSession, now: Instant) -> Result<register::Register, StoreError> {
         let (no_stays, no_marks) = (BTreeMap::new(), BTreeMap::new());
         let nobody = BTreeSet::new();
         let mut credits = Vec::new();
+        let opens = session.window().opens.0;
         for fact in self.credits.get(&session.id.0).into_iter().flatten() {
             credits.push(Credit {
                 student: HolderId(fact.student_id),
                 swipe: SwipeId(fact.swipe_id),
-                at: Instant(fact.swiped_at),
+                // Of an uncertain time the first instant that counts, in the student's favour.
+                at: Instant(if fact.earliest_at == fact.latest_at {
+                    fact.swiped_at
+                } else {
+                    opens.clamp(fact.earliest_at, fact.latest_at)
+                }),
                 shown_green: Shown::read(&fact.shown)?.green(),
                 honoured: fact.honoured,
                 shared: fact.shared,
             });
         }
-        let marks: Vec<Option<i64>> = session
-            .rooms
-            .iter()
-            .filter_map(|held| self.watermarks.get(&held.room.0))
-            .flatten()
-            .copied()
-            .collect();
-        let watermark =
-            marks.iter().copied().collect::<Option<Vec<i64>>>().and_then(|all| all.into_iter().min());
         Ok(register::derive(&Facts {
             session,
             stays: self.stays.get(&session.id.0).unwrap_or(&no_stays),
@@ -173,12 +168,7 @@ impl Known {
             excused: &nobody,
             not_expected: &self.elsewhere,
             wronged: &nobody,
-            evidence: Evidence {
-                has_reader: !marks.is_empty(),
-                watermark: watermark.map(Instant),
-                outage_ms: 0,
-                declared_lost: false,
-            },
+            evidence: self.doors.evidence(session),
             now,
         }))
     }

@@ -662,7 +662,32 @@ entity! {
         decided_at: i64,
         /// What was shown at the door, as JSON.
         shown: String,
-        /// SHA-256 of everything that the gateway sent of it.
+        /// SHA-256 of the facts that the gateway sent of it.
         body: Vec<u8>,
+        /// The start of the gateway's machine that it fell into.
+        boot_id: Option<Uuid>,
+        /// Milliseconds since that start.
+        since_boot: Option<i64>,
+        /// The reader handed it in later: `since_boot` is when it came to the gateway.
+        late: bool,
+        /// The pseudonym of whom the gateway took the card to be.
+        holder: Option<Uuid>,
+        /// The record as it stands in the gateway's journal, JSON.
+        record: Option<String>,
+    }
+}
+entity! {
+    /// Something that a person should look at.
+    Alarm in "alarm" by "id" {
+        /// Its id.
+        id: Uuid,
+        /// When it was raised.
+        at: i64,
+        /// What it is about, as a word.
+        kind: String,
+        /// The gateway that it is about.
+        gateway_id: Option<Uuid>,
+        /// In words.
+        detail: String,
     }
 }

@@ -16,6 +16,10 @@ pub struct CreditFact {
     pub swipe_id: Uuid,
     /// When it was.
     pub swiped_at: i64,
+    /// Not before.
+    pub earliest_at: i64,
+    /// Not after.
+    pub latest_at: i64,
     /// Because it was shown green.
     pub honoured: bool,
     /// What was shown, as JSON.
@@ -68,7 +72,7 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn credit_facts(&mut self, sessions: &[Uuid]) -> Result<Vec<CreditFact>, StoreError> {
-        let sql = "SELECT c.session_id, c.student_id, c.swipe_id, w.swiped_at, c.honoured, w.shown, \
+        let sql = "SELECT c.session_id, c.student_id, c.swipe_id, w.swiped_at, w.earliest_at, w.latest_at, c.honoured, w.shown, \
                    EXISTS (SELECT 1 FROM credit o JOIN session s ON s.id = o.session_id WHERE o.swipe_id = c.swipe_id \
                    AND o.student_id = c.student_id AND o.session_id <> c.session_id AND s.cancelled = 0) \
                    FROM credit c JOIN swipe w ON w.id = c.swipe_id WHERE c.session_id IN ({})";
@@ -80,6 +84,8 @@ impl Tx {
                     student_id: row.next("credit.student_id")?,
                     swipe_id: row.next("credit.swipe_id")?,
                     swiped_at: row.next("swipe.swiped_at")?,
+                    earliest_at: row.next("swipe.earliest_at")?,
+                    latest_at: row.next("swipe.latest_at")?,
                     honoured: row.next("credit.honoured")?,
                     shown: row.next("swipe.shown")?,
                     shared: row.next("shared")?,
@@ -135,21 +141,6 @@ impl Tx {
                    decided_by = excluded.decided_by";
         self.insert(sql, rows).await?;
         Ok(())
-    }
-
-    /// The gateways that have a reader in rooms, with their watermarks: (room, gateway, watermark).
-    ///
-    /// # Errors
-    /// When the engine fails.
-    pub async fn watermarks(&mut self, rooms: &[Uuid]) -> Result<Vec<(Uuid, Uuid, Option<i64>)>, StoreError> {
-        let sql = "SELECT DISTINCT r.room_id, g.id, g.watermark FROM reader r JOIN gateway g ON g.id = r.gateway_id \
-                   WHERE r.room_id IN ({})";
-        let rows = self.fetch_in(sql, &[], rooms.iter().map(|id| (*id).into())).await?;
-        rows.into_iter()
-            .map(|mut row| {
-                Ok((row.next("reader.room_id")?, row.next("gateway.id")?, row.next("gateway.watermark")?))
-            })
-            .collect()
     }
 
     /// The marks of sessions, each session's by student number.

@@ -22,13 +22,13 @@ pub struct SqliteStore {
 }
 
 fn migrator() -> Migrator {
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("foundation"),
-        MigrationType::Simple,
-        include_str!("../../migrations/sqlite/0001_foundation.sql").into_sql_str(),
-        false,
-    )])
+    let migration = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "foundation", include_str!("../../migrations/sqlite/0001_foundation.sql")),
+        migration(2, "evidence", include_str!("../../migrations/sqlite/0002_evidence.sql")),
+    ])
 }
 
 impl SqliteStore {

@@ -254,7 +254,7 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("credit.session_id")).collect()
     }
 
-    /// Notes something that a person should look at.
+    /// Notes something that a person should look at, once for an id.
     ///
     /// # Errors
     /// When the engine fails.
@@ -266,7 +266,8 @@ impl Tx {
         gateway: Option<Uuid>,
         detail: String,
     ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO alarm (id, at, kind, gateway_id, detail) VALUES ($1, $2, $3, $4, $5)";
+        let sql = "INSERT INTO alarm (id, at, kind, gateway_id, detail) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (id) DO NOTHING";
         self.execute(sql, vec![id.into(), at.into(), kind.into(), gateway.into(), detail.into()]).await?;
         Ok(())
     }

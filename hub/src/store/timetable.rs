@@ -152,8 +152,8 @@ impl Tx {
         Ok(sessions)
     }
 
-    /// The sessions in rooms that have a reader of this gateway whose window closed before its watermark, and
-    /// whose register still waits, or had waited too long when the watermark came past.
+    /// The sessions in rooms that have, or had, a reader of this gateway whose window its watermark came past
+    /// just now, and whose register still waits, or had waited too long.
     ///
     /// # Errors
     /// When the engine fails.
@@ -164,9 +164,8 @@ impl Tx {
         watermark: i64,
     ) -> Result<Vec<Uuid>, StoreError> {
         let sql = "SELECT DISTINCT s.id FROM session s JOIN session_room sr ON sr.session_id = s.id \
-                   JOIN reader r ON r.room_id = sr.room_id \
-                   WHERE s.closes_at < $1 AND r.gateway_id = $2 AND (s.register_state = 'PENDING' \
-                   OR (s.register_state = 'NO_REGISTER' AND s.closes_at >= $3))";
+                   JOIN reader_stay r ON r.room_id = sr.room_id WHERE s.closes_at < $1 AND s.closes_at >= $3 \
+                   AND r.gateway_id = $2 AND s.register_state IN ('PENDING', 'NO_REGISTER')";
         let values = vec![watermark.into(), gateway.into(), before.unwrap_or(i64::MIN).into()];
         let rows = self.fetch(sql, values).await?;
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
@@ -183,14 +182,14 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
     }
 
-    /// The sessions in some rooms whose register still waits.
+    /// The sessions in some rooms whose window closes after an instant.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn sessions_waiting_in(&mut self, rooms: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+    pub async fn sessions_after(&mut self, rooms: &[Uuid], at: i64) -> Result<Vec<Uuid>, StoreError> {
         let sql = "SELECT DISTINCT s.id FROM session s JOIN session_room sr ON sr.session_id = s.id \
-                   WHERE s.register_state IN ('PENDING', 'NO_REGISTER') AND sr.room_id IN ({})";
-        let rows = self.fetch_in(sql, &[], rooms.iter().map(|id| (*id).into())).await?;
+                   WHERE s.closes_at >= $1 AND sr.room_id IN ({})";
+        let rows = self.fetch_in(sql, &[at.into()], rooms.iter().map(|id| (*id).into())).await?;
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
     }
 }

@@ -29,6 +29,12 @@ impl VirtualClock {
         *self.now.borrow()
     }
 
+    /// Milliseconds since everything was switched on.
+    #[must_use]
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.get() - self.started).unwrap_or(0)
+    }
+
     /// Moves time on; never back.
     pub fn set(&self, at: Millis) {
         self.now.send_modify(|now| *now = at.max(*now));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rollcall_gateway::app::{RunningGateway, TimeSource};
-use rollcall_gateway::config::{BusConfig, BusReader, Config, HubConfig, MqttConfig};
+use rollcall_gateway::config::{BusConfig, BusReader, Config, HubConfig, JournalConfig, MqttConfig};
 use rollcall_hub::app::RunningHub;
 use rollcall_hub::service::access::{Role, create_token};
 use rollcall_hub::service::feed::{FeedCursor, latest};
@@ -155,6 +155,7 @@ impl World {
             data: folder.join("data"),
             hub: HubConfig { url: self.url(), token_file, ca_file: None },
             mqtt: Some(MqttConfig { listen: broker }),
+            journal: JournalConfig::default(),
             buses,
         };
         config.check()?;
@@ -185,7 +186,7 @@ impl World {
         match self.places.get(reader) {
             Some(Place::Bus(bus)) => Ok(self.buses[*bus].present(reader, credential)?),
             Some(Place::Mqtt(device)) => {
-                device.present(credential)?;
+                device.present_when(credential, Some(self.clock.uptime_ms()))?;
                 Ok(())
             }
             None => bail!("there is no reader {reader}"),
@@ -204,6 +205,19 @@ impl World {
                 Ok(Some(_)) => {}
                 Ok(None) => bail!("all devices have gone"),
                 Err(_) => bail!("readers that did not come up within {} s: {missing:?}", UP_WITHIN.as_secs()),
+            }
+        }
+        // The gateways must know it too, before time moves on: until then they count the readers as out.
+        for (code, gateway) in &self.gateways {
+            loop {
+                let status = gateway.status().await.with_context(|| format!("gateway {code} has ended"))?;
+                if !status.readers.is_empty() && status.readers.iter().all(|reader| reader.online) {
+                    break;
+                }
+                if tokio::time::Instant::now() > deadline {
+                    bail!("gateway {code} does not hear all its readers: {:?}", status.readers);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
             }
         }
         Ok(())

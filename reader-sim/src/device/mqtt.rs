@@ -111,11 +111,21 @@ impl MqttReader {
 
     /// Holds a card to the reader; returns the swipe's sequence number. Taken while the link is down too.
     pub fn present(&self, credential: &Credential) -> Result<u64, MqttReaderError> {
+        self.present_when(credential, None)
+    }
+
+    /// The same, when the reader's own clock says so many milliseconds since its start: where time is virtual, the
+    /// reader's is too.
+    pub fn present_when(
+        &self,
+        credential: &Credential,
+        uptime_ms: Option<u64>,
+    ) -> Result<u64, MqttReaderError> {
         let bytes = credential.raw.len();
         if bytes == 0 || usize::from(credential.bits).div_ceil(8) != bytes {
             return Err(MqttReaderError::Credential { bits: credential.bits, bytes });
         }
-        let seq = lock(&self.outbox).push(credential, Instant::now());
+        let seq = lock(&self.outbox).push(credential, Instant::now(), uptime_ms);
         let seq = seq.ok_or_else(|| MqttReaderError::Full(self.code.clone()))?;
         match self.orders.send(Order::Swiped) {
             Ok(()) => Ok(seq),

@@ -95,6 +95,12 @@ pub(super) struct LightFlash {
     pub(super) id: u64,
     /// The colour.
     pub(super) colour: ColourName,
+    /// The swipe that it answers.
+    #[serde(default)]
+    pub(super) for_seq: Option<u64>,
+    /// It is not shown when the card was read longer ago: it would greet somebody else.
+    #[serde(default)]
+    pub(super) ttl_ms: Option<u64>,
 }
 
 /// `light`: what it really shows.

@@ -26,8 +26,13 @@ struct Swipe {
     uid: String,
     bits: u16,
     read: Instant,
+    /// The reader's clock then, where it is not this program's.
+    uptime_ms: Option<u64>,
     sent: Option<Instant>,
 }
+
+/// Of so many swipes it is known when they were read, for the flashes that answer them.
+const REMEMBERED: usize = 64;
 
 /// The unacknowledged swipes of one start of a reader.
 #[derive(Debug)]
@@ -36,12 +41,14 @@ pub(super) struct Outbox {
     started: Instant,
     next_seq: u64,
     waiting: VecDeque<Swipe>,
+    /// When the last swipes were read.
+    read: VecDeque<(u64, Instant)>,
 }
 
 impl Outbox {
     /// An empty one.
     pub(super) fn new(boot: String) -> Outbox {
-        Outbox { boot, started: Instant::now(), next_seq: 1, waiting: VecDeque::new() }
+        Outbox { boot, started: Instant::now(), next_seq: 1, waiting: VecDeque::new(), read: VecDeque::new() }
     }
 
     /// The name of this start.
@@ -49,8 +56,13 @@ impl Outbox {
         &self.boot
     }
 
-    /// Takes a card; `None` when there is no room.
-    pub(super) fn push(&mut self, credential: &Credential, now: Instant) -> Option<u64> {
+    /// Takes a card; `None` when there is no room. `uptime_ms` is the reader's clock, where it is not this program's.
+    pub(super) fn push(
+        &mut self,
+        credential: &Credential,
+        now: Instant,
+        uptime_ms: Option<u64>,
+    ) -> Option<u64> {
         if self.waiting.len() >= CAPACITY {
             return None;
         }
@@ -61,8 +73,17 @@ impl Outbox {
         }
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.waiting.push_back(Swipe { seq, uid, bits: credential.bits, read: now, sent: None });
+        self.waiting.push_back(Swipe { seq, uid, bits: credential.bits, read: now, uptime_ms, sent: None });
+        if self.read.len() >= REMEMBERED {
+            self.read.pop_front();
+        }
+        self.read.push_back((seq, now));
         Some(seq)
+    }
+
+    /// How long ago a swipe was read; `None` when it is not known any more.
+    pub(super) fn age(&self, seq: u64, now: Instant) -> Option<Duration> {
+        self.read.iter().find(|(number, _)| *number == seq).map(|(_, read)| now.duration_since(*read))
     }
 
     /// When the next swipe is to be sent.
@@ -84,7 +105,7 @@ impl Outbox {
                 seq: swipe.seq,
                 uid: &swipe.uid,
                 bits: swipe.bits,
-                mono_ms: u64::try_from(since_start).unwrap_or(u64::MAX),
+                mono_ms: swipe.uptime_ms.unwrap_or(u64::try_from(since_start).unwrap_or(u64::MAX)),
                 historical: now.duration_since(swipe.read) >= HISTORICAL_AFTER,
             }));
         }
@@ -127,7 +148,7 @@ mod tests {
     fn a_swipe_is_due_at_once_then_every_two_seconds_until_acknowledged() {
         let mut outbox = Outbox::new("b7".into());
         let now = outbox.started;
-        assert_eq!(outbox.push(&card(), now), Some(1));
+        assert_eq!(outbox.push(&card(), now, None), Some(1));
         let first = outbox.take_due(now).remove(0).unwrap();
         let expected = r#"{"boot":"b7","seq":1,"uid":"95181CC0","bits":26,"mono_ms":0,"historical":false}"#;
         assert_eq!(first, expected);
@@ -148,15 +169,15 @@ mod tests {
         let mut outbox = Outbox::new("b7".into());
         let now = outbox.started;
         for seq in 1..=256 {
-            assert_eq!(outbox.push(&card(), now), Some(seq));
+            assert_eq!(outbox.push(&card(), now, None), Some(seq));
         }
-        assert_eq!(outbox.push(&card(), now), None);
+        assert_eq!(outbox.push(&card(), now, None), None);
         let due = outbox.take_due(now);
         assert_eq!(due.len(), 256);
         assert!(due[0].as_ref().unwrap().contains(r#""seq":1,"#));
         assert!(due[255].as_ref().unwrap().contains(r#""seq":256,"#));
         assert!(outbox.acknowledge("b7", 100));
-        assert_eq!(outbox.push(&card(), now), Some(257));
+        assert_eq!(outbox.push(&card(), now, None), Some(257));
     }
 
     #[test]

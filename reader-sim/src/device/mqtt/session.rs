@@ -214,6 +214,13 @@ impl Session {
             return;
         }
         self.last_flash = Some(flash.id);
+        let age = flash.for_seq.and_then(|seq| lock(&self.outbox).age(seq, Instant::now()));
+        if let (Some(age), Some(ttl_ms)) = (age, flash.ttl_ms)
+            && age > Duration::from_millis(ttl_ms)
+        {
+            tracing::debug!(reader = self.code, ?age, "a flash came too late and is not shown");
+            return;
+        }
         let shown = Shown::Flash(flash.colour.into());
         self.report(|reader| DeviceEvent::Light { reader, shown });
     }

@@ -1,0 +1,60 @@
+//! How the gateway's tasks speak to the one that owns the mind.
+
+use tokio::sync::mpsc;
+
+use super::QUEUE;
+use crate::core::Input;
+use crate::journal::writer::Written;
+use crate::mqtt::client::ReaderSaid;
+use crate::osdp::panel::Event;
+use crate::uplink::sender::StatusAsk;
+
+/// The ends that tasks send to.
+pub(super) struct Channels {
+    pub(super) bus: mpsc::Sender<(usize, u8, Event)>,
+    pub(super) mqtt: mpsc::Sender<ReaderSaid>,
+    pub(super) written: mpsc::Sender<Written>,
+    pub(super) input: mpsc::Sender<Input>,
+    pub(super) status: mpsc::Sender<StatusAsk>,
+    pub(super) broken: mpsc::Sender<String>,
+}
+
+/// The ends that the main task hears.
+pub(super) struct Hearing {
+    pub(super) bus: mpsc::Receiver<(usize, u8, Event)>,
+    pub(super) mqtt: mpsc::Receiver<ReaderSaid>,
+    pub(super) written: mpsc::Receiver<Written>,
+    pub(super) input: mpsc::Receiver<Input>,
+    pub(super) status: mpsc::Receiver<StatusAsk>,
+    pub(super) broken: mpsc::Receiver<String>,
+    _keep: Keep,
+}
+
+/// Keeps channels open whose tasks may not exist, so that hearing them waits rather than ends.
+struct Keep {
+    _bus: mpsc::Sender<(usize, u8, Event)>,
+    _mqtt: mpsc::Sender<ReaderSaid>,
+    _broken: mpsc::Sender<String>,
+}
+
+impl Channels {
+    pub(super) fn new() -> (Self, Hearing) {
+        let (bus, bus_heard) = mpsc::channel(QUEUE);
+        let (mqtt, mqtt_heard) = mpsc::channel(QUEUE);
+        let (written, written_heard) = mpsc::channel(QUEUE);
+        let (input, input_heard) = mpsc::channel(QUEUE);
+        let (status, status_heard) = mpsc::channel(QUEUE);
+        let (broken, broken_heard) = mpsc::channel(4);
+        let keep = Keep { _bus: bus.clone(), _mqtt: mqtt.clone(), _broken: broken.clone() };
+        let hearing = Hearing {
+            bus: bus_heard,
+            mqtt: mqtt_heard,
+            written: written_heard,
+            input: input_heard,
+            status: status_heard,
+            broken: broken_heard,
+            _keep: keep,
+        };
+        (Self { bus, mqtt, written, input, status, broken }, hearing)
+    }
+}

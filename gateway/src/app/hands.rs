@@ -1,0 +1,509 @@
+//! The gateway's hands: one task that owns the mind, tells it what happens and does what it says.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use rollcall_rules::light::Colour;
+use rollcall_rules::time::Instant;
+use rollcall_rules::verdict::Decision;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::channels::Hearing;
+use super::notes::Notes;
+use crate::clock::{BUILT_AFTER, Clock, Reading};
+use crate::core::outages::{self, Cause, Outages};
+use crate::core::{Answer, Gateway, Input, Output, Read, Tag};
+use crate::journal::record::{AnchorRecord, Record, SwipeRecord};
+use crate::journal::writer::{Journal, Written};
+use crate::mqtt::client::{MqttOrder, ReaderSaid};
+use crate::osdp::bus::BusOrder;
+use crate::osdp::command::LedColour;
+use crate::osdp::panel::Event;
+use crate::timetable::Cache;
+use crate::timetable::item::CachedConfig;
+use crate::uplink::sender::{ReaderStatus, Status, StatusAsk};
+
+/// How long a fatal fault leaves readers to show red before the gateway ends.
+const LAST_RED: Duration = Duration::from_secs(2);
+/// How long lights get to go off when the gateway stops.
+const LAST_OFF: Duration = Duration::from_millis(300);
+/// How often what must survive a restart is kept, and the journal's fill is looked at.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+/// A serial reader is reported gone after so long without a good reply.
+const OSDP_SILENCE_MS: i64 = 8_000;
+
+/// Where a reader hangs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OnBus {
+    pub(super) bus: usize,
+    pub(super) address: u8,
+}
+
+/// How a reader is, beside what the mind knows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    online: bool,
+    firmware: Option<String>,
+    last_swipe: Option<Instant>,
+}
+
+/// The gateway's hands.
+pub(super) struct Hands {
+    pub(super) mind: Gateway,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) journal: Journal,
+    pub(super) notes: Notes,
+    pub(super) outages: Outages,
+    pub(super) buses: Vec<mpsc::Sender<BusOrder>>,
+    pub(super) mqtt: Option<mpsc::Sender<MqttOrder>>,
+    pub(super) places: BTreeMap<String, OnBus>,
+    pub(super) codes: BTreeMap<(usize, u8), String>,
+    pub(super) seen: BTreeMap<String, Seen>,
+    pub(super) durable: watch::Sender<u64>,
+    pub(super) last_durable: u64,
+    pub(super) current_at: Option<Instant>,
+    pub(super) configured: watch::Receiver<CachedConfig>,
+    /// Swipes of an uncertain time were taken since the last tie was journalled.
+    pub(super) uncertain: bool,
+    /// The fill of the journal that was warned of last, in percent.
+    pub(super) warned: u64,
+    pub(super) fault: Option<String>,
+    pub(super) _lock: File,
+}
+
+/// Everything that may happen.
+enum Happening {
+    Bus(usize, u8, Event),
+    Mqtt(ReaderSaid),
+    Written(Written),
+    Input(Input),
+    Status(StatusAsk),
+    Current,
+    Tick,
+    Minute,
+    Stepped,
+    Broken(String),
+    Stop,
+}
+
+impl Hands {
+    /// Runs until told to stop, or until something fails for good.
+    pub(super) async fn run(
+        mut self,
+        mut hear: Hearing,
+        mut current: watch::Receiver<u64>,
+        cache: Cache,
+        stop: watch::Sender<bool>,
+        mut asked: watch::Receiver<bool>,
+        mut tasks: JoinSet<()>,
+    ) -> anyhow::Result<()> {
+        let mut steps = self.clock.steps();
+        let mut minutes = tokio::time::interval(KEEP_EVERY);
+        self.act().await;
+        while self.fault.is_none() {
+            let clock = self.clock.clone();
+            let tick = async {
+                match self.mind.poll_timeout() {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let happening = tokio::select! {
+                biased;
+                Some(written) = hear.written.recv() => Happening::Written(written),
+                Some((bus, address, event)) = hear.bus.recv() => Happening::Bus(bus, address, event),
+                Some(said) = hear.mqtt.recv() => Happening::Mqtt(said),
+                Some(reply) = hear.status.recv() => Happening::Status(reply),
+                Some(input) = hear.input.recv() => Happening::Input(input),
+                Some(reason) = hear.broken.recv() => Happening::Broken(reason),
+                Ok(()) = current.changed() => Happening::Current,
+                () = stepped(&mut steps) => Happening::Stepped,
+                _ = minutes.tick() => Happening::Minute,
+                () = crate::stop::told(&mut asked) => Happening::Stop,
+                () = tick => Happening::Tick,
+            };
+            if matches!(happening, Happening::Stop) {
+                break;
+            }
+            if matches!(happening, Happening::Minute) {
+                self.look_after().await;
+            }
+            self.handle(happening, &cache);
+            self.act().await;
+        }
+        self.keep_clock();
+        match &self.fault {
+            Some(reason) => {
+                tracing::error!("{reason}; showing red where swipes were refused, then ending");
+                // Swipes that were under way get their red before the process ends.
+                while let Ok(Some(written)) = tokio::time::timeout(LAST_RED, hear.written.recv()).await {
+                    self.handle(Happening::Written(written), &cache);
+                    self.act().await;
+                }
+            }
+            None => {
+                self.all_off().await;
+                tokio::time::sleep(LAST_OFF).await;
+            }
+        }
+        stop.send_replace(true);
+        // Tasks end by themselves at their next look; those that hang on a network are cut off.
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(2), ended).await.is_err() {
+            tasks.shutdown().await;
+        }
+        match self.fault {
+            Some(reason) => bail!("{reason}"),
+            None => Ok(()),
+        }
+    }
+
+    fn handle(&mut self, happening: Happening, cache: &Cache) {
+        let now = self.clock.read();
+        match happening {
+            Happening::Bus(bus, address, event) => {
+                if let Some(code) = self.codes.get(&(bus, address)).cloned() {
+                    self.bus_event(code, event);
+                }
+            }
+            Happening::Mqtt(said) => self.mqtt_said(said),
+            Happening::Written(Written::Durable(done)) => {
+                let refusing = self.mind.refusing_since();
+                for (ticket, sequence) in done {
+                    self.last_durable = self.last_durable.max(sequence);
+                    if Notes::owns(ticket) {
+                        self.notes.durable(ticket);
+                    } else {
+                        self.mind.handle(Input::Durable { ticket }, now);
+                    }
+                }
+                if let (Some(since), None) = (refusing, self.mind.refusing_since()) {
+                    tracing::info!("the journal has room again");
+                    let over = outages::over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now.at);
+                    self.notes.add(Record::Outage(over));
+                }
+                self.durable.send_replace(self.last_durable);
+            }
+            Happening::Written(Written::Refused(tickets, _)) => {
+                for ticket in tickets {
+                    if Notes::owns(ticket) {
+                        self.notes.refused(ticket);
+                    } else {
+                        self.mind.handle(Input::Refused { ticket }, now);
+                    }
+                }
+            }
+            Happening::Written(Written::Failed(tickets, error)) => {
+                for ticket in tickets {
+                    self.mind.handle(Input::NotDurable { ticket }, now);
+                }
+                self.fault.get_or_insert_with(|| error.to_string());
+            }
+            Happening::Input(input) => {
+                let config = matches!(input, Input::Config { .. });
+                self.mind.handle(input, now);
+                if config {
+                    self.await_readers(now);
+                }
+            }
+            Happening::Status(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.status());
+            }
+            Happening::Current => {
+                self.current_at = Some(now.at);
+                if let Err(error) = cache.synced(now.at.0) {
+                    tracing::warn!("{error}");
+                }
+            }
+            Happening::Stepped => {
+                tracing::warn!(trust = ?now.trust, "the machine's clock was set");
+                self.mind.handle(Input::Tick, now);
+            }
+            Happening::Tick | Happening::Minute => self.mind.handle(Input::Tick, now),
+            Happening::Broken(reason) => self.fault = Some(reason),
+            Happening::Stop => {}
+        }
+    }
+
+    fn bus_event(&mut self, code: String, event: Event) {
+        let now = self.clock.read();
+        let seen = self.seen.entry(code.clone()).or_default();
+        match event {
+            Event::Online(identity) => {
+                let id = self.mind.reader(&code).map(|reader| reader.id);
+                self.notes_up(id, now.at);
+                let seen = self.seen.entry(code.clone()).or_default();
+                let [major, minor, build] = identity.firmware;
+                seen.online = true;
+                seen.firmware = Some(format!("{major}.{minor}.{build}"));
+                tracing::info!(reader = %code, serial = identity.serial, "reader online");
+            }
+            Event::Offline => {
+                seen.online = false;
+                let id = self.mind.reader(&code).map(|reader| reader.id);
+                self.notes_down(id, now.at.plus_ms(-OSDP_SILENCE_MS));
+                tracing::warn!(reader = %code, "reader offline: silent for 8 s; is it powered and the line whole?");
+            }
+            Event::Card(card) => {
+                seen.last_swipe = Some(now.at);
+                self.mind.handle(Input::Read(Read { reader: code, card, tag: None, random: random() }), now);
+            }
+            Event::FormattedCard => {
+                tracing::warn!(reader = %code, "the reader sends formatted card data, which is ambiguous; set it to raw bits");
+            }
+            Event::Keypad { digits } => tracing::debug!(reader = %code, digits, "keys pressed"),
+            Event::Tamper(true) => tracing::warn!(reader = %code, "tamper: the reader was opened"),
+            Event::Tamper(false) => tracing::info!(reader = %code, "tamper over"),
+            Event::PowerUp => tracing::info!(reader = %code, "the reader was switched on"),
+        }
+    }
+
+    fn mqtt_said(&mut self, said: ReaderSaid) {
+        let now = self.clock.read();
+        match said {
+            ReaderSaid::Ready { reader, firmware } => {
+                let id = self.mind.reader(&reader).map(|reader| reader.id);
+                self.notes_up(id, now.at);
+                let seen = self.seen.entry(reader.clone()).or_default();
+                if !seen.online {
+                    tracing::info!(%reader, "reader online");
+                }
+                seen.online = true;
+                seen.firmware = firmware.or(seen.firmware.take());
+            }
+            ReaderSaid::Lost { reader } => {
+                tracing::warn!(%reader, "reader lost");
+                let id = self.mind.reader(&reader).map(|reader| reader.id);
+                self.notes_down(id, now.at);
+                self.seen.entry(reader).or_default().online = false;
+            }
+            ReaderSaid::Swipe { reader, message } => {
+                if self.places.contains_key(&reader) {
+                    tracing::warn!(%reader, "a swipe by MQTT for a reader that hangs on a serial line: not taken");
+                    return;
+                }
+                self.seen.entry(reader.clone()).or_default().last_swipe = Some(now.at);
+                let tag = Tag {
+                    boot: message.boot,
+                    seq: message.seq,
+                    mono_ms: message.mono_ms,
+                    historical: message.historical,
+                };
+                let read = Read { reader, card: message.card, tag: Some(tag), random: random() };
+                self.mind.handle(Input::Read(read), now);
+            }
+        }
+    }
+
+    /// Does what the mind says.
+    async fn act(&mut self) {
+        while let Some(output) = self.mind.poll_output() {
+            match output {
+                Output::Append { ticket, record } => match self.append(record) {
+                    Ok(body) => self.journal.append(ticket, body).await,
+                    Err(error) => {
+                        tracing::error!("a record cannot be written: {error}");
+                        let now = self.clock.read();
+                        self.mind.handle(Input::NotDurable { ticket }, now);
+                    }
+                },
+                Output::Rest { reader, colour } => self.rest(reader, colour).await,
+                Output::Answer(answer) => self.answer(answer).await,
+            }
+        }
+        // While there is no room for swipes there is none for notes.
+        if self.mind.refusing_since().is_none() {
+            self.notes.write(&self.journal).await;
+        }
+    }
+
+    fn append(&mut self, record: Box<SwipeRecord>) -> Result<Vec<u8>, serde_json::Error> {
+        self.uncertain |= record.earliest != record.latest;
+        Record::Swipe(record).body()
+    }
+
+    fn notes_up(&mut self, reader: Option<Uuid>, at: Instant) {
+        let ended = reader.and_then(|reader| self.outages.up(reader, at));
+        if let Some(ended) = ended {
+            self.notes.add(Record::Outage(ended));
+        }
+    }
+
+    fn notes_down(&mut self, reader: Option<Uuid>, from: Instant) {
+        let Some(reader) = reader else { return };
+        let began = self.outages.down(reader, Cause::ReaderUnreachable, from, Uuid::new_v4());
+        if let Some(began) = began {
+            self.notes.add(Record::Outage(began));
+        }
+    }
+
+    /// Readers that the hub has just named and that do not answer are out from now on; those that do are not.
+    fn await_readers(&mut self, now: Reading) {
+        let readers: Vec<(Uuid, bool)> = self
+            .mind
+            .readers()
+            .map(|reader| (reader.id, self.seen.get(&reader.code).is_some_and(|seen| seen.online)))
+            .collect();
+        for (reader, online) in readers {
+            if online {
+                self.notes_up(Some(reader), now.at);
+            } else {
+                self.notes_down(Some(reader), now.at);
+            }
+        }
+    }
+
+    /// What is looked after once a minute: the clock's file, the journal's fill, damage found while it ran.
+    async fn look_after(&mut self) {
+        self.keep_clock();
+        let now = self.clock.read();
+        // Swipes of an uncertain time are dated by the first tie that comes after them.
+        if let (true, Some((anchor, source))) = (self.uncertain, self.clock.tie()) {
+            self.uncertain = false;
+            self.notes.add(Record::Anchor(AnchorRecord {
+                boot: self.clock.boot_id(),
+                since_boot: anchor.since_boot_ms,
+                at: anchor.at.0,
+                error: anchor.error_ms,
+                source: source.word().to_owned(),
+            }));
+        }
+        let Some(standing) = self.journal.standing().await else { return };
+        for damage in standing.damages {
+            tracing::error!(segment = %damage.segment, missing = ?damage.missing, "the journal was damaged while the gateway ran: {}", damage.what);
+            let lost = outages::over(Uuid::new_v4(), Cause::JournalDamaged, None, now.at);
+            self.notes.add(Record::Outage(lost));
+        }
+        let usage = standing.usage;
+        let percent = usage.used.saturating_mul(100) / usage.quota.max(1);
+        let level = if usage.disk_full { 100 } else { percent };
+        let step = [95, 80, 50].into_iter().find(|step| level >= *step).unwrap_or(0);
+        if step > self.warned {
+            let advice = "free space, raise journal.max_mib, or bring the hub back so that old swipes may go";
+            if step == 95 {
+                tracing::error!(percent, disk_full = usage.disk_full, "the journal is nearly full: {advice}");
+            } else {
+                tracing::warn!(percent, "the journal fills up: {advice}");
+            }
+        }
+        self.warned = step;
+    }
+
+    fn keep_clock(&self) {
+        if let Err(error) = self.clock.keep() {
+            tracing::warn!(
+                "the clock's file cannot be written: {error}; after a power cut the time is less certain"
+            );
+        }
+    }
+
+    async fn rest(&mut self, reader: String, colour: Colour) {
+        tracing::debug!(%reader, ?colour, "light at rest");
+        match (self.places.get(&reader), &self.mqtt) {
+            (Some(place), _) => {
+                let order = BusOrder::Rest { address: place.address, colour: led(colour) };
+                // A bus that has ended shows nothing any more.
+                let _ = self.buses[place.bus].send(order).await;
+            }
+            (None, Some(mqtt)) => {
+                let _ = mqtt.send(MqttOrder::Rest { reader, colour }).await;
+            }
+            (None, None) => {}
+        }
+    }
+
+    async fn answer(&mut self, answer: Answer) {
+        let Answer { reader, flash, tag, kept } = answer;
+        match (self.places.get(&reader), &self.mqtt, tag) {
+            (Some(place), ..) => {
+                if let Some(colour) = flash {
+                    let beeps = if colour == Colour::Green { 1 } else { 2 };
+                    let order = BusOrder::Flash { address: place.address, colour: led(colour), beeps };
+                    let _ = self.buses[place.bus].send(order).await;
+                }
+            }
+            (None, Some(mqtt), Some((boot, seq))) => {
+                let result = kept.map(|decision| match decision {
+                    Decision::Recorded => "recorded",
+                    Decision::NotRecorded => "not_recorded",
+                    Decision::Pending => "kept",
+                });
+                let _ = mqtt.send(MqttOrder::Answer { reader, flash, boot, seq, result }).await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn all_off(&mut self) {
+        let codes: Vec<String> = self.mind.rests().keys().cloned().collect();
+        for code in codes {
+            self.rest(code, Colour::Off).await;
+        }
+    }
+
+    fn status(&self) -> Status {
+        let now = self.clock.read();
+        let rests = self.mind.rests();
+        Status {
+            now,
+            durable_before: self.mind.durable_before(now.when.earliest.max(BUILT_AFTER)),
+            last_durable: self.last_durable,
+            basis: self.mind.basis().to_owned(),
+            readers: self
+                .mind
+                .readers()
+                .map(|reader| {
+                    let seen = self.seen.get(&reader.code).cloned().unwrap_or_default();
+                    ReaderStatus {
+                        id: reader.id,
+                        code: reader.code.clone(),
+                        online: seen.online,
+                        light: rests.get(&reader.code).copied().unwrap_or(Colour::Off),
+                        firmware: seen.firmware,
+                        last_swipe: seen.last_swipe,
+                    }
+                })
+                .collect(),
+            current_at: self.current_at,
+            heartbeat_ms: self.configured.borrow().heartbeat_ms,
+            max_batch: self.configured.borrow().max_batch,
+        }
+    }
+}
+
+/// Ends when the clock was set.
+async fn stepped(steps: &mut Option<watch::Receiver<u64>>) {
+    let told = match steps {
+        Some(steps) => steps.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn led(colour: Colour) -> LedColour {
+    match colour {
+        Colour::Off => LedColour::Off,
+        Colour::Blue => LedColour::Blue,
+        Colour::Green => LedColour::Green,
+        Colour::Red => LedColour::Red,
+        Colour::Amber => LedColour::Amber,
+    }
+}
+
+/// Randomness for a swipe's id.
+fn random() -> [u8; 10] {
+    let mut bytes = [0u8; 10];
+    if getrandom::fill(&mut bytes).is_err() {
+        // The kernel has no randomness: version 4 ids ask it too, but by another way.
+        bytes.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
+    }
+    bytes
+}

@@ -1,0 +1,65 @@
+//! Records that nobody at a door waits for: outages and ties of time. Journalled like swipes; where there is no
+//! room they wait until there is.
+
+use std::collections::BTreeMap;
+
+use crate::journal::record::Record;
+use crate::journal::writer::Journal;
+
+/// Tickets of notes begin here; those of swipes never reach it.
+const FIRST_TICKET: u64 = 1 << 63;
+/// How many notes may wait for room; the oldest are forgotten when there are more.
+const MAX_WAITING: usize = 4_096;
+
+/// The notes that are not durable yet.
+pub(super) struct Notes {
+    next: u64,
+    waiting: Vec<Record>,
+    asked: BTreeMap<u64, Record>,
+}
+
+impl Notes {
+    /// Begins with these to be written.
+    pub(super) fn new(waiting: Vec<Record>) -> Self {
+        Self { next: FIRST_TICKET, waiting, asked: BTreeMap::new() }
+    }
+
+    /// Takes a note.
+    pub(super) fn add(&mut self, record: Record) {
+        if self.waiting.len() >= MAX_WAITING {
+            self.waiting.remove(0);
+        }
+        self.waiting.push(record);
+    }
+
+    /// Whether a ticket is one of a note.
+    pub(super) fn owns(ticket: u64) -> bool {
+        ticket >= FIRST_TICKET
+    }
+
+    /// A note is durable.
+    pub(super) fn durable(&mut self, ticket: u64) {
+        self.asked.remove(&ticket);
+    }
+
+    /// There was no room for a note.
+    pub(super) fn refused(&mut self, ticket: u64) {
+        if let Some(record) = self.asked.remove(&ticket) {
+            self.add(record);
+        }
+    }
+
+    /// Asks for everything that waits to be written.
+    pub(super) async fn write(&mut self, journal: &Journal) {
+        for record in std::mem::take(&mut self.waiting) {
+            match record.body() {
+                Ok(body) => {
+                    self.next += 1;
+                    self.asked.insert(self.next, record);
+                    journal.append(self.next, body).await;
+                }
+                Err(error) => tracing::error!("a note cannot be written: {error}"),
+            }
+        }
+    }
+}

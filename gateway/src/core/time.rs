@@ -1,0 +1,312 @@
+//! How far a clock can be believed: trusted, running free since it was, or no more than a lower bound.
+//!
+//! Pure. Fed with samples of the machine's clocks and with the hub's time, by `clock`. The kernel's own bound of
+//! its error decides, not its flag of being synchronised, which stands for hours after the last contact. A clock
+//! that claims to be in step and jumps is not believed at once: what counts is the time since the machine's start.
+
+use rollcall_rules::anchor::{Anchor, NEGLIGIBLE_MS, negligible};
+use rollcall_rules::time::{Instant, Uncertain};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::reading::{BUILT_AFTER, FAR_FUTURE, Reading, Trust};
+
+/// How long a jumped clock must claim to be in step, with no hub to ask, before it is believed after all.
+const BELIEVE_JUMP_AFTER_MS: i64 = 15 * 60_000;
+/// How far a clock chip may be off when the machine reads it at its start, beside its drift.
+const RTC_ERROR_MS: i64 = 2_000;
+/// How fast a clock chip drifts, in parts per million.
+const RTC_DRIFT_PPM: i64 = 5;
+/// A clock chip that claims more time to have passed since the last good time is not believed.
+const RTC_LONGEST_MS: i64 = 2 * 365 * 24 * 3_600_000;
+
+/// Where a tie came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Source {
+    /// The kernel, which something keeps in step.
+    Ntp,
+    /// A clock chip with a battery.
+    Rtc,
+    /// The hub's answers.
+    Hub,
+}
+
+impl Source {
+    /// The hub's word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ntp => "NTP",
+            Self::Rtc => "RTC",
+            Self::Hub => "HUB",
+        }
+    }
+}
+
+/// The machine's clocks at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// The wall clock.
+    pub wall: Instant,
+    /// Milliseconds since the machine's start.
+    pub since_boot_ms: i64,
+    /// The kernel's bound of the wall clock's error, in milliseconds; none where it gives none.
+    pub max_error_ms: Option<i64>,
+    /// A clock chip set the wall clock at the start.
+    pub rtc: bool,
+}
+
+/// What is kept across restarts of the program and of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The start of the machine that it was written in.
+    pub boot: Uuid,
+    /// No earlier than this can the time be, in milliseconds since the epoch.
+    pub floor: i64,
+    /// The last tie of that start: time since it, real time, error, source.
+    pub tie: Option<(i64, i64, i64, Source)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Tie {
+    anchor: Anchor,
+    source: Source,
+}
+
+/// Keeps the time.
+#[derive(Debug)]
+pub struct Timekeeper {
+    boot: Uuid,
+    floor: Instant,
+    /// The floor was taken in this start of the machine.
+    floor_is_ours: bool,
+    tie: Option<Tie>,
+    /// Since when, in time since the start, the wall clock has claimed to be in step at another place.
+    jumped: Option<i64>,
+    heard_hub: Option<i64>,
+}
+
+impl Timekeeper {
+    /// One for this start of the machine; `floor` is an instant that is known to have passed.
+    #[must_use]
+    pub fn new(boot: Uuid, kept: Option<&Kept>, floor: Option<Instant>) -> Self {
+        let known = [Some(BUILT_AFTER), floor, kept.map(|kept| Instant(kept.floor))];
+        let same_start = kept.filter(|kept| kept.boot == boot);
+        let tie = same_start.and_then(|kept| kept.tie).map(|(since_boot_ms, at, error_ms, source)| Tie {
+            anchor: Anchor { since_boot_ms, at: Instant(at), error_ms },
+            source,
+        });
+        Self {
+            boot,
+            floor: known.into_iter().flatten().max().unwrap_or(BUILT_AFTER),
+            floor_is_ours: same_start.is_some(),
+            tie,
+            jumped: None,
+            heard_hub: None,
+        }
+    }
+
+    /// The time, by what the machine's clocks say now.
+    pub fn read(&mut self, sample: Sample) -> Reading {
+        self.believe_kernel(&sample);
+        self.believe_rtc(&sample);
+        let since_boot_ms = sample.since_boot_ms;
+        let Some(tie) = self.tie else {
+            // This start began after the floor was taken, so that at least its own time has passed since.
+            let passed = if self.floor_is_ours { 0 } else { since_boot_ms.max(0) };
+            let earliest = self.floor.plus_ms(passed);
+            let when = Uncertain { earliest, latest: FAR_FUTURE };
+            return Reading { at: earliest, when, trust: Trust::Untrusted, since_boot_ms };
+        };
+        let mut when = tie.anchor.at(since_boot_ms);
+        let in_step = self.jumped.is_none() && kernel_bound(&sample).is_some();
+        let trust = if in_step { Trust::Synced } else { Trust::Holdover };
+        let mut at = when.earliest.plus_ms(when.latest.since_ms(when.earliest) / 2);
+        if in_step {
+            (at, when) = (sample.wall, Uncertain::exactly(sample.wall));
+        }
+        when = negligible(when);
+        if when.is_exact() {
+            at = when.earliest;
+        } else if when.earliest < self.floor && self.floor <= when.latest {
+            when.earliest = self.floor;
+            at = at.max(self.floor);
+        }
+        if self.floor < when.earliest {
+            self.floor = when.earliest;
+            self.floor_is_ours = true;
+        }
+        Reading { at, when, trust, since_boot_ms }
+    }
+
+    /// Takes the hub's time: what its clock said, somewhere between the asking and the answer.
+    pub fn hub_says(&mut self, at: Instant, asked_ms: i64, answered_ms: i64) {
+        let anchor = Anchor {
+            since_boot_ms: asked_ms + (answered_ms - asked_ms) / 2,
+            at,
+            error_ms: (answered_ms - asked_ms).max(0) / 2 + 1,
+        };
+        self.heard_hub = Some(answered_ms);
+        let better = match &self.tie {
+            None => true,
+            Some(tie) => {
+                let known = tie.anchor.at(anchor.since_boot_ms);
+                let apart = (known.earliest.since_ms(at)).max(at.since_ms(known.latest));
+                let wrong = apart > anchor.error_ms + NEGLIGIBLE_MS;
+                wrong || known.latest.since_ms(known.earliest) > 2 * anchor.error_ms + NEGLIGIBLE_MS
+            }
+        };
+        if better {
+            // The hub is authenticated and what registers are judged by: it may correct even the floor.
+            self.floor = self.floor.min(at.plus_ms(-anchor.error_ms)).max(BUILT_AFTER);
+            self.tie = Some(Tie { anchor, source: Source::Hub });
+        }
+    }
+
+    /// An instant is known to have passed, in this start or an earlier one.
+    pub fn at_least(&mut self, floor: Instant) {
+        if floor > self.floor {
+            self.floor = floor;
+            self.floor_is_ours = true;
+        }
+    }
+
+    /// What to keep.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        let tie =
+            self.tie.map(|tie| (tie.anchor.since_boot_ms, tie.anchor.at.0, tie.anchor.error_ms, tie.source));
+        Kept { boot: self.boot, floor: self.floor.0, tie }
+    }
+
+    /// The present tie to real time.
+    #[must_use]
+    pub fn tie(&self) -> Option<(Anchor, Source)> {
+        self.tie.map(|tie| (tie.anchor, tie.source))
+    }
+
+    fn believe_kernel(&mut self, sample: &Sample) {
+        let Some(error_ms) = kernel_bound(sample) else {
+            self.jumped = None;
+            return;
+        };
+        let anchor = Anchor { since_boot_ms: sample.since_boot_ms, at: sample.wall, error_ms };
+        let fits = match &self.tie {
+            None => sample.wall >= self.floor,
+            Some(tie) => {
+                let known = tie.anchor.at(sample.since_boot_ms);
+                known.earliest.plus_ms(-error_ms - NEGLIGIBLE_MS) <= sample.wall
+                    && sample.wall <= known.latest.plus_ms(error_ms + NEGLIGIBLE_MS)
+            }
+        };
+        let since = *self.jumped.get_or_insert(sample.since_boot_ms);
+        let hub_silent = self.heard_hub.is_none_or(|heard| heard < since);
+        let long = sample.since_boot_ms - since >= BELIEVE_JUMP_AFTER_MS;
+        if fits || (long && hub_silent && sample.wall >= BUILT_AFTER) {
+            self.jumped = None;
+            if !fits {
+                self.floor = self.floor.min(sample.wall);
+            }
+            self.tie = Some(Tie { anchor, source: Source::Ntp });
+        }
+    }
+
+    fn believe_rtc(&mut self, sample: &Sample) {
+        let passed = sample.wall.since_ms(self.floor);
+        if self.tie.is_none() && sample.rtc && (0..RTC_LONGEST_MS).contains(&passed) {
+            let error_ms = RTC_ERROR_MS + passed / 1_000_000 * RTC_DRIFT_PPM + passed % 1_000_000 / 200_000;
+            let anchor = Anchor { since_boot_ms: sample.since_boot_ms, at: sample.wall, error_ms };
+            self.tie = Some(Tie { anchor, source: Source::Rtc });
+        }
+    }
+}
+
+/// The kernel's bound, where it is small enough to be believed.
+fn kernel_bound(sample: &Sample) -> Option<i64> {
+    sample.max_error_ms.filter(|error| *error < NEGLIGIBLE_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 3_600_000;
+    const NOON: Instant = Instant(BUILT_AFTER.0 + 100 * DAY);
+
+    fn sample(wall: Instant, since_boot_ms: i64, max_error_ms: Option<i64>) -> Sample {
+        Sample { wall, since_boot_ms, max_error_ms, rtc: false }
+    }
+
+    fn keeper() -> Timekeeper {
+        Timekeeper::new(Uuid::from_u128(1), None, Some(Instant(NOON.0 - DAY)))
+    }
+
+    #[test]
+    fn a_clock_in_step_is_exact_and_one_that_runs_free_widens_with_its_drift() {
+        let mut keeper = keeper();
+        let now = keeper.read(sample(NOON, 1_000, Some(20)));
+        assert_eq!((now.trust, now.when), (Trust::Synced, Uncertain::exactly(NOON)));
+        let later = keeper.read(sample(NOON.plus_ms(3_600_000), 3_601_000, Some(16_000)));
+        assert_eq!(later.trust, Trust::Holdover);
+        assert!(later.when.is_exact(), "an hour of 50 ppm is 0.2 s: it counts as none");
+        let week = keeper.read(sample(NOON.plus_ms(7 * DAY), 7 * DAY + 1_000, None));
+        let width = week.when.latest.since_ms(week.when.earliest) / 2;
+        assert!((30_000..31_000).contains(&width), "{width} ms after a week");
+    }
+
+    #[test]
+    fn a_start_without_time_knows_only_that_it_is_later_than_before() {
+        let mut keeper = keeper();
+        let now = keeper.read(sample(Instant(0), 5_000, Some(16_000)));
+        assert_eq!(now.trust, Trust::Untrusted);
+        assert_eq!(now.when, Uncertain { earliest: Instant(NOON.0 - DAY + 5_000), latest: FAR_FUTURE });
+        keeper.hub_says(NOON, 9_990, 10_010);
+        let now = keeper.read(sample(Instant(5_000), 11_000, Some(16_000)));
+        assert_eq!((now.trust, now.when), (Trust::Holdover, Uncertain::exactly(NOON.plus_ms(1_000))));
+    }
+
+    #[test]
+    fn a_jump_of_a_clock_that_claims_to_be_in_step_is_not_believed_until_the_hub_or_time_confirms_it() {
+        for jump in [-3_650 * DAY, -3_600_000, -2_500, 2_500, 3_600_000, 3_650 * DAY] {
+            let mut keeper = keeper();
+            keeper.read(sample(NOON, 1_000, Some(20)));
+            let now = keeper.read(sample(NOON.plus_ms(jump + 1_000), 2_000, Some(20)));
+            assert_eq!(
+                (now.trust, now.when),
+                (Trust::Holdover, Uncertain::exactly(NOON.plus_ms(1_000))),
+                "{jump}"
+            );
+        }
+        let mut keeper = keeper();
+        keeper.read(sample(NOON, 1_000, Some(20)));
+        keeper.read(sample(NOON.plus_ms(3_600_000), 2_000, Some(20)));
+        keeper.hub_says(NOON.plus_ms(3_600_500), 2_400, 2_600);
+        let now = keeper.read(sample(NOON.plus_ms(3_601_000), 3_000, Some(20)));
+        assert_eq!((now.trust, now.at), (Trust::Synced, NOON.plus_ms(3_601_000)));
+    }
+
+    #[test]
+    fn time_never_runs_backwards_across_restarts_and_a_tie_of_the_same_start_still_holds() {
+        let mut first = keeper();
+        first.read(sample(NOON, 1_000, Some(20)));
+        let kept = first.kept();
+        let mut again = Timekeeper::new(Uuid::from_u128(1), Some(&kept), None);
+        let now = again.read(sample(Instant(0), 61_000, None));
+        assert_eq!((now.trust, now.when), (Trust::Holdover, Uncertain::exactly(NOON.plus_ms(60_000))));
+        let mut other_start = Timekeeper::new(Uuid::from_u128(2), Some(&kept), None);
+        let now = other_start.read(sample(NOON.plus_ms(-DAY), 2_000, Some(20)));
+        assert_eq!((now.trust, now.when.earliest), (Trust::Untrusted, NOON.plus_ms(2_000)));
+    }
+
+    #[test]
+    fn a_clock_chip_is_believed_within_its_drift() {
+        let mut keeper = keeper();
+        let wall = NOON.plus_ms(10 * DAY);
+        let now = keeper.read(Sample { wall, since_boot_ms: 3_000, max_error_ms: Some(16_000), rtc: true });
+        assert_eq!(now.trust, Trust::Holdover);
+        let width = now.when.latest.since_ms(now.when.earliest) / 2;
+        assert!((2_000..10_000).contains(&width), "{width} ms");
+        assert!(now.when.earliest <= wall && wall <= now.when.latest);
+    }
+}

@@ -1,0 +1,180 @@
+//! What the log keeps, on a real folder. Faults of the disk itself are simulated in `tests/`.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use super::*;
+use crate::journal::disk::Folder;
+
+const QUOTA: u64 = 64 * SEGMENT_BYTES;
+
+fn open(path: &std::path::Path) -> (Log<Folder>, Vec<Damage>, Vec<Stored>) {
+    let mut found = Vec::new();
+    let folder = Folder::open(path.to_path_buf()).unwrap();
+    let (log, damages) =
+        Log::open(folder, Uuid::new_v4(), Limits::quota(QUOTA), |stored| found.push(stored.clone())).unwrap();
+    (log, damages, found)
+}
+
+fn bodies(count: usize, bytes: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|index| vec![u8::try_from(index % 250).unwrap() + 1; bytes]).collect()
+}
+
+fn file(folder: &std::path::Path, first: u64) -> std::path::PathBuf {
+    folder.join(name(first))
+}
+
+/// Changes a segment's bytes behind the log's back.
+fn harm(path: &std::path::Path, harm: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    harm(&mut bytes);
+    std::fs::write(path, &bytes).unwrap();
+}
+
+const RECORD: usize = 56 + 40;
+
+#[test]
+fn what_was_appended_is_there_after_a_restart_with_the_same_chain_and_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    assert_eq!(log.append(&bodies(3, 40)).unwrap(), 1);
+    assert_eq!(log.append(&bodies(2, 40)).unwrap(), 4);
+    let before = log.read(1, 100).unwrap();
+    let (id, end) = (log.journal(), log.chain());
+    drop(log);
+    let (mut log, damages, found) = open(folder.path());
+    assert_eq!((damages, log.next_sequence(), log.journal(), log.chain()), (vec![], 6, id, end));
+    assert_eq!(found, before);
+    assert_eq!(log.read(4, 1).unwrap(), before[3..4]);
+    assert_eq!(log.read(5, 10).unwrap(), before[4..]);
+    assert_eq!(log.read(2, 2).unwrap(), before[1..3]);
+    assert_eq!(log.read(6, 10).unwrap(), []);
+}
+
+#[test]
+fn a_full_segment_is_followed_by_another_and_both_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    for _ in 0..3 {
+        log.append(&bodies(40, 60_000)).unwrap();
+    }
+    assert!(log.segments.len() >= 2);
+    assert_eq!(log.read(1, 1_000).unwrap().len(), 120);
+    drop(log);
+    let (mut log, damages, found) = open(folder.path());
+    assert_eq!((damages, found.len()), (vec![], 120));
+    assert_eq!(found, log.read(1, 1_000).unwrap());
+    let in_steps: Vec<Stored> = (0..12).flat_map(|step| log.read(step * 10 + 1, 10).unwrap()).collect();
+    assert_eq!(in_steps, found);
+    let segments = log.segments.len();
+    assert_eq!(log.drop_before(121).unwrap(), segments - 1);
+    assert!(!log.read(1, 1_000).unwrap().is_empty());
+}
+
+#[test]
+fn a_torn_tail_is_reported_and_what_was_whole_stays_and_the_log_goes_on_under_another_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    log.append(&bodies(3, 40)).unwrap();
+    let id = log.journal();
+    drop(log);
+    let torn = HEADER_BYTES + 3 * RECORD;
+    harm(&file(folder.path(), 1), |bytes| bytes[torn..torn + 30].fill(7));
+    let (mut log, damages, found) = open(folder.path());
+    assert_eq!(found.len(), 3);
+    assert!(matches!(&damages[..], [Damage { open_end: Some(4), torn_tail: true, .. }]), "{damages:?}");
+    assert_ne!(log.journal(), id);
+    assert!(log.append(&bodies(1, 10)).unwrap() > 4);
+    drop(log);
+    let (_, damages, found) = open(folder.path());
+    assert_eq!((damages, found.len()), (vec![], 4));
+}
+
+#[test]
+fn damage_before_whole_records_is_reported_by_number_and_the_whole_ones_behind_it_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    for _ in 0..5 {
+        log.append(&bodies(1, 40)).unwrap();
+    }
+    drop(log);
+    harm(&file(folder.path(), 1), |bytes| bytes[HEADER_BYTES + RECORD + 70] ^= 1);
+    let (mut log, damages, found) = open(folder.path());
+    assert_eq!(found.iter().map(|it| it.sequence).collect::<Vec<_>>(), [1, 3, 4, 5]);
+    let [damage] = &damages[..] else { panic!("{damages:?}") };
+    assert_eq!((&damage.missing[..], damage.torn_tail), (&[Range { start: 2, end: 3 }][..], false));
+    log.append(&bodies(1, 10)).unwrap();
+    assert_eq!(log.read(1, 100).unwrap().len(), 5);
+    drop(log);
+    let (_, damages, found) = open(folder.path());
+    assert_eq!((damages, found.len()), (vec![], 5), "known damage is no news, and nothing more is lost");
+}
+
+#[test]
+fn a_segment_whose_headers_are_both_gone_is_read_by_its_neighbours_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    for _ in 0..3 {
+        log.append(&bodies(40, 60_000)).unwrap();
+    }
+    drop(log);
+    let newest = std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path());
+    let newest = newest.filter(|path| path.extension().is_some_and(|it| it == "log")).max().unwrap();
+    harm(&newest, |bytes| {
+        bytes[..HEADER_BYTES].fill(0xff);
+        let copy = bytes.len() - HEADER_BYTES;
+        bytes[copy..].fill(0xff);
+    });
+    let (_, damages, found) = open(folder.path());
+    assert_eq!(found.len(), 120);
+    assert!(
+        matches!(&damages[..], [Damage { what: FormatError::Header, torn_tail: false, .. }]),
+        "{damages:?}"
+    );
+}
+
+#[test]
+fn a_file_cut_short_is_damage_and_what_is_left_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    for _ in 0..5 {
+        log.append(&bodies(1, 40)).unwrap();
+    }
+    drop(log);
+    harm(&file(folder.path(), 1), |bytes| bytes.truncate(HEADER_BYTES + 3 * RECORD));
+    let (_, damages, found) = open(folder.path());
+    assert_eq!(found.len(), 3);
+    assert!(matches!(&damages[..], [Damage { open_end: Some(4), .. }]), "{damages:?}");
+}
+
+#[test]
+fn at_its_quota_the_log_refuses_and_keeps_all_and_takes_again_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Folder::open(folder.path().to_path_buf()).unwrap();
+    let (mut log, _) = Log::open(disk, Uuid::from_u128(1), Limits::quota(2 * SEGMENT_BYTES), |_| {}).unwrap();
+    let mut taken = 0;
+    while log.append(&bodies(60, 60_000)).is_ok() {
+        taken += 60;
+    }
+    assert!(matches!(log.append(&bodies(60, 60_000)), Err(JournalError::Full(_))));
+    assert_eq!(log.read(1, 1_000).unwrap().len(), taken);
+    assert_eq!(log.usage().used, log.usage().quota);
+    log.append(&bodies(1, 10)).unwrap_or_else(|error| panic!("there was room for a small one: {error}"));
+    log.drop_before(100).unwrap();
+    log.append(&bodies(60, 60_000)).unwrap();
+}
+
+#[test]
+fn a_renewed_journal_has_a_segment_and_numbers_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    log.append(&bodies(3, 40)).unwrap();
+    let (old, new) = (log.journal(), Uuid::new_v4());
+    log.renew(new);
+    let sequence = log.append(&bodies(1, 40)).unwrap();
+    assert!(sequence > 1_000_000);
+    let journals: Vec<Uuid> = log.read(1, 10).unwrap().iter().map(|it| it.journal).collect();
+    assert_eq!(journals, [old, old, old, new]);
+    drop(log);
+    let (log, damages, found) = open(folder.path());
+    assert_eq!((damages, found.len(), log.journal()), (vec![], 4, new));
+}

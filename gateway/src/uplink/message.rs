@@ -1,0 +1,133 @@
+//! Records of the journal as the hub takes them.
+
+use sha2::{Digest, Sha256};
+
+use super::operations::{
+    ClockSource, ClockTrust, Counter, DateTime, Duration, GatewayAnchorInput, GatewayClockInput,
+    GatewayOutageInput, GatewaySwipeInput, LightColour, SwipeDecision, SwipeReason,
+};
+use crate::clock::{Reading, Source, Trust};
+use crate::core::hex;
+use crate::journal::log::Stored;
+use crate::journal::record::{AnchorRecord, OutageRecord, Record, SwipeRecord};
+use rollcall_rules::light::Colour;
+
+/// What a batch says.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) swipes: Vec<GatewaySwipeInput>,
+    pub(super) outages: Vec<GatewayOutageInput>,
+    pub(super) anchors: Vec<GatewayAnchorInput>,
+    /// SHA-256 of the body of each record, hex digits.
+    pub(super) links: Vec<String>,
+}
+
+impl Batch {
+    /// Adds a record; one that this program cannot read is named in the logs and passed over: it stays on the disk.
+    pub(super) fn add(&mut self, stored: &Stored) {
+        self.links.push(hex(&Sha256::digest(&stored.body)));
+        let added = match Record::read(&stored.body) {
+            Ok(Record::Swipe(swipe)) => self.add_swipe(*swipe, stored),
+            Ok(Record::Outage(record)) => outage(&record).map(|it| self.outages.push(it)),
+            Ok(Record::Anchor(record)) => anchor(&record).map(|it| self.anchors.push(it)),
+            Err(error) => {
+                tracing::error!(sequence = stored.sequence, "a record cannot be read: {error}");
+                return;
+            }
+        };
+        if added.is_none() {
+            tracing::error!(
+                sequence = stored.sequence,
+                "a record says what this version does not know; it stays in the journal, and an upgrade hands it over"
+            );
+        }
+    }
+
+    fn add_swipe(&mut self, swipe: SwipeRecord, stored: &Stored) -> Option<()> {
+        let record = String::from_utf8(stored.body.clone()).ok();
+        self.swipes.push(GatewaySwipeInput {
+            swipe_id: swipe.id,
+            journal_id: stored.journal,
+            sequence: Counter(stored.sequence),
+            reader_id: swipe.reader,
+            room_id: swipe.room,
+            card_key: swipe.key,
+            card_key_epoch: i32::try_from(swipe.epoch).unwrap_or(0),
+            card_bits: i32::from(swipe.bits),
+            holder: swipe.holder,
+            swiped_at: DateTime(swipe.at),
+            earliest_at: DateTime(swipe.earliest),
+            latest_at: DateTime(swipe.latest),
+            boot_id: swipe.boot,
+            since_boot: Duration(swipe.since_boot),
+            clock_trust: word(&swipe.trust)?,
+            decision: word::<SwipeDecision>(&swipe.decision)?,
+            reason: word::<SwipeReason>(&swipe.reason)?,
+            light: word(&swipe.light)?,
+            session_ids: swipe.sessions,
+            basis: swipe.basis,
+            chain: hex(&stored.chain),
+            record,
+            late: swipe.late,
+        });
+        Some(())
+    }
+}
+
+fn outage(record: &OutageRecord) -> Option<GatewayOutageInput> {
+    Some(GatewayOutageInput {
+        outage_id: record.id,
+        reader_id: record.reader,
+        cause: word(&record.cause)?,
+        from: record.from.map(DateTime),
+        until: record.until.map(DateTime),
+    })
+}
+
+fn anchor(record: &AnchorRecord) -> Option<GatewayAnchorInput> {
+    Some(GatewayAnchorInput {
+        boot_id: record.boot,
+        since_boot: Duration(record.since_boot),
+        at: DateTime(record.at),
+        error: Duration(record.error),
+        source: word(&record.source)?,
+    })
+}
+
+/// A value of one of the hub's enums from the word that is stored.
+fn word<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).ok()
+}
+
+/// How the clock stands.
+pub(super) fn clock_input(now: Reading, source: Option<Source>) -> GatewayClockInput {
+    let uncertainty = now.when.latest.since_ms(now.when.earliest);
+    GatewayClockInput {
+        trust: match now.trust {
+            Trust::Synced => ClockTrust::Synced,
+            Trust::Holdover => ClockTrust::Holdover,
+            Trust::Untrusted => ClockTrust::Untrusted,
+        },
+        source: match source {
+            Some(Source::Hub) => ClockSource::Hub,
+            Some(Source::Rtc) => ClockSource::Rtc,
+            Some(Source::Ntp) => ClockSource::Ntp,
+            None if now.trust == Trust::Synced => ClockSource::Ntp,
+            None => ClockSource::None,
+        },
+        offset: None,
+        uncertainty: Some(Duration(uncertainty)),
+        last_synced_at: None,
+    }
+}
+
+/// A colour as the hub names it.
+pub(super) fn light(colour: Colour) -> LightColour {
+    match colour {
+        Colour::Off => LightColour::Off,
+        Colour::Blue => LightColour::Blue,
+        Colour::Green => LightColour::Green,
+        Colour::Red => LightColour::Red,
+        Colour::Amber => LightColour::Amber,
+    }
+}

@@ -1,0 +1,140 @@
+//! How far the journals on this disk are handed over: the hub knows, the gateway asks and believes nothing else.
+//!
+//! Pure. A hub that has less than before was restored from a backup: everything behind what it has is sent again.
+//! A hub that has a number this disk does not know, or another record under it, has seen another journal of the same
+//! name (a clone, or a disk that was rolled back): that journal is sent again whole, and another id is taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use crate::journal::log::Segment;
+
+/// What the hub has of a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtHub {
+    /// The journal.
+    pub journal: Uuid,
+    /// Every record up to this one; 0 for none.
+    pub through: u64,
+    /// The chain value behind it, hex digits.
+    pub chain: String,
+}
+
+/// How far each journal is handed over.
+#[derive(Debug, Default, Clone)]
+pub struct Places {
+    through: BTreeMap<Uuid, u64>,
+    forked: BTreeSet<Uuid>,
+}
+
+impl Places {
+    /// Whether the hub was asked for a journal.
+    #[must_use]
+    pub fn knows(&self, journal: Uuid) -> bool {
+        self.through.contains_key(&journal)
+    }
+
+    /// Every record of a journal up to this one is handed over.
+    #[must_use]
+    pub fn through(&self, journal: Uuid) -> u64 {
+        self.through.get(&journal).copied().unwrap_or(0)
+    }
+
+    /// The hub speaks of another journal under this name: what is sent of it is no continuation.
+    #[must_use]
+    pub fn is_forked(&self, journal: Uuid) -> bool {
+        self.forked.contains(&journal)
+    }
+
+    /// Takes in what the hub has of a journal; `own` is our chain value behind that record, if we have the record,
+    /// and `dropped` that the record was handed over and dropped. `true` when the journal turns out to be another
+    /// one than the hub's.
+    pub fn learn(&mut self, at_hub: &AtHub, own: Option<&str>, dropped: bool) -> bool {
+        if self.forked.contains(&at_hub.journal) {
+            return false;
+        }
+        let same = at_hub.through == 0 || dropped || own == Some(at_hub.chain.as_str());
+        if same {
+            self.through.insert(at_hub.journal, at_hub.through);
+        } else {
+            self.through.insert(at_hub.journal, 0);
+            self.forked.insert(at_hub.journal);
+        }
+        !same
+    }
+
+    /// Records of a journal were passed over or taken over up to this one.
+    pub fn advance(&mut self, journal: Uuid, through: u64) {
+        let known = self.through.entry(journal).or_insert(0);
+        *known = through.max(*known);
+    }
+
+    /// The first record that is not handed over, and its journal.
+    #[must_use]
+    pub fn next(&self, segments: &[Segment]) -> Option<(Uuid, u64)> {
+        segments.iter().find_map(|segment| {
+            let through = self.through(segment.journal);
+            (through < segment.last).then(|| (segment.journal, segment.first.max(through + 1)))
+        })
+    }
+
+    /// How many records are not handed over, as far as numbers tell.
+    #[must_use]
+    pub fn backlog(&self, segments: &[Segment]) -> u64 {
+        let waiting = |segment: &Segment| {
+            let done = self.through(segment.journal).max(segment.first.saturating_sub(1));
+            segment.last.saturating_sub(done)
+        };
+        segments.iter().map(waiting).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Uuid = Uuid::from_u128(1);
+    const B: Uuid = Uuid::from_u128(2);
+
+    fn segment(journal: Uuid, first: u64, last: u64) -> Segment {
+        Segment { name: String::new(), journal, first, last, damaged: false }
+    }
+
+    fn hub(journal: Uuid, through: u64, chain: &str) -> AtHub {
+        AtHub { journal, through, chain: chain.to_owned() }
+    }
+
+    #[test]
+    fn the_next_record_is_the_first_that_the_hub_lacks_whatever_journal_it_is_of() {
+        let segments = [segment(A, 1, 50), segment(A, 51, 80), segment(B, 1_000_081, 1_000_090)];
+        let mut places = Places::default();
+        assert_eq!(places.next(&segments), Some((A, 1)));
+        assert!(!places.learn(&hub(A, 60, "c"), Some("c"), false));
+        assert_eq!((places.next(&segments), places.backlog(&segments)), (Some((A, 61)), 30));
+        places.advance(A, 80);
+        assert_eq!(places.next(&segments), Some((B, 1_000_081)));
+        places.advance(B, 1_000_090);
+        assert_eq!((places.next(&segments), places.backlog(&segments)), (None, 0));
+    }
+
+    #[test]
+    fn a_hub_that_has_less_than_before_gets_everything_behind_it_again() {
+        let mut places = Places::default();
+        places.advance(A, 80);
+        assert!(!places.learn(&hub(A, 20, "c"), Some("c"), false));
+        assert_eq!(places.next(&[segment(A, 1, 80)]), Some((A, 21)));
+    }
+
+    #[test]
+    fn a_number_that_this_disk_does_not_know_or_another_record_under_it_is_another_journal_and_all_is_sent() {
+        for own in [None, Some("other")] {
+            let mut places = Places::default();
+            assert!(places.learn(&hub(A, 100, "c"), own, false));
+            assert_eq!(places.next(&[segment(A, 1, 95)]), Some((A, 1)));
+            places.advance(A, 95);
+            assert!(!places.learn(&hub(A, 100, "c"), own, false));
+            assert_eq!(places.next(&[segment(A, 1, 95)]), None);
+        }
+    }
+}

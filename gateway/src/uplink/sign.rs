@@ -1,0 +1,61 @@
+//! The gateway's own key, made on the device, and its signature under the journal's end.
+
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use uuid::Uuid;
+
+use crate::core::hex;
+
+/// The key.
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+}
+
+impl SigningKey {
+    /// Reads the key, or makes one that never leaves this machine; only its owner may read the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made, or holds no key.
+    pub fn load(path: &Path) -> io::Result<Self> {
+        let document = match std::fs::read(path) {
+            Ok(document) => document,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make(path)?,
+            Err(error) => return Err(error),
+        };
+        let pair = Ed25519KeyPair::from_pkcs8(&document)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        Ok(Self { pair })
+    }
+
+    /// The public key, hex digits.
+    #[must_use]
+    pub fn public(&self) -> String {
+        hex(self.pair.public_key().as_ref())
+    }
+
+    /// Signs the end of a journal: the same words as the hub's `service::intake::evidence::message`. Hex digits.
+    #[must_use]
+    pub fn sign(&self, journal: Uuid, through: u64, chain: &[u8], signed_at: i64) -> String {
+        let words = format!("rollcall journal head 1\n{journal}\n{through}\n{}\n{signed_at}\n", hex(chain));
+        hex(self.pair.sign(words.as_bytes()).as_ref())
+    }
+}
+
+fn make(path: &Path) -> io::Result<Vec<u8>> {
+    let failed = |_| io::Error::other("the system has no randomness for a key");
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(failed)?;
+    let next = path.with_extension("next");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    io::Write::write_all(&mut file, document.as_ref())?;
+    file.sync_all()?;
+    std::fs::rename(&next, path)?;
+    if let Some(folder) = path.parent() {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(document.as_ref().to_vec())
+}

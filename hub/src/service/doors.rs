@@ -1,0 +1,99 @@
+//! How far the doors' evidence of a session reaches: who had a reader there, for how long it could not record, and
+//! which gateway is still awaited (design, section 2, "Final" and "No register").
+
+use std::collections::BTreeMap;
+
+use rollcall_rules::outage::{DoorReader, without_reader_ms};
+use rollcall_rules::register::Evidence;
+use rollcall_rules::session::Session;
+use rollcall_rules::time::{Instant, Span};
+use uuid::Uuid;
+
+use crate::store::door::{Outage, ReaderStay};
+use crate::store::{StoreError, Tx};
+
+/// What is known of the doors of some rooms.
+pub(super) struct Doors {
+    stays: BTreeMap<Uuid, Vec<ReaderStay>>,
+    outages: BTreeMap<Uuid, Vec<Outage>>,
+    lost: BTreeMap<Uuid, i64>,
+}
+
+fn span(from: Option<i64>, until: Option<i64>) -> Span {
+    Span { from: from.map(Instant), until: until.map(Instant) }
+}
+
+impl Doors {
+    /// Reads what bears on some sessions.
+    pub(super) async fn load(tx: &mut Tx, rooms: &[Uuid], sessions: &[Session]) -> Result<Self, StoreError> {
+        let mut stays: BTreeMap<Uuid, Vec<ReaderStay>> = BTreeMap::new();
+        let mut gateways = Vec::new();
+        for stay in tx.reader_stays(rooms).await? {
+            gateways.push(stay.gateway_id);
+            stays.entry(stay.room_id).or_default().push(stay);
+        }
+        gateways.sort_unstable();
+        gateways.dedup();
+        let first = sessions.iter().map(|session| session.window().opens.0).min().unwrap_or(0);
+        let last = sessions.iter().map(|session| session.window().closes.0).max().unwrap_or(0);
+        let mut outages: BTreeMap<Uuid, Vec<Outage>> = BTreeMap::new();
+        for outage in tx.outages(&gateways, first, last).await? {
+            outages.entry(outage.gateway_id).or_default().push(outage);
+        }
+        let lost = tx.lost_since(&gateways).await?.into_iter().collect();
+        Ok(Self { stays, outages, lost })
+    }
+
+    /// The evidence for one session.
+    pub(super) fn evidence(&self, session: &Session) -> Evidence {
+        let window = session.window();
+        let mut awaited: BTreeMap<Uuid, Option<i64>> = BTreeMap::new();
+        let (mut outage_ms, mut swipes_lost) = (0, false);
+        for held in &session.rooms {
+            let first = held.span.from.map_or(window.opens, |from| from.max(window.opens));
+            let last = held.span.until.map_or(window.closes, |until| until.min(window.closes));
+            if last < first {
+                continue;
+            }
+            let here = self.stays.get(&held.room.0).into_iter().flatten();
+            let here: Vec<&ReaderStay> =
+                here.filter(|stay| span(stay.from_at, stay.until_at).meets(first, last)).collect();
+            for stay in &here {
+                awaited.insert(stay.gateway_id, stay.watermark);
+                swipes_lost |= self.of(stay).any(|outage| {
+                    matches!(outage.cause.as_str(), "JOURNAL_DAMAGED" | "STORAGE_LOST")
+                        && span(Some(outage.from_at), outage.until_at).meets(first, last)
+                });
+            }
+            let readers: Vec<DoorReader> = here
+                .iter()
+                .map(|stay| DoorReader {
+                    stay: span(stay.from_at, stay.until_at),
+                    outages: self
+                        .of(stay)
+                        .map(|outage| span(Some(outage.from_at), outage.until_at))
+                        .collect(),
+                })
+                .collect();
+            outage_ms = outage_ms.max(without_reader_ms(first, last, &readers));
+        }
+        let waits = |watermark: &Option<i64>| watermark.is_none_or(|mark| mark <= window.closes.0);
+        let unpassed: Vec<&Uuid> =
+            awaited.iter().filter(|(_, watermark)| waits(watermark)).map(|(id, _)| id).collect();
+        let watermark = awaited.values().copied().collect::<Option<Vec<i64>>>();
+        Evidence {
+            has_reader: !awaited.is_empty(),
+            watermark: watermark.and_then(|all| all.into_iter().min()).map(Instant),
+            // No tolerance holds where what was shown green may be gone.
+            outage_ms: if swipes_lost { i64::MAX } else { outage_ms },
+            declared_lost: !unpassed.is_empty()
+                && unpassed.iter().all(|id| self.lost.get(id).is_some_and(|from| *from <= window.closes.0)),
+        }
+    }
+
+    /// The outages that bear on a reader at its door.
+    fn of<'a>(&'a self, stay: &'a ReaderStay) -> impl Iterator<Item = &'a Outage> {
+        let all = self.outages.get(&stay.gateway_id).into_iter().flatten();
+        all.filter(|outage| outage.reader_id.is_none_or(|reader| reader == stay.reader_id))
+    }
+}

@@ -1,0 +1,61 @@
+//! How far each journal is handed over: the hub knows, and every gateway asks.
+//!
+//! After a restore from a backup the hub has less than its gateways believe: it says so, takes no watermark, and
+//! gets everything after it again.
+
+use uuid::Uuid;
+
+use super::super::Hub;
+use super::super::people::hex;
+use super::message::GatewayJournalInput;
+use crate::store::entity::Gateway;
+use crate::store::{StoreError, Tx};
+
+/// How far a journal is handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedOver {
+    /// The journal.
+    pub journal_id: Uuid,
+    /// Every record up to this one is at the hub; 0 where none is.
+    pub through: i64,
+    /// The chain value behind it; empty where there is none.
+    pub chain: Vec<u8>,
+}
+
+/// Takes in what a gateway says of its journals; gives what the hub knows, and whether it has as much as the
+/// gateway believes.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn take(
+    hub: &Hub,
+    tx: &mut Tx,
+    gateway: &Gateway,
+    journals: &[GatewayJournalInput],
+) -> Result<(bool, Vec<HandedOver>), StoreError> {
+    let known = tx.journals(journals.iter().map(|it| it.journal_id.0)).await?;
+    let (mut complete, mut all) = (true, Vec::new());
+    for said in journals {
+        let id = said.journal_id.0;
+        let mut has = known.iter().find(|has| has.journal_id == id).cloned().unwrap_or(HandedOver {
+            journal_id: id,
+            through: 0,
+            chain: Vec::new(),
+        });
+        let through = said.through.0;
+        let chain = said.chain.as_deref().and_then(|chain| hex(chain).ok()).filter(|chain| chain.len() == 32);
+        match (&said.after, chain) {
+            // Nothing new: does the hub have it?
+            (Some(after), _) if after.0 == through => complete &= has.through >= through,
+            // It begins behind what the hub has: something is missing in between.
+            (Some(after), _) if after.0 > has.through => complete = false,
+            (_, Some(chain)) if through > has.through => {
+                has = HandedOver { journal_id: id, through, chain };
+                tx.put_journal(&has, gateway.id, hub.now().0).await?;
+            }
+            _ => {}
+        }
+        all.push(has);
+    }
+    Ok((complete, all))
+}

@@ -1,0 +1,99 @@
+//! When doors could not record: facts from gateways, and a person's word that a silent one is lost.
+
+use std::collections::BTreeSet;
+
+use async_graphql::InputObject;
+use uuid::Uuid;
+
+use super::super::refusal::{Answer, Check, Code};
+use super::super::{Caller, Hub, Touched};
+use super::message::{GatewayOutageInput, OutageCause};
+use crate::scalar::DateTime;
+use crate::store::door::Outage;
+use crate::store::entity::Gateway;
+use crate::store::{StoreError, Tx};
+
+/// Takes outages in, new or known better, and names the registers that they bear on.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn take(
+    hub: &Hub,
+    tx: &mut Tx,
+    gateway: &Gateway,
+    outages: &[GatewayOutageInput],
+    touched: &mut Touched,
+) -> Result<(), StoreError> {
+    let now = hub.now().0;
+    for said in outages {
+        let until = said.until.as_ref().map(DateTime::ms);
+        // What the gateway does not know, the hub does: everything before its last watermark was handed over.
+        let from = said.from.as_ref().map_or(gateway.watermark.unwrap_or(0), DateTime::ms);
+        let until = until.map(|until| until.max(from));
+        // A gateway that never reported has nothing to lose; it just was not there yet.
+        let fresh = said.cause == OutageCause::StorageLost && gateway.watermark.is_none();
+        let cause = if fresh { OutageCause::GatewayDown } else { said.cause };
+        let outage = Outage {
+            id: said.outage_id.0,
+            gateway_id: gateway.id,
+            reader_id: said.reader_id.map(|id| id.0),
+            cause: cause.word().to_owned(),
+            from_at: from,
+            until_at: until,
+        };
+        if cause.loses() {
+            let detail = format!(
+                "swipes of gateway {} between {from} and {} may be lost ({}): nobody is absent for it",
+                gateway.code,
+                until.unwrap_or(now),
+                outage.cause
+            );
+            let once = super::batch::alarm_id("SWIPES_LOST", outage.id.as_bytes());
+            tx.alarm(once, now, "SWIPES_LOST", Some(gateway.id), detail).await?;
+        }
+        tx.put_outage(&outage, now).await?;
+        touched.sessions.extend(tx.sessions_during(gateway.id, from, until.unwrap_or(now)).await?);
+    }
+    Ok(())
+}
+
+/// A gateway that will not come back: nobody waits for what it took since an instant.
+#[derive(Debug, Clone, InputObject)]
+pub struct DeclareGatewayLostInput {
+    /// Code of the gateway.
+    pub gateway: String,
+    /// From this instant on nothing is expected of it any more. What it handed over stays.
+    pub from: DateTime,
+    /// Why; stays on record.
+    pub reason: String,
+}
+
+/// Notes that a gateway is lost. Registers that waited for it become NO_REGISTER for those without a swipe; if it
+/// comes back after all, they are derived again.
+///
+/// # Errors
+/// When the store fails.
+pub async fn declare_lost(hub: &Hub, caller: &Caller, input: &DeclareGatewayLostInput) -> Answer<Gateway> {
+    let mut check = Check::default();
+    if input.reason.trim().is_empty() {
+        check.refuse(Code::Required, "reason", "say why; it stays on record");
+    }
+    let now = hub.now().0;
+    if input.from.ms() > now {
+        check.refuse(Code::Invalid, "from", "lies in the future; nobody knows that yet");
+    }
+    let mut tx = hub.write().await?;
+    let gateway = tx.by_keys::<Gateway>([input.gateway.as_str()]).await?.into_iter().next();
+    let Some(gateway) = gateway else {
+        check.refuse(Code::NotFound, "gateway", format!("there is no gateway '{}'", input.gateway));
+        return Ok(Err(check.refusals().unwrap_or_default()));
+    };
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    let from = input.from.ms();
+    tx.put_lost(gateway.id, from, &input.reason, caller.token_id, now).await?;
+    let sessions: BTreeSet<Uuid> = tx.sessions_during(gateway.id, from, now).await?.into_iter().collect();
+    hub.settle(tx, Touched { sessions, ..Touched::default() }, Some(caller)).await?;
+    Ok(Ok(gateway))
+}

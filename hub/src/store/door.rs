@@ -1,0 +1,208 @@
+//! Questions about doors: which reader hung there when, when it could not record, and which gateway is awaited.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::{StoreError, Tx, Value};
+
+/// A reader's stay at a door, with its gateway's watermark.
+#[derive(Debug, Clone)]
+pub struct ReaderStay {
+    /// The room.
+    pub room_id: Uuid,
+    /// The reader.
+    pub reader_id: Uuid,
+    /// Its gateway.
+    pub gateway_id: Uuid,
+    /// The gateway's watermark.
+    pub watermark: Option<i64>,
+    /// Since when.
+    pub from_at: Option<i64>,
+    /// Until when, excluded.
+    pub until_at: Option<i64>,
+}
+
+/// A stretch of time in which a door could not record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose.
+    pub gateway_id: Uuid,
+    /// The reader; none for all of the gateway's.
+    pub reader_id: Option<Uuid>,
+    /// Why, as a word.
+    pub cause: String,
+    /// The last instant that was good.
+    pub from_at: i64,
+    /// The first that was good again.
+    pub until_at: Option<i64>,
+}
+
+impl Tx {
+    /// The readers that hang, or hung, at the doors of rooms.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn reader_stays(&mut self, rooms: &[Uuid]) -> Result<Vec<ReaderStay>, StoreError> {
+        let sql = "SELECT s.room_id, s.reader_id, s.gateway_id, g.watermark, s.from_at, s.until_at \
+                   FROM reader_stay s JOIN gateway g ON g.id = s.gateway_id WHERE s.room_id IN ({})";
+        let rows = self.fetch_in(sql, &[], rooms.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(ReaderStay {
+                    room_id: row.next("reader_stay.room_id")?,
+                    reader_id: row.next("reader_stay.reader_id")?,
+                    gateway_id: row.next("reader_stay.gateway_id")?,
+                    watermark: row.next("gateway.watermark")?,
+                    from_at: row.next("reader_stay.from_at")?,
+                    until_at: row.next("reader_stay.until_at")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Since when readers have hung at any door; those of which nobody knows since when are left out.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn first_stays(
+        &mut self,
+        readers: impl IntoIterator<Item = Uuid>,
+    ) -> Result<BTreeMap<Uuid, i64>, StoreError> {
+        let sql = "SELECT reader_id, MIN(COALESCE(from_at, 0)) FROM reader_stay WHERE reader_id IN ({}) \
+                   GROUP BY reader_id";
+        let rows = self.fetch_in(sql, &[], readers.into_iter().map(Value::from)).await?;
+        rows.into_iter()
+            .map(|mut row| Ok((row.next("reader_stay.reader_id")?, row.next("reader_stay.from_at")?)))
+            .collect()
+    }
+
+    /// Ends the stays of readers at an instant.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn end_stays(&mut self, readers: &[Uuid], at: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE reader_stay SET until_at = $1 WHERE until_at IS NULL AND reader_id IN ({})";
+        self.execute_in(sql, &[at.into()], readers.iter().map(|id| (*id).into())).await?;
+        Ok(())
+    }
+
+    /// Begins stays of readers at doors: (reader, gateway, room).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn begin_stays(&mut self, stays: &[(Uuid, Uuid, Uuid)], at: i64) -> Result<(), StoreError> {
+        let rows = stays
+            .iter()
+            .map(|(reader, gateway, room)| {
+                vec![(*reader).into(), (*gateway).into(), (*room).into(), at.into(), Value::Null]
+            })
+            .collect();
+        let sql = "INSERT INTO reader_stay (reader_id, gateway_id, room_id, from_at, until_at) VALUES {}";
+        self.insert(sql, rows).await?;
+        Ok(())
+    }
+
+    /// Notes an outage, or what is now known better of it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn put_outage(&mut self, outage: &Outage, at: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO outage (id, gateway_id, reader_id, cause, from_at, until_at, received_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET \
+                   until_at = COALESCE(excluded.until_at, outage.until_at) \
+                   WHERE outage.gateway_id = excluded.gateway_id";
+        let values = vec![
+            outage.id.into(),
+            outage.gateway_id.into(),
+            outage.reader_id.into(),
+            outage.cause.clone().into(),
+            outage.from_at.into(),
+            outage.until_at.into(),
+            at.into(),
+        ];
+        self.execute(sql, values).await?;
+        Ok(())
+    }
+
+    /// The outages of gateways that meet `[first, last]`.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn outages(
+        &mut self,
+        gateways: &[Uuid],
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<Outage>, StoreError> {
+        let sql = "SELECT id, gateway_id, reader_id, cause, from_at, until_at FROM outage \
+                   WHERE from_at <= $1 AND (until_at IS NULL OR until_at > $2) AND gateway_id IN ({}) \
+                   ORDER BY from_at, id";
+        let before = [last.into(), first.into()];
+        let rows = self.fetch_in(sql, &before, gateways.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(Outage {
+                    id: row.next("outage.id")?,
+                    gateway_id: row.next("outage.gateway_id")?,
+                    reader_id: row.next("outage.reader_id")?,
+                    cause: row.next("outage.cause")?,
+                    from_at: row.next("outage.from_at")?,
+                    until_at: row.next("outage.until_at")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The sessions at the doors of a gateway's readers whose window may meet `[first, last]`.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sessions_during(
+        &mut self,
+        gateway: Uuid,
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT DISTINCT s.id FROM session s JOIN session_room sr ON sr.session_id = s.id \
+                   JOIN reader_stay r ON r.room_id = sr.room_id \
+                   WHERE s.starts_at <= $1 AND s.closes_at >= $2 AND r.gateway_id = $3";
+        let latest_start = last.saturating_add(super::timetable::LONGEST_OPENING_MS);
+        let values = vec![latest_start.into(), first.into(), gateway.into()];
+        let rows = self.fetch(sql, values).await?;
+        rows.into_iter().map(|mut row| row.next("session.id")).collect()
+    }
+
+    /// Notes that a gateway is lost from an instant on.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn put_lost(
+        &mut self,
+        gateway: Uuid,
+        from: i64,
+        reason: &str,
+        by: Uuid,
+        at: i64,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO gateway_lost (gateway_id, from_at, reason, by_token, at) \
+                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (gateway_id, from_at) DO NOTHING";
+        self.execute(sql, vec![gateway.into(), from.into(), reason.into(), by.into(), at.into()]).await?;
+        Ok(())
+    }
+
+    /// From when on gateways were declared lost: (gateway, instant).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn lost_since(&mut self, gateways: &[Uuid]) -> Result<Vec<(Uuid, i64)>, StoreError> {
+        let sql =
+            "SELECT gateway_id, MIN(from_at) FROM gateway_lost WHERE gateway_id IN ({}) GROUP BY gateway_id";
+        let rows = self.fetch_in(sql, &[], gateways.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| Ok((row.next("gateway_lost.gateway_id")?, row.next("gateway_lost.from_at")?)))
+            .collect()
+    }
+}
