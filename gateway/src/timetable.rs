@@ -75,6 +75,8 @@ pub struct Cache {
 
 /// How many damaged caches are kept for somebody to look at.
 const KEPT_ASIDE: usize = 3;
+/// How the folder of a cache is called while it is made.
+const NEXT: &str = "next";
 
 impl Cache {
     /// Opens the cache; one that is damaged is moved aside and begun anew, and `moved` says where it went. Where not
@@ -82,6 +84,11 @@ impl Cache {
     #[must_use]
     pub fn open(path: &Path) -> (Self, Cached, Option<PathBuf>) {
         let cache = Self { db: Arc::new(Mutex::new(None)), path: path.to_path_buf() };
+        let next = path.with_extension(NEXT);
+        if !path.exists() && next.exists() {
+            // It was whole when the old one was put aside; the power went before it was put in its place.
+            drop(std::fs::rename(next, path));
+        }
         match try_open(path) {
             Ok((db, cached)) => {
                 *cache.lock() = Some(db);
@@ -133,46 +140,42 @@ impl Cache {
         done.unwrap_or_else(|_| Err(CacheError::BadData("writing it panicked".to_owned())))
     }
 
-    /// Replaces everything, in one piece, and syncs it; where there is no cache, or it fails, with one begun anew.
+    /// Replaces everything, in one piece: a database of its own is made, synced, and put in the old one's place, so
+    /// that nothing hangs on whether the old one is whole.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails; then there is no cache, or the old one.
     pub fn replace(
         &self,
         cursor: &str,
         config: &CachedConfig,
         items: &[(Uuid, CachedItem)],
     ) -> Result<(), CacheError> {
-        let first = self.with(|db| self.replace_in(db, cursor, config, items));
-        let Err(error) = first else { return Ok(()) };
-        if !matches!(error, CacheError::None) {
-            tracing::error!("{error}; beginning the cache anew");
-        }
-        self.begin_anew();
-        self.with(|db| self.replace_in(db, cursor, config, items))
-    }
-
-    fn replace_in(
-        &self,
-        db: &sled::Db,
-        cursor: &str,
-        config: &CachedConfig,
-        items: &[(Uuid, CachedItem)],
-    ) -> Result<(), CacheError> {
-        let mut batch = sled::Batch::default();
-        for entry in db.iter() {
-            batch.remove(entry?.0);
-        }
-        for (id, item) in items {
-            batch.insert(id.as_bytes(), bytes(item)?);
-        }
-        batch.insert(CURSOR, bytes(&cursor)?);
-        batch.insert(CONFIG, bytes(config)?);
-        db.apply_batch(batch)?;
-        // `flush` of sled hands the bytes to the kernel and no further.
-        db.flush()?;
+        let mut held = self.lock();
+        *held = None;
+        let next = self.path.with_extension(NEXT);
         let file = |act| move |source| CacheError::File { act, source };
-        File::open(self.path.join("db")).and_then(|db| db.sync_all()).map_err(file("sync its file"))
+        let removed = |path: &Path| match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        removed(&next).map_err(file("make room for a new one"))?;
+        let owned = next.clone();
+        let made =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fill(&owned, cursor, config, items)));
+        made.unwrap_or_else(|_| Err(CacheError::BadData("making it panicked".to_owned())))?;
+        let old = self.path.with_extension("old");
+        removed(&old).map_err(file("remove an old one"))?;
+        if self.path.exists() {
+            std::fs::rename(&self.path, &old).map_err(file("put the old one aside"))?;
+        }
+        std::fs::rename(&next, &self.path).map_err(file("put the new one in its place"))?;
+        if let Some(folder) = self.path.parent() {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(file("sync its folder"))?;
+        }
+        drop(removed(&old));
+        *held = Some(try_open(&self.path)?.0);
+        Ok(())
     }
 
     /// Writes changes and the position behind them, in one piece.
@@ -202,13 +205,47 @@ impl Cache {
     }
 }
 
+/// Makes a database with these contents, synced.
+fn fill(
+    path: &Path,
+    cursor: &str,
+    config: &CachedConfig,
+    items: &[(Uuid, CachedItem)],
+) -> Result<(), CacheError> {
+    let db = settings(path).open()?;
+    let mut batch = sled::Batch::default();
+    for (id, item) in items {
+        batch.insert(id.as_bytes(), bytes(item)?);
+    }
+    batch.insert(CURSOR, bytes(&cursor)?);
+    batch.insert(CONFIG, bytes(config)?);
+    db.apply_batch(batch)?;
+    // `flush` of sled hands the bytes to the kernel and no further.
+    db.flush()?;
+    drop(db);
+    let file = |act| move |source| CacheError::File { act, source };
+    File::open(path.join("db")).and_then(|db| db.sync_all()).map_err(file("sync its file"))
+}
+
+fn settings(path: &Path) -> sled::Config {
+    sled::Config::new().path(path).cache_capacity(4 * 1024 * 1024).flush_every_ms(Some(2_000))
+}
+
+/// Waits until a database that this process has just closed is closed: a thread of sled's may hold it a little longer,
+/// and opening it then fails as if it were damaged. No other process has it: the gateway's folder is locked.
+fn wait_until_closed(path: &Path) {
+    if let Ok(file) = File::open(path.join("db")) {
+        // Where the lock cannot be had, opening says why.
+        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive);
+    }
+}
+
 fn try_open(path: &Path) -> Result<(sled::Db, Cached), CacheError> {
+    wait_until_closed(path);
     let owned = path.to_path_buf();
     // sled may panic on a damaged file, or a full disk: to whoever opens it that is the same as an error.
     let opened = std::panic::catch_unwind(move || {
-        let config =
-            sled::Config::new().path(&owned).cache_capacity(4 * 1024 * 1024).flush_every_ms(Some(2_000));
-        let db = config.open()?;
+        let db = settings(&owned).open()?;
         let cached = read(&db)?;
         Ok((db, cached))
     });

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod client;
 pub mod connect;
 pub mod feed;
+pub mod handover;
 mod message;
 pub mod operations;
 pub mod place;

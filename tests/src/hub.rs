@@ -22,6 +22,11 @@ use tempfile::TempDir;
 pub struct TestClock(AtomicI64);
 
 impl TestClock {
+    /// Puts it to an instant, in milliseconds since the epoch.
+    pub fn set_ms(&self, at: i64) {
+        self.0.store(at, Ordering::SeqCst);
+    }
+
     /// Puts it to an instant, RFC 3339.
     pub fn set(&self, at: &str) {
         self.0.store(ms(at), Ordering::SeqCst);

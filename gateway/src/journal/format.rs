@@ -125,12 +125,17 @@ impl Header {
         Ok(Self { journal, first, chain })
     }
 
-    /// Reads a segment's header, from either copy.
+    /// Reads a segment's header, from either copy, or from wherever blocks that changed places have left one.
     ///
     /// # Errors
-    /// When both are damaged.
+    /// When there is none.
     pub fn of_segment(bytes: &[u8]) -> Result<Self, FormatError> {
-        Self::decode(bytes).or_else(|error| Self::decode(copy(bytes)).map_err(|_| error))
+        let strayed = || {
+            let starts = bytes.windows(MAGIC.len()).enumerate().filter(|(_, word)| *word == &MAGIC[..]);
+            starts.map(|(at, _)| Self::decode(&bytes[at..])).find(Result::is_ok)
+        };
+        let found = Self::decode(bytes).or_else(|error| Self::decode(copy(bytes)).map_err(|_| error));
+        found.or_else(|error| strayed().unwrap_or(Err(error)))
     }
 }
 

@@ -203,11 +203,19 @@ impl<D: Disk> Log<D> {
             chain: [0; 32],
             failed: false,
             limits,
-            has_reserve: names.iter().any(|name| name == RESERVE),
+            has_reserve: false,
             disk_full: false,
             news: Vec::new(),
             resume: None,
         };
+        if names.iter().any(|name| name == RESERVE) {
+            // One that was cut off while it was made is made again.
+            let end = log
+                .disk
+                .read_at(RESERVE, limits.segment - 1, 2)
+                .map_err(self::disk("look at its reserve"))?;
+            log.has_reserve = end == [0];
+        }
         let mut firsts: Vec<(u64, &String)> =
             names.iter().filter_map(|name| Some((first_of(name)?, name))).collect();
         firsts.sort_unstable();
@@ -304,9 +312,11 @@ impl<D: Disk> Log<D> {
             Some(_) => {}
             None => open_end = Some(last + 1),
         }
-        // What was durable once has a record of a later group behind it.
+        // What was durable once has a record of a later group behind it; and nothing was durable in a segment whose
+        // records are all zeros, because its header is synced before them.
+        let records = bytes.get(HEADER_BYTES..bytes.len().saturating_sub(HEADER_BYTES)).unwrap_or(&[]);
         let torn_tail = until.is_none()
-            && header.is_ok()
+            && (header.is_ok() || records.iter().all(|byte| *byte == 0))
             && bytes.len() as u64 == self.limits.segment
             && missing.iter().all(|gap| whole.values().all(|record| record.head.group <= gap.start));
         let what = header.and_then(|header| {

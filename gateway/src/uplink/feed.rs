@@ -310,7 +310,9 @@ fn heard(text: &str) -> Result<Option<GatewayFeedEvent>, FeedError> {
     }
 }
 
-fn cached(item: GatewayItem) -> Option<(Uuid, CachedItem)> {
+/// An item of the slice as it is kept; none for a kind that this version does not know.
+#[must_use]
+pub fn cached(item: GatewayItem) -> Option<(Uuid, CachedItem)> {
     Some(match item {
         GatewayItem::GatewaySession(session) => (
             session.session_id,
@@ -351,7 +353,9 @@ fn cached(item: GatewayItem) -> Option<(Uuid, CachedItem)> {
     })
 }
 
-fn cached_config(config: &GatewayConfig) -> CachedConfig {
+/// The hub's configuration as it is kept.
+#[must_use]
+pub fn cached_config(config: &GatewayConfig) -> CachedConfig {
     CachedConfig {
         epoch: i64::from(config.card_key_epoch),
         secret: config.card_key_secret.clone(),

@@ -1,0 +1,379 @@
+//! What to say to the hub next, and what its answers mean. Sans-IO: `sender` reads the journal and asks the hub, and
+//! so does the simulation of `tests`, with a network and a disk of its own.
+//!
+//! The caller asks [`HandOver::step`], does it, and tells what came of it: [`HandOver::heartbeat_answered`],
+//! [`HandOver::submitted`] or [`HandOver::failed`].
+
+use rollcall_rules::light::Colour;
+use rollcall_rules::time::Instant;
+use uuid::Uuid;
+
+use super::client::UplinkError;
+use super::message::{Batch, clock_input, light};
+use super::operations::{
+    Counter, DateTime, Duration, GatewayHandedOver, GatewayHeadInput, GatewayHeartbeatInput,
+    GatewayHeartbeatPayload, GatewayJournalInput, GatewayReaderReport, GatewaySubmitSwipesInput,
+    GatewaySubmitSwipesPayload, ReceiptOutcome,
+};
+use super::place::{AtHub, Places};
+use super::sign::SigningKey;
+use crate::core::hex;
+use crate::core::reading::Reading;
+use crate::core::time::Source;
+use crate::journal::log::Stored;
+use crate::journal::writer::Standing;
+
+/// How many records go into one batch, unless the hub says less.
+const BATCH: usize = 500;
+/// How often the gateway says how it is, unless the hub says otherwise.
+const HEARTBEAT_EVERY_MS: i64 = 60_000;
+/// How often a record that the hub turns down by itself is sent again before the others go on without it.
+const TRIES_OF_ONE: u32 = 5;
+
+/// How the gateway is, as its mind knows it.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The time of asking.
+    pub now: Reading,
+    /// Every swipe before this instant is durable.
+    pub durable_before: Instant,
+    /// The sequence of the last durable record.
+    pub last_durable: u64,
+    /// The feed position decided by.
+    pub basis: String,
+    /// The readers.
+    pub readers: Vec<ReaderStatus>,
+    /// When the timetable copy was last known to be current.
+    pub current_at: Option<Instant>,
+    /// How often the hub wants to hear how the gateway is, in milliseconds; 0 when it did not say.
+    pub heartbeat_ms: i64,
+    /// How many records the hub wants at once; 0 when it did not say.
+    pub max_batch: usize,
+}
+
+/// How a reader is.
+#[derive(Debug, Clone)]
+pub struct ReaderStatus {
+    /// Its id at the hub.
+    pub id: Uuid,
+    /// Its code.
+    pub code: String,
+    /// It answers.
+    pub online: bool,
+    /// Its light at rest.
+    pub light: Colour,
+    /// Its firmware.
+    pub firmware: Option<String>,
+    /// When a card was last held to it.
+    pub last_swipe: Option<Instant>,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Send a heartbeat: [`HandOver::heartbeat`].
+    Heartbeat,
+    /// Read so many records from this one on, and send them: [`HandOver::batch`].
+    Read {
+        /// The journal that they belong to.
+        journal: Uuid,
+        /// The first.
+        from: u64,
+        /// How many at the most.
+        limit: usize,
+    },
+    /// Nothing until something is durable, or until this instant.
+    Wait(Instant),
+}
+
+/// What a heartbeat says beside what the mind knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct More {
+    /// Age of the oldest record that is not handed over, in milliseconds.
+    pub oldest_age_ms: Option<i64>,
+    /// What is free where the journal lies.
+    pub free_bytes: Option<u64>,
+    /// Where the clock gets its time.
+    pub source: Option<Source>,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+pub struct Submission {
+    /// What to send.
+    pub input: GatewaySubmitSwipesInput,
+    journal: Uuid,
+    through: u64,
+    watermark: Instant,
+    swipes: usize,
+}
+
+/// How far handing over is.
+#[derive(Debug)]
+pub struct HandOver {
+    places: Places,
+    next_heartbeat: Instant,
+    watermark: Instant,
+    batch: usize,
+    /// The hub was heard since the connection failed last: what it has is known.
+    reconciled: bool,
+    /// How often the present single record was turned down.
+    refused: u32,
+}
+
+impl Default for HandOver {
+    fn default() -> Self {
+        Self {
+            places: Places::default(),
+            next_heartbeat: Instant(0),
+            // Until the hub said what it has, nothing is said to be handed over.
+            watermark: Instant(0),
+            batch: BATCH,
+            reconciled: false,
+            refused: 0,
+        }
+    }
+}
+
+impl HandOver {
+    /// What to do next. `standing` must be taken after `status`.
+    #[must_use]
+    pub fn step(&self, status: &Status, standing: &Standing) -> Step {
+        let known = standing.segments.iter().all(|segment| self.places.knows(segment.journal));
+        if !self.reconciled || !known || status.now.at >= self.next_heartbeat {
+            return Step::Heartbeat;
+        }
+        match self.places.next(&standing.segments) {
+            Some((journal, from)) => {
+                let most = if status.max_batch > 0 { status.max_batch } else { BATCH };
+                Step::Read { journal, from, limit: self.batch.min(most) }
+            }
+            None => Step::Wait(self.next_heartbeat),
+        }
+    }
+
+    /// How far each journal is handed over.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The next heartbeat.
+    #[must_use]
+    pub fn heartbeat(&self, status: &Status, standing: &Standing, more: More) -> GatewayHeartbeatInput {
+        let said = journals(standing).into_iter().filter(|journal| !self.places.is_forked(*journal));
+        let said = said.map(|journal| {
+            let through = self.places.through(journal);
+            let after = self.places.knows(journal).then_some(Counter(through));
+            GatewayJournalInput { journal_id: journal, after, through: Counter(through), chain: None }
+        });
+        let readers = status.readers.iter().map(|reader| GatewayReaderReport {
+            reader_id: reader.id,
+            online: reader.online,
+            light: Some(light(reader.light)),
+            last_swipe_at: reader.last_swipe.map(|at| DateTime(at.0)),
+            firmware: reader.firmware.clone(),
+        });
+        let age = status.current_at.map_or(0, |at| status.now.at.since_ms(at).max(0));
+        GatewayHeartbeatInput {
+            sent_at: DateTime(status.now.at.0),
+            watermark: DateTime(self.heartbeat_watermark(status, standing).0),
+            clock: clock_input(status.now, more.source),
+            backlog: i32::try_from(self.places.backlog(&standing.segments)).unwrap_or(i32::MAX),
+            oldest_backlog_age: more.oldest_age_ms.map(Duration),
+            cache_cursor: status.basis.clone(),
+            cache_age: Duration(age),
+            free_disk_bytes: more.free_bytes.map(Counter),
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            readers: readers.collect(),
+            journals: Some(said.collect()),
+            anchors: None,
+        }
+    }
+
+    fn heartbeat_watermark(&self, status: &Status, standing: &Standing) -> Instant {
+        let all = self.reconciled && self.places.next(&standing.segments).is_none();
+        if all { status.durable_before } else { self.watermark }
+    }
+
+    /// The record whose chain value [`HandOver::learn`] needs, if it is on this disk.
+    #[must_use]
+    pub fn wanted(standing: &Standing, has: &GatewayHandedOver) -> Option<u64> {
+        let through = has.through.0;
+        let ours = standing.segments.iter().filter(|segment| segment.journal == has.journal_id);
+        let mut here = ours.filter(|segment| (segment.first..=segment.last).contains(&through));
+        (through > 0 && here.next().is_some()).then_some(through)
+    }
+
+    /// Takes in what the hub has of a journal; `found` is the record that [`HandOver::wanted`] named, as far as it
+    /// could be read. `true` when the journal must go on under another id.
+    pub fn learn(&mut self, standing: &Standing, has: &GatewayHandedOver, found: Option<&Stored>) -> bool {
+        let at_hub = AtHub { journal: has.journal_id, through: has.through.0, chain: has.chain.clone() };
+        let ours = || standing.segments.iter().filter(|segment| segment.journal == at_hub.journal);
+        let dropped = ours().next().is_none_or(|segment| at_hub.through < segment.first);
+        let found = found.filter(|it| it.sequence == at_hub.through).map(|it| hex(&it.chain));
+        // A record that was damaged since it was handed over was ours all the same.
+        let own = found.or_else(|| ours().any(|segment| segment.damaged).then(|| at_hub.chain.clone()));
+        self.places.learn(&at_hub, own.as_deref(), dropped) && at_hub.journal == standing.journal
+    }
+
+    /// The heartbeat that was made from this was answered, and what it said of journals was learnt.
+    ///
+    /// # Errors
+    /// When the hub turned it down.
+    pub fn heartbeat_answered(
+        &mut self,
+        status: &Status,
+        standing: &Standing,
+        answer: &GatewayHeartbeatPayload,
+    ) -> Result<(), UplinkError> {
+        if let Some(error) = answer.errors.first() {
+            return Err(UplinkError::Refused(error.message.clone()));
+        }
+        for journal in journals(standing) {
+            // A journal that the hub said nothing of has nothing there.
+            self.places.advance(journal, 0);
+        }
+        self.reconciled = true;
+        let every = if status.heartbeat_ms > 0 { status.heartbeat_ms } else { HEARTBEAT_EVERY_MS };
+        self.next_heartbeat = status.now.at.plus_ms(every);
+        Ok(())
+    }
+
+    /// The next batch, from what was read; `None` when there is nothing to send of it, which is noted.
+    pub fn batch(
+        &mut self,
+        (journal, from): (Uuid, u64),
+        mut stored: Vec<Stored>,
+        status: &Status,
+        standing: &Standing,
+        key: Option<&SigningKey>,
+        source: Option<Source>,
+    ) -> Option<Submission> {
+        stored.retain(|it| it.journal == journal);
+        let (Some(first), Some(last)) = (stored.first(), stored.last()) else {
+            // What stood there cannot be read any more; the damage is reported elsewhere.
+            let segments = standing.segments.iter().filter(|it| it.journal == journal && it.last >= from);
+            self.places.advance(journal, segments.map(|it| it.last).min().unwrap_or(from));
+            return None;
+        };
+        let through = last.sequence;
+        if self.batch == 1 && self.refused >= TRIES_OF_ONE {
+            tracing::error!(
+                sequence = through,
+                "the hub takes this record by no means; it stays in the journal, and the others go on"
+            );
+            (self.refused, self.batch) = (0, BATCH);
+            self.places.advance(journal, through);
+            return None;
+        }
+        let mut batch = Batch::default();
+        stored.iter().for_each(|it| batch.add(it));
+        let mut after = self.places.clone();
+        after.advance(journal, through);
+        // With the last of all that is durable, everything before now is handed over.
+        let all = after.next(&standing.segments).is_none();
+        let watermark = if all { status.durable_before } else { self.watermark };
+        let done = self.places.through(journal);
+        let head = head(key, first, last, batch.links, status.now.at);
+        let swipes = batch.swipes.len();
+        let input = GatewaySubmitSwipesInput {
+            batch_id: Uuid::new_v4(),
+            sent_at: DateTime(status.now.at.0),
+            clock: clock_input(status.now, source),
+            backlog_after: i32::try_from(after.backlog(&standing.segments)).unwrap_or(i32::MAX),
+            watermark: DateTime(watermark.0),
+            journal: (!self.places.is_forked(journal)).then(|| GatewayJournalInput {
+                journal_id: journal,
+                after: (done > 0).then_some(Counter(done)),
+                through: Counter(through),
+                chain: Some(hex(&last.chain)),
+            }),
+            outages: Some(batch.outages),
+            anchors: Some(batch.anchors),
+            head,
+            swipes: batch.swipes,
+        };
+        Some(Submission { input, journal, through, watermark, swipes })
+    }
+
+    /// A batch was answered. `true` when the journal must go on under another id.
+    ///
+    /// # Errors
+    /// When the hub turned it down, or its answer is none.
+    pub fn submitted(
+        &mut self,
+        sent: &Submission,
+        answer: &GatewaySubmitSwipesPayload,
+        standing: &Standing,
+    ) -> Result<bool, UplinkError> {
+        if let Some(error) = answer.errors.first() {
+            return Err(UplinkError::Refused(error.message.clone()));
+        }
+        if answer.receipts.len() != sent.swipes {
+            let words = format!("{} receipts for {} swipes", answer.receipts.len(), sent.swipes);
+            return Err(UplinkError::BadAnswer(words));
+        }
+        for receipt in &answer.receipts {
+            if receipt.outcome == ReceiptOutcome::Rejected {
+                let why = receipt.error.as_ref().map_or("", |error| error.message.as_str());
+                tracing::error!(swipe = %receipt.swipe_id, "the hub set a swipe aside: {why}");
+            }
+        }
+        match answer.handed_over.first() {
+            // It lacks something before this batch: ask what, and go on from there.
+            Some(has) if has.through.0 < sent.through => self.reconciled = false,
+            _ => {
+                self.places.advance(sent.journal, sent.through);
+                self.watermark = self.watermark.max(sent.watermark);
+            }
+        }
+        self.refused = 0;
+        self.batch = BATCH.min(self.batch * 2);
+        Ok(answer.renew_journal && sent.journal == standing.journal)
+    }
+
+    /// Asking did not work. `true` when the same may be tried again at once, in smaller pieces.
+    pub fn failed(&mut self, error: &UplinkError) -> bool {
+        let UplinkError::Refused(reason) = error else {
+            // The hub may come back as another one, or from a backup.
+            self.reconciled = false;
+            return false;
+        };
+        if self.batch > 1 {
+            self.batch = (self.batch / 2).max(1);
+            tracing::error!("{reason}; sending {} at a time to find what is at fault", self.batch);
+            return true;
+        }
+        self.refused += 1;
+        false
+    }
+}
+
+/// All journals of which there is anything, and the one that is written.
+fn journals(standing: &Standing) -> Vec<Uuid> {
+    let mut journals: Vec<Uuid> = standing.segments.iter().map(|segment| segment.journal).collect();
+    journals.push(standing.journal);
+    journals.sort_unstable();
+    journals.dedup();
+    journals
+}
+
+/// The signature under a batch's end; none where a record before or in it could not be read.
+fn head(
+    key: Option<&SigningKey>,
+    first: &Stored,
+    last: &Stored,
+    links: Vec<String>,
+    now: Instant,
+) -> Option<GatewayHeadInput> {
+    let (key, before) = (key?, first.before?);
+    let whole = last.sequence - first.sequence + 1 == links.len() as u64;
+    whole.then(|| GatewayHeadInput {
+        chain_before: hex(&before),
+        links,
+        signed_at: DateTime(now.0),
+        signature: key.sign(last.journal, last.sequence, &last.chain, now.0),
+        public_key: key.public(),
+    })
+}

@@ -1,0 +1,137 @@
+//! The disk fails at each of its operations in turn: with EIO, with a power cut, and with no room.
+//!
+//! Swipes are appended one by one; whatever was acknowledged is there afterwards, and nothing is acknowledged that the
+//! medium does not hold.
+
+use std::collections::BTreeSet;
+
+use rollcall_gateway::journal::log::{JournalError, Limits, Log};
+use uuid::Uuid;
+
+use super::simulate::{Fault, SimDisk};
+use super::{Broken, Outcome, Run};
+
+const LIMITS: Limits = Limits { segment: 8 * 1024, quota: 1 << 20 };
+/// How many records are appended in each pass: enough for several segments.
+const RECORDS: u8 = 60;
+
+/// One sweep for each cycle.
+///
+/// # Errors
+/// When something that was acknowledged is gone.
+pub fn run(run: &Run) -> super::Result {
+    let mut passes = 0;
+    for seed in run.seed..run.seed + run.cycles {
+        let broken = |what: String| Broken { seed, what };
+        let whole = SimDisk::new(seed);
+        append(&whole, seed).map_err(|error| broken(format!("a whole disk failed: {error}")))?;
+        let operations = whole.state().operations;
+        for operation in 0..operations {
+            for fault in [Fault::Io, Fault::Cut] {
+                pass(seed, operation, fault).map_err(broken)?;
+                passes += 1;
+            }
+        }
+        full(seed).map_err(broken)?;
+    }
+    Ok(Outcome::Held(format!(
+        "{passes} passes, EIO and a power cut at each write, sync, rename and creation in turn, and a full disk: \
+         everything acknowledged is there, nothing more was promised"
+    )))
+}
+
+fn body(number: u8) -> Vec<u8> {
+    vec![number + 1; 400]
+}
+
+/// Appends all records; gives those that were acknowledged, and the error that ended it.
+fn append(disk: &SimDisk, seed: u64) -> Result<BTreeSet<u8>, JournalError> {
+    let mut acknowledged = BTreeSet::new();
+    append_into(disk, seed, &mut acknowledged)?;
+    Ok(acknowledged)
+}
+
+fn append_into(disk: &SimDisk, seed: u64, acknowledged: &mut BTreeSet<u8>) -> Result<(), JournalError> {
+    let (mut log, _) = Log::open(disk.clone(), Uuid::from_u128(seed.into()), LIMITS, |_| {})?;
+    for number in 0..RECORDS {
+        log.append(&[body(number)])?;
+        acknowledged.insert(number);
+        log.make_reserve()?;
+    }
+    Ok(())
+}
+
+fn pass(seed: u64, operation: u64, fault: Fault) -> Result<(), String> {
+    let disk = SimDisk::new(seed);
+    disk.fail_in(operation, fault);
+    let mut acknowledged = BTreeSet::new();
+    let ended = append_into(&disk, seed, &mut acknowledged);
+    if ended.is_ok() {
+        return Err(format!("operation {operation} failed with {fault:?} and nobody noticed"));
+    }
+    // Whatever the cache pretends: what is on the medium is what counts.
+    disk.power_cut();
+    disk.power_on();
+    let mut found = BTreeSet::new();
+    let mut strange = 0;
+    let opened = Log::open(disk.clone(), Uuid::from_u128(7), LIMITS, |stored| match stored.body.first() {
+        Some(first) if stored.body == body(first - 1) => {
+            found.insert(first - 1);
+        }
+        _ => strange += 1,
+    });
+    let (mut log, damages) = opened
+        .map_err(|error| format!("after {fault:?} at {operation} the journal is not opened: {error}"))?;
+    let lost: Vec<&u8> = acknowledged.difference(&found).collect();
+    if !lost.is_empty() || strange > 0 {
+        return Err(format!(
+            "after {fault:?} at operation {operation}: acknowledged and gone {lost:?}, strange {strange}; {damages:?}"
+        ));
+    }
+    if let Some(damage) = damages.iter().find(|damage| !damage.torn_tail) {
+        return Err(format!(
+            "after {fault:?} at operation {operation} damage is reported where none is: {damage:?}"
+        ));
+    }
+    let before = found.len();
+    log.append(&[body(0)])
+        .map_err(|error| format!("after {fault:?} at {operation} it takes nothing: {error}"))?;
+    let read = log.read(1, 1_000).map_err(|error| error.to_string())?;
+    (read.len() == before + 1).then_some(()).ok_or_else(|| "what was found is not read".to_owned())
+}
+
+/// No room: refused, nothing lost, a start works, and it goes on when there is room.
+fn full(seed: u64) -> Result<(), String> {
+    let disk = SimDisk::new(seed);
+    let wrong = |error: JournalError| error.to_string();
+    let (mut log, _) = Log::open(disk.clone(), Uuid::from_u128(1), LIMITS, |_| {}).map_err(wrong)?;
+    log.append(&[body(0)]).map_err(wrong)?;
+    log.make_reserve().map_err(wrong)?;
+    disk.state().full = true;
+    let mut taken = 1;
+    let refused = loop {
+        match log.append(&[body(1)]) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        log.make_reserve().map_err(wrong)?;
+    };
+    if !matches!(refused, JournalError::Full(_)) {
+        return Err(format!("a full disk is fatal: {refused}"));
+    }
+    if !log.usage().disk_full {
+        return Err("the full disk is not told of".to_owned());
+    }
+    drop(log);
+    let mut found = 0;
+    let (mut log, damages) =
+        Log::open(disk.clone(), Uuid::from_u128(2), LIMITS, |_| found += 1).map_err(wrong)?;
+    if found != taken || !damages.is_empty() {
+        return Err(format!(
+            "{taken} were acknowledged, {found} are there after a start on a full disk: {damages:?}"
+        ));
+    }
+    disk.state().full = false;
+    log.append(&[body(2)]).map_err(|error| format!("with room again it takes nothing: {error}"))?;
+    Ok(())
+}

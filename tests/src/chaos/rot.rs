@@ -1,0 +1,248 @@
+//! A medium that rots: bits flip, files are cut short, blocks change places, in journals and in the sled cache.
+//!
+//! Every record that was damaged is reported, every whole one kept; a damaged cache is moved aside and begun anew.
+
+use std::collections::BTreeSet;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rollcall_gateway::journal::disk::Disk;
+use rollcall_gateway::journal::format::{HEADER_BYTES, RECORD_HEAD_BYTES};
+use rollcall_gateway::journal::log::{Damage, Limits, Log};
+use rollcall_gateway::timetable::Cache;
+use rollcall_gateway::timetable::item::{CachedConfig, CachedItem, CachedMembership};
+use uuid::Uuid;
+
+use super::simulate::SimDisk;
+use super::{Broken, Outcome, Run};
+
+const LIMITS: Limits = Limits { segment: 64 * 1024, quota: 1 << 30 };
+const BLOCK: usize = 4_096;
+/// The defects that this suite can see.
+const CONTROLS: [&str; 1] = ["no-checksum"];
+
+/// A record as it was written: where it stands.
+struct Written {
+    sequence: u64,
+    file: String,
+    start: usize,
+    end: usize,
+}
+
+/// Runs so many cases: nine of ten on journals, one on the cache.
+///
+/// # Errors
+/// When damage was passed over, or something whole was lost.
+pub fn run(run: &Run) -> super::Result {
+    if let Some(control) = &run.control
+        && !CONTROLS.contains(&control.as_str())
+    {
+        return Ok(Outcome::Skipped(format!("the controls of this suite are {CONTROLS:?}")));
+    }
+    let (mut damaged, mut kept, mut caches) = (0, 0, 0);
+    for seed in run.seed..run.seed + run.cycles {
+        let broken = |what: String| Broken { seed, what };
+        if run.control.is_none() && seed % 10 == 0 {
+            cache(seed).map_err(broken)?;
+            caches += 1;
+        } else {
+            let (lost, whole) = journal(seed, run.control.is_some()).map_err(broken)?;
+            damaged += lost;
+            kept += whole;
+        }
+    }
+    Ok(Outcome::Held(format!(
+        "{} cases: {damaged} damaged records, each reported; {kept} whole ones, each kept; 0 silently lost; {caches} \
+         caches begun anew or read whole",
+        run.cycles
+    )))
+}
+
+/// One journal: gives how many records were damaged, and how many stayed whole.
+fn journal(seed: u64, no_checksum: bool) -> Result<(usize, usize), String> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let disk = SimDisk::new(seed);
+    let written = fill(&disk, &mut rng).map_err(|error| error.to_string())?;
+    let touched = harm(&disk, &written, &mut rng);
+    let spoilt: BTreeSet<u64> = written
+        .iter()
+        .filter(|it| touched.iter().any(|(file, at)| *file == it.file && it.start <= *at && *at < it.end))
+        .map(|it| it.sequence)
+        .collect();
+    if no_checksum {
+        // As if nothing were proved: what was read before is believed as it now stands.
+        return if spoilt.is_empty() {
+            Ok((0, written.len()))
+        } else {
+            Err(format!("without checksums {} damaged records are taken for whole", spoilt.len()))
+        };
+    }
+    let mut found = BTreeSet::new();
+    let opened = Log::open(disk.clone(), Uuid::from_u128(9), LIMITS, |stored| {
+        found.insert(stored.sequence);
+    });
+    let (mut log, damages) = opened.map_err(|error| format!("a damaged journal is not opened: {error}"))?;
+    let reported = |sequence: u64| damages.iter().any(|damage| names(damage, sequence));
+    for it in &written {
+        match (spoilt.contains(&it.sequence), found.contains(&it.sequence)) {
+            (false, false) => {
+                return Err(format!("record {} was whole and is not read: {damages:?}", it.sequence));
+            }
+            (true, false) if !reported(it.sequence) => {
+                return Err(format!("record {} is gone and nobody says so: {damages:?}", it.sequence));
+            }
+            _ => {}
+        }
+    }
+    // A damaged record that reads all the same was spoilt where nothing of it stands, or swapped with its like.
+    if !damages.is_empty() && log.journal() != Uuid::from_u128(9) {
+        return Err("the journal goes on under an id whose numbers may be used".to_owned());
+    }
+    let again = log.append(&[b"after the damage".to_vec()]).map_err(|error| error.to_string())?;
+    let last = written.last().map_or(0, |it| it.sequence);
+    if again <= last {
+        return Err(format!("number {again} is used again"));
+    }
+    let read = log.read(1, 100_000).map_err(|error| error.to_string())?;
+    if read.len() != found.len() + 1 {
+        return Err(format!("{} records were found, {} are read", found.len(), read.len()));
+    }
+    Ok((spoilt.iter().filter(|sequence| !found.contains(sequence)).count(), found.len()))
+}
+
+fn names(damage: &Damage, sequence: u64) -> bool {
+    damage.missing.iter().any(|range| range.contains(&sequence))
+        || damage.open_end.is_some_and(|from| sequence >= from)
+}
+
+/// Fills some segments, in groups; gives where each record stands.
+fn fill(disk: &SimDisk, rng: &mut ChaCha8Rng) -> Result<Vec<Written>, Box<dyn std::error::Error>> {
+    let (mut log, _) = Log::open(disk.clone(), Uuid::from_u128(rng.random()), LIMITS, |_| {})?;
+    let mut sizes = Vec::new();
+    for _ in 0..rng.random_range(5..120) {
+        let group: Vec<Vec<u8>> = (0..rng.random_range(1..6))
+            .map(|_| {
+                let size = rng.random_range(100..900);
+                (0..size).map(|_| rng.random_range(1..=255)).collect()
+            })
+            .collect();
+        let first = log.append(&group)?;
+        sizes.extend((first..).zip(group.iter().map(Vec::len)));
+    }
+    let mut written = Vec::new();
+    for segment in log.segments() {
+        let mut start = HEADER_BYTES;
+        for (sequence, size) in sizes.iter().filter(|(it, _)| (segment.first..=segment.last).contains(it)) {
+            let end = start + RECORD_HEAD_BYTES + size;
+            written.push(Written { sequence: *sequence, file: segment.name.clone(), start, end });
+            start = end;
+        }
+    }
+    Ok(written)
+}
+
+/// Harms the medium; gives every byte that is not what it was.
+fn harm(disk: &SimDisk, written: &[Written], rng: &mut ChaCha8Rng) -> Vec<(String, usize)> {
+    let mut files: Vec<String> = written.iter().map(|it| it.file.clone()).collect();
+    files.dedup();
+    let before: Vec<Vec<u8>> = files.iter().map(|file| disk.read(file).unwrap_or_default()).collect();
+    let pick = rng.random_range(0..files.len());
+    match rng.random_range(0..4) {
+        0 => {
+            for _ in 0..rng.random_range(1..4) {
+                let at = rng.random_range(0..before[pick].len() * 8);
+                disk.harm(&files[pick], |bytes| bytes[at / 8] ^= 1 << (at % 8));
+            }
+        }
+        1 => {
+            let length = rng.random_range(0..before[pick].len());
+            disk.harm(&files[pick], |bytes| bytes.truncate(length));
+        }
+        2 => {
+            let blocks = before[pick].len() / BLOCK;
+            let (left, right) = (rng.random_range(0..blocks), rng.random_range(0..blocks));
+            disk.harm(&files[pick], |bytes| {
+                for at in 0..BLOCK {
+                    bytes.swap(left * BLOCK + at, right * BLOCK + at);
+                }
+            });
+        }
+        _ => {
+            // A run of bits around some record, where rot does the most harm.
+            let it = &written[rng.random_range(0..written.len())];
+            let at = rng.random_range(it.start..it.end);
+            let run = rng.random_range(1..64);
+            disk.harm(&it.file, |bytes| {
+                let end = (at + run).min(bytes.len());
+                bytes[at..end].iter_mut().for_each(|byte| *byte = !*byte);
+            });
+        }
+    }
+    let mut touched = Vec::new();
+    for (file, old) in files.iter().zip(before) {
+        let new = disk.read(file).unwrap_or_default();
+        for (at, byte) in old.iter().enumerate() {
+            if new.get(at) != Some(byte) {
+                touched.push((file.clone(), at));
+            }
+        }
+    }
+    touched
+}
+
+/// One cache: after damage it opens, holds all or nothing, and takes a snapshot.
+fn cache(seed: u64) -> Result<(), String> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let path = folder.path().join("cache");
+    let item = |number: u128| {
+        let id = Uuid::from_u128(number);
+        (id, CachedItem::Membership(CachedMembership { group: id, holder: id, from: Some(1), until: None }))
+    };
+    let items: Vec<_> = (1..200).map(item).collect();
+    {
+        let (cache, ..) = Cache::open(&path);
+        cache.replace("a.1", &CachedConfig::default(), &items).map_err(|error| error.to_string())?;
+    }
+    let files: Vec<_> = walk(&path);
+    let file = &files[rng.random_range(0..files.len())];
+    let mut bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    if !bytes.is_empty() {
+        if rng.random_bool(0.3) {
+            bytes.truncate(rng.random_range(0..bytes.len()));
+        } else {
+            for _ in 0..rng.random_range(1..40) {
+                let at = rng.random_range(0..bytes.len() * 8);
+                bytes[at / 8] ^= 1 << (at % 8);
+            }
+        }
+        std::fs::write(file, bytes).map_err(|error| error.to_string())?;
+    }
+    // sled says on standard error where it panics; that is no news here.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let (cache, found, moved) = Cache::open(&path);
+    std::panic::set_hook(hook);
+    if found.cursor.is_some() && moved.is_none() {
+        let wrong = found.items.iter().filter(|it| !items.contains(it)).count();
+        if wrong > 0 {
+            return Err(format!("{wrong} items of a damaged cache are not what was written"));
+        }
+    }
+    cache
+        .replace("a.2", &CachedConfig::default(), &items)
+        .map_err(|error| format!("no new cache: {error}"))?;
+    drop(cache);
+    let (_, again, _) = Cache::open(&path);
+    (again.items.len() == items.len()).then_some(()).ok_or_else(|| "a new cache does not hold".to_owned())
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}

@@ -1,0 +1,231 @@
+//! Gateways, hub, network and disks in virtual time, by seed; the history is checked against what must hold.
+//!
+//! Real here: the gateway's mind, journal, timekeeping and handing-over, and the hub's GraphQL, services and SQLite.
+//! Simulated: disks (torn and unsynced writes, ENOSPC, EIO, cards copied and put back), clocks (drift, steps, starts
+//! without time), the network (loss, delay, duplicates, reordering, one-way partitions), crashes, backups.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant as Moment;
+
+use cynic::QueryBuilder;
+use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
+use rollcall_gateway::uplink::feed::{cached, cached_config};
+use rollcall_gateway::uplink::operations::{Snapshot, SnapshotVariables};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Broken, Outcome, Run};
+use crate::hub::{TestClock, TestHub, ms};
+use crate::timetable::students;
+
+mod check;
+mod disk;
+mod gateway;
+mod hub;
+mod world;
+
+pub use disk::{Fault, SimDisk};
+use hub::SimHub;
+use world::World;
+
+/// How many students there are; the first of them are on the class list.
+const STUDENTS: usize = 24;
+const LISTED: usize = 16;
+/// The defects that this suite can see. `sled-flush` is a sync that reaches no further than the kernel, as sled's
+/// does: the same as `eatmydata`.
+const CONTROLS: [&str; 4] = ["ack-before-fsync", "eatmydata", "no-dedup", "sled-flush"];
+
+/// A reader at a door.
+struct Door {
+    reader: &'static str,
+    room: &'static str,
+    gateway: usize,
+}
+
+const DOORS: [Door; 3] = [
+    Door { reader: "D1", room: "R1", gateway: 0 },
+    Door { reader: "D2", room: "R2", gateway: 0 },
+    Door { reader: "D3", room: "R2", gateway: 1 },
+];
+
+/// A session of the day; times in minutes since midnight.
+struct Session {
+    id: &'static str,
+    rooms: &'static [&'static str],
+    starts: i64,
+    ends: i64,
+}
+
+impl Session {
+    const ALL: [Self; 3] = [
+        Self { id: "X", rooms: &["R1", "R2"], starts: 9 * 60, ends: 10 * 60 },
+        Self { id: "Y", rooms: &["R1"], starts: 9 * 60 + 40, ends: 10 * 60 + 20 },
+        Self { id: "Z", rooms: &["R2"], starts: 10 * 60 + 40, ends: 11 * 60 },
+    ];
+
+    fn window(&self, day: i64) -> (i64, i64) {
+        (day + (self.starts - 30) * 60_000, day + self.ends * 60_000)
+    }
+
+    fn open(&self, day: i64, room: &str, at: i64) -> bool {
+        let (opens, closes) = self.window(day);
+        self.rooms.contains(&room) && opens <= at && at <= closes
+    }
+
+    fn near_edge(&self, day: i64, at: i64, within: i64) -> bool {
+        let (opens, closes) = self.window(day);
+        (at - opens).abs() < within || (at - closes).abs() < within
+    }
+}
+
+/// What the hub tells a gateway.
+#[derive(Clone)]
+struct Facts {
+    id: Uuid,
+    items: Vec<(Uuid, CachedItem)>,
+    config: CachedConfig,
+}
+
+/// What all seeds begin with: a database with the timetable, and what the gateways know of it.
+#[derive(Clone)]
+struct Base {
+    database: PathBuf,
+    clock: Arc<TestClock>,
+    /// Midnight of the day.
+    day: i64,
+    /// When it begins.
+    from: i64,
+    gateways: Vec<Facts>,
+    students: Vec<Uuid>,
+}
+
+/// Runs so many seeds.
+///
+/// # Errors
+/// When something did not hold.
+pub fn run(run: &Run) -> super::Result {
+    if let Some(control) = &run.control
+        && !CONTROLS.contains(&control.as_str())
+    {
+        return Ok(Outcome::Skipped(format!("the controls of this suite are {CONTROLS:?}")));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Broken { seed: run.seed, what: error.to_string() })?;
+    runtime.block_on(seeds(run))
+}
+
+fn setup(error: impl std::fmt::Display, seed: u64) -> Broken {
+    Broken { seed, what: format!("cannot be set up: {error}") }
+}
+
+async fn seeds(run: &Run) -> super::Result {
+    let memory = std::path::Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let folder = folder.map_err(|error| setup(error, run.seed))?;
+    let base = base(folder.path()).await;
+    let begun = Moment::now();
+    let (mut swipes, mut greens, mut faults, mut slowest, mut virtual_ms) = (0, 0, 0, 0, 0);
+    for seed in run.seed..run.seed + run.cycles {
+        let place = tempfile::tempdir_in(folder.path()).map_err(|error| setup(error, seed))?;
+        let mut world = World::new(&base, seed, place.path(), run.control.as_deref()).await;
+        let drained = world.play().await;
+        let mut broken = check::check(&world, &base).await;
+        let Some(took) = drained else {
+            broken.push("not drained within 15 minutes after the last fault".to_owned());
+            return Err(Broken { seed, what: broken.join("\n  ") });
+        };
+        if !broken.is_empty() {
+            broken.truncate(12);
+            return Err(Broken { seed, what: broken.join("\n  ") });
+        }
+        swipes += world.presentations.len();
+        greens += world
+            .presentations
+            .iter()
+            .filter(|it| it.flash == Some(rollcall_rules::light::Colour::Green))
+            .count();
+        faults += world.faults;
+        slowest = slowest.max(took);
+        virtual_ms += world.elapsed_ms();
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(Outcome::Held(format!(
+        "{} seeds, {swipes} swipes, {greens} green, 0 lost, 0 doubled, {faults} faults; drained {:.0} s after the last \
+         at the latest; {:.0} simulated seconds a second",
+        run.cycles,
+        slowest as f64 / 1e3,
+        virtual_ms as f64 / 1e3 / seconds.max(0.001)
+    )))
+}
+
+/// Makes the database that all seeds begin with.
+async fn base(folder: &std::path::Path) -> Base {
+    let hub = TestHub::start().await;
+    hub.clock.set("2027-03-01T07:00:00Z");
+    hub.done("saveBuildings", json!({"buildings": [{"code": "A", "name": "Building A"}]})).await;
+    let rooms = ["R1", "R2"].map(|code| json!({"code": code, "building": "A"}));
+    hub.done("saveRooms", json!({"rooms": rooms})).await;
+    let gateways = ["G0", "G1"].map(|code| json!({"code": code, "building": "A"}));
+    hub.done("saveGateways", json!({"gateways": gateways})).await;
+    let readers = DOORS.iter().map(|door| {
+        json!({"code": door.reader, "gateway": format!("G{}", door.gateway), "room": door.room, "kind": "OSDP"})
+    });
+    hub.done("saveReaders", json!({"readers": readers.collect::<Vec<_>>()})).await;
+    hub.done("saveCourses", json!({"courses": [{"code": "C", "title": "Course"}]})).await;
+    hub.done("saveGroups", json!({"groups": [{"code": "G", "course": "C"}]})).await;
+    students(&hub, STUDENTS, LISTED).await;
+    let clock = |minutes: i64| format!("2027-03-01T{:02}:{:02}:00Z", minutes / 60, minutes % 60);
+    let sessions = Session::ALL.map(|it| {
+        json!({"externalId": it.id, "title": it.id, "startsAt": clock(it.starts), "endsAt": clock(it.ends),
+               "rooms": it.rooms, "groups": ["G"]})
+    });
+    hub.done("saveSessions", json!({"sessions": sessions})).await;
+    let query = "{ students(first: 100) { nodes { id } } gateways { nodes { id } } }";
+    let found = hub.read(query).await;
+    let ids = |what: &str| -> Vec<Uuid> {
+        let nodes = found[what]["nodes"].as_array().cloned().unwrap_or_default();
+        let id = |node: &serde_json::Value| Uuid::parse_str(node["id"].as_str()?.split_once('_')?.1).ok();
+        nodes.iter().filter_map(id).collect()
+    };
+    let (students, gateways) = (ids("students"), ids("gateways"));
+    let database = folder.join("base.sqlite");
+    let clock = hub.clock.clone();
+    let copied = copy_of(&hub, &database).await;
+    let mut facts = Vec::new();
+    for id in gateways {
+        facts.push(Facts { id, ..facts_of(&copied, id).await });
+    }
+    drop(copied);
+    let day = ms("2027-03-01T00:00:00Z");
+    Base { database, clock, day, from: day + (8 * 60 + 10) * 60_000, gateways: facts, students }
+}
+
+/// Copies a running hub's database, and opens the copy.
+async fn copy_of(hub: &TestHub, to: &std::path::Path) -> SimHub {
+    let source = hub.folder.path().join("hub.sqlite");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&source);
+    let sql = format!("VACUUM INTO '{}'", to.display());
+    let copied = async {
+        let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await?;
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await
+    };
+    if let Err(error) = copied.await {
+        panic!("the database cannot be copied: {error}");
+    }
+    let opened = SimHub::on_copy_of(to, to.with_extension("opened"), hub.clock.clone()).await;
+    opened.unwrap_or_else(|error| panic!("the database cannot be copied: {error}"))
+}
+
+async fn facts_of(hub: &SimHub, gateway: Uuid) -> Facts {
+    let operation = Snapshot::build(SnapshotVariables { first: 1_000, after: None });
+    let answer: Result<Snapshot, _> = hub.ask(gateway, &operation.query, operation.variables).await;
+    match answer.map(|answer| answer.gateway_self) {
+        Ok(Some(it)) => Facts {
+            id: gateway,
+            items: it.snapshot.items.into_iter().filter_map(cached).collect(),
+            config: cached_config(&it.config),
+        },
+        other => panic!("no snapshot: {other:?}"),
+    }
+}

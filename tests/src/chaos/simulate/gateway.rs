@@ -1,0 +1,365 @@
+//! One gateway of the simulation: the real mind, journal, timekeeping and handing-over, on a disk, a clock and a
+//! network that are simulated. Only the wiring of `gateway::app` is done again here, without its tasks.
+
+use std::collections::BTreeMap;
+
+use rollcall_gateway::core::outages::{self, Cause};
+use rollcall_gateway::core::reading::Reading;
+use rollcall_gateway::core::time::{Kept, Sample, Timekeeper};
+use rollcall_gateway::core::{Answer, Change, Gateway, Input, Output, Read};
+use rollcall_gateway::journal::log::{JournalError, Limits, Log};
+use rollcall_gateway::journal::record::{AnchorRecord, Record};
+use rollcall_gateway::journal::writer::Standing;
+use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
+use rollcall_gateway::uplink::handover::{HandOver, Status};
+use rollcall_rules::card::CardRead;
+use rollcall_rules::light::Colour;
+use rollcall_rules::time::Instant;
+use uuid::Uuid;
+
+use super::disk::SimDisk;
+
+/// Small segments, so that a run has many.
+const LIMITS: Limits = Limits { segment: 16 * 1024, quota: 1024 * 1024 };
+/// Tickets of notes begin here.
+const NOTES: u64 = 1 << 63;
+
+/// The machine's clocks, as far from the truth as they may be.
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    /// Which start of the machine.
+    pub boot: Uuid,
+    /// When it started, in true milliseconds since the epoch.
+    pub started: i64,
+    /// How much faster than true time its own clock runs, in parts per million.
+    pub drift_ppm: i64,
+    /// Wall clock minus the truth, in milliseconds.
+    pub wall_off: i64,
+    /// The kernel's bound of the wall clock's error.
+    pub max_error_ms: Option<i64>,
+}
+
+impl Machine {
+    /// Milliseconds since the start, as the machine counts them.
+    #[must_use]
+    pub(super) fn since_boot(&self, now: i64) -> i64 {
+        let passed = now - self.started;
+        passed + passed * self.drift_ppm / 1_000_000
+    }
+
+    fn sample(&self, now: i64) -> Sample {
+        Sample {
+            wall: Instant(now + self.wall_off),
+            since_boot_ms: self.since_boot(now),
+            max_error_ms: self.max_error_ms,
+            rtc: false,
+        }
+    }
+}
+
+/// A swipe and what became of it at the door.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// The swipe's id.
+    pub swipe: Uuid,
+    /// Its number in the journal, and the journal.
+    pub place: Option<(Uuid, u64)>,
+    /// What was flashed.
+    pub flash: Option<Colour>,
+}
+
+/// A program that runs.
+struct Running {
+    log: Log<SimDisk>,
+    mind: Gateway,
+    keeper: Timekeeper,
+    handover: HandOver,
+    /// What waits for the disk: ticket, body, and the swipe of it.
+    queue: Vec<(u64, Vec<u8>, Option<Uuid>)>,
+    next_note: u64,
+    uncertain: bool,
+    last_durable: u64,
+    /// The swipes that wait for their answer, by ticket.
+    waiting: BTreeMap<u64, Uuid>,
+    answered: Vec<Shown>,
+}
+
+/// A gateway: its disk and machine, and its program while it runs.
+pub(super) struct SimGateway {
+    /// Its id at the hub.
+    pub id: Uuid,
+    /// Its disk.
+    pub disk: SimDisk,
+    /// Its machine.
+    pub machine: Machine,
+    /// What the clock's file holds.
+    pub kept: Option<Kept>,
+    /// Its timetable, from the hub.
+    pub items: Vec<(Uuid, CachedItem)>,
+    /// Its configuration, from the hub.
+    pub config: CachedConfig,
+    /// Shows green before the sync: a control.
+    pub hasty: bool,
+    /// Damage that was found at starts though no medium was harmed.
+    pub damage: Vec<String>,
+    running: Option<Running>,
+}
+
+impl SimGateway {
+    /// A gateway that is off.
+    #[must_use]
+    pub(super) fn new(id: Uuid, disk: SimDisk, machine: Machine) -> Self {
+        Self {
+            id,
+            disk,
+            machine,
+            kept: None,
+            items: Vec::new(),
+            config: CachedConfig::default(),
+            hasty: false,
+            damage: Vec::new(),
+            running: None,
+        }
+    }
+
+    /// Whether its program runs.
+    #[must_use]
+    pub(super) fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Starts the program; it may fail, as it would.
+    ///
+    /// # Errors
+    /// When the journal cannot be opened.
+    pub(super) fn start(&mut self, now: i64) -> Result<(), JournalError> {
+        let mut keeper = Timekeeper::new(self.machine.boot, self.kept.as_ref(), None);
+        let reading = keeper.read(self.machine.sample(now));
+        let mut mind = Gateway::new(self.machine.boot);
+        let mut last = None;
+        let (mut log, damages) = Log::open(self.disk.clone(), Uuid::new_v4(), LIMITS, |stored| {
+            if let Ok(Record::Swipe(swipe)) = Record::read(&stored.body) {
+                mind.remember(&swipe, reading);
+                last = last.max(Some(swipe.earliest));
+            }
+        })?;
+        if let Some(last) = last {
+            keeper.at_least(Instant(last));
+        }
+        let mut notes = Vec::new();
+        if log.segments().next().is_none() {
+            notes.push(outages::over(Uuid::new_v4(), Cause::StorageLost, None, reading.at));
+        }
+        for damage in damages.iter().filter(|damage| !(damage.torn_tail && damage.missing.is_empty())) {
+            self.damage.push(format!("{damage:?}"));
+        }
+        log.make_reserve()?;
+        let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
+        mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
+        let readers = self.config.reader_facts();
+        mind.handle(Input::Config { readers, secret: self.config.card_secret() }, reading);
+        let mut running = Running {
+            last_durable: log.next_sequence().saturating_sub(1),
+            log,
+            mind,
+            keeper,
+            handover: HandOver::default(),
+            queue: Vec::new(),
+            next_note: NOTES,
+            uncertain: false,
+            waiting: BTreeMap::new(),
+            answered: Vec::new(),
+        };
+        for note in notes {
+            running.note(&Record::Outage(note));
+        }
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// The program is gone, as after SIGKILL. Swipes under way never get an answer.
+    pub(super) fn kill(&mut self) -> Vec<Shown> {
+        let Some(running) = self.running.take() else { return Vec::new() };
+        let silent = |swipe| Shown { swipe, place: None, flash: None };
+        running.waiting.into_values().map(silent).collect()
+    }
+
+    /// A card is held to a reader; gives the swipe's id.
+    pub(super) fn swipe(
+        &mut self,
+        reader: &str,
+        card: CardRead,
+        random: [u8; 10],
+        now: i64,
+    ) -> Option<(Uuid, Reading)> {
+        let hasty = self.hasty;
+        let sample = self.machine.sample(now);
+        let running = self.running.as_mut()?;
+        let reading = running.keeper.read(sample);
+        let read = Read { reader: reader.to_owned(), card: Ok(card), tag: None, random };
+        running.mind.handle(Input::Read(read), reading);
+        let (mut id, mut light) = (None, None);
+        while let Some(output) = running.mind.poll_output() {
+            if let Output::Append { ticket, record } = output {
+                id = Some(record.id);
+                light = Some(record.light.clone());
+                running.uncertain |= record.earliest != record.latest;
+                running.waiting.insert(ticket, record.id);
+                let swipe = Some(record.id);
+                let body = Record::Swipe(record).body().unwrap_or_default();
+                running.queue.push((ticket, body, swipe));
+            }
+        }
+        if let (true, Some(swipe), Some(light)) = (hasty, id, light) {
+            let flash = Some(if light == "GREEN" { Colour::Green } else { Colour::Red });
+            running.answered.push(Shown { swipe, place: None, flash });
+        }
+        Some((id?, reading))
+    }
+
+    /// The disk gets to what waits for it; gives what was then shown. `Err` when the program ended over it.
+    ///
+    /// # Errors
+    /// When the disk failed.
+    pub(super) fn write(&mut self, now: i64) -> Result<Vec<Shown>, Vec<Shown>> {
+        let sample = self.machine.sample(now);
+        let Some(running) = &mut self.running else { return Ok(Vec::new()) };
+        let reading = running.keeper.read(sample);
+        let mut shown = std::mem::take(&mut running.answered);
+        if running.queue.is_empty() {
+            if running.log.make_reserve().is_err() {
+                shown.extend(self.kill());
+                return Err(shown);
+            }
+            return Ok(shown);
+        }
+        let group = std::mem::take(&mut running.queue);
+        let bodies: Vec<Vec<u8>> = group.iter().map(|(_, body, _)| body.clone()).collect();
+        let written = running.log.append(&bodies);
+        let mut places = BTreeMap::new();
+        let mut fatal = false;
+        match written {
+            Ok(first) => {
+                for ((ticket, _, swipe), sequence) in group.iter().zip(first..) {
+                    running.last_durable = sequence;
+                    if let Some(swipe) = swipe {
+                        places.insert(*swipe, (running.log.journal(), sequence));
+                    }
+                    if *ticket < NOTES {
+                        running.mind.handle(Input::Durable { ticket: *ticket }, reading);
+                    }
+                }
+            }
+            Err(error) => {
+                let full = matches!(error, JournalError::Full(_));
+                fatal = !full;
+                for (ticket, body, _) in &group {
+                    let ticket = *ticket;
+                    match (ticket < NOTES, full) {
+                        (true, true) => running.mind.handle(Input::Refused { ticket }, reading),
+                        (true, false) => running.mind.handle(Input::NotDurable { ticket }, reading),
+                        // A note waits until there is room.
+                        (false, _) => running.queue.push((ticket, body.clone(), None)),
+                    }
+                }
+            }
+        }
+        shown.extend(running.answers(&places));
+        if fatal {
+            shown.extend(self.kill());
+            return Err(shown);
+        }
+        Ok(shown)
+    }
+
+    /// Once a minute: what must survive is kept, and a tie of time is journalled where swipes need it.
+    pub(super) fn minute(&mut self, now: i64) {
+        let boot = self.machine.boot;
+        let Some(running) = &mut self.running else { return };
+        running.keeper.read(self.machine.sample(now));
+        self.kept = Some(running.keeper.kept());
+        if let (true, Some((anchor, source))) = (running.uncertain, running.keeper.tie()) {
+            running.uncertain = false;
+            running.note(&Record::Anchor(AnchorRecord {
+                boot,
+                since_boot: anchor.since_boot_ms,
+                at: anchor.at.0,
+                error: anchor.error_ms,
+                source: source.word().to_owned(),
+            }));
+        }
+    }
+
+    /// The hub said what time it is.
+    pub(super) fn hub_says(&mut self, at: i64, asked: i64, answered: i64) {
+        let (asked, answered) = (self.machine.since_boot(asked), self.machine.since_boot(answered));
+        if let Some(running) = &mut self.running {
+            running.keeper.hub_says(Instant(at), asked, answered);
+        }
+    }
+
+    /// How it is, and how its journal stands.
+    pub(super) fn status(&mut self, now: i64) -> Option<(Status, Standing)> {
+        let sample = self.machine.sample(now);
+        let running = self.running.as_mut()?;
+        let reading = running.keeper.read(sample);
+        let status = Status {
+            now: reading,
+            durable_before: running.mind.durable_before(reading.when.earliest),
+            last_durable: running.last_durable,
+            basis: running.mind.basis().to_owned(),
+            readers: Vec::new(),
+            current_at: None,
+            heartbeat_ms: 60_000,
+            max_batch: 7,
+        };
+        let standing = Standing {
+            journal: running.log.journal(),
+            next: running.log.next_sequence(),
+            segments: running.log.segments().cloned().collect(),
+            usage: running.log.usage(),
+            damages: running.log.take_news(),
+        };
+        Some((status, standing))
+    }
+
+    /// Its handing-over, and its journal to read from.
+    pub(super) fn uplink(&mut self) -> Option<(&mut HandOver, &mut Log<SimDisk>)> {
+        self.running.as_mut().map(|running| (&mut running.handover, &mut running.log))
+    }
+
+    /// Whether something waits for the disk.
+    #[must_use]
+    pub(super) fn has_work(&self) -> bool {
+        self.running.as_ref().is_some_and(|it| !it.queue.is_empty() || !it.answered.is_empty())
+    }
+}
+
+impl Running {
+    fn note(&mut self, record: &Record) {
+        self.next_note += 1;
+        self.queue.push((self.next_note, record.body().unwrap_or_default(), None));
+    }
+
+    /// What the mind has to show, and to write again.
+    fn answers(&mut self, places: &BTreeMap<Uuid, (Uuid, u64)>) -> Vec<Shown> {
+        let mut shown = Vec::new();
+        // Answers come in the order of their tickets.
+        while let Some(output) = self.mind.poll_output() {
+            match output {
+                Output::Answer(Answer { flash, .. }) => {
+                    if let Some((_, swipe)) = self.waiting.pop_first() {
+                        shown.push(Shown { swipe, place: places.get(&swipe).copied(), flash });
+                    }
+                }
+                Output::Append { ticket, record } => {
+                    let swipe = Some(record.id);
+                    let body = Record::Swipe(record).body().unwrap_or_default();
+                    self.queue.push((ticket, body, swipe));
+                }
+                Output::Rest { .. } => {}
+            }
+        }
+        shown
+    }
+}
