@@ -6,13 +6,16 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use rollcall_gateway::app::{self, TimeSource};
 use rollcall_gateway::config::Config;
+use rollcall_gateway::journal::tool;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "Examples:
   rollcall-gateway run --config /etc/rollcall/gateway.toml
   RUST_LOG=debug rollcall-gateway run --config gateway.toml
-  rollcall-gateway check-config --config gateway.toml";
+  rollcall-gateway check-config --config gateway.toml
+  rollcall-gateway journal verify --data /var/lib/rollcall-gateway
+  rollcall-gateway journal export --data /mnt/card/rollcall-gateway > swipes.jsonl";
 
 /// The building's gateway of Rollcall: door readers in, lights out, swipes on disk and on to the hub.
 #[derive(Parser)]
@@ -30,12 +33,33 @@ enum Command {
         #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
         config: PathBuf,
     },
+    /// Looks into a journal, without changing it: also one of a card in another machine, or of a gateway that runs.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Reads the configuration and says whether it can be used.
     CheckConfig {
         /// The configuration.
         #[arg(long, default_value = "gateway.toml")]
         config: PathBuf,
     },
+}
+
+#[derive(Subcommand)]
+enum JournalCommand {
+    /// Reads every record and says what is whole and what is missing; ends with 1 when anything is.
+    Verify(Folder),
+    /// Prints a line for each record: number, time, what it is. No card numbers, no names.
+    List(Folder),
+    /// Prints every record as a line of JSON with its place and chain value, and one line with the gateway's
+    /// signature at the end: to be carried to the hub on a stick.
+    Export(Folder),
+}
+
+#[derive(clap::Args)]
+struct Folder {
+    /// The gateway's data folder, as in its configuration.
+    #[arg(long, default_value = "/var/lib/rollcall-gateway")]
+    data: PathBuf,
 }
 
 /// Does what was typed.
@@ -45,6 +69,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rumqttd=error,sled=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli.command {
+        Command::Journal(command) => match command {
+            JournalCommand::Verify(folder) => tool::verify(&folder.data),
+            JournalCommand::List(folder) => tool::list(&folder.data),
+            JournalCommand::Export(folder) => tool::export(&folder.data),
+        },
         Command::CheckConfig { config } => {
             let found = Config::load(&config)?;
             tracing::info!(gateway = %found.gateway, buses = found.buses.len(), "{} can be used", config.display());

@@ -9,4 +9,5 @@ pub mod format;
 pub mod log;
 pub mod record;
 pub mod scan;
+pub mod tool;
 pub mod writer;

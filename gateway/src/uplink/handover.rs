@@ -161,11 +161,11 @@ impl HandOver {
     /// The next heartbeat.
     #[must_use]
     pub fn heartbeat(&self, status: &Status, standing: &Standing, more: More) -> GatewayHeartbeatInput {
-        let said = journals(standing).into_iter().filter(|journal| !self.places.is_forked(*journal));
-        let said = said.map(|journal| {
+        let said = journals(standing).into_iter().map(|journal| {
             let through = self.places.through(journal);
             let after = self.places.knows(journal).then_some(Counter(through));
-            GatewayJournalInput { journal_id: journal, after, through: Counter(through), chain: None }
+            let journal_id = self.places.name(journal);
+            GatewayJournalInput { journal_id, after, through: Counter(through), chain: None }
         });
         let readers = status.readers.iter().map(|reader| GatewayReaderReport {
             reader_id: reader.id,
@@ -198,23 +198,30 @@ impl HandOver {
 
     /// The record whose chain value [`HandOver::learn`] needs, if it is on this disk.
     #[must_use]
-    pub fn wanted(standing: &Standing, has: &GatewayHandedOver) -> Option<u64> {
-        let through = has.through.0;
-        let ours = standing.segments.iter().filter(|segment| segment.journal == has.journal_id);
+    pub fn wanted(&self, standing: &Standing, has: &GatewayHandedOver) -> Option<u64> {
+        let (through, journal) = (has.through.0, self.places.journal(has.journal_id));
+        let ours = standing.segments.iter().filter(|segment| segment.journal == journal);
         let mut here = ours.filter(|segment| (segment.first..=segment.last).contains(&through));
         (through > 0 && here.next().is_some()).then_some(through)
     }
 
     /// Takes in what the hub has of a journal; `found` is the record that [`HandOver::wanted`] named, as far as it
-    /// could be read. `true` when the journal must go on under another id.
-    pub fn learn(&mut self, standing: &Standing, has: &GatewayHandedOver, found: Option<&Stored>) -> bool {
-        let at_hub = AtHub { journal: has.journal_id, through: has.through.0, chain: has.chain.clone() };
-        let ours = || standing.segments.iter().filter(|segment| segment.journal == at_hub.journal);
+    /// could be read, and `fresh` an id that was never used. `true` when the journal must go on under another id.
+    pub fn learn(
+        &mut self,
+        standing: &Standing,
+        has: &GatewayHandedOver,
+        found: Option<&Stored>,
+        fresh: Uuid,
+    ) -> bool {
+        let at_hub = AtHub { name: has.journal_id, through: has.through.0, chain: has.chain.clone() };
+        let journal = self.places.journal(has.journal_id);
+        let ours = || standing.segments.iter().filter(|segment| segment.journal == journal);
         let dropped = ours().next().is_none_or(|segment| at_hub.through < segment.first);
         let found = found.filter(|it| it.sequence == at_hub.through).map(|it| hex(&it.chain));
         // A record that was damaged since it was handed over was ours all the same.
         let own = found.or_else(|| ours().any(|segment| segment.damaged).then(|| at_hub.chain.clone()));
-        self.places.learn(&at_hub, own.as_deref(), dropped) && at_hub.journal == standing.journal
+        self.places.learn(&at_hub, own.as_deref(), dropped, fresh) && journal == standing.journal
     }
 
     /// The heartbeat that was made from this was answered, and what it said of journals was learnt.
@@ -275,6 +282,8 @@ impl HandOver {
         let all = after.next(&standing.segments).is_none();
         let watermark = if all { status.durable_before } else { self.watermark };
         let done = self.places.through(journal);
+        // A journal of which there are two of that name is signed by neither.
+        let key = key.filter(|_| self.places.name(journal) == journal);
         let head = head(key, first, last, batch.links, status.now.at);
         let swipes = batch.swipes.len();
         let input = GatewaySubmitSwipesInput {
@@ -283,8 +292,8 @@ impl HandOver {
             clock: clock_input(status.now, source),
             backlog_after: i32::try_from(after.backlog(&standing.segments)).unwrap_or(i32::MAX),
             watermark: DateTime(watermark.0),
-            journal: (!self.places.is_forked(journal)).then(|| GatewayJournalInput {
-                journal_id: journal,
+            journal: Some(GatewayJournalInput {
+                journal_id: self.places.name(journal),
                 after: (done > 0).then_some(Counter(done)),
                 through: Counter(through),
                 chain: Some(hex(&last.chain)),

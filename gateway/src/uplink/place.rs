@@ -2,9 +2,10 @@
 //!
 //! Pure. A hub that has less than before was restored from a backup: everything behind what it has is sent again.
 //! A hub that has a number this disk does not know, or another record under it, has seen another journal of the same
-//! name (a clone, or a disk that was rolled back): that journal is sent again whole, and another id is taken.
+//! name (a clone, or a disk that was rolled back): that journal is sent again whole, how far it has come is noted
+//! under another name, and another id is taken for what comes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
@@ -13,8 +14,8 @@ use crate::journal::log::Segment;
 /// What the hub has of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtHub {
-    /// The journal.
-    pub journal: Uuid,
+    /// The name that it is noted under: the journal's id, or another where the hub has another journal of that id.
+    pub name: Uuid,
     /// Every record up to this one; 0 for none.
     pub through: u64,
     /// The chain value behind it, hex digits.
@@ -25,7 +26,8 @@ pub struct AtHub {
 #[derive(Debug, Default, Clone)]
 pub struct Places {
     through: BTreeMap<Uuid, u64>,
-    forked: BTreeSet<Uuid>,
+    /// Journals under whose name the hub has another one, and the names under which these are noted there.
+    forked: BTreeMap<Uuid, Uuid>,
 }
 
 impl Places {
@@ -41,25 +43,29 @@ impl Places {
         self.through.get(&journal).copied().unwrap_or(0)
     }
 
-    /// The hub speaks of another journal under this name: what is sent of it is no continuation.
+    /// The name under which the hub notes how far a journal has come.
     #[must_use]
-    pub fn is_forked(&self, journal: Uuid) -> bool {
-        self.forked.contains(&journal)
+    pub fn name(&self, journal: Uuid) -> Uuid {
+        self.forked.get(&journal).copied().unwrap_or(journal)
     }
 
-    /// Takes in what the hub has of a journal; `own` is our chain value behind that record, if we have the record,
-    /// and `dropped` that the record was handed over and dropped. `true` when the journal turns out to be another
-    /// one than the hub's.
-    pub fn learn(&mut self, at_hub: &AtHub, own: Option<&str>, dropped: bool) -> bool {
-        if self.forked.contains(&at_hub.journal) {
-            return false;
-        }
+    /// The journal of such a name.
+    #[must_use]
+    pub fn journal(&self, name: Uuid) -> Uuid {
+        self.forked.iter().find(|(_, other)| **other == name).map_or(name, |(journal, _)| *journal)
+    }
+
+    /// Takes in what the hub has under a name; `own` is our chain value behind that record, if we have the record, and
+    /// `dropped` that the record was handed over and dropped. `true` when the journal turns out to be another one than
+    /// the hub's: it is noted under `fresh` from then on.
+    pub fn learn(&mut self, at_hub: &AtHub, own: Option<&str>, dropped: bool, fresh: Uuid) -> bool {
+        let journal = self.journal(at_hub.name);
         let same = at_hub.through == 0 || dropped || own == Some(at_hub.chain.as_str());
         if same {
-            self.through.insert(at_hub.journal, at_hub.through);
+            self.through.insert(journal, at_hub.through);
         } else {
-            self.through.insert(at_hub.journal, 0);
-            self.forked.insert(at_hub.journal);
+            self.through.insert(journal, 0);
+            self.forked.insert(journal, fresh);
         }
         !same
     }
@@ -102,7 +108,7 @@ mod tests {
     }
 
     fn hub(journal: Uuid, through: u64, chain: &str) -> AtHub {
-        AtHub { journal, through, chain: chain.to_owned() }
+        AtHub { name: journal, through, chain: chain.to_owned() }
     }
 
     #[test]
@@ -110,7 +116,7 @@ mod tests {
         let segments = [segment(A, 1, 50), segment(A, 51, 80), segment(B, 1_000_081, 1_000_090)];
         let mut places = Places::default();
         assert_eq!(places.next(&segments), Some((A, 1)));
-        assert!(!places.learn(&hub(A, 60, "c"), Some("c"), false));
+        assert!(!places.learn(&hub(A, 60, "c"), Some("c"), false, B));
         assert_eq!((places.next(&segments), places.backlog(&segments)), (Some((A, 61)), 30));
         places.advance(A, 80);
         assert_eq!(places.next(&segments), Some((B, 1_000_081)));
@@ -122,7 +128,7 @@ mod tests {
     fn a_hub_that_has_less_than_before_gets_everything_behind_it_again() {
         let mut places = Places::default();
         places.advance(A, 80);
-        assert!(!places.learn(&hub(A, 20, "c"), Some("c"), false));
+        assert!(!places.learn(&hub(A, 20, "c"), Some("c"), false, B));
         assert_eq!(places.next(&[segment(A, 1, 80)]), Some((A, 21)));
     }
 
@@ -130,11 +136,14 @@ mod tests {
     fn a_number_that_this_disk_does_not_know_or_another_record_under_it_is_another_journal_and_all_is_sent() {
         for own in [None, Some("other")] {
             let mut places = Places::default();
-            assert!(places.learn(&hub(A, 100, "c"), own, false));
-            assert_eq!(places.next(&[segment(A, 1, 95)]), Some((A, 1)));
+            assert!(places.learn(&hub(A, 100, "c"), own, false, B));
+            assert_eq!((places.next(&[segment(A, 1, 95)]), places.name(A)), (Some((A, 1)), B));
             places.advance(A, 95);
-            assert!(!places.learn(&hub(A, 100, "c"), own, false));
+            assert!(!places.learn(&hub(B, 95, "d"), Some("d"), false, A));
             assert_eq!(places.next(&[segment(A, 1, 95)]), None);
+            // A hub that was restored has less under that name, too.
+            assert!(!places.learn(&hub(B, 0, ""), None, false, A));
+            assert_eq!(places.next(&[segment(A, 1, 95)]), Some((A, 1)));
         }
     }
 }

@@ -162,11 +162,11 @@ impl SenderTask {
         let answer = self.client.ask(Heartbeat::build(HeartbeatVariables { input })).await?.gateway_heartbeat;
         self.clock.hub_says(Instant(answer.received_at.0), asked, self.clock.since_boot_ms());
         for has in &answer.handed_over {
-            let found = match HandOver::wanted(standing, has) {
+            let found = match handover.wanted(standing, has) {
                 Some(wanted) => self.journal.read(wanted, 1).await?.into_iter().next(),
                 None => None,
             };
-            if handover.learn(standing, has, found.as_ref()) {
+            if handover.learn(standing, has, found.as_ref(), Uuid::new_v4()) {
                 self.renew("the hub has more of this journal than this disk").await;
             }
         }

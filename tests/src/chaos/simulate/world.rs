@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rollcall_gateway::core::reading::Reading;
 use rollcall_gateway::journal::writer::Standing;
 use rollcall_gateway::uplink::client::UplinkError;
-use rollcall_gateway::uplink::handover::{HandOver, More, Status, Step, Submission};
+use rollcall_gateway::uplink::handover::{More, Status, Step, Submission};
 use rollcall_gateway::uplink::operations::{
     GatewayHeartbeatPayload, GatewaySubmitSwipesPayload, Heartbeat, HeartbeatVariables, SubmitSwipes,
     SubmitVariables,
@@ -459,10 +459,12 @@ impl World {
                 let (status, standing) = *taken;
                 let Some((handover, log)) = gateway.uplink() else { return Ok(()) };
                 for has in &answer.handed_over {
-                    let found = HandOver::wanted(&standing, has)
+                    let found = handover
+                        .wanted(&standing, has)
                         .and_then(|wanted| log.read(wanted, 1).ok())
                         .and_then(|found| found.into_iter().next());
-                    if handover.learn(&standing, has, found.as_ref()) {
+                    let name = Uuid::from_u128(self.rng.random());
+                    if handover.learn(&standing, has, found.as_ref(), name) {
                         log.renew(fresh);
                     }
                 }

@@ -1,0 +1,57 @@
+//! The attacks in small, so that every test run has some of each; `chaos` runs them at length.
+
+use rollcall_tests::chaos::{self, Outcome, Run};
+
+fn held(suite: fn(&Run) -> chaos::Result, cycles: u64, seed: u64) {
+    match suite(&Run { cycles, seed, control: None }) {
+        Ok(Outcome::Held(figures)) => eprintln!("{figures}"),
+        Ok(Outcome::Skipped(why)) => panic!("skipped: {why}"),
+        Err(broken) => panic!("seed {}: {broken}", broken.seed),
+    }
+}
+
+fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
+    let run = Run { cycles, seed: 1, control: Some(control.to_owned()) };
+    assert!(suite(&run).is_err(), "the suite does not see '{control}'");
+}
+
+/// Seeds that once broke something, and what it was.
+const ONCE_BROKEN: [(u64, &str); 1] =
+    [(1039, "a rolled-back disk's second branch was not sent again to a hub restored from a backup")];
+
+#[test]
+fn whatever_fails_in_a_simulated_morning_green_means_recorded() {
+    held(chaos::simulate::run, 5, 1);
+}
+
+#[test]
+fn seeds_that_once_broke_something_hold() {
+    for (seed, what) in ONCE_BROKEN {
+        eprintln!("{seed}: {what}");
+        held(chaos::simulate::run, 1, seed);
+    }
+}
+
+#[test]
+fn the_simulation_sees_each_defect_that_is_put_in() {
+    for control in ["ack-before-fsync", "eatmydata", "no-dedup", "sled-flush"] {
+        broken(chaos::simulate::run, 30, control);
+    }
+}
+
+#[test]
+fn rot_is_reported_and_what_is_whole_is_kept() {
+    held(chaos::rot::run, 60, 1);
+    broken(chaos::rot::run, 20, "no-checksum");
+}
+
+#[test]
+fn batches_in_any_order_and_pieces_come_to_the_same() {
+    held(chaos::batches::run, 200, 1);
+    broken(chaos::batches::run, 100, "no-dedup");
+}
+
+#[test]
+fn an_error_at_each_operation_of_the_disk_loses_nothing_that_was_acknowledged() {
+    held(chaos::disk::run, 1, 1);
+}

@@ -1,0 +1,337 @@
+//! What keeps the promise at the hub: outages, lost gateways, restores, uncertain times, and receipts that prove.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use rollcall_gateway::core::hex;
+use rollcall_gateway::journal::format::chain;
+use rollcall_gateway::uplink::sign::SigningKey;
+use rollcall_hub::service::intake::evidence::Evidence;
+use rollcall_tests::hub::{TestHub, at, ms, refusals};
+use rollcall_tests::timetable::{Gateway, estate, session, students};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+const SUBMIT: &str =
+    "gatewaySubmitSwipes receipts { outcome } handedOver { journalId through chain } renewJournal";
+const BEAT: &str = "gatewayHeartbeat handedOver { through } problems";
+
+/// A hub at 09:00 with three students, the first two of them in group G, and session X of it at 10:00 in room R1.
+async fn class() -> (TestHub, Gateway, String) {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 3, 2).await;
+    hub.done("saveSessions", json!({"sessions": [session("X", "10:00", "11:00")]})).await;
+    hub.clock.set(&at("09:00"));
+    let gateway = Gateway::start(&hub, "GW").await;
+    let held = gateway.session("10:00").to_owned();
+    (hub, gateway, held)
+}
+
+/// Where a session's register stands, and the statuses in it, by student number.
+async fn register(hub: &TestHub, session: &str) -> (String, Vec<String>) {
+    let query = format!(
+        "{{ session(by: {{externalId: \"{session}\"}}) {{ register {{ state entries(orderBy: {{field: STUDENT_NUMBER}}) {{
+            nodes {{ status }} }} }} }} }}"
+    );
+    let register = hub.read(&query).await["session"]["register"].take();
+    let nodes = register["entries"]["nodes"].as_array().unwrap().iter();
+    let statuses = nodes.map(|entry| entry["status"].as_str().unwrap().to_owned()).collect();
+    (register["state"].as_str().unwrap().to_owned(), statuses)
+}
+
+fn is(state: &str, statuses: &[&str]) -> (String, Vec<String>) {
+    (state.to_owned(), statuses.iter().map(|it| (*it).to_owned()).collect())
+}
+
+async fn send(hub: &TestHub, gateway: &Gateway, swipes: &[Value], watermark: &str, more: Value) -> Value {
+    let mut input = gateway.batch(swipes, watermark);
+    input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let payload = hub.write_as(&gateway.token, SUBMIT, input).await;
+    assert_eq!(payload["errors"], json!([]), "the batch was turned down");
+    payload
+}
+
+fn outage(number: u128, reader: Option<&Value>, cause: &str, from: &str, until: Option<&str>) -> Value {
+    json!({"outageId": Uuid::from_u128(number), "readerId": reader, "cause": cause, "from": at(from),
+           "until": until.map(at)})
+}
+
+async fn alerts(hub: &TestHub) -> Vec<String> {
+    let found = hub.read("{ alerts { nodes { kind detail gateway { code } } } }").await;
+    let nodes = found["alerts"]["nodes"].as_array().unwrap().iter();
+    nodes.map(|it| it["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn nobody_is_absent_where_the_door_could_not_record_for_more_than_ten_minutes_of_the_window() {
+    for (until, wanted) in [("09:50", "ABSENT"), ("09:51", "NO_REGISTER")] {
+        let (hub, mut gateway, held) = class().await;
+        let door = gateway.config["readers"][0]["readerId"].clone();
+        hub.clock.set(&at("12:00"));
+        let swipe = gateway.swipe(0, 0, &at("10:01"), &[&held]);
+        // It began before the window, was told when it began, and ended in it.
+        let began = outage(1, Some(&door), "READER_UNREACHABLE", "09:40", None);
+        send(&hub, &gateway, &[], &at("09:45"), json!({"outages": [began]})).await;
+        let ended = outage(1, Some(&door), "READER_UNREACHABLE", "09:40", Some(until));
+        let elsewhere =
+            outage(2, Some(&gateway.config["readers"][1]["readerId"]), "READER_UNREACHABLE", "09:00", None);
+        send(&hub, &gateway, &[swipe], &at("12:00"), json!({"outages": [ended, elsewhere]})).await;
+        let state = if wanted == "ABSENT" { "FINAL" } else { "NO_REGISTER" };
+        assert_eq!(register(&hub, "X").await, is(state, &["PRESENT", wanted]), "until {until}");
+    }
+}
+
+#[tokio::test]
+async fn an_outage_that_is_learnt_of_late_takes_absences_back() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("12:00")).await;
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["ABSENT", "ABSENT"]));
+    let down = outage(1, None, "GATEWAY_DOWN", "10:00", Some("10:30"));
+    send(&hub, &gateway, &[], &at("12:00"), json!({"outages": [down]})).await;
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+}
+
+#[tokio::test]
+async fn where_greens_may_be_lost_no_tolerance_holds_and_an_alert_says_so() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("10:20")).await;
+    // A new card, and nobody there knows what was before: the hub does.
+    let mut lost = outage(1, None, "STORAGE_LOST", "10:00", Some("10:21"));
+    lost["from"] = Value::Null;
+    send(&hub, &gateway, &[], &at("12:00"), json!({"outages": [lost]})).await;
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+    assert_eq!(alerts(&hub).await, ["SWIPES_LOST"]);
+}
+
+#[tokio::test]
+async fn the_first_start_of_a_gateway_is_no_loss_and_nobody_was_absent_before_it() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("12:00"));
+    let mut fresh = outage(1, None, "STORAGE_LOST", "10:00", Some("10:50"));
+    fresh["from"] = Value::Null;
+    send(&hub, &gateway, &[], &at("12:00"), json!({"outages": [fresh]})).await;
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+    assert_eq!(alerts(&hub).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_reader_hung_later_takes_no_past_register_over() {
+    let (hub, gateway, _) = class().await;
+    hub.done("saveRooms", json!({"rooms": [{"code": "R9", "building": "A"}]})).await;
+    let mut held = session("P", "09:40", "10:40");
+    held["rooms"] = json!(["R9"]);
+    let mut both = session("B", "09:40", "10:40");
+    both["rooms"] = json!(["R1", "R9"]);
+    hub.done("saveSessions", json!({"sessions": [held, both]})).await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("12:00")).await;
+    let none = is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]);
+    assert_eq!(register(&hub, "P").await, none);
+    assert_eq!(register(&hub, "B").await, none, "one of its two doors had no reader");
+    let door = json!({"code": "D9", "gateway": "GW", "room": "R9", "kind": "OSDP"});
+    hub.done("saveReaders", json!({"readers": [door]})).await;
+    gateway.heartbeat(&hub, &at("12:00")).await;
+    assert_eq!(register(&hub, "P").await, none);
+    // Nor does a door that loses its reader lose the register that was taken at it.
+    let moved = json!({"code": "D1", "gateway": "GW", "room": "R9", "kind": "OSDP"});
+    hub.done("saveReaders", json!({"readers": [moved]})).await;
+    hub.done(
+        "saveMemberships",
+        json!({"memberships": [{"group": "G", "student": "S00002", "from": "2026-09-21"}]}),
+    )
+    .await;
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["ABSENT", "ABSENT", "ABSENT"]));
+}
+
+#[tokio::test]
+async fn a_gateway_declared_lost_ends_the_waiting_and_what_it_hands_over_after_all_counts() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("10:20")).await;
+    assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
+    let shape = "declareGatewayLost gateway { code }";
+    let wrong = json!({"gateway": "NONE", "from": at("13:00"), "reason": " "});
+    let refused = hub.write_as(&hub.admin, shape, wrong).await;
+    assert_eq!(refusals(&refused), ["REQUIRED reason", "INVALID from", "NOT_FOUND gateway"]);
+    let lost = json!({"gateway": "GW", "from": at("10:20"), "reason": "stolen"});
+    let done = hub.write_as(&hub.admin, shape, lost).await;
+    assert_eq!((&done["errors"], &done["gateway"]["code"]), (&json!([]), &json!("GW")));
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+    let swipe = gateway.swipe(0, 0, &at("10:25"), &[&held]);
+    assert_eq!(gateway.submit(&hub, &[swipe], &at("12:00")).await, ["STORED"]);
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["PRESENT", "ABSENT"]));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_years_ahead_finishes_nothing() {
+    let (hub, gateway, _) = class().await;
+    gateway.heartbeat(&hub, "2036-10-05T09:00:00Z").await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("10:59")).await;
+    assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
+}
+
+fn journal(after: Option<u64>, through: u64) -> Value {
+    json!({"journalId": Uuid::from_u128(7), "after": after, "through": through, "chain": format!("{through:064x}")})
+}
+
+#[tokio::test]
+async fn a_hub_that_has_less_than_the_gateway_believes_takes_no_watermark_and_says_what_it_has() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let swipes: Vec<Value> = (0..2).map(|it| gateway.swipe(it, 0, &at("10:01"), &[&held])).collect();
+    let first = send(&hub, &gateway, &swipes[..1], &at("10:10"), json!({"journal": journal(None, 1)})).await;
+    assert_eq!(
+        first["handedOver"],
+        json!([{"journalId": Uuid::from_u128(7), "through": 1, "chain": format!("{:064x}", 1)}])
+    );
+    // As after a restore: the gateway believes that 5 records are there.
+    let mut beat = json!({
+        "sentAt": at("12:00"), "watermark": at("12:00"), "clock": {"trust": "SYNCED", "source": "NTP"}, "backlog": 0,
+        "cacheCursor": gateway.cursor, "cacheAge": "PT1S", "softwareVersion": "test", "readers": [],
+        "journals": [{"journalId": Uuid::from_u128(7), "after": 5, "through": 5}],
+    });
+    let answer = hub.write_as(&gateway.token, BEAT, beat.clone()).await;
+    assert_eq!(answer["handedOver"], json!([{"through": 1}]));
+    assert_eq!(register(&hub, "X").await, is("SETTLING", &["PRESENT", "EXPECTED"]));
+    // A batch that begins behind a gap is kept, and finishes nothing either.
+    let gap = send(&hub, &gateway, &swipes[1..], &at("12:00"), json!({"journal": journal(Some(5), 6)})).await;
+    assert_eq!(gap["handedOver"][0]["through"], 1);
+    assert_eq!(register(&hub, "X").await, is("SETTLING", &["PRESENT", "PRESENT"]));
+    let all = send(&hub, &gateway, &swipes, &at("12:00"), json!({"journal": journal(Some(1), 6)})).await;
+    assert_eq!(all["receipts"], json!([{"outcome": "DUPLICATE"}, {"outcome": "DUPLICATE"}]));
+    assert_eq!(all["handedOver"][0]["through"], 6);
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["PRESENT", "PRESENT"]));
+    beat["journals"][0] = json!({"journalId": Uuid::from_u128(7), "after": 6, "through": 6});
+    assert_eq!(hub.write_as(&gateway.token, BEAT, beat).await["handedOver"], json!([{"through": 6}]));
+}
+
+#[tokio::test]
+async fn a_number_with_another_body_asks_for_another_journal_and_the_same_facts_elsewhere_are_the_same_swipe()
+{
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let first = gateway.swipe(0, 0, &at("10:01"), &[&held]);
+    let mut other = gateway.swipe(1, 0, &at("10:02"), &[&held]);
+    other["sequence"] = first["sequence"].clone();
+    let mut moved = first.clone();
+    (moved["journalId"], moved["sequence"]) = (json!(Uuid::from_u128(8)), json!(77));
+    moved["chain"] = json!(format!("{:064x}", 99));
+    let sent = send(&hub, &gateway, &[first, moved], &at("10:10"), json!({})).await;
+    assert_eq!(sent["receipts"], json!([{"outcome": "STORED"}, {"outcome": "DUPLICATE"}]));
+    assert_eq!(sent["renewJournal"], false);
+    let clash = send(&hub, &gateway, &[other], &at("10:10"), json!({})).await;
+    assert_eq!((&clash["receipts"], &clash["renewJournal"]), (&json!([{"outcome": "STORED"}]), &json!(true)));
+    assert_eq!(alerts(&hub).await, ["SWIPE_CLASH"]);
+}
+
+#[tokio::test]
+async fn a_swipe_of_an_unknown_time_counts_where_it_may_have_been_until_an_anchor_dates_it() {
+    let (hub, mut gateway, _) = class().await;
+    hub.done("saveSessions", json!({"sessions": [session("L", "14:00", "15:00")]})).await;
+    hub.clock.set(&at("12:00"));
+    let mut swipe = gateway.swipe(0, 0, &at("09:10"), &[]);
+    swipe["latestAt"] = json!("2100-01-01T00:00:00Z");
+    swipe["clockTrust"] = json!("UNTRUSTED");
+    swipe["sinceBoot"] = json!("PT10M");
+    (swipe["decision"], swipe["reason"], swipe["light"]) =
+        (json!("PENDING"), json!("CLOCK_UNTRUSTED"), json!("AMBER"));
+    send(&hub, &gateway, &[swipe], &at("09:10"), json!({})).await;
+    // It may have been at X's window, and cannot have been after it came in: L is untouched.
+    assert_eq!(register(&hub, "X").await.1, ["PRESENT", "EXPECTED"]);
+    assert_eq!(register(&hub, "L").await.1, ["EXPECTED", "EXPECTED"]);
+    let read = "{ swipes { nodes { earliestAt latestAt decision } } }";
+    let anchor = |since: &str, time: &str| {
+        json!({"anchors": [{"bootId": Uuid::from_u128(9), "sinceBoot": since, "at": at(time), "error": "PT0.02S",
+                            "source": "HUB"}]})
+    };
+    // The machine learns the time two hours later: it was 09:20, before the window.
+    send(&hub, &gateway, &[], &at("09:10"), anchor("PT2H10M", "11:20")).await;
+    let node = hub.read(read).await["swipes"]["nodes"][0].take();
+    assert_eq!(ms(node["earliestAt"].as_str().unwrap()), ms(&at("09:20")));
+    assert_eq!((&node["latestAt"], &node["decision"]), (&node["earliestAt"], &json!("NOT_RECORDED")));
+    assert_eq!(register(&hub, "X").await.1, ["EXPECTED", "EXPECTED"]);
+}
+
+/// A journal of one batch with its signature, as the gateway makes it.
+fn signed(key: &SigningKey, swipes: &mut [Value]) -> Value {
+    let before = [3u8; 32];
+    let (mut value, mut links) = (before, Vec::new());
+    let first = swipes[0]["sequence"].as_u64().unwrap();
+    for (sequence, swipe) in (first..).zip(swipes.iter_mut()) {
+        let record = json!({"t": "swipe", "id": swipe["swipeId"]}).to_string();
+        value = chain(&value, sequence, record.as_bytes());
+        links.push(hex(&Sha256::digest(record.as_bytes())));
+        (swipe["record"], swipe["chain"]) = (json!(record), json!(hex(&value)));
+    }
+    let through = first + swipes.len() as u64 - 1;
+    let signed_at = ms(&at("11:00"));
+    let signature = key.sign(Uuid::from_u128(7), through, &value, signed_at);
+    json!({
+        "journal": {"journalId": Uuid::from_u128(7), "after": null, "through": through, "chain": hex(&value)},
+        "head": {"chainBefore": hex(&before), "links": links, "signedAt": at("11:00"), "signature": signature,
+                 "publicKey": key.public()},
+    })
+}
+
+#[tokio::test]
+async fn a_receipt_proves_a_swipe_by_the_gateways_key_alone_and_nothing_in_it_can_be_changed() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let folder = tempfile::tempdir().unwrap();
+    let key = SigningKey::load(&folder.path().join("key")).unwrap();
+    assert_eq!(SigningKey::load(&folder.path().join("key")).unwrap().public(), key.public());
+    let mut swipes: Vec<Value> = (0..3).map(|it| gateway.swipe(it, 0, &at("10:01"), &[&held])).collect();
+    let head = signed(&key, &mut swipes);
+    send(&hub, &gateway, &swipes, &at("11:00"), head).await;
+    let id = swipes[1]["swipeId"].as_str().unwrap();
+    let found =
+        hub.read(&format!("{{ swipe(id: \"{id}\") {{ receipt {{ file publicKey sequence }} }} }}")).await;
+    let receipt = &found["swipe"]["receipt"];
+    assert_eq!(receipt["publicKey"], key.public());
+    let evidence: Evidence = serde_json::from_str(receipt["file"].as_str().unwrap()).unwrap();
+    assert_eq!(evidence.check(Some(&key.public())), Ok(()));
+    assert!(evidence.check(Some(&"0".repeat(64))).unwrap_err().contains("another gateway's key"));
+    let harmed: [(&str, fn(&mut Evidence)); 6] = [
+        ("record", |it| it.record.push(' ')),
+        ("signature", |it| it.sequence += 1),
+        ("signature", |it| it.links[0].replace_range(0..2, "00")),
+        ("signature", |it| it.signed_at += 1),
+        ("signature", |it| it.chain_before.replace_range(0..2, "00")),
+        ("signature", |it| it.journal_id = Uuid::from_u128(1)),
+    ];
+    for (index, (named, harm)) in harmed.into_iter().enumerate() {
+        let mut changed = evidence.clone();
+        harm(&mut changed);
+        let error = changed.check(None).unwrap_err();
+        assert!(error.starts_with(named) || error.starts_with("record"), "{index}: {error}");
+    }
+    assert_eq!(alerts(&hub).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_signature_that_does_not_hold_or_a_new_key_is_an_alert_and_holds_up_no_swipe() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let folder = tempfile::tempdir().unwrap();
+    for (name, spoil, wanted) in [
+        ("a", false, vec![]),
+        ("a", true, vec!["BAD_SIGNATURE"]),
+        ("b", false, vec!["BAD_SIGNATURE", "KEY_CHANGED"]),
+    ] {
+        let key = SigningKey::load(&folder.path().join(name)).unwrap();
+        let mut swipes = [gateway.swipe(0, 0, &at("10:01"), &[&held])];
+        let mut more = signed(&key, &mut swipes);
+        if spoil {
+            more["head"]["signedAt"] = json!(at("11:01"));
+        }
+        let sent = send(&hub, &gateway, &swipes, &at("11:00"), more).await;
+        assert_eq!(sent["receipts"], json!([{"outcome": "STORED"}]));
+        let mut found = alerts(&hub).await;
+        found.sort();
+        assert_eq!(found, wanted);
+    }
+}
