@@ -91,7 +91,6 @@ impl RunningGateway {
 /// # Errors
 /// When its data, its broker's address or its token cannot be used.
 pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningGateway> {
-    let address = Address::new(&config.hub.url, config.hub.ca_file.as_deref())?;
     let token = config.token()?;
     let data = Folder::open(config.data.clone())
         .with_context(|| format!("the folder {} cannot be made", config.data.display()))?;
@@ -103,6 +102,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         TimeSource::System => Arc::new(SystemClock::new(clock_file)),
         TimeSource::Injected(clock) => clock,
     };
+    let address = Address::new(&config.hub.url, config.hub.ca_file.as_deref(), clock.clone())?;
     let (cache, cached, _) = Cache::open(&config.data.join("cache"));
     let mut mind = Gateway::new(clock.boot_id());
     let facts = cached.config.as_ref().map(|config| config.reader_facts()).unwrap_or_default();

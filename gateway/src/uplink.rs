@@ -15,3 +15,4 @@ pub mod operations;
 pub mod place;
 pub mod sender;
 pub mod sign;
+mod trust;

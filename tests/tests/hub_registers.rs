@@ -156,6 +156,20 @@ async fn a_session_moved_on_the_day_keeps_the_greens_of_the_old_door_and_takes_s
 }
 
 #[tokio::test]
+async fn a_room_put_right_after_the_session_counts_for_all_of_it_and_greens_are_honoured() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let swipes = [gateway.swipe(0, 0, &at("10:02"), &[&held]), gateway.swipe(1, 1, &at("10:05"), &[])];
+    gateway.submit(&hub, &swipes, &at("12:00")).await;
+    assert_eq!(register(&hub, "X").await.1[1], "S00001 ABSENT RULE - -");
+    let mut elsewhere = session("X", "10:00", "11:00");
+    elsewhere["rooms"] = json!(["R2"]);
+    hub.done("saveSessions", json!({"sessions": [elsewhere]})).await;
+    let lines = ["S00000 PRESENT READER 11:02:00.000 2 honoured", "S00001 PRESENT RECONCILED 11:05:00.000 5"];
+    assert_eq!(register(&hub, "X").await, is("FINAL", &lines));
+}
+
+#[tokio::test]
 async fn a_green_is_honoured_when_the_session_is_put_to_another_time() {
     let (hub, mut gateway, held) = class().await;
     hub.clock.set(&at("09:50"));

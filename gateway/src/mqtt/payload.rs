@@ -75,7 +75,10 @@ fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, PayloadError> {
     if bytes.len() > MAX_PAYLOAD {
         return Err(PayloadError::TooLong(bytes.len()));
     }
-    serde_json::from_slice(bytes).map_err(|error| PayloadError::Json(error.to_string()))
+    // The parser's own words may hold what it read, and that may be a card.
+    serde_json::from_slice(bytes).map_err(|error| {
+        PayloadError::Json(format!("{:?} error at column {}", error.classify(), error.column()))
+    })
 }
 
 /// What a reader says of itself.

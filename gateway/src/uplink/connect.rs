@@ -13,6 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::trust::HubVerifier;
+use crate::clock::Clock;
+
 /// How long a connection may take to open.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -69,7 +72,8 @@ impl Address {
     ///
     /// # Errors
     /// When it is none, or TLS cannot be set up.
-    pub fn new(url: &str, authority: Option<&Path>) -> Result<Self, ConnectError> {
+    /// A certificate's validity is judged by `clock`, also while that does not know the time: see `trust`.
+    pub fn new(url: &str, authority: Option<&Path>, clock: Arc<dyn Clock>) -> Result<Self, ConnectError> {
         let bad = || ConnectError::Address(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let host = uri.host().ok_or_else(bad)?.to_owned();
@@ -81,7 +85,7 @@ impl Address {
         let tls = match (secure, authority) {
             (false, _) => None,
             (true, None) => return Err(ConnectError::NoAuthority),
-            (true, Some(path)) => Some(connector(path)?),
+            (true, Some(path)) => Some(connector(path, clock)?),
         };
         Ok(Self { host, port: uri.port_u16().unwrap_or(default), tls })
     }
@@ -116,7 +120,7 @@ impl Address {
     }
 }
 
-fn connector(path: &Path) -> Result<TlsConnector, ConnectError> {
+fn connector(path: &Path, clock: Arc<dyn Clock>) -> Result<TlsConnector, ConnectError> {
     let wrong = |reason: String| ConnectError::Authority { path: path.display().to_string(), reason };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))? {
@@ -126,6 +130,10 @@ fn connector(path: &Path) -> Result<TlsConnector, ConnectError> {
     if roots.is_empty() {
         return Err(wrong("it holds none".to_owned()));
     }
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let verifier = HubVerifier::new(roots, clock).map_err(wrong)?;
+    let config = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }

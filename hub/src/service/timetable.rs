@@ -356,10 +356,10 @@ impl Saved {
         let window = policy_at(policies, starts_at).window(Instant(starts_at), Instant(ends_at));
         let rooms = match before {
             Some((session, rooms, _)) => {
-                let opened = policy_at(policies, session.starts_at)
-                    .window(Instant(session.starts_at), Instant(session.ends_at))
-                    .opens;
-                room_timeline(id, rooms, room_ids, (opened <= now).then_some(now))
+                // A change of the day holds from now on; one that comes after it says where it was all the time.
+                let was = policy_at(policies, session.starts_at)
+                    .window(Instant(session.starts_at), Instant(session.ends_at));
+                room_timeline(id, rooms, room_ids, was.holds(now).then_some(now))
             }
             None => room_timeline(id, &[], room_ids, None),
         };

@@ -15,7 +15,7 @@ use super::view::View;
 use super::world::World;
 use crate::device::{DeviceEvent, Shown};
 use crate::expected::{Answer, Expectation};
-use crate::plan::{Colour, Millis, Plan};
+use crate::plan::{Colour, Millis, Plan, ReaderKind};
 
 /// How long readers may take to show what they must, in real time, before it counts as not shown.
 const SHOWN_WITHIN: Duration = Duration::from_secs(8);
@@ -182,17 +182,24 @@ impl<'a> Player<'a> {
             waiting.insert(reader.clone(), *index);
         }
         let mut shown: BTreeMap<String, Colour> = BTreeMap::new();
-        let mut acknowledged: BTreeSet<String> = BTreeSet::new();
+        // MQTT readers are told besides what became of the swipe, or they would send it again.
+        let mut acknowledged: BTreeMap<String, String> = BTreeMap::new();
+        let by_mqtt: BTreeSet<String> = waiting
+            .values()
+            .map(|index| self.plan.presentations[self.wanted.answers[*index].presentation].reader)
+            .filter(|reader| self.plan.readers[*reader].kind == ReaderKind::Mqtt)
+            .map(|reader| self.plan.readers[reader].code.clone())
+            .collect();
         let deadline = Deadline::now() + SHOWN_WITHIN;
-        while shown.len() < waiting.len() {
+        while shown.len() < waiting.len() || by_mqtt.iter().any(|reader| !acknowledged.contains_key(reader)) {
             match tokio::time::timeout_at(deadline, self.world.events.recv()).await {
                 Ok(Some(DeviceEvent::Light { reader, shown: Shown::Flash(colour) }))
                     if waiting.contains_key(&reader) && !shown.contains_key(&reader) =>
                 {
                     shown.insert(reader, colour);
                 }
-                Ok(Some(DeviceEvent::Acknowledged { reader, .. })) => {
-                    acknowledged.insert(reader);
+                Ok(Some(DeviceEvent::Acknowledged { reader, result, .. })) => {
+                    acknowledged.insert(reader, result);
                 }
                 Ok(Some(event)) => self.unexpected(event)?,
                 Ok(None) => anyhow::bail!("all devices have gone"),
@@ -202,6 +209,19 @@ impl<'a> Player<'a> {
         for (reader, index) in waiting {
             let wanted = &self.wanted.answers[index];
             let colour = shown.get(&reader).copied();
+            if by_mqtt.contains(&reader) {
+                let result = acknowledged.get(&reader).map(String::as_str);
+                let belongs = match wanted.colour {
+                    Colour::Green => "recorded",
+                    Colour::Amber => "kept",
+                    _ => "not_recorded",
+                };
+                if result != Some(belongs) {
+                    let at = instant(at)?;
+                    let text = format!("{at}: reader {reader} was told {result:?} where {belongs} belongs");
+                    self.differences.add(text);
+                }
+            }
             self.judge(at, &reader, wanted, colour).await?;
         }
         Ok(())

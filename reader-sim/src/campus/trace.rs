@@ -74,6 +74,16 @@ impl Trace {
             }
             file.flush()?;
         }
+        self.lines.clear();
         Ok(())
+    }
+}
+
+impl Drop for Trace {
+    /// A run that was broken off leaves what it had seen.
+    fn drop(&mut self) {
+        if let Err(error) = self.finish() {
+            tracing::error!("the trace is not whole: {error}");
+        }
     }
 }

@@ -27,10 +27,29 @@ use super::hub::SimHub;
 use super::{Base, DOORS, LISTED, STUDENTS, Session};
 use crate::timetable::uid;
 
+/// The faults, by number: what `RUST_LOG=info` tells of a seed.
+const FAULTS: [&str; 13] = [
+    "kill",
+    "kill",
+    "power cut",
+    "power cut",
+    "power cut in an operation",
+    "EIO",
+    "disk full",
+    "network",
+    "network",
+    "hub down",
+    "backup or restore",
+    "clock step",
+    "card copied or put back",
+];
+
 /// How long cards are held to readers, in virtual milliseconds.
 const TEACHING_MS: i64 = 100 * 60_000;
 /// How long everything may take to come in once all faults are over.
 pub(super) const DRAINED_WITHIN_MS: i64 = 15 * 60_000;
+/// By then every gateway has sent a heartbeat.
+const HEARD_OF_MS: i64 = 65_000;
 /// No card is held to a reader so close to the edge of a window: what counts as exact may be off by a second.
 const EDGE_MS: i64 = 2_500;
 /// A call that is not answered is given up after this.
@@ -210,7 +229,9 @@ impl World {
 
     fn drained(&mut self) -> bool {
         let now = self.now;
+        // Every gateway has said how it is since: only so a hub that was restored just before is found out.
         self.up
+            && now > self.until + HEARD_OF_MS
             && self.gateways.iter_mut().all(|gateway| {
                 if gateway.has_work() {
                     return false;
@@ -451,6 +472,7 @@ impl World {
         let now = self.now;
         let fresh = Uuid::from_u128(self.rng.random());
         let gateway = &mut self.gateways[index];
+        tracing::info!(at = now, gateway = index, %data, "answered");
         match message {
             Message::Heartbeat(_, taken) => {
                 let answer: Heartbeat = serde_json::from_value(data).map_err(bad)?;
@@ -492,7 +514,9 @@ impl World {
         self.faults += 1;
         let index = self.rng.random_range(0..self.gateways.len());
         let operations = self.rng.random_range(0..12);
-        match self.rng.random_range(0..13) {
+        let kind = self.rng.random_range(0..13);
+        tracing::info!(at = self.now, gateway = index, up = self.up, "fault {}", FAULTS[kind]);
+        match kind {
             0 | 1 => {
                 let back = self.rng.random_range(200..20_000);
                 self.down(index, back);
