@@ -107,7 +107,15 @@ async fn listen(from: impl AsyncRead + Unpin, kind: fn(String) -> Line, to: Unbo
 impl Program {
     /// Starts a program. Everything that it prints or says is heard, line by line.
     pub fn start<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> Self {
+        Self::start_in(name, arguments, None)
+    }
+
+    /// The same, in a folder.
+    pub fn start_in<A: AsRef<OsStr>>(name: &str, arguments: &[A], folder: Option<&std::path::Path>) -> Self {
         let mut command = command(name, arguments);
+        if let Some(folder) = folder {
+            command.current_dir(folder);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (said, lines) = unbounded_channel();

@@ -16,8 +16,10 @@ fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
 }
 
 /// Seeds that once broke something, and what it was.
-const ONCE_BROKEN: [(u64, &str); 1] =
-    [(1039, "a rolled-back disk's second branch was not sent again to a hub restored from a backup")];
+const ONCE_BROKEN: [(u64, &str); 2] = [
+    (1039, "a rolled-back disk's second branch was not sent again to a hub restored from a backup"),
+    (2144, "a torn tail on a rolled-back disk made the hub's other branch pass for this one"),
+];
 
 #[test]
 fn whatever_fails_in_a_simulated_morning_green_means_recorded() {

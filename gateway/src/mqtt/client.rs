@@ -1,6 +1,6 @@
 //! The gateway's own client on the broker: hears readers, sets their lights, acknowledges their swipes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 const FLASH_TTL_MS: u32 = 3_000;
 /// How many requests may wait for the broker.
 const QUEUE: usize = 256;
+/// How many lights at rest are said at once, before the broker is listened to again.
+const RESTS_AT_ONCE: usize = 32;
 /// What is heard of readers.
 const HEARD: [Channel; 3] = [Channel::Birth, Channel::State, Channel::Swipe];
 
@@ -88,6 +90,8 @@ struct Client {
     gateway: String,
     client: AsyncClient,
     rests: BTreeMap<String, Colour>,
+    /// Readers whose light at rest is still to be said: as many as there is room for at once, the others after them.
+    unsaid: BTreeSet<String>,
     next_id: u64,
     /// Subscriptions that the broker has not confirmed. Until it has, no light is said: a reader that shines
     /// is heard.
@@ -108,9 +112,10 @@ pub async fn run(
     let (handle, mut events) = AsyncClient::new(options, QUEUE);
     events.network_options.set_tcp_nodelay(true);
     let mut client =
-        Client { gateway, client: handle, rests: BTreeMap::new(), next_id: 0, unheard: HEARD.len() };
+        Client { gateway, client: handle, rests: BTreeMap::new(), unsaid: BTreeSet::new(), next_id: 0, unheard: HEARD.len() };
     let mut renew = tokio::time::interval(RENEW_EVERY);
     loop {
+        client.say_rests();
         tokio::select! {
             event = events.poll() => client.heard(event, &said, &mut events).await,
             order = orders.recv() => match order {
@@ -215,15 +220,27 @@ impl Client {
     }
 
     fn say_all_rests(&mut self) {
-        for reader in self.rests.keys().cloned().collect::<Vec<_>>() {
-            self.say_rest(&reader);
-        }
+        self.unsaid.extend(self.rests.keys().cloned());
     }
 
     fn say_rest(&mut self, reader: &str) {
-        let Some(colour) = self.rests.get(reader).copied().filter(|_| self.unheard == 0) else { return };
-        let message = LightSet { id: self.id(), base: word(colour), lease_s: LEASE_S };
-        self.publish(reader, Channel::LightSet, true, &message);
+        self.unsaid.insert(reader.to_owned());
+    }
+
+    /// Says the lights at rest that are to be said, as far as there is room in the queue: flashes need some of it.
+    fn say_rests(&mut self) {
+        if self.unheard > 0 {
+            return;
+        }
+        for _ in 0..RESTS_AT_ONCE {
+            let Some(reader) = self.unsaid.pop_first() else { return };
+            let Some(colour) = self.rests.get(&reader).copied() else { continue };
+            let message = LightSet { id: self.id(), base: word(colour), lease_s: LEASE_S };
+            if !self.publish(&reader, Channel::LightSet, true, &message) {
+                self.unsaid.insert(reader);
+                return;
+            }
+        }
     }
 
     fn id(&mut self) -> u64 {
@@ -231,12 +248,14 @@ impl Client {
         self.next_id
     }
 
-    fn publish(&self, reader: &str, channel: Channel, retain: bool, message: &impl Serialize) {
-        let Ok(payload) = serde_json::to_vec(message) else { return };
+    /// `false` when there was no room: the reader sends its swipe again, and a light at rest is said later.
+    fn publish(&self, reader: &str, channel: Channel, retain: bool, message: &impl Serialize) -> bool {
+        let Ok(payload) = serde_json::to_vec(message) else { return true };
         let topic = topic(&self.gateway, reader, channel);
-        if let Err(error) = self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload) {
-            // The reader sends its swipe again, and lights are said again every 30 s.
-            tracing::warn!(reader, "not sent: {error}");
+        let sent = self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload);
+        if let Err(error) = &sent {
+            tracing::debug!(reader, "not sent: {error}");
         }
+        sent.is_ok()
     }
 }

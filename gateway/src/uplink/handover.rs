@@ -218,9 +218,8 @@ impl HandOver {
         let journal = self.places.journal(has.journal_id);
         let ours = || standing.segments.iter().filter(|segment| segment.journal == journal);
         let dropped = ours().next().is_none_or(|segment| at_hub.through < segment.first);
-        let found = found.filter(|it| it.sequence == at_hub.through).map(|it| hex(&it.chain));
-        // A record that was damaged since it was handed over was ours all the same.
-        let own = found.or_else(|| ours().any(|segment| segment.damaged).then(|| at_hub.chain.clone()));
+        // One that cannot be read any more may have been another: what the hub has already it knows again.
+        let own = found.filter(|it| it.sequence == at_hub.through).map(|it| hex(&it.chain));
         self.places.learn(&at_hub, own.as_deref(), dropped, fresh) && journal == standing.journal
     }
 

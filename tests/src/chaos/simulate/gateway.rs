@@ -143,6 +143,11 @@ impl SimGateway {
                 last = last.max(Some(swipe.earliest));
             }
         })?;
+        let segments: Vec<String> = log
+            .segments()
+            .map(|it| format!("{} {} {}..={}", &it.journal.to_string()[..4], it.name, it.first, it.last))
+            .collect();
+        tracing::info!(now, ?segments, next = log.next_sequence(), ?damages, "gateway starts");
         if let Some(last) = last {
             keeper.at_least(Instant(last));
         }
