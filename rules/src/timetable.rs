@@ -97,7 +97,16 @@ pub struct Timetable {
     memberships: BTreeMap<MembershipId, Membership>,
     members: BTreeMap<GroupId, BTreeMap<HolderId, Vec<(MembershipId, Span)>>>,
     cards: BTreeMap<CardId, Card>,
-    keys: BTreeMap<CardKey, Vec<CardId>>,
+    /// What a key may stand for, with all that a swipe asks of it: one look-up in place of two.
+    keys: BTreeMap<CardKey, Vec<Keyed>>,
+}
+
+/// A card as its key leads to it.
+#[derive(Clone, Copy, Debug)]
+struct Keyed {
+    card: CardId,
+    holder: HolderId,
+    span: Span,
 }
 
 /// What a card key stands for at an instant.
@@ -137,8 +146,9 @@ impl Timetable {
                 self.memberships.insert(membership.id, membership);
             }
             Item::Card(card) => {
+                let keyed = Keyed { card: card.id, holder: card.holder, span: card.span };
                 for key in &card.keys {
-                    self.keys.entry(*key).or_default().push(card.id);
+                    self.keys.entry(*key).or_default().push(keyed);
                 }
                 self.cards.insert(card.id, card);
             }
@@ -177,7 +187,7 @@ impl Timetable {
                 let Some(card) = self.cards.remove(&id) else { return };
                 for key in &card.keys {
                     if let Some(cards) = self.keys.get_mut(key) {
-                        cards.retain(|other| *other != id);
+                        cards.retain(|other| other.card != id);
                         if cards.is_empty() {
                             self.keys.remove(key);
                         }
@@ -247,18 +257,18 @@ impl Timetable {
     /// What a card key stands for at an instant: a valid card before an ended one.
     #[must_use]
     pub fn holder(&self, key: &CardKey, at: Instant) -> Holder {
-        let cards = || self.keys.get(key).into_iter().flatten().filter_map(|id| self.cards.get(id));
-        if let Some(card) = cards().filter(|card| card.span.holds(at)).min_by_key(|card| card.id) {
-            return Holder::Valid(card.id, card.holder);
+        let cards = self.keys.get(key).map_or(&[][..], Vec::as_slice);
+        if let Some(it) = cards.iter().filter(|it| it.span.holds(at)).min_by_key(|it| it.card) {
+            return Holder::Valid(it.card, it.holder);
         }
-        let ended = cards().filter(|card| card.span.ended(at)).max_by_key(|card| (card.span.until, card.id));
-        ended.map_or(Holder::Unknown, |card| Holder::Ended(card.id, card.holder))
+        let ended = cards.iter().filter(|it| it.span.ended(at)).max_by_key(|it| (it.span.until, it.card));
+        ended.map_or(Holder::Unknown, |it| Holder::Ended(it.card, it.holder))
     }
 
     /// The instants in `[first, last]` at which what a card key stands for may change.
     pub(crate) fn card_edges<'a>(&'a self, key: &CardKey) -> impl Iterator<Item = Instant> + 'a {
-        let cards = self.keys.get(key).into_iter().flatten().filter_map(|id| self.cards.get(id));
-        cards.flat_map(|card| [card.span.from, card.span.until]).flatten()
+        let cards = self.keys.get(key).into_iter().flatten();
+        cards.flat_map(|it| [it.span.from, it.span.until]).flatten()
     }
 
     /// The instants at which a holder's membership in a group may change.
