@@ -25,6 +25,9 @@ use rollcall_tests::timetable::{Gateway, estate, session, students};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
+/// The sessions of the term, and how many swipes each has: more than it has students, as some come to the wrong one.
+const SESSIONS: u64 = 800;
+const SWIPES_EACH: u64 = 125;
 /// How often a swipe is made while the backlog drains.
 const SWIPE_EVERY: Duration = Duration::from_millis(5);
 
@@ -42,10 +45,15 @@ impl Clock for Fixed {
     }
 }
 
+/// When a session starts: ten hours a day, day after day.
+fn starts(session: u64) -> i64 {
+    ms(&at("08:00")) + i64::try_from(session / 10 * 24 + session % 10).unwrap() * 3_600_000
+}
+
 fn record(gateway: &Gateway, number: u64, key: &str) -> Vec<u8> {
     let uuid = |value: &serde_json::Value| value.as_str().unwrap().parse().unwrap();
     let reader = &gateway.config["readers"][0];
-    let when = ms(&at("10:00")) + i64::try_from(number % 3_000_000).unwrap();
+    let when = starts(number / SWIPES_EACH % SESSIONS) + i64::try_from(number % SWIPES_EACH).unwrap() * 1_000;
     let swipe = SwipeRecord {
         id: Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 + u128::from(number)),
         reader: uuid(&reader["readerId"]),
@@ -120,8 +128,18 @@ async fn main() {
     let hub = TestHub::start().await;
     estate(&hub).await;
     students(&hub, 200, 100).await;
-    hub.done("saveSessions", json!({"sessions": [session("X", "10:00", "11:00")]})).await;
-    hub.clock.set(&at("12:00"));
+    let instant = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap().to_string();
+    let sessions: Vec<serde_json::Value> = (0..SESSIONS)
+        .map(|number| {
+            let mut held = session(&format!("X{number}"), "10:00", "11:00");
+            held["startsAt"] = json!(instant(starts(number)));
+            held["endsAt"] = json!(instant(starts(number) + 3_600_000));
+            held
+        })
+        .collect();
+    hub.done("saveSessions", json!({"sessions": sessions})).await;
+    let end = starts(SESSIONS) + 24 * 3_600_000;
+    hub.clock.set(&instant(end));
     let gateway = Gateway::start(&hub, "GW").await;
     let keys: Vec<String> = (0..200).map(|it| gateway.key(it)).collect();
     let folder = tempfile::tempdir().unwrap();
@@ -143,7 +161,7 @@ async fn main() {
         percentiles(swipes(&journal, &mut heard, &body, &durable, |done| done >= 400).await);
     let (raw50, raw99) = percentiles(raw(body.len() + 56));
 
-    let clock: Arc<dyn Clock> = Arc::new(Fixed(ms(&at("12:00"))));
+    let clock: Arc<dyn Clock> = Arc::new(Fixed(end));
     let (status, mut asks) = mpsc::channel::<tokio::sync::oneshot::Sender<Status>>(16);
     let now = clock.read();
     tokio::spawn(async move {

@@ -293,7 +293,8 @@ async fn program() {
     for (index, (_, item)) in items.iter_mut().enumerate() {
         if let CachedItem::Session(session) = item {
             let shift = now - START - HOUR * (i64::try_from(index as u128 / ROOMS).unwrap() % 110) + HOUR / 2;
-            (session.starts, session.ends) = (session.starts - HOUR * 50 + shift - HOUR, session.ends - HOUR * 50 + shift + HOUR);
+            (session.starts, session.ends) =
+                (session.starts - HOUR * 50 + shift - HOUR, session.ends - HOUR * 50 + shift + HOUR);
             if (index as u128) < ROOMS {
                 (session.starts, session.ends) = (now - HOUR, now + HOUR);
             }
@@ -344,7 +345,10 @@ async fn program() {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id().unwrap())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
         resident = resident.max(line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap());
-        let _ = tokio::process::Command::new("kill").args(["-INT", &child.id().unwrap().to_string()]).status().await;
+        let _ = tokio::process::Command::new("kill")
+            .args(["-INT", &child.id().unwrap().to_string()])
+            .status()
+            .await;
         child.wait().await.unwrap();
         while heard.try_recv().is_ok() {}
     }

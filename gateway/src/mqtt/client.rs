@@ -111,8 +111,14 @@ pub async fn run(
     options.set_inflight(100);
     let (handle, mut events) = AsyncClient::new(options, QUEUE);
     events.network_options.set_tcp_nodelay(true);
-    let mut client =
-        Client { gateway, client: handle, rests: BTreeMap::new(), unsaid: BTreeSet::new(), next_id: 0, unheard: HEARD.len() };
+    let mut client = Client {
+        gateway,
+        client: handle,
+        rests: BTreeMap::new(),
+        unsaid: BTreeSet::new(),
+        next_id: 0,
+        unheard: HEARD.len(),
+    };
     let mut renew = tokio::time::interval(RENEW_EVERY);
     loop {
         client.say_rests();
