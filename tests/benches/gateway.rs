@@ -336,9 +336,9 @@ async fn program() {
             .unwrap();
         loop {
             let event = tokio::time::timeout(Duration::from_secs(20), heard.recv()).await;
-            match event.expect("no light in 20 s").unwrap() {
-                DeviceEvent::Light { shown: Shown::Base(SimColour::Blue), .. } => break,
-                _ => {}
+            let event = event.expect("no light in 20 s").unwrap();
+            if let DeviceEvent::Light { shown: Shown::Base(SimColour::Blue), .. } = event {
+                break;
             }
         }
         times.push(begun.elapsed());

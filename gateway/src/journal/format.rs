@@ -207,7 +207,6 @@ pub fn decode_record(bytes: &[u8], journal: Uuid) -> Result<Option<(Head, &[u8])
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -77,7 +77,7 @@ pub(super) struct Presentation {
 }
 
 enum Message {
-    Heartbeat(HeartbeatVariables, Box<(Status, Standing)>),
+    Heartbeat(Box<HeartbeatVariables>, Box<(Status, Standing)>),
     Submit(Box<Submission>, Box<Standing>),
 }
 
@@ -388,7 +388,7 @@ impl World {
         let message = match handover.step(&status, &standing) {
             Step::Heartbeat => {
                 let input = handover.heartbeat(&status, &standing, More::default());
-                Message::Heartbeat(HeartbeatVariables { input }, Box::new((status, standing)))
+                Message::Heartbeat(Box::new(HeartbeatVariables { input }), Box::new((status, standing)))
             }
             Step::Read { journal, from, limit } => {
                 let Ok(stored) = log.read(from, limit) else { return };
@@ -413,7 +413,7 @@ impl World {
     async fn arrive(&mut self, index: usize, life: u64, sent: i64, message: Message, again: bool) {
         let (query, variables) = match &message {
             Message::Heartbeat(variables, _) => {
-                let operation = Heartbeat::build(variables.clone());
+                let operation = Heartbeat::build(HeartbeatVariables::clone(variables));
                 (operation.query, serde_json::to_value(operation.variables))
             }
             Message::Submit(submission, _) => {
