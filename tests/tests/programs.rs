@@ -277,7 +277,8 @@ async fn a_door_without_its_hub_works_on_also_after_a_restart_and_hands_everythi
     osdp.forget();
     let mut gateway = site.gateway();
     osdp.line_with("light blue").await;
-    assert_eq!(flashes(&mut osdp, CARDS[2]).await, "flash green");
+    let flash = flashes(&mut osdp, CARDS[2]).await;
+    assert_eq!(flash, "flash green", "{}\n{}", gateway.all(), osdp.all());
     assert_eq!(flashes(&mut osdp, CARDS[1]).await, "flash green");
     assert_eq!(flashes(&mut osdp, CARDS[4]).await, "flash red");
     gateway.line_with("the hub cannot be reached").await;

@@ -1,6 +1,6 @@
 //! Signed ends of journals: taken in, verified, and given out again as a receipt for one swipe.
 //!
-//! Pure but for [`take`]. What is signed is spelt once, in [`message`]; `rollcall-hub verify-receipt` and the
+//! Pure but for `take`. What is signed is spelt once, in [`message`]; `rollcall-hub verify-receipt` and the
 //! gateway's own signing say the same.
 
 use ring::signature::{ED25519, UnparsedPublicKey};
