@@ -3,6 +3,7 @@
 /// The kernel's bound of the wall clock's error in milliseconds (`adjtimex(2)`, `maxerror`). It grows by 500 ppm
 /// from the last contact with a time server on; `None` where the kernel does not say.
 #[expect(unsafe_code, reason = "adjtimex has no safe wrapper in a library that is kept")]
+#[expect(clippy::useless_conversion, reason = "the kernel's word has 32 bits on some machines")]
 pub(super) fn max_error_ms() -> Option<i64> {
     let mut asked = std::mem::MaybeUninit::<libc::timex>::zeroed();
     // SAFETY: all zeros is a valid `timex`, and with `modes` 0 the kernel only fills it in.
