@@ -5,6 +5,12 @@
 
 use std::fmt;
 
+pub mod history;
+pub mod invariants;
+pub mod kill;
+pub mod process;
+pub mod readers;
+pub mod site;
 
 /// How a suite is run.
 #[derive(Debug, Clone)]

@@ -6,10 +6,9 @@ use clap::{Parser, Subcommand};
 use rollcall_tests::chaos::{self, Outcome, Run};
 
 const EXAMPLES: &str = "Examples:
-  chaos simulate --seeds 500
-  chaos simulate --seeds 1 --seed 4711
-  chaos rot --cycles 5000
-  chaos batches --control no-dedup     # a defect put in on purpose: must fail";
+  chaos kill-gateway --cycles 500
+  chaos kill-gateway --cycles 1 --seed 4711
+  chaos kill-gateway --control ack-before-append     # a defect put in on purpose: must fail";
 
 /// Attacks on the promise that green means recorded.
 #[derive(Parser)]
@@ -34,23 +33,17 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Suite {
-    /// Gateways, hub, network and disks in virtual time.
-    Simulate(Args),
-    /// Damaged journals and caches.
-    Rot(Args),
-    /// Batches sent twice, in another order, in other pieces.
-    Batches(Args),
-    /// A full disk, and an error at each write and sync in turn.
-    Disk(Args),
+    /// The gateway killed (SIGKILL) at random moments under load.
+    KillGateway(Args),
+    /// The hub killed at random moments, also right after a commit, while the gateway hands over.
+    KillHub(Args),
 }
 
 #[expect(clippy::print_stdout, reason = "a program for people")]
 fn main() -> ExitCode {
     let (name, args, default, suite): (_, _, _, fn(&Run) -> chaos::Result) = match Cli::parse().suite {
-        Suite::Simulate(args) => ("simulate", args, 500, chaos::simulate::run),
-        Suite::Rot(args) => ("rot", args, 200, chaos::rot::run),
-        Suite::Batches(args) => ("batches", args, 10_000, chaos::batches::run),
-        Suite::Disk(args) => ("disk", args, 1, chaos::disk::run),
+        Suite::KillGateway(args) => ("kill-gateway", args, 50, chaos::kill::gateway),
+        Suite::KillHub(args) => ("kill-hub", args, 20, chaos::kill::hub),
     };
     let run = Run { cycles: args.cycles.unwrap_or(default), seed: args.seed, control: args.control };
     match suite(&run) {
