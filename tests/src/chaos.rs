@@ -8,6 +8,8 @@ use std::fmt;
 pub mod history;
 pub mod invariants;
 pub mod kill;
+pub mod mount;
+pub mod power;
 pub mod process;
 pub mod readers;
 pub mod site;
