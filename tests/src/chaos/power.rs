@@ -7,6 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rand::Rng;
+use tokio::time::Instant;
 
 use super::history::History;
 use super::invariants::{Excused, Figures, Violation, check};
@@ -20,10 +22,13 @@ use super::{Outcome, Run};
 const LAST_MOMENT_MS: u64 = 800;
 /// Once the faults have stopped, everything is at the hub within this time.
 const DRAINED_WITHIN: Duration = Duration::from_secs(90);
+/// How long the first start may take.
+const UP_WITHIN: Duration = Duration::from_secs(60);
 /// How long readers may take to hand in what they kept.
 const HANDED_IN_WITHIN: Duration = Duration::from_secs(60);
 /// The library that makes every sync do nothing.
-const EATMYDATA: [&str; 2] = ["/usr/lib/x86_64-linux-gnu/libeatmydata.so", "/usr/lib/aarch64-linux-gnu/libeatmydata.so"];
+const EATMYDATA: [&str; 2] =
+    ["/usr/lib/x86_64-linux-gnu/libeatmydata.so", "/usr/lib/aarch64-linux-gnu/libeatmydata.so"];
 
 /// Cuts the power.
 ///
@@ -58,7 +63,7 @@ async fn both(run: &Run) -> super::Result {
 }
 
 async fn on(kind: &str, run: &Run) -> super::Result {
-    let cards = cards_for(run.cycles * 2);
+    let cards = cards_for(run.cycles);
     let mut layout = Layout::new(cards);
     if run.control.is_some() {
         let Some(library) = EATMYDATA.iter().find(|path| Path::new(path).exists()) else {
@@ -72,14 +77,12 @@ async fn on(kind: &str, run: &Run) -> super::Result {
         Err(why) => return Ok(Outcome::Skipped(why)),
     };
     site.layout.data = Some(disk.at().join("data"));
-    let mut hub = site.hub().await;
     let history = History::default();
     let mut readers = Readers::new(history.clone(), run.seed, cards);
     site.configure(readers.bus());
-    readers.start(site.broker_port, &Pace { pause_ms: 15, early_green: None });
+    readers.start(site.broker_port, &Pace { pause_ms: 5, early_green: None });
     let mut cycles = Cycles::default();
     let found = attack(run, &site, &disk, &history, readers, &mut cycles).await;
-    hub.kill().await;
     drop(disk);
     match found {
         Ok(figures) => Ok(Outcome::Held(format!("{} power cuts on {kind}; {figures}", run.cycles))),
@@ -95,8 +98,28 @@ async fn attack(
     readers: Readers,
     cycles: &mut Cycles,
 ) -> Result<Figures, Violation> {
+    // It learns timetable and time once, and ends in peace.
+    let mut hub = Some(site.hub().await);
+    let mut signs = history.signs();
+    let mut gateway = site.gateway();
+    alive(&mut signs).await?;
+    let deadline = Instant::now() + UP_WITHIN;
+    while history.presented() == 0 && Instant::now() < deadline {
+        alive(&mut signs).await?;
+    }
+    gateway.interrupt().await;
     for _ in 0..run.cycles {
         let mut random = cycles.begin(run);
+        // Mostly alone: what is at the hub already no cut can take.
+        let with_hub = random.random_ratio(1, 4);
+        if let (Some(hub), false) = (&mut hub, with_hub) {
+            hub.kill().await;
+        }
+        if !with_hub {
+            hub = None;
+        } else if hub.is_none() {
+            hub = Some(site.hub().await);
+        }
         let mut signs = history.signs();
         let mut gateway = site.gateway();
         alive(&mut signs).await?;
@@ -104,8 +127,13 @@ async fn attack(
         let began = Timestamp::now();
         let cut = disk.cut().await;
         gateway.kill().await;
+        let again = disk.again().await;
+        // Reds of a disk that fails, and whatever else was still on its way to the readers.
         history.cut_since(began);
-        cut.and(disk.again().await).map_err(|what| Violation { at: None, what })?;
+        cut.and(again).map_err(|what| Violation { at: None, what })?;
+    }
+    if hub.is_none() {
+        hub = Some(site.hub().await);
     }
     let mut signs = history.signs();
     let mut gateway = site.gateway();
@@ -114,5 +142,6 @@ async fn attack(
     let excused = Excused { amber: true, dated_late: true, red: false };
     let figures = check(site, history, excused, DRAINED_WITHIN).await;
     gateway.kill().await;
+    drop(hub);
     figures
 }

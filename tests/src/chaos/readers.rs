@@ -28,11 +28,11 @@ use super::history::{Answer, History};
 use super::site::{MQTT_READERS, OSDP_READERS, credential, is_listed};
 
 /// How long an OSDP reader waits for a light before the next card is held to it.
-const OSDP_ANSWER: Duration = Duration::from_secs(6);
+const OSDP_ANSWER: Duration = Duration::from_millis(2_500);
 /// After a light that is not clear whose it is, so long without one makes it clear again.
-const OSDP_QUIET: Duration = Duration::from_secs(3);
+const OSDP_QUIET: Duration = Duration::from_millis(1_500);
 /// How long after its last acknowledgement an MQTT reader waits for flashes that did not come yet.
-const MQTT_QUIET: Duration = Duration::from_secs(1);
+const MQTT_QUIET: Duration = Duration::from_millis(500);
 /// The most cards that are held to an MQTT reader at once.
 const BURST: u32 = 5;
 
@@ -236,7 +236,14 @@ impl Door {
                             dark_since = Instant::now();
                         }
                     }
-                    Some(DeviceEvent::Online { .. } | DeviceEvent::Buzzer { .. }) => self.history.sign(),
+                    Some(DeviceEvent::Online { .. }) => {
+                        // What another connection was to bring does not come any more.
+                        if waiting.is_empty() {
+                            dark.clear();
+                        }
+                        self.history.sign();
+                    }
+                    Some(DeviceEvent::Buzzer { .. }) => {}
                     None => return,
                 },
                 () = sleep_until(dark_since + MQTT_QUIET), if waiting.is_empty() && !dark.is_empty() => {}
