@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+pub mod clock;
 pub mod history;
 pub mod invariants;
 pub mod kill;

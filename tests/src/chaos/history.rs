@@ -4,9 +4,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use reader_sim::plan::Colour;
 use tokio::sync::watch;
+
+/// What a gateway that is gone had said may be heard so much later: an MQTT client first waits to connect again.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_millis(1_500);
 
 /// What a reader showed or was told of a card.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +48,26 @@ pub struct Presentation {
     pub at: Timestamp,
     /// What was seen of it, and when.
     pub answers: Vec<(Timestamp, Answer)>,
+    /// Amber was in order: the gateway could not know the time, or had only just learnt it.
+    pub amber: bool,
+    /// Green was not: the gateway could not know the time.
+    pub blind: bool,
+}
+
+/// A stretch in which a gateway did not know the time.
+#[derive(Debug, Clone, Copy)]
+pub struct Blind {
+    /// It was started without time.
+    pub from: Timestamp,
+    /// From here on somebody could tell it.
+    pub told: Timestamp,
+    /// From here on it must know.
+    pub until: Timestamp,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    blind: Vec<Blind>,
     presentations: Vec<Presentation>,
     unclear: u64,
     cuts: Vec<(Timestamp, Timestamp)>,
@@ -79,6 +98,8 @@ impl History {
             mqtt,
             at,
             answers: Vec::new(),
+            amber: false,
+            blind: false,
         });
         inner.presentations.len() - 1
     }
@@ -113,14 +134,36 @@ impl History {
         self.lock().cuts.push((from, Timestamp::now()));
     }
 
+    /// A gateway did not know the time.
+    pub fn blind(&self, stretch: Blind) {
+        self.lock().blind.push(stretch);
+    }
+
+    /// How many answers of a colour were seen.
+    #[must_use]
+    pub fn answers(&self, colour: Colour) -> usize {
+        let inner = self.lock();
+        inner.presentations.iter().flat_map(|it| &it.answers).filter(|(_, it)| it.colour() == colour).count()
+    }
+
     /// All presentations so far, without the answers that promise nothing; and how many flashes were unclear.
     #[must_use]
     pub fn told(&self) -> (Vec<Presentation>, u64) {
         let inner = self.lock();
         let mut all = inner.presentations.clone();
         for presentation in &mut all {
-            let cut = |at: Timestamp| inner.cuts.iter().any(|(from, until)| *from <= at && at <= *until);
+            let made = presentation.at;
+            let cut = |at: Timestamp| {
+                inner.cuts.iter().any(|(from, until)| {
+                    let on_its_way = made <= *until && at <= *until + ON_ITS_WAY;
+                    *from <= at && (at <= *until || on_its_way)
+                })
+            };
             presentation.answers.retain(|(at, _)| !cut(*at));
+            let (first, last) = (presentation.at, presentation.answers.last().map(|(at, _)| *at));
+            let last = last.unwrap_or(first);
+            presentation.amber = inner.blind.iter().any(|it| it.from <= last && first <= it.until);
+            presentation.blind = inner.blind.iter().any(|it| it.from <= first && last <= it.told);
         }
         (all, inner.unclear)
     }

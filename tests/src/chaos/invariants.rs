@@ -200,7 +200,10 @@ fn wrong(presentation: &Presentation, found: &[&HubSwipe], excused: Excused) -> 
         match answer.colour() {
             Colour::Green if !listed => return Some("green for one who is not on the class list"),
             Colour::Red if listed && !excused.red => return Some("red for a listed student"),
-            Colour::Amber if !excused.amber => return Some("amber while the time was known"),
+            Colour::Green if presentation.blind => return Some("green while nobody knew the time"),
+            Colour::Amber if !excused.amber && !presentation.amber => {
+                return Some("amber while the time was known");
+            }
             _ => {}
         }
     }

@@ -34,8 +34,23 @@ const BULK: usize = 2_000;
 /// How long between two looks at something that no event tells.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A session at the room's door: its id, and its start and end in minutes from now.
-pub type Held = (&'static str, i64, i64);
+/// A session at the room's door.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    /// Its id.
+    pub id: &'static str,
+    /// Its start, in minutes from now.
+    pub starts: i64,
+    /// Its end, in minutes from now.
+    pub ends: i64,
+    /// Who is on its class list.
+    pub group: &'static str,
+}
+
+/// The group of the first [`LISTED`] students.
+pub const LISTED_GROUP: &str = "G";
+/// The group of all others.
+pub const OTHER_GROUP: &str = "H";
 
 /// What a site is made of.
 #[derive(Debug, Clone)]
@@ -65,7 +80,7 @@ impl Layout {
         let hub = SocketAddr::from(([127, 0, 0, 1], free_port()));
         Self {
             cards,
-            sessions: vec![("NOW", -60, 180)],
+            sessions: vec![Held { id: "NOW", starts: -60, ends: 180, group: LISTED_GROUP }],
             hub,
             hub_url: format!("http://{hub}"),
             hub_wrap: Wrap::default(),
@@ -249,7 +264,8 @@ impl Site {
         let readers = readers.chain((0..OSDP_READERS).map(|it| reader(format!("D{it}"), "OSDP")));
         client.save("readers", json!(readers.collect::<Vec<_>>())).await;
         client.save("courses", json!([{"code": "C", "title": "Course"}])).await;
-        client.save("groups", json!([{"code": "G", "course": "C"}])).await;
+        let groups = [LISTED_GROUP, OTHER_GROUP].map(|code| json!({"code": code, "course": "C"}));
+        client.save("groups", json!(groups)).await;
         let students = (0..STUDENTS).map(|it| json!({"number": number(it), "name": format!("Student {it}")}));
         client.save("students", json!(students.collect::<Vec<_>>())).await;
         let cards: Vec<u32> = (0..self.layout.cards).collect();
@@ -262,11 +278,14 @@ impl Site {
             client.save("cards", json!(some.collect::<Vec<_>>())).await;
         }
         let from = (now - SignedDuration::from_hours(24 * 50)).strftime("%F").to_string();
-        let stays = (0..LISTED).map(|it| json!({"group": "G", "student": number(it), "from": from}));
+        let stays = (0..STUDENTS).map(|it| {
+            let group = if it < LISTED { LISTED_GROUP } else { OTHER_GROUP };
+            json!({"group": group, "student": number(it), "from": from})
+        });
         client.save("memberships", json!(stays.collect::<Vec<_>>())).await;
-        let sessions = self.layout.sessions.iter().map(|(id, starts, ends)| {
-            json!({"externalId": id, "title": id, "startsAt": minutes(*starts), "endsAt": minutes(*ends),
-                   "rooms": ["R1"], "groups": ["G"]})
+        let sessions = self.layout.sessions.iter().map(|it| {
+            json!({"externalId": it.id, "title": it.id, "startsAt": minutes(it.starts),
+                   "endsAt": minutes(it.ends), "rooms": ["R1"], "groups": [it.group]})
         });
         client.save("sessions", json!(sessions.collect::<Vec<_>>())).await;
     }
