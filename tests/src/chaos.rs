@@ -10,6 +10,7 @@ pub mod history;
 pub mod invariants;
 pub mod kill;
 pub mod mount;
+pub mod network;
 pub mod power;
 pub mod process;
 pub mod readers;

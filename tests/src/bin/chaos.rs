@@ -37,6 +37,8 @@ enum Suite {
     KillGateway(Args),
     /// The hub killed at random moments, also right after a commit, while the gateway hands over.
     KillHub(Args),
+    /// The network between gateway and hub broken in every way. Needs root.
+    Network(Args),
     /// The gateway's wall clock set to anywhere, with and without hub, and starts without time.
     Clock(Args),
     /// The power cut under load: data on a loop device that loses what was not synced. Needs root.
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let (name, args, default, suite): (_, _, _, fn(&Run) -> chaos::Result) = match Cli::parse().suite {
         Suite::KillGateway(args) => ("kill-gateway", args, 50, chaos::kill::gateway),
         Suite::KillHub(args) => ("kill-hub", args, 20, chaos::kill::hub),
+        Suite::Network(args) => ("network", args, 20, chaos::network::run),
         Suite::Clock(args) => ("clock", args, 100, chaos::clock::run),
         Suite::PowerCut(args) => ("power-cut", args, 20, chaos::power::run),
     };
