@@ -6,6 +6,7 @@
 use std::fmt;
 
 pub mod clock;
+pub mod full_disk;
 pub mod history;
 pub mod invariants;
 pub mod kill;

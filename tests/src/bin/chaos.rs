@@ -37,6 +37,8 @@ enum Suite {
     KillGateway(Args),
     /// The hub killed at random moments, also right after a commit, while the gateway hands over.
     KillHub(Args),
+    /// The gateway's disk filled up by somebody else, and room again. Needs root.
+    FullDisk(Args),
     /// The network between gateway and hub broken in every way. Needs root.
     Network(Args),
     /// The gateway's wall clock set to anywhere, with and without hub, and starts without time.
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     let (name, args, default, suite): (_, _, _, fn(&Run) -> chaos::Result) = match Cli::parse().suite {
         Suite::KillGateway(args) => ("kill-gateway", args, 50, chaos::kill::gateway),
         Suite::KillHub(args) => ("kill-hub", args, 20, chaos::kill::hub),
+        Suite::FullDisk(args) => ("full-disk", args, 1, chaos::full_disk::run),
         Suite::Network(args) => ("network", args, 20, chaos::network::run),
         Suite::Clock(args) => ("clock", args, 100, chaos::clock::run),
         Suite::PowerCut(args) => ("power-cut", args, 20, chaos::power::run),

@@ -85,7 +85,7 @@ async fn jumps(run: &Run, library: &str) -> super::Result {
     let history = History::default();
     let mut readers = Readers::new(history.clone(), run.seed, cards);
     site.configure(readers.bus());
-    readers.start(site.broker_port, &Pace { pause_ms: 60, early_green: None });
+    readers.start(site.broker_port, &Pace { pause_ms: 60, ..Pace::default() });
     let mut cycles = Cycles::default();
     let attack = Attack { site: &site, history: &history, hub: None, gateway: None, starts: 0, blind: 0 };
     let found = attack.run(run, readers, &mut cycles).await;

@@ -107,7 +107,10 @@ async fn kill_gateway(run: &Run) -> super::Result {
     // the moment of the card, and a reader that therefore does not send again what the gateway had not written yet.
     let up = Arc::new(AtomicBool::new(false));
     let control = run.control.is_some();
-    readers.start(site.broker_port, &Pace { pause_ms: 15, early_green: control.then(|| up.clone()) });
+    readers.start(
+        site.broker_port,
+        &Pace { pause_ms: 15, early_green: control.then(|| up.clone()), at_once: 1 },
+    );
     let mut cycles = Cycles::default();
     let found = async {
         for _ in 0..run.cycles {
@@ -164,7 +167,7 @@ async fn kill_hub(run: &Run) -> super::Result {
     site.configure(readers.bus());
     let mut signs = history.signs();
     let mut gateway = site.gateway();
-    readers.start(site.broker_port, &Pace { pause_ms: 60, early_green: None });
+    readers.start(site.broker_port, &Pace { pause_ms: 60, ..Pace::default() });
     let mut cycles = Cycles::default();
     let found = async {
         alive(&mut signs).await?;

@@ -33,6 +33,8 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(130);
 const HANDED_IN_WITHIN: Duration = Duration::from_secs(60);
 /// The longest that one fault lasts.
 const LONGEST_MS: u64 = 2_500;
+/// So many cards are held to readers before the first fault: the gateway knows its timetable then.
+const FIRST_CARDS: usize = 10;
 /// The hub's name for the gateway.
 const NAME: &str = "hub.rollcall.test";
 
@@ -131,7 +133,10 @@ async fn attack(run: &Run) -> super::Result {
         site.layout.hub_url = format!("http://127.0.0.1:{port}");
     }
     let names = Names { file: site.path("hosts"), address: space.hub().to_string() };
-    names.known(true).and_then(|()| names.hide_behind(&mut site)).map_err(|what| super::Broken { seed: run.seed, what })?;
+    names
+        .known(true)
+        .and_then(|()| names.hide_behind(&mut site))
+        .map_err(|what| super::Broken { seed: run.seed, what })?;
     let mut cycles = Cycles::default();
     match faults(run, &site, &space, &names, cards, &mut cycles).await {
         Ok(figures) => Ok(Outcome::Held(figures)),
@@ -154,8 +159,10 @@ async fn faults(
     site.configure(readers.bus());
     let mut signs = history.signs();
     let mut gateway = site.gateway();
-    readers.start(site.broker_port, &Pace { pause_ms: 60, early_green: None });
-    alive(&mut signs).await?;
+    readers.start(site.broker_port, &Pace { pause_ms: 60, ..Pace::default() });
+    while history.presented() < FIRST_CARDS {
+        alive(&mut signs).await?;
+    }
     let mut half_open = String::new();
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for cycle in 1..=run.cycles {
@@ -183,7 +190,9 @@ async fn faults(
     }
     names.known(true).map_err(plain)?;
     // Whole again, but the connections that died stay dead: whoever forgot them does not remember.
-    let dead = |end: &str| if half_open.is_empty() { String::new() } else { format!("tcp {end} {{ {half_open} }} drop") };
+    let dead = |end: &str| {
+        if half_open.is_empty() { String::new() } else { format!("tcp {end} {{ {half_open} }} drop") }
+    };
     space.rules(&dead("sport"), &dead("dport")).await.map_err(plain)?;
     let checked = async {
         readers.stop(HANDED_IN_WITHIN).await;

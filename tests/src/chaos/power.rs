@@ -80,7 +80,7 @@ async fn on(kind: &str, run: &Run) -> super::Result {
     let history = History::default();
     let mut readers = Readers::new(history.clone(), run.seed, cards);
     site.configure(readers.bus());
-    readers.start(site.broker_port, &Pace { pause_ms: 5, early_green: None });
+    readers.start(site.broker_port, &Pace { pause_ms: 5, ..Pace::default() });
     let mut cycles = Cycles::default();
     let found = attack(run, &site, &disk, &history, readers, &mut cycles).await;
     drop(disk);

@@ -57,6 +57,8 @@ pub struct Pace {
     /// Emulates a gateway that acknowledges before it appends: while this says that a gateway runs, a listed card is
     /// noted as green the moment that it is held to a reader.
     pub early_green: Option<Arc<AtomicBool>>,
+    /// So many cards are held to an MQTT reader at once, each time; else one, and now and then a few.
+    pub at_once: u32,
 }
 
 /// All readers of a site.
@@ -211,8 +213,12 @@ impl Door {
                 if self.stopped() {
                     continue;
                 }
-                burst = self.random.random_ratio(1, 5);
-                let count = if burst { self.random.random_range(2..=BURST) } else { 1 };
+                burst = self.pace.at_once > 1 || self.random.random_ratio(1, 5);
+                let count = match self.pace.at_once {
+                    2.. => self.pace.at_once,
+                    _ if burst => self.random.random_range(2..=BURST),
+                    _ => 1,
+                };
                 for card in (0..count).map_while(|_| self.deck.draw()) {
                     let place = self.hold(card, true);
                     dark.push(place);

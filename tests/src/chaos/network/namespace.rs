@@ -12,6 +12,7 @@ use crate::chaos::process::tool;
 #[derive(Debug)]
 pub(super) struct Namespace {
     name: String,
+    outer: String,
     third: u8,
 }
 
@@ -20,10 +21,10 @@ impl Namespace {
     pub(super) async fn new() -> Result<Self, String> {
         let id = std::process::id();
         let third = u8::try_from(id % 250).unwrap_or_default();
-        let space = Self { name: format!("rollcall{id}"), third };
+        let (outer, inner) = (format!("rco{id}"), format!("rci{id}"));
+        let space = Self { name: format!("rollcall{id}"), outer: outer.clone(), third };
         let name = space.name.clone();
         tool("ip", &["netns", "add", &name]).await?;
-        let (outer, inner) = (format!("rco{id}"), format!("rci{id}"));
         tool("ip", &["link", "add", &outer, "type", "veth", "peer", "name", &inner, "netns", &name]).await?;
         tool("ip", &["addr", "add", &format!("{}/30", space.at(1)), "dev", &outer]).await?;
         tool("ip", &["link", "set", &outer, "up"]).await?;
@@ -74,7 +75,8 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // The wire goes with it.
+        // Connections that nobody closes would keep it, and the wire, alive for minutes.
+        let _ = Command::new("ip").args(["link", "del", &self.outer]).status();
         let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
     }
 }

@@ -1,12 +1,11 @@
-//! The negative control `no-dedup`: stands before the hub, loses some answers, and gives every swipe of a batch that
-//! comes again a fresh id, so that the hub takes it for another one.
+//! The negative control `no-dedup`: stands before the hub, and hands some batches over twice, the second time with
+//! fresh ids, as a hub would see a batch that comes again if it did not know its swipes again.
 //!
-//! Emulated from outside, because no build of the hub can be told not to look for duplicates.
+//! Emulated from outside, because no build of the hub can be told not to look for duplicates. The gateway itself does
+//! not send again what the hub has: after a lost answer it first asks how far the hub has come.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::{Rng, SeedableRng};
@@ -19,13 +18,10 @@ use tokio::net::{TcpListener, TcpStream};
 const KEY: &str = "\"swipeId\":\"";
 /// How many characters an id has.
 const ID_CHARS: usize = 36;
-/// One answer in so many is lost after the commit.
-const LOST_ONE_IN: u32 = 8;
+/// One batch in so many comes twice.
+const TWICE_ONE_IN: u32 = 8;
 
-struct Shared {
-    seen: BTreeSet<String>,
-    random: ChaCha8Rng,
-}
+type Random = Mutex<ChaCha8Rng>;
 
 /// The proxy.
 pub(super) struct NoDedup;
@@ -34,8 +30,7 @@ impl NoDedup {
     /// Listens on loopback, until the runtime ends.
     pub(super) async fn start(port: u16, hub: SocketAddr, seed: u64) -> Result<(), String> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| error.to_string())?;
-        let shared = Shared { seen: BTreeSet::new(), random: ChaCha8Rng::seed_from_u64(seed) };
-        let shared = Arc::new(Mutex::new(shared));
+        let shared = Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed)));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let shared = shared.clone();
@@ -47,34 +42,21 @@ impl NoDedup {
     }
 }
 
-async fn serve(client: TcpStream, hub: SocketAddr, shared: &Mutex<Shared>) -> io::Result<()> {
-    let (from_client, to_client) = client.into_split();
-    let (from_hub, to_hub) = TcpStream::connect(hub).await?.into_split();
-    let cut = AtomicBool::new(false);
+async fn serve(client: TcpStream, hub: SocketAddr, random: &Random) -> io::Result<()> {
+    let (from_client, mut to_client) = client.into_split();
+    let (mut from_hub, to_hub) = TcpStream::connect(hub).await?.into_split();
     tokio::select! {
-        ended = asks(from_client, to_hub, shared, &cut) => ended,
-        ended = answers(from_hub, to_client, &cut) => ended,
+        ended = asks(from_client, to_hub, hub, random) => ended,
+        ended = copy(&mut from_hub, &mut to_client) => ended.map(|_| ()),
     }
 }
 
-/// Carries answers, until one is to be lost: then both sides see the end of the connection.
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cut: &AtomicBool) -> io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let count = from.read(&mut buffer).await?;
-        if count == 0 || cut.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        to.write_all(&buffer[..count]).await?;
-    }
-}
-
-/// Carries requests one by one, batches of swipes with other ids where they come again.
+/// Carries requests one by one, some batches of swipes twice.
 async fn asks(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    shared: &Mutex<Shared>,
-    cut: &AtomicBool,
+    hub: SocketAddr,
+    random: &Random,
 ) -> io::Result<()> {
     let mut had: Vec<u8> = Vec::new();
     loop {
@@ -98,32 +80,37 @@ async fn asks(
             }
         }
         let rest = had.split_off(whole);
-        let swipes = spoil(&mut had, head, shared);
-        let lose = swipes && lock(shared).random.random_ratio(1, LOST_ONE_IN);
-        cut.store(lose, Ordering::Relaxed);
         to.write_all(&had).await?;
+        if spoil(&mut had, head, random) && lock(random).random_ratio(1, TWICE_ONE_IN) {
+            again(had, hub).await?;
+        }
         had = rest;
     }
 }
 
-/// Gives ids that were there before other ones; says whether there were any.
-fn spoil(request: &mut [u8], head: usize, shared: &Mutex<Shared>) -> bool {
+/// Hands a batch over on a connection of its own, and waits for the first of the answer.
+async fn again(request: Vec<u8>, hub: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect(hub).await?;
+    stream.write_all(&request).await?;
+    let mut answer = [0; 1024];
+    stream.read(&mut answer).await.map(|_| ())
+}
+
+/// Gives all swipes of a request other ids; says whether there were any.
+fn spoil(request: &mut [u8], head: usize, random: &Random) -> bool {
     let text = String::from_utf8_lossy(&request[head..]).into_owned();
-    let mut shared = lock(shared);
     let mut any = false;
     for (at, _) in text.match_indices(KEY) {
         let start = at + KEY.len();
         let Some(id) = text.get(start..start + ID_CHARS) else { continue };
         any = true;
-        if !shared.seen.insert(id.to_owned()) {
-            // The time in front stays, so that it is a version 7 id still.
-            let fresh = format!("{}{:012x}", &id[..24], shared.random.random::<u64>() >> 16);
-            request[head + start..head + start + ID_CHARS].copy_from_slice(fresh.as_bytes());
-        }
+        // The time in front stays, so that it is a version 7 id still.
+        let fresh = format!("{}{:012x}", &id[..24], lock(random).random::<u64>() >> 16);
+        request[head + start..head + start + ID_CHARS].copy_from_slice(fresh.as_bytes());
     }
     any
 }
 
-fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(random: &Random) -> std::sync::MutexGuard<'_, ChaCha8Rng> {
+    random.lock().unwrap_or_else(PoisonError::into_inner)
 }
