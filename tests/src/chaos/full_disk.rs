@@ -77,12 +77,10 @@ async fn attack(site: &Site, disk: &Path, history: &History, readers: Readers) -
     let mut hub = site.hub().await;
     let mut gateway = site.gateway();
     wait("no green was seen", || history.answers(Colour::Green) > 0).await?;
-    gateway.interrupt().await;
     // Alone: nothing is handed over, and all that was green is on this disk.
     hub.kill().await;
     let filler = disk.join("somebody-elses");
     fill_up(&filler)?;
-    let mut gateway = again(site, None).await?;
     let before = history.answers(Colour::Green);
     wait("no green on a full disk with room in the journal", || history.answers(Colour::Green) > before)
         .await?;
@@ -90,8 +88,10 @@ async fn attack(site: &Site, disk: &Path, history: &History, readers: Readers) -
     wait("the journal was not full", full).await?;
     let (taken, red) = (history.answers(Colour::Green), history.answers(Colour::Red));
     wait("no red on a full disk", || history.answers(Colour::Red) > red + 2).await?;
+    let mut hub = site.hub().await;
     let runs = gateway.runs();
-    let mut gateway = again(site, Some(gateway)).await?;
+    gateway.kill().await;
+    let (mut gateway, _) = start(site).await?;
     let red = history.answers(Colour::Red);
     wait("no red after a start on a full disk", || history.answers(Colour::Red) > red + 2).await?;
     if !runs || !gateway.runs() {
@@ -100,24 +100,35 @@ async fn attack(site: &Site, disk: &Path, history: &History, readers: Readers) -
     std::fs::remove_file(&filler).map_err(|error| broken(&error))?;
     let before = history.answers(Colour::Green);
     wait("no green after there was room again", || history.answers(Colour::Green) > before + 20).await?;
-    let mut hub = site.hub().await;
     readers.stop(PATIENCE).await;
-    let figures = check(site, history, Excused { red: true, ..Excused::default() }, DRAINED_WITHIN).await?;
-    gateway.kill().await;
+    let figures =
+        check(site, history, Excused { red: true, dated_late: true, amber: false }, DRAINED_WITHIN).await?;
+    gateway.interrupt().await;
+    // It knows the timetable again, and must still know it after a start with no room and no hub.
+    let (mut gateway, known) = start(site).await?;
+    gateway.interrupt().await;
     hub.kill().await;
+    fill_up(&filler)?;
+    let (_gateway, still) = start(site).await?;
+    if known != still {
+        let what = format!(
+            "a start on a full disk without a hub lost the timetable: '{known}' before, '{still}' then; everything \
+             before that held: {taken} green until the disk was full; {figures}"
+        );
+        return Err(Violation { at: None, what });
+    }
     Ok(format!("{taken} green until the disk was full; {figures}"))
 }
 
-/// Starts the gateway, killed before if it ran; it must come up.
-async fn again(site: &Site, gateway: Option<Process>) -> Result<Process, Violation> {
-    if let Some(mut gateway) = gateway {
-        gateway.kill().await;
-    }
+/// Starts the gateway, which must come up; gives what it says that it knows.
+async fn start(site: &Site) -> Result<(Process, String), Violation> {
     let starts = site.gateway_said("cache read").len();
     let gateway = site.gateway();
     wait("the gateway did not start on a full disk", || site.gateway_said("cache read").len() > starts)
         .await?;
-    Ok(gateway)
+    let line = site.gateway_said("cache read").pop().unwrap_or_default();
+    let known = line.split("sessions=").nth(1).unwrap_or_default();
+    Ok((gateway, format!("sessions={known}")))
 }
 
 /// Takes all the room that is left.
