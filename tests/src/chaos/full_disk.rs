@@ -105,9 +105,16 @@ async fn attack(site: &Site, disk: &Path, history: &History, readers: Readers) -
         check(site, history, Excused { red: true, dated_late: true, amber: false }, DRAINED_WITHIN).await?;
     gateway.interrupt().await;
     // It knows the timetable again, and must still know it after a start with no room and no hub.
+    let taken_over = site.gateway_said("snapshot taken").len();
     let (mut gateway, known) = start(site).await?;
+    // Where it has no copy it fetches one.
+    let fetched =
+        || !known.starts_with("sessions=0") || site.gateway_said("snapshot taken").len() > taken_over;
+    wait("the timetable was not fetched again", fetched).await?;
     gateway.interrupt().await;
     hub.kill().await;
+    let (mut gateway, known) = start(site).await?;
+    gateway.interrupt().await;
     fill_up(&filler)?;
     let (_gateway, still) = start(site).await?;
     if known != still {
