@@ -6,9 +6,20 @@
 use std::fmt;
 
 pub mod batches;
+pub mod clock;
 pub mod disk;
+pub mod full_disk;
+pub mod history;
+pub mod invariants;
+pub mod kill;
+pub mod mount;
+pub mod network;
+pub mod power;
+pub mod process;
+pub mod readers;
 pub mod rot;
 pub mod simulate;
+pub mod site;
 
 /// How a suite is run.
 #[derive(Debug, Clone)]

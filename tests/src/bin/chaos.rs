@@ -8,8 +8,8 @@ use rollcall_tests::chaos::{self, Outcome, Run};
 const EXAMPLES: &str = "Examples:
   chaos simulate --seeds 500
   chaos simulate --seeds 1 --seed 4711
-  chaos rot --cycles 5000
-  chaos batches --control no-dedup     # a defect put in on purpose: must fail";
+  chaos kill-gateway --cycles 500
+  chaos rot --control no-checksum     # a defect put in on purpose: must fail";
 
 /// Attacks on the promise that green means recorded.
 #[derive(Parser)]
@@ -42,6 +42,18 @@ enum Suite {
     Batches(Args),
     /// A full disk, and an error at each write and sync in turn.
     Disk(Args),
+    /// The gateway killed (SIGKILL) at random moments under load.
+    KillGateway(Args),
+    /// The hub killed at random moments, also right after a commit, while the gateway hands over.
+    KillHub(Args),
+    /// The gateway's disk filled up by somebody else, and room again. Needs root.
+    FullDisk(Args),
+    /// The network between gateway and hub broken in every way. Needs root.
+    Network(Args),
+    /// The gateway's wall clock set to anywhere, with and without hub, and starts without time.
+    Clock(Args),
+    /// The power cut under load: data on a loop device that loses what was not synced. Needs root.
+    PowerCut(Args),
 }
 
 #[expect(clippy::print_stdout, reason = "a program for people")]
@@ -54,6 +66,12 @@ fn main() -> ExitCode {
         Suite::Rot(args) => ("rot", args, 200, chaos::rot::run),
         Suite::Batches(args) => ("batches", args, 10_000, chaos::batches::run),
         Suite::Disk(args) => ("disk", args, 1, chaos::disk::run),
+        Suite::KillGateway(args) => ("kill-gateway", args, 50, chaos::kill::gateway),
+        Suite::KillHub(args) => ("kill-hub", args, 20, chaos::kill::hub),
+        Suite::FullDisk(args) => ("full-disk", args, 1, chaos::full_disk::run),
+        Suite::Network(args) => ("network", args, 20, chaos::network::run),
+        Suite::Clock(args) => ("clock", args, 100, chaos::clock::run),
+        Suite::PowerCut(args) => ("power-cut", args, 20, chaos::power::run),
     };
     let run = Run { cycles: args.cycles.unwrap_or(default), seed: args.seed, control: args.control };
     match suite(&run) {

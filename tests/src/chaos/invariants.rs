@@ -1,0 +1,235 @@
+//! What must hold once the faults have stopped, whatever they were: the promise, checked over the whole history.
+//!
+//! One place for all suites with real processes. Knows the hub by its GraphQL alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use reader_sim::plan::Colour;
+use tokio::time::{Instant, interval};
+
+use super::history::{Answer, History, Presentation};
+use super::site::{HubSwipe, Site, is_listed, number, student};
+
+/// How far a swipe's time at the hub may lie beside its true one, as long as machine and bus are busy.
+const SLACK: SignedDuration = SignedDuration::from_millis(1_500);
+/// How long between two looks at the hub.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a suite's fault excuses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Excused {
+    /// Red for a listed student in the window: the disk was full.
+    pub red: bool,
+    /// Amber: the time was not known.
+    pub amber: bool,
+    /// A swipe that an MQTT reader kept while its gateway was down and sent within its first ten seconds is dated by
+    /// its arrival, and said to be exact. Known; counted, and shown with the worst.
+    pub dated_late: bool,
+}
+
+/// Something that must hold did not; with the time of the presentation, where it is about one.
+#[derive(Debug)]
+pub struct Violation {
+    /// When the card was held to the reader.
+    pub at: Option<Timestamp>,
+    /// What did not hold.
+    pub what: String,
+}
+
+/// What was done and found.
+#[derive(Debug, Default)]
+pub struct Figures {
+    presented: usize,
+    green: usize,
+    red: usize,
+    amber: usize,
+    unclear: u64,
+    unanswered: usize,
+    at_hub: usize,
+    dated_late: usize,
+    worst_late: SignedDuration,
+    drained: Duration,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { presented, green, red, amber, unclear, unanswered, at_hub, drained, .. } = self;
+        let drained = drained.as_secs_f32();
+        write!(
+            f,
+            "{presented} cards held to readers, {green} green, {red} red, {amber} amber, {unanswered} without a \
+             clear answer ({unclear} unclear flashes); {at_hub} at the hub, 0 lost, 0 doubled; drained in {drained:.1} s"
+        )?;
+        if self.dated_late > 0 {
+            let worst = self.worst_late.as_secs_f32();
+            write!(f, "; {} dated later than they were, by up to {worst:.1} s", self.dated_late)?;
+        }
+        Ok(())
+    }
+}
+
+/// The hub must have it: a light or an acknowledgement said so.
+fn promised(presentation: &Presentation) -> bool {
+    presentation.answers.iter().any(|(_, answer)| match answer {
+        // Red is shown also where nothing could be stored.
+        Answer::Flash(colour) => matches!(colour, Colour::Green | Colour::Amber),
+        // The reader forgets what was acknowledged, whatever was shown.
+        Answer::Acknowledged(_) => true,
+    })
+}
+
+/// Waits until the hub has all that it must have, from now on at most so long; gives how long that took and all
+/// its swipes. What is then still missing is for [`judge`] to say.
+pub async fn drain(site: &Site, history: &History, patience: Duration) -> (Duration, Vec<HubSwipe>) {
+    let begun = Instant::now();
+    let wanted: BTreeSet<u32> = history.told().0.iter().filter(|it| promised(it)).map(|it| it.card).collect();
+    let mut looks = interval(LOOK_EVERY);
+    loop {
+        looks.tick().await;
+        let took = begun.elapsed();
+        let late = took >= patience;
+        if site.swipe_count().await < wanted.len() as u64 && !late {
+            continue;
+        }
+        let swipes = site.swipes().await;
+        let there: BTreeSet<u32> = swipes.iter().filter_map(|swipe| swipe.card).collect();
+        if late || wanted.is_subset(&there) {
+            return (took, swipes);
+        }
+    }
+}
+
+/// Drains, and checks everything.
+///
+/// # Errors
+/// The first thing that does not hold.
+pub async fn check(
+    site: &Site,
+    history: &History,
+    excused: Excused,
+    patience: Duration,
+) -> Result<Figures, Violation> {
+    let (drained, swipes) = drain(site, history, patience).await;
+    let (presentations, unclear) = history.told();
+    let mut figures = judge(&presentations, &swipes, excused)?;
+    (figures.drained, figures.unclear) = (drained, unclear);
+    let credited = |swipe: &HubSwipe| swipe.sessions.iter().any(|session| session == "NOW");
+    let due: BTreeSet<String> =
+        swipes.iter().filter(|it| credited(it)).filter_map(|it| Some(number(student(it.card?)))).collect();
+    let present = site.present("NOW").await;
+    if present != due {
+        let what = format!("the register has {present:?} as PRESENT, the swipes speak for {due:?}");
+        return Err(Violation { at: None, what });
+    }
+    if let [line, ..] = &site.gateway_said("panicked")[..] {
+        return Err(Violation { at: None, what: format!("the gateway panicked: {line}") });
+    }
+    Ok(figures)
+}
+
+/// Compares a history with what the hub has.
+///
+/// # Errors
+/// The first thing that does not hold.
+pub fn judge(
+    presentations: &[Presentation],
+    swipes: &[HubSwipe],
+    excused: Excused,
+) -> Result<Figures, Violation> {
+    let mut of_card: BTreeMap<u32, Vec<&HubSwipe>> = BTreeMap::new();
+    for swipe in swipes {
+        let Some(card) = swipe.card else {
+            return Err(Violation {
+                at: None,
+                what: format!("a swipe of nobody's card at the hub: {swipe:?}"),
+            });
+        };
+        of_card.entry(card).or_default().push(swipe);
+    }
+    let mut figures = Figures { presented: presentations.len(), at_hub: swipes.len(), ..Figures::default() };
+    let (mut lost, mut others): (Vec<&Presentation>, Vec<Violation>) = Default::default();
+    for presentation in presentations {
+        match presentation.answers.first().map(|(_, answer)| answer.colour()) {
+            Some(Colour::Green) => figures.green += 1,
+            Some(Colour::Amber) => figures.amber += 1,
+            Some(_) => figures.red += 1,
+            None => figures.unanswered += 1,
+        }
+        let found = of_card.remove(&presentation.card).unwrap_or_default();
+        if found.is_empty() && promised(presentation) {
+            lost.push(presentation);
+        }
+        let late = found.first().map(|swipe| swipe.earliest.duration_since(presentation.at));
+        if let Some(late) = late.filter(|late| presentation.mqtt && excused.dated_late && *late > SLACK) {
+            figures.dated_late += 1;
+            figures.worst_late = figures.worst_late.max(late);
+        }
+        if let Some(what) = wrong(presentation, &found, excused) {
+            let what = format!("{what}: {presentation:?}; at the hub: {found:?}");
+            others.push(Violation { at: Some(presentation.at), what });
+        }
+    }
+    if let Some(first) = lost.first() {
+        let what = format!("LOST: {} promised swipes are not at the hub, the first {first:?}", lost.len());
+        return Err(Violation { at: Some(first.at), what });
+    }
+    let count = others.len();
+    if let Some(mut first) = others.into_iter().next() {
+        first.what = format!("{} (and {} more)", first.what, count - 1);
+        return Err(first);
+    }
+    match of_card.into_values().next() {
+        Some(swipe) => {
+            let what = format!("a swipe at the hub that nobody made: {swipe:?}");
+            Err(Violation { at: None, what })
+        }
+        None => Ok(figures),
+    }
+}
+
+/// What is wrong with one presentation, besides that it is lost.
+fn wrong(presentation: &Presentation, found: &[&HubSwipe], excused: Excused) -> Option<&'static str> {
+    let listed = is_listed(presentation.card);
+    if found.len() > 1 {
+        return Some("DOUBLED: one presentation, several swipes");
+    }
+    for (_, answer) in &presentation.answers {
+        match answer.colour() {
+            Colour::Green if !listed => return Some("green for one who is not on the class list"),
+            Colour::Red if listed && !excused.red => return Some("red for a listed student"),
+            Colour::Green if presentation.blind => return Some("green while nobody knew the time"),
+            Colour::Amber if !excused.amber && !presentation.amber => {
+                return Some("amber while the time was known");
+            }
+            _ => {}
+        }
+    }
+    let swipe = found.first()?;
+    if swipe.reader != presentation.reader {
+        return Some("at another reader");
+    }
+    let counts = !swipe.sessions.is_empty();
+    if listed && !counts && promised(presentation) && !excused.red {
+        return Some("promised, but it counts for nothing");
+    }
+    if !listed && counts {
+        return Some("it counts for one who is not on the class list");
+    }
+    let late = presentation.mqtt && excused.dated_late && swipe.earliest > presentation.at;
+    (!late && !dated(presentation, swipe)).then_some("its time at the hub does not hold the true one")
+}
+
+/// The swipe's interval holds the true time. An MQTT reader says when the card was held to it; what an OSDP reader
+/// reports is dated when it is asked, some time before the light.
+fn dated(presentation: &Presentation, swipe: &HubSwipe) -> bool {
+    let (earliest, latest) = (swipe.earliest - SLACK, swipe.latest + SLACK);
+    let until = match presentation.answers.first() {
+        Some((at, _)) if !presentation.mqtt => *at,
+        None if !presentation.mqtt => return earliest <= Timestamp::now() && presentation.at <= latest,
+        _ => presentation.at,
+    };
+    earliest <= until && presentation.at <= latest
+}

@@ -1,0 +1,147 @@
+//! The power is cut: the gateway's data lies on a file system of its own, which loses everything that was not synced.
+//!
+//! Half of the cycles on ext4, half on xfs, where both can be made. Only what was seen before the cut began counts:
+//! a file system on its way down may still answer. Negative control: `eatmydata` (every sync does nothing).
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::history::History;
+use super::invariants::{Excused, Figures, Violation, check};
+use super::kill::{Cycles, alive, block_on, cards_for};
+use super::mount::Mount;
+use super::readers::{Pace, Readers, random_moment};
+use super::site::{Layout, Site};
+use super::{Outcome, Run};
+
+/// The last moment of a cut, after the readers are up again.
+const LAST_MOMENT_MS: u64 = 800;
+/// Once the faults have stopped, everything is at the hub within this time.
+const DRAINED_WITHIN: Duration = Duration::from_secs(90);
+/// How long the first start may take.
+const UP_WITHIN: Duration = Duration::from_secs(60);
+/// How long readers may take to hand in what they kept.
+const HANDED_IN_WITHIN: Duration = Duration::from_secs(60);
+/// The library that makes every sync do nothing.
+const EATMYDATA: [&str; 2] =
+    ["/usr/lib/x86_64-linux-gnu/libeatmydata.so", "/usr/lib/aarch64-linux-gnu/libeatmydata.so"];
+
+/// Cuts the power.
+///
+/// # Errors
+/// When the promise is broken.
+pub fn run(run: &Run) -> super::Result {
+    match run.control.as_deref() {
+        None | Some("eatmydata") => block_on(run, both(run)),
+        Some("list") => Ok(Outcome::Held("controls: eatmydata".to_owned())),
+        Some(other) => Ok(Outcome::Skipped(format!("there is no control '{other}' here"))),
+    }
+}
+
+async fn both(run: &Run) -> super::Result {
+    let mut said = Vec::new();
+    let first = run.cycles.div_ceil(2);
+    let mut seed = run.seed;
+    for (kind, cycles) in [("ext4", first), ("xfs", run.cycles - first)] {
+        let part = Run { cycles, seed, control: run.control.clone() };
+        seed = seed.wrapping_add(cycles);
+        if cycles == 0 {
+            continue;
+        }
+        match on(kind, &part).await? {
+            Outcome::Held(figures) => said.push(figures),
+            Outcome::Skipped(why) => said.push(format!("{kind} skipped: {why}")),
+        }
+    }
+    let skipped = said.iter().all(|words| words.contains("skipped: "));
+    let words = said.join("\n  ");
+    Ok(if skipped { Outcome::Skipped(words) } else { Outcome::Held(words) })
+}
+
+async fn on(kind: &str, run: &Run) -> super::Result {
+    let cards = cards_for(run.cycles);
+    let mut layout = Layout::new(cards);
+    if run.control.is_some() {
+        let Some(library) = EATMYDATA.iter().find(|path| Path::new(path).exists()) else {
+            return Ok(Outcome::Skipped("libeatmydata is missing: apt-get install eatmydata".to_owned()));
+        };
+        layout.gateway_wrap.environment.push(("LD_PRELOAD".to_owned(), (*library).to_owned()));
+    }
+    let mut site = Site::new(layout).await;
+    let disk = match Mount::image(kind, &site.path("")).await {
+        Ok(disk) => disk,
+        Err(why) => return Ok(Outcome::Skipped(why)),
+    };
+    site.layout.data = Some(disk.at().join("data"));
+    let history = History::default();
+    let mut readers = Readers::new(history.clone(), run.seed, cards);
+    site.configure(readers.bus());
+    readers.start(site.broker_port, &Pace { pause_ms: 5, ..Pace::default() });
+    let mut cycles = Cycles::default();
+    let found = attack(run, &site, &disk, &history, readers, &mut cycles).await;
+    drop(disk);
+    match found {
+        Ok(figures) => Ok(Outcome::Held(format!("{} power cuts on {kind}; {figures}", run.cycles))),
+        Err(violation) => Err(cycles.broken(run, &violation, site)),
+    }
+}
+
+async fn attack(
+    run: &Run,
+    site: &Site,
+    disk: &Mount,
+    history: &History,
+    readers: Readers,
+    cycles: &mut Cycles,
+) -> Result<Figures, Violation> {
+    // It learns timetable and time once, and ends in peace.
+    let mut hub = Some(site.hub().await);
+    let mut signs = history.signs();
+    let mut gateway = site.gateway();
+    alive(&mut signs).await?;
+    let deadline = Instant::now() + UP_WITHIN;
+    while history.presented() == 0 && Instant::now() < deadline {
+        alive(&mut signs).await?;
+    }
+    gateway.interrupt().await;
+    for _ in 0..run.cycles {
+        let mut random = cycles.begin(run);
+        // Mostly alone: what is at the hub already no cut can take.
+        let with_hub = random.random_ratio(1, 4);
+        if let (Some(hub), false) = (&mut hub, with_hub) {
+            hub.kill().await;
+        }
+        if !with_hub {
+            hub = None;
+        } else if hub.is_none() {
+            hub = Some(site.hub().await);
+        }
+        let mut signs = history.signs();
+        let mut gateway = site.gateway();
+        alive(&mut signs).await?;
+        random_moment(&mut random, LAST_MOMENT_MS).await;
+        let began = Timestamp::now();
+        let cut = disk.cut().await;
+        gateway.kill().await;
+        let again = disk.again().await;
+        // Reds of a disk that fails, and whatever else was still on its way to the readers.
+        history.cut_since(began);
+        cut.and(again).map_err(|what| Violation { at: None, what })?;
+    }
+    if hub.is_none() {
+        hub = Some(site.hub().await);
+    }
+    let mut signs = history.signs();
+    let mut gateway = site.gateway();
+    alive(&mut signs).await?;
+    readers.stop(HANDED_IN_WITHIN).await;
+    let excused = Excused { amber: true, dated_late: true, red: false };
+    let figures = check(site, history, excused, DRAINED_WITHIN).await;
+    gateway.kill().await;
+    drop(hub);
+    figures
+}

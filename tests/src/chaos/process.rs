@@ -1,0 +1,90 @@
+//! The built programs as processes that are attacked: started in front of any tool, killed at any moment.
+//!
+//! Unlike `programs` it keeps what they say in a file, because under load that is much, and it gives errors of the
+//! machine's own tools (`mount`, `nft`, …) back as words. Never ends a process that it did not start.
+
+#![expect(clippy::unwrap_used, reason = "a suite that cannot be set up should stop at once, and say where")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::{Child, Command};
+
+/// A program of ours, beside or one folder above the running one.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.exists());
+    beside.unwrap_or_else(|| panic!("{name} is missing beside {}: run `cargo build` first", this.display()))
+}
+
+/// What a program is started behind, and with which variables of the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Wrap {
+    /// Words before the program: `ip netns exec NAME`.
+    pub before: Vec<String>,
+    /// Variables.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A running program; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts one; what it says is added to the file `log`.
+    #[must_use]
+    pub fn start(name: &str, arguments: &[&str], wrap: &Wrap, log: &Path) -> Self {
+        let program = binary(name);
+        let mut words = wrap.before.iter().map(std::ffi::OsString::from).collect::<Vec<_>>();
+        words.push(program.into_os_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG");
+        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("ROLLCALL_"))
+        {
+            command.env_remove(key);
+        }
+        command.envs(wrap.environment.iter().map(|(key, value)| (key, value)));
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).kill_on_drop(true);
+        Self { child: command.spawn().unwrap() }
+    }
+
+    /// Ends it at once (SIGKILL) and waits until it is gone.
+    pub async fn kill(&mut self) {
+        // It may have ended by itself; gone is gone.
+        let _ = self.child.start_kill();
+        self.child.wait().await.unwrap();
+    }
+
+    /// It has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Asks it to end (SIGINT) and waits for that.
+    pub async fn interrupt(&mut self) {
+        if let Some(pid) = self.child.id() {
+            // When it ends meanwhile nobody hears the signal.
+            let _ = tool("kill", &["-INT", &pid.to_string()]).await;
+        }
+        self.child.wait().await.unwrap();
+    }
+}
+
+/// Runs a tool of the machine; gives what it printed, or what it said when it failed.
+///
+/// # Errors
+/// When it is not there, or failed.
+pub async fn tool(name: &str, arguments: &[&str]) -> Result<String, String> {
+    let ended = Command::new(name).args(arguments).stdin(Stdio::null()).output().await;
+    let ended = ended.map_err(|error| format!("{name}: {error}"))?;
+    if ended.status.success() {
+        Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
+    } else {
+        let said = String::from_utf8_lossy(&ended.stderr);
+        Err(format!("{name} {}: {}", arguments.join(" "), said.trim()))
+    }
+}
