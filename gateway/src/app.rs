@@ -32,6 +32,7 @@ use crate::uplink::feed::FeedTask;
 use crate::uplink::sender::{SenderTask, Status, StatusAsk};
 use crate::uplink::sign::SigningKey;
 
+mod care;
 mod channels;
 mod hands;
 mod notes;
@@ -149,6 +150,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         last_durable,
         current_at: cached.synced_at.map(Instant),
         configured: configured_seen,
+        kept_tie: None,
         uncertain: false,
         warned: 0,
         fault: None,

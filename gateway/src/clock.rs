@@ -59,6 +59,10 @@ pub trait Clock: Send + Sync {
 
 /// The longest sleep before the clock is read again, so that a step is noticed even where the kernel does not say.
 const LONGEST_SLEEP_MS: i64 = 1_000;
+/// Two clocks read within this time were read as one.
+const CLOSE_MS: i64 = 5;
+/// How often it is tried again to read them so.
+const CLOSE_READS: u32 = 10;
 /// Which clock chip set the wall clock at the start, if any.
 const RTC: &str = "/sys/class/rtc/rtc0/hctosys";
 
@@ -85,13 +89,24 @@ impl SystemClock {
     }
 
     fn sample(&self) -> Sample {
-        Sample {
-            wall: Instant(jiff::Timestamp::now().as_millisecond()),
-            since_boot_ms: since_boot_ms(),
-            max_error_ms: kernel::max_error_ms(),
-            rtc: self.rtc,
+        let max_error_ms = kernel::max_error_ms();
+        // Read as one: a process held up between the two would see a step that nobody made.
+        let (mut before, mut wall, mut after) = clocks();
+        for _ in 0..CLOSE_READS {
+            if after - before <= CLOSE_MS {
+                break;
+            }
+            (before, wall, after) = clocks();
         }
+        Sample { wall, since_boot_ms: before + (after - before) / 2, max_error_ms, rtc: self.rtc }
     }
+}
+
+/// The wall clock, and the time since the start just before and just after it was read.
+fn clocks() -> (i64, Instant, i64) {
+    let before = since_boot_ms();
+    let wall = Instant(jiff::Timestamp::now().as_millisecond());
+    (before, wall, since_boot_ms())
 }
 
 fn since_boot_ms() -> i64 {

@@ -69,7 +69,11 @@ pub struct Program {
 
 fn command<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> Command {
     let mut command = Command::new(binary(name));
-    command.args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG").kill_on_drop(true);
+    command
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .env("RUST_LOG", "info,rollcall_gateway=debug")
+        .kill_on_drop(true);
     // Settings of whoever runs the tests are none of theirs.
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("ROLLCALL_")) {
         command.env_remove(key);

@@ -310,7 +310,7 @@ async fn a_gateway_killed_right_after_green_has_the_swipe_and_the_hub_gets_it_on
         if round == 1 {
             osdp.line_with("light blue").await;
         }
-        assert_eq!(flashes(&mut osdp, card).await, "flash green");
+        assert_eq!(flashes(&mut osdp, card).await, "flash green", "{}", gateway.all());
         gateway.kill().await;
     }
     let mut gateway = site.gateway();

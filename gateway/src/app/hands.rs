@@ -15,10 +15,10 @@ use uuid::Uuid;
 
 use super::channels::Hearing;
 use super::notes::Notes;
-use crate::clock::{BUILT_AFTER, Clock, Reading};
+use crate::clock::{BUILT_AFTER, Clock, Reading, Source};
 use crate::core::outages::{self, Cause, Outages};
 use crate::core::{Answer, Gateway, Input, Output, Read, Tag};
-use crate::journal::record::{AnchorRecord, Record, SwipeRecord};
+use crate::journal::record::{Record, SwipeRecord};
 use crate::journal::writer::{Journal, Written};
 use crate::mqtt::client::{MqttOrder, ReaderSaid};
 use crate::osdp::bus::BusOrder;
@@ -67,6 +67,8 @@ pub(super) struct Hands {
     pub(super) durable: watch::Sender<u64>,
     pub(super) last_durable: u64,
     pub(super) current_at: Option<Instant>,
+    /// Source and start of the time that was kept last, in milliseconds since the epoch.
+    pub(super) kept_tie: Option<(Source, i64)>,
     pub(super) configured: watch::Receiver<CachedConfig>,
     /// Swipes of an uncertain time were taken since the last tie was journalled.
     pub(super) uncertain: bool,
@@ -133,6 +135,7 @@ impl Hands {
             if matches!(happening, Happening::Minute) {
                 self.look_after().await;
             }
+            self.keep_new_time();
             self.handle(happening, &cache);
             self.act().await;
         }
@@ -324,6 +327,7 @@ impl Hands {
     }
 
     fn append(&mut self, record: Box<SwipeRecord>) -> Result<Vec<u8>, serde_json::Error> {
+        tracing::debug!(reader = %record.code, light = record.light, reason = record.reason, trust = record.trust, uncertain_ms = record.latest - record.earliest, "swipe");
         self.uncertain |= record.earliest != record.latest;
         Record::Swipe(record).body()
     }
@@ -356,50 +360,6 @@ impl Hands {
             } else {
                 self.notes_down(Some(reader), now.at);
             }
-        }
-    }
-
-    /// What is looked after once a minute: the clock's file, the journal's fill, damage found while it ran.
-    async fn look_after(&mut self) {
-        self.keep_clock();
-        let now = self.clock.read();
-        // Swipes of an uncertain time are dated by the first tie that comes after them.
-        if let (true, Some((anchor, source))) = (self.uncertain, self.clock.tie()) {
-            self.uncertain = false;
-            self.notes.add(Record::Anchor(AnchorRecord {
-                boot: self.clock.boot_id(),
-                since_boot: anchor.since_boot_ms,
-                at: anchor.at.0,
-                error: anchor.error_ms,
-                source: source.word().to_owned(),
-            }));
-        }
-        let Some(standing) = self.journal.standing().await else { return };
-        for damage in standing.damages {
-            tracing::error!(segment = %damage.segment, missing = ?damage.missing, "the journal was damaged while the gateway ran: {}", damage.what);
-            let lost = outages::over(Uuid::new_v4(), Cause::JournalDamaged, None, now.at);
-            self.notes.add(Record::Outage(lost));
-        }
-        let usage = standing.usage;
-        let percent = usage.used.saturating_mul(100) / usage.quota.max(1);
-        let level = if usage.disk_full { 100 } else { percent };
-        let step = [95, 80, 50].into_iter().find(|step| level >= *step).unwrap_or(0);
-        if step > self.warned {
-            let advice = "free space, raise journal.max_mib, or bring the hub back so that old swipes may go";
-            if step == 95 {
-                tracing::error!(percent, disk_full = usage.disk_full, "the journal is nearly full: {advice}");
-            } else {
-                tracing::warn!(percent, "the journal fills up: {advice}");
-            }
-        }
-        self.warned = step;
-    }
-
-    fn keep_clock(&self) {
-        if let Err(error) = self.clock.keep() {
-            tracing::warn!(
-                "the clock's file cannot be written: {error}; after a power cut the time is less certain"
-            );
         }
     }
 

@@ -1,0 +1,71 @@
+//! What is looked after beside the doors: the time that must survive a restart, and the journal's room and health.
+
+use rollcall_rules::anchor::NEGLIGIBLE_MS;
+use rollcall_rules::time::Instant;
+use uuid::Uuid;
+
+use super::hands::Hands;
+use crate::core::outages::{self, Cause};
+use crate::journal::record::{AnchorRecord, Record};
+
+impl Hands {
+    /// What is looked after once a minute: the clock's file, the journal's fill, damage found while it ran.
+    pub(super) async fn look_after(&mut self) {
+        self.keep_clock();
+        let now = self.clock.read();
+        // Swipes of an uncertain time are dated by the first tie that comes after them.
+        if let (true, Some((anchor, source))) = (self.uncertain, self.clock.tie()) {
+            self.uncertain = false;
+            self.notes.add(Record::Anchor(AnchorRecord {
+                boot: self.clock.boot_id(),
+                since_boot: anchor.since_boot_ms,
+                at: anchor.at.0,
+                error: anchor.error_ms,
+                source: source.word().to_owned(),
+            }));
+        }
+        let Some(standing) = self.journal.standing().await else { return };
+        for damage in standing.damages {
+            tracing::error!(segment = %damage.segment, missing = ?damage.missing, "the journal was damaged while the gateway ran: {}", damage.what);
+            let lost = outages::over(Uuid::new_v4(), Cause::JournalDamaged, None, now.at);
+            self.notes.add(Record::Outage(lost));
+        }
+        let usage = standing.usage;
+        let percent = usage.used.saturating_mul(100) / usage.quota.max(1);
+        let level = if usage.disk_full { 100 } else { percent };
+        let step = [95, 80, 50].into_iter().find(|step| level >= *step).unwrap_or(0);
+        if step > self.warned {
+            let advice = "free space, raise journal.max_mib, or bring the hub back so that old swipes may go";
+            if step == 95 {
+                tracing::error!(percent, disk_full = usage.disk_full, "the journal is nearly full: {advice}");
+            } else {
+                tracing::warn!(percent, "the journal fills up: {advice}");
+            }
+        }
+        self.warned = step;
+    }
+
+    /// The time is kept before anything is shown by it: a restart must not know less than the door has seen.
+    pub(super) fn keep_new_time(&mut self) {
+        let tie = self
+            .clock
+            .tie()
+            .map(|(anchor, source)| (source, anchor.at.since_ms(Instant(anchor.since_boot_ms))));
+        let same = match (self.kept_tie, tie) {
+            (Some((kept, was)), Some((source, is))) => kept == source && (is - was).abs() < NEGLIGIBLE_MS,
+            (kept, tie) => kept.is_none() && tie.is_none(),
+        };
+        if !same {
+            self.kept_tie = tie;
+            self.keep_clock();
+        }
+    }
+
+    pub(super) fn keep_clock(&self) {
+        if let Err(error) = self.clock.keep() {
+            tracing::warn!(
+                "the clock's file cannot be written: {error}; after a power cut the time is less certain"
+            );
+        }
+    }
+}
