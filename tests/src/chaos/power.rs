@@ -24,6 +24,8 @@ const LAST_MOMENT_MS: u64 = 800;
 const DRAINED_WITHIN: Duration = Duration::from_secs(90);
 /// How long the first start may take.
 const UP_WITHIN: Duration = Duration::from_secs(60);
+/// So many cards are held to readers in each cycle before its random moment begins.
+const AT_STAKE: usize = 8;
 /// How long readers may take to hand in what they kept.
 const HANDED_IN_WITHIN: Duration = Duration::from_secs(60);
 /// The library that makes every sync do nothing.
@@ -95,7 +97,7 @@ async fn attack(
     site: &Site,
     disk: &Mount,
     history: &History,
-    readers: Readers,
+    mut readers: Readers,
     cycles: &mut Cycles,
 ) -> Result<Figures, Violation> {
     // It learns timetable and time once, and ends in peace.
@@ -122,7 +124,11 @@ async fn attack(
         }
         let mut signs = history.signs();
         let mut gateway = site.gateway();
-        alive(&mut signs).await?;
+        // Something is at stake in each cycle.
+        let before = history.presented();
+        while history.presented() < before + AT_STAKE {
+            alive(&mut signs).await?;
+        }
         random_moment(&mut random, LAST_MOMENT_MS).await;
         let began = Timestamp::now();
         let cut = disk.cut().await;
