@@ -105,7 +105,12 @@ struct Attack<'a> {
 }
 
 impl Attack<'_> {
-    async fn run(mut self, run: &Run, readers: Readers, cycles: &mut Cycles) -> Result<String, Violation> {
+    async fn run(
+        mut self,
+        run: &Run,
+        mut readers: Readers,
+        cycles: &mut Cycles,
+    ) -> Result<String, Violation> {
         self.set("+0")?;
         self.hub = Some(self.site.hub().await);
         self.gateway = Some(self.site.gateway());

@@ -73,7 +73,12 @@ async fn fill(run: &Run) -> super::Result {
     }
 }
 
-async fn attack(site: &Site, disk: &Path, history: &History, readers: Readers) -> Result<String, Violation> {
+async fn attack(
+    site: &Site,
+    disk: &Path,
+    history: &History,
+    mut readers: Readers,
+) -> Result<String, Violation> {
     let mut hub = site.hub().await;
     let mut gateway = site.gateway();
     wait("no green was seen", || history.answers(Colour::Green) > 0).await?;

@@ -84,6 +84,22 @@ pub async fn alive(signs: &mut watch::Receiver<u64>) -> Result<(), Violation> {
     }
 }
 
+/// The gateway learns timetable and time once, and ends in peace. Until its first timetable is on the disk a start
+/// knows no reader, and shows red.
+///
+/// # Errors
+/// When nobody is answered.
+pub async fn learn(site: &Site, history: &History) -> Result<(), Violation> {
+    let mut signs = history.signs();
+    let mut gateway = site.gateway();
+    alive(&mut signs).await?;
+    while history.presented() == 0 {
+        alive(&mut signs).await?;
+    }
+    gateway.interrupt().await;
+    Ok(())
+}
+
 /// Kills the gateway.
 ///
 /// # Errors
@@ -113,6 +129,7 @@ async fn kill_gateway(run: &Run) -> super::Result {
     );
     let mut cycles = Cycles::default();
     let found = async {
+        learn(&site, &history).await?;
         for _ in 0..run.cycles {
             let mut random = cycles.begin(run);
             let mut signs = history.signs();

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::Rng;
-use tokio::time::Instant;
 
 use super::history::History;
 use super::invariants::{Excused, Figures, Violation, check};
-use super::kill::{Cycles, alive, block_on, cards_for};
+use super::kill::{Cycles, alive, block_on, cards_for, learn};
 use super::mount::Mount;
 use super::readers::{Pace, Readers, random_moment};
 use super::site::{Layout, Site};
@@ -22,8 +21,8 @@ use super::{Outcome, Run};
 const LAST_MOMENT_MS: u64 = 800;
 /// Once the faults have stopped, everything is at the hub within this time.
 const DRAINED_WITHIN: Duration = Duration::from_secs(90);
-/// How long the first start may take.
-const UP_WITHIN: Duration = Duration::from_secs(60);
+/// So many cards are held to readers in each cycle before its random moment begins.
+const AT_STAKE: usize = 8;
 /// How long readers may take to hand in what they kept.
 const HANDED_IN_WITHIN: Duration = Duration::from_secs(60);
 /// The library that makes every sync do nothing.
@@ -95,19 +94,11 @@ async fn attack(
     site: &Site,
     disk: &Mount,
     history: &History,
-    readers: Readers,
+    mut readers: Readers,
     cycles: &mut Cycles,
 ) -> Result<Figures, Violation> {
-    // It learns timetable and time once, and ends in peace.
     let mut hub = Some(site.hub().await);
-    let mut signs = history.signs();
-    let mut gateway = site.gateway();
-    alive(&mut signs).await?;
-    let deadline = Instant::now() + UP_WITHIN;
-    while history.presented() == 0 && Instant::now() < deadline {
-        alive(&mut signs).await?;
-    }
-    gateway.interrupt().await;
+    learn(site, history).await?;
     for _ in 0..run.cycles {
         let mut random = cycles.begin(run);
         // Mostly alone: what is at the hub already no cut can take.
@@ -122,7 +113,11 @@ async fn attack(
         }
         let mut signs = history.signs();
         let mut gateway = site.gateway();
-        alive(&mut signs).await?;
+        // Something is at stake in each cycle.
+        let before = history.presented();
+        while history.presented() < before + AT_STAKE {
+            alive(&mut signs).await?;
+        }
         random_moment(&mut random, LAST_MOMENT_MS).await;
         let began = Timestamp::now();
         let cut = disk.cut().await;

@@ -153,8 +153,10 @@ impl Readers {
         self.forget.send_modify(|count| *count += 1);
     }
 
-    /// Nobody comes any more; waits until all MQTT swipes are acknowledged, or for so long. Then the readers are gone.
-    pub async fn stop(mut self, patience: Duration) {
+    /// Nobody comes any more; waits until all MQTT swipes are acknowledged, or for so long.
+    /// The bus stays while this does: a pty that is given back may be somebody else's at once, and a gateway that
+    /// runs still would open it.
+    pub async fn stop(&mut self, patience: Duration) {
         self.stop.send_replace(true);
         let deadline = Instant::now() + patience;
         // All but the one that carries the bus's events, which ends with the bus.
