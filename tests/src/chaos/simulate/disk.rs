@@ -105,6 +105,12 @@ impl SimDisk {
         self.state().cut = false;
     }
 
+    /// The faults are over, also one that was still to come.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        (state.fault, state.full, state.cut) = (None, false, false);
+    }
+
     /// The medium as it is, in a state of its own: for a look at what a cut would leave, or a copy of the card.
     #[must_use]
     pub fn copy_of_medium(&self) -> Self {

@@ -251,8 +251,7 @@ impl World {
         }
         for index in 0..self.gateways.len() {
             let gateway = &mut self.gateways[index];
-            gateway.disk.state().full = false;
-            gateway.disk.power_on();
+            gateway.disk.heal();
             gateway.machine.wall_off = 0;
             self.at(1_000, Event::Start(index));
             self.at(1_500, Event::Minute(index));
