@@ -125,12 +125,13 @@ impl FeedTask {
         let (Some(cursor), Some(config)) = (cursor, config) else { return Ok(()) };
         let config = cached_config(&config);
         tracing::info!(items = items.len(), "timetable snapshot taken");
-        // The door first: a disk that fails keeps no light from being right.
         let changes = items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
+        // The disk first: what a light has stood for is known after a restart too. One that fails says so, and keeps
+        // no light from being right.
+        let (cache, at, kept) = (self.cache.clone(), cursor.clone(), config.clone());
+        blocking(move || cache.replace(&at, &kept, &items)).await;
         self.tell(Input::Facts { changes, replace: true, basis: cursor.clone() }).await?;
         self.tell_config(&config).await?;
-        let (cache, at) = (self.cache.clone(), cursor.clone());
-        blocking(move || cache.replace(&at, &config, &items)).await;
         self.cursor = Some(cursor);
         Ok(())
     }
