@@ -16,7 +16,11 @@ fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
 }
 
 /// Seeds that once broke something, and what it was.
-const ONCE_BROKEN: [(u64, &str); 2] = [
+const ONCE_BROKEN: [(u64, &str); 3] = [
+    (
+        477,
+        "two jumps of a second each, of a clock that claimed to be in step, were believed one after the other",
+    ),
     (1039, "a rolled-back disk's second branch was not sent again to a hub restored from a backup"),
     (2144, "a torn tail on a rolled-back disk made the hub's other branch pass for this one"),
 ];

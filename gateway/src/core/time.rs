@@ -13,6 +13,8 @@ use super::reading::{BUILT_AFTER, FAR_FUTURE, Reading, Trust};
 
 /// How long a jumped clock must claim to be in step, with no hub to ask, before it is believed after all.
 const BELIEVE_JUMP_AFTER_MS: i64 = 15 * 60_000;
+/// How far two readings of clocks that agree may lie apart, beside their errors.
+const READING_MS: i64 = 50;
 /// How far a clock chip may be off when the machine reads it at its start, beside its drift.
 const RTC_ERROR_MS: i64 = 2_000;
 /// How fast a clock chip drifts, in parts per million.
@@ -196,8 +198,9 @@ impl Timekeeper {
             None => sample.wall >= self.floor,
             Some(tie) => {
                 let known = tie.anchor.at(sample.since_boot_ms);
-                known.earliest.plus_ms(-error_ms - NEGLIGIBLE_MS) <= sample.wall
-                    && sample.wall <= known.latest.plus_ms(error_ms + NEGLIGIBLE_MS)
+                // Each sample becomes the next one's tie: more room than reading the clocks takes would add up.
+                known.earliest.plus_ms(-error_ms - READING_MS) <= sample.wall
+                    && sample.wall <= known.latest.plus_ms(error_ms + READING_MS)
             }
         };
         let since = *self.jumped.get_or_insert(sample.since_boot_ms);
@@ -284,6 +287,15 @@ mod tests {
         keeper.hub_says(NOON.plus_ms(3_600_500), 2_400, 2_600);
         let now = keeper.read(sample(NOON.plus_ms(3_601_000), 3_000, Some(20)));
         assert_eq!((now.trust, now.at), (Trust::Synced, NOON.plus_ms(3_601_000)));
+    }
+
+    #[test]
+    fn jumps_of_a_second_do_not_add_up() {
+        let mut keeper = keeper();
+        let samples = (0..5).map(|step| sample(NOON.plus_ms(step * 2_000), 1_000 + step * 1_000, Some(20)));
+        let last = samples.map(|sample| keeper.read(sample)).last();
+        let truth = Uncertain::exactly(NOON.plus_ms(4_000));
+        assert_eq!(last.map(|now| (now.trust, now.when)), Some((Trust::Holdover, truth)));
     }
 
     #[test]
