@@ -94,8 +94,29 @@ pub struct Tag {
     pub historical: bool,
 }
 
+/// An MQTT reader's own clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReaderClock {
+    /// The reader's start.
+    pub boot: String,
+    /// What its clock says, in milliseconds since that start.
+    pub mono_ms: i64,
+}
+
 /// What may happen.
 pub enum Input {
+    /// An MQTT reader has connected.
+    Online {
+        /// The reader's code.
+        reader: String,
+        /// Its clock, where it was told in a message that arrived at once.
+        clock: Option<ReaderClock>,
+    },
+    /// An MQTT reader is gone.
+    Gone {
+        /// The reader's code.
+        reader: String,
+    },
     /// A card was held to a reader.
     Read(Read),
     /// The record of a ticket is durable.
@@ -229,13 +250,15 @@ impl Gateway {
         }
         if let Some(tag) = &record.tag {
             self.repeats.remember(&record.code, &tag.boot, tag.seq, decision_of(&record.decision));
-            self.repeats.restore(&record.code, record, now);
+            self.repeats.restore(&record.code, record, self.boot, now);
         }
     }
 
     /// Takes something that happened at `now`. Ask `poll_output` afterwards.
     pub fn handle(&mut self, input: Input, now: Reading) {
         match input {
+            Input::Online { reader, clock } => self.repeats.online(&reader, clock.as_ref(), now),
+            Input::Gone { reader } => self.repeats.gone(&reader),
             Input::Read(read) => self.read(read, now),
             Input::Durable { ticket } => self.durable(ticket),
             Input::NotDurable { ticket } => self.not_durable(ticket),

@@ -3,7 +3,11 @@
 use rollcall_tests::chaos::{self, Outcome, Run};
 
 fn held(suite: fn(&Run) -> chaos::Result, cycles: u64, seed: u64) {
-    match suite(&Run { cycles, seed, control: None }) {
+    held_as(suite, &Run { cycles, seed, control: None, serial_only: false });
+}
+
+fn held_as(suite: fn(&Run) -> chaos::Result, run: &Run) {
+    match suite(run) {
         Ok(Outcome::Held(figures)) => eprintln!("{figures}"),
         Ok(Outcome::Skipped(why)) => panic!("skipped: {why}"),
         Err(broken) => panic!("seed {}: {broken}", broken.seed),
@@ -11,7 +15,7 @@ fn held(suite: fn(&Run) -> chaos::Result, cycles: u64, seed: u64) {
 }
 
 fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
-    let run = Run { cycles, seed: 1, control: Some(control.to_owned()) };
+    let run = Run { cycles, seed: 1, control: Some(control.to_owned()), serial_only: false };
     assert!(suite(&run).is_err(), "the suite does not see '{control}'");
 }
 
@@ -34,7 +38,7 @@ fn whatever_fails_in_a_simulated_morning_green_means_recorded() {
 fn seeds_that_once_broke_something_hold() {
     for (seed, what) in ONCE_BROKEN {
         eprintln!("{seed}: {what}");
-        held(chaos::simulate::run, 1, seed);
+        held_as(chaos::simulate::run, &Run { cycles: 1, seed, control: None, serial_only: true });
     }
 }
 

@@ -270,7 +270,9 @@ impl Hands {
     fn mqtt_said(&mut self, said: ReaderSaid) {
         let now = self.clock.read();
         match said {
-            ReaderSaid::Ready { reader, firmware } => {
+            ReaderSaid::Ready { reader, firmware, clock } => {
+                let online = Input::Online { reader: reader.clone(), clock };
+                self.mind.handle(online, now);
                 let id = self.mind.reader(&reader).map(|reader| reader.id);
                 self.notes_up(id, now.at);
                 let seen = self.seen.entry(reader.clone()).or_default();
@@ -284,7 +286,8 @@ impl Hands {
                 tracing::warn!(%reader, "reader lost");
                 let id = self.mind.reader(&reader).map(|reader| reader.id);
                 self.notes_down(id, now.at);
-                self.seen.entry(reader).or_default().online = false;
+                self.seen.entry(reader.clone()).or_default().online = false;
+                self.mind.handle(Input::Gone { reader }, now);
             }
             ReaderSaid::Swipe { reader, message } => {
                 if self.places.contains_key(&reader) {

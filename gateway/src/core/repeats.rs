@@ -1,16 +1,17 @@
 //! MQTT readers send a swipe again until it is acknowledged: this knows which are the same, and when they were.
 //!
-//! Pure. A reader's `(boot, seq)` names a swipe. Its own clock since its start dates one that comes late, by the
-//! gateway's time at which another message of the same start arrived at once; without such a message all that
-//! is known is an interval.
+//! Pure. A reader's `(boot, seq)` names a swipe. Its own clock since its start dates one that comes late, by our time
+//! at which another message of the same start arrived at once: its `birth`, or a swipe of a reader that has been
+//! connected for so long that it keeps none. Without such a message all that is known is an interval.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use rollcall_rules::anchor::negligible;
 use rollcall_rules::time::{Instant, Uncertain};
 use rollcall_rules::verdict::Decision;
+use uuid::Uuid;
 
-use super::Tag;
+use super::{ReaderClock, Tag};
 use super::reading::{BUILT_AFTER, Reading};
 use crate::journal::record::SwipeRecord;
 
@@ -39,8 +40,12 @@ struct Known {
     order: VecDeque<(String, u64)>,
     /// The reader's present start, tied to ours.
     tie: Option<Tie>,
-    /// When the gateway last heard of the reader.
-    heard: Option<Instant>,
+    /// The start that was heard of last, and when.
+    heard: Option<(String, Instant)>,
+    /// When an earlier start was heard of last.
+    before: Option<Instant>,
+    /// Since when the reader is connected, by our time since the start, in milliseconds.
+    online_ms: Option<i64>,
 }
 
 /// A reader's clock, tied to the time since our machine's start: the step of a wall clock moves nothing.
@@ -49,12 +54,28 @@ struct Tie {
     boot: String,
     /// Our time since the start, in milliseconds, at which the reader's clock stood at zero, at the latest.
     zero_ms: i64,
+    /// And at the earliest, where that is known; the same when a message arrived at once.
+    zero_from_ms: Option<i64>,
     /// The reader's clock when that was found.
     mono_ms: i64,
 }
 
+impl Tie {
+    fn is_exact(&self) -> bool {
+        self.zero_from_ms == Some(self.zero_ms)
+    }
+
+    /// By how much the reader's clock may have run off since.
+    fn drift_ms(&self, mono_ms: i64) -> i64 {
+        let passed = (mono_ms - self.mono_ms).abs();
+        passed / 1_000_000 * READER_DRIFT_PPM + passed % 1_000_000 * READER_DRIFT_PPM / 1_000_000
+    }
+}
+
 /// A message that comes later than this after it was sent was kept, whether it says so or not.
 const KEPT_MS: i64 = 1_000;
+/// A reader says of a swipe that it was kept only once it is so old.
+const UNSAID_MS: i64 = 10_000;
 /// How far a reader's clock may run off, in parts per million.
 const READER_DRIFT_PPM: i64 = 100;
 /// A tie is found anew after so long, so that drift does not gather.
@@ -86,29 +107,57 @@ impl Repeats {
         if let Some(decision) = self.readers.get(reader).and_then(|known| known.swipes.get(&name)) {
             return Dated::Again(*decision);
         }
-        let (when, late) = self.when(reader, tag, now);
+        // One reader too many has no past.
+        let mut nobody = Known::default();
+        let (when, late) = self.known(reader).unwrap_or(&mut nobody).when(tag, now);
         self.note(reader, &tag.boot, tag.seq, None);
         Dated::New { when, late }
     }
 
-    /// Ties a reader's clock by a swipe that was journalled: what is heard of the same start later is dated by it.
-    pub fn restore(&mut self, reader: &str, record: &SwipeRecord, now: Reading) {
-        let Some(tag) = &record.tag else { return };
-        let Some(known) = self.readers.get_mut(reader) else { return };
-        known.heard = known.heard.max(Some(Instant(record.earliest)));
-        if record.late || record.earliest != record.latest || !now.when.is_exact() {
-            return;
+    /// A reader has connected. Its `clock` is that of its start, where it was told in a message that arrived at once.
+    pub fn online(&mut self, reader: &str, clock: Option<&ReaderClock>, now: Reading) {
+        let Some(known) = self.known(reader) else { return };
+        known.online_ms = Some(now.since_boot_ms);
+        if let Some(clock) = clock {
+            known.hear(&clock.boot, now.when.earliest);
+            known.prompt(&clock.boot, clock.mono_ms, now.since_boot_ms);
         }
-        let ago = now.at.since_ms(Instant(record.at));
-        let zero_ms = now.since_boot_ms - ago - tag.mono_ms;
-        known.tie = Some(Tie { boot: tag.boot.clone(), zero_ms, mono_ms: tag.mono_ms });
+    }
+
+    /// A reader is gone.
+    pub fn gone(&mut self, reader: &str) {
+        if let Some(known) = self.readers.get_mut(reader) {
+            known.online_ms = None;
+        }
+    }
+
+    /// Ties a reader's clock by a swipe that was journalled: what is heard of the same start later is dated by it.
+    /// `boot` is the machine's present start.
+    pub fn restore(&mut self, reader: &str, record: &SwipeRecord, boot: Uuid, now: Reading) {
+        let (Some(tag), Some(known)) = (&record.tag, self.known(reader)) else { return };
+        known.hear(&tag.boot, Instant(record.earliest));
+        let came_ms = if record.boot == boot {
+            record.since_boot
+        } else if record.earliest == record.latest && now.when.is_exact() {
+            now.since_boot_ms - now.at.since_ms(Instant(record.at))
+        } else {
+            return;
+        };
+        if !record.late {
+            known.prompt(&tag.boot, tag.mono_ms, came_ms);
+        }
+    }
+
+    /// What is known of a reader; none when too many are.
+    fn known(&mut self, reader: &str) -> Option<&mut Known> {
+        if !self.readers.contains_key(reader) && self.readers.len() >= MAX_READERS {
+            return None;
+        }
+        Some(self.readers.entry(reader.to_owned()).or_default())
     }
 
     fn note(&mut self, reader: &str, boot: &str, seq: u64, decision: Option<Decision>) {
-        if !self.readers.contains_key(reader) && self.readers.len() >= MAX_READERS {
-            return;
-        }
-        let known = self.readers.entry(reader.to_owned()).or_default();
+        let Some(known) = self.known(reader) else { return };
         let name = (boot.to_owned(), seq);
         if known.swipes.insert(name.clone(), decision).is_none() {
             known.order.push_back(name);
@@ -119,37 +168,74 @@ impl Repeats {
             known.swipes.remove(&oldest);
         }
     }
+}
 
-    fn when(&mut self, reader: &str, tag: &Tag, now: Reading) -> (Uncertain, bool) {
-        let known = self.readers.entry(reader.to_owned()).or_default();
+impl Known {
+    /// Something of a start was heard, or made, at an instant.
+    fn hear(&mut self, boot: &str, at: Instant) {
+        match &mut self.heard {
+            Some((known, heard)) if known == boot => *heard = (*heard).max(at),
+            other => {
+                let before = other.replace((boot.to_owned(), at)).map(|(_, heard)| heard);
+                self.before = self.before.max(before);
+            }
+        }
+    }
+
+    /// A message that said what the reader's clock is arrived at once.
+    fn prompt(&mut self, boot: &str, mono_ms: i64, came_ms: i64) {
+        let zero_ms = came_ms.saturating_sub(mono_ms);
+        let keep = self.tie.as_ref().is_some_and(|tie| {
+            let stale = (mono_ms - tie.mono_ms).abs() > TIE_HOLDS_MS;
+            tie.boot == boot && tie.is_exact() && tie.zero_ms < zero_ms && !stale
+        });
+        if !keep {
+            let boot = boot.to_owned();
+            self.tie = Some(Tie { boot, zero_ms, zero_from_ms: Some(zero_ms), mono_ms });
+        }
+    }
+
+    /// When a new swipe was, and whether it came later than it was.
+    fn when(&mut self, tag: &Tag, now: Reading) -> (Uncertain, bool) {
+        self.hear(&tag.boot, now.when.earliest);
+        let online_ms = *self.online_ms.get_or_insert(now.since_boot_ms);
+        // A reader sends what it kept as soon as it is connected.
+        let settled = now.since_boot_ms - online_ms > UNSAID_MS + KEPT_MS;
+        // A message never comes before it was sent.
         let zero_ms = now.since_boot_ms.saturating_sub(tag.mono_ms);
-        let heard = known.heard.replace(now.when.earliest);
-        let tie = known.tie.as_mut().filter(|tie| tie.boot == tag.boot);
-        let Some(tie) = tie else {
-            if !tag.historical {
-                known.tie = Some(Tie { boot: tag.boot.clone(), zero_ms, mono_ms: tag.mono_ms });
+        let zero_from_ms = (!tag.historical).then_some(zero_ms - UNSAID_MS - KEPT_MS);
+        let tie = match self.tie.as_mut().filter(|tie| tie.boot == tag.boot) {
+            Some(tie) => {
+                let fits = zero_ms <= tie.zero_ms + KEPT_MS + tie.drift_ms(tag.mono_ms);
+                if !tag.historical && fits && (tie.is_exact() || settled) {
+                    self.prompt(&tag.boot, tag.mono_ms, now.since_boot_ms);
+                    return (now.when, false);
+                }
+                if !tie.is_exact() {
+                    tie.zero_ms = tie.zero_ms.min(zero_ms);
+                    tie.zero_from_ms = tie.zero_from_ms.max(zero_from_ms).map(|from| from.min(tie.zero_ms));
+                }
+                tie
+            }
+            None if settled && !tag.historical => {
+                self.prompt(&tag.boot, tag.mono_ms, now.since_boot_ms);
                 return (now.when, false);
             }
-            // Of another start of the reader: after it was last heard of.
-            let earliest = heard.unwrap_or(BUILT_AFTER).min(now.when.earliest);
-            return (Uncertain { earliest, latest: now.when.latest }, true);
-        };
-        // How long ago it was, by the reader's clock; a message never comes before it was sent.
-        let ago = (zero_ms - tie.zero_ms).max(0);
-        let error = (tag.mono_ms - tie.mono_ms).abs() / 1_000_000 * READER_DRIFT_PPM
-            + (tag.mono_ms - tie.mono_ms).abs() % 1_000_000 * READER_DRIFT_PPM / 1_000_000;
-        if !tag.historical && ago <= KEPT_MS + error {
-            let stale = (tag.mono_ms - tie.mono_ms).abs() > TIE_HOLDS_MS;
-            if zero_ms <= tie.zero_ms || stale {
-                *tie = Tie { boot: tag.boot.clone(), zero_ms, mono_ms: tag.mono_ms };
+            None => {
+                let boot = tag.boot.clone();
+                self.tie.insert(Tie { boot, zero_ms, zero_from_ms, mono_ms: tag.mono_ms })
             }
-            return (now.when, false);
-        }
-        let when = Uncertain {
-            earliest: now.when.earliest.plus_ms(-ago - error),
-            latest: now.when.latest.plus_ms(-ago + error).min(now.when.latest),
         };
-        (negligible(when), true)
+        let drift_ms = tie.drift_ms(tag.mono_ms);
+        // Of a start of the reader after the last that was heard of.
+        let mut earliest = self.before.unwrap_or(BUILT_AFTER).min(now.when.earliest);
+        if let Some(from) = tie.zero_from_ms {
+            let ago = (zero_ms - from).max(0);
+            earliest = earliest.max(now.when.earliest.plus_ms(-ago - drift_ms));
+        }
+        let ago = (zero_ms - tie.zero_ms).max(0);
+        let latest = now.when.latest.plus_ms(-ago + drift_ms).min(now.when.latest).max(earliest);
+        (negligible(Uncertain { earliest, latest }), true)
     }
 }
 
@@ -167,9 +253,16 @@ mod tests {
         Tag { boot: boot.to_owned(), seq, mono_ms, historical }
     }
 
+    /// A reader whose birth was heard when its clock stood at `mono_ms`.
+    fn born(boot: &str, mono_ms: i64, now: Reading) -> Repeats {
+        let mut repeats = Repeats::default();
+        repeats.online("R", Some(&ReaderClock { boot: boot.to_owned(), mono_ms }), now);
+        repeats
+    }
+
     #[test]
     fn a_resend_is_known_again_and_gets_the_answer_once_it_is_durable() {
-        let mut repeats = Repeats::default();
+        let mut repeats = born("b", 0, at(990));
         assert!(matches!(
             repeats.date("R", &tag("b", 1, 10, false), at(1_000)),
             Dated::New { late: false, .. }
@@ -189,8 +282,9 @@ mod tests {
 
     #[test]
     fn a_late_swipe_is_dated_by_the_clock_of_the_same_start() {
-        let mut repeats = Repeats::default();
-        repeats.date("R", &tag("b", 1, 10_000, false), at(100_000));
+        let mut repeats = born("b", 0, at(90_000));
+        let fresh = repeats.date("R", &tag("b", 1, 10_000, false), at(100_000));
+        assert_eq!(fresh, Dated::New { when: at(100_000).when, late: false });
         let late = repeats.date("R", &tag("b", 2, 40_000, true), at(900_000));
         assert_eq!(late, Dated::New { when: Uncertain::exactly(at(130_000).at), late: true });
         // One that does not say that it was kept is dated by the same clock.
@@ -201,9 +295,57 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_or_fast_clock_of_a_reader_widens_the_time_of_a_late_swipe_by_its_drift() {
+    fn the_first_swipe_of_a_start_that_was_kept_is_dated_by_the_birth_that_comes_with_it() {
+        let mut repeats = born("b", 107_000, at(100_000));
+        let kept = repeats.date("R", &tag("b", 1, 100_000, false), at(100_020));
+        assert_eq!(kept, Dated::New { when: Uncertain::exactly(at(93_000).at), late: true });
+        let fresh = repeats.date("R", &tag("b", 2, 108_000, false), at(101_000));
+        assert_eq!(fresh, Dated::New { when: at(101_000).when, late: false });
+    }
+
+    #[test]
+    fn without_a_birth_the_first_swipe_may_have_been_kept_and_later_ones_were_not() {
         let mut repeats = Repeats::default();
-        repeats.date("R", &tag("b", 1, 0, false), at(0));
+        repeats.online("R", None, at(99_500));
+        let first = repeats.date("R", &tag("b", 1, 50_000, false), at(100_000));
+        let Dated::New { when, late: true } = first else { panic!("{first:?}") };
+        assert_eq!((when.earliest, when.latest), (at(89_000).at, at(100_000).at));
+        // Its clock says that it was 2 s after the first: narrower, and never wrong.
+        let second = repeats.date("R", &tag("b", 2, 52_000, false), at(100_500));
+        let Dated::New { when, late: true } = second else { panic!("{second:?}") };
+        assert_eq!((when.earliest, when.latest), (at(91_000).at, at(100_500).at));
+        // It has been connected for so long that it keeps nothing.
+        let fresh = repeats.date("R", &tag("b", 3, 70_000, false), at(118_500));
+        assert_eq!(fresh, Dated::New { when: at(118_500).when, late: false });
+        let late = repeats.date("R", &tag("b", 4, 71_000, true), at(200_000));
+        assert_eq!(late, Dated::New { when: Uncertain::exactly(at(119_500).at), late: true });
+    }
+
+    #[test]
+    fn a_swipe_that_was_refused_is_not_taken_to_be_younger_when_it_comes_again() {
+        let mut repeats = Repeats::default();
+        repeats.online("R", None, at(95_000));
+        repeats.date("R", &tag("b", 1, 50_000, false), at(100_000));
+        repeats.forget("R", "b", 1);
+        let again = repeats.date("R", &tag("b", 1, 50_000, false), at(108_000));
+        let Dated::New { when, late: true } = again else { panic!("{again:?}") };
+        assert_eq!((when.earliest, when.latest), (at(97_000).at, at(100_000).at));
+    }
+
+    #[test]
+    fn several_swipes_of_another_start_all_lie_after_what_was_heard_of_the_one_before() {
+        let mut repeats = born("b", 0, at(0));
+        repeats.date("R", &tag("b", 1, 10_000, false), at(10_000));
+        for (seq, mono_ms) in [(1, 5_000), (2, 600_000)] {
+            let late = repeats.date("R", &tag("c", seq, mono_ms, true), at(900_000 + i64::try_from(seq).unwrap_or(0)));
+            let Dated::New { when, late: true } = late else { panic!("{late:?}") };
+            assert_eq!(when.earliest, at(10_000).at);
+        }
+    }
+
+    #[test]
+    fn a_slow_or_fast_clock_of_a_reader_widens_the_time_of_a_late_swipe_by_its_drift() {
+        let mut repeats = born("b", 0, at(0));
         let day = 24 * 3_600_000;
         let late = repeats.date("R", &tag("b", 2, day, true), at(day + 3_600_000));
         let Dated::New { when, late: true } = late else { panic!("{late:?}") };
@@ -212,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_late_swipe_of_another_start_is_only_known_to_lie_in_an_interval() {
-        let mut repeats = Repeats::default();
+        let mut repeats = born("b", 0, at(90_000));
         repeats.date("R", &tag("b", 1, 10_000, false), at(100_000));
         let late = repeats.date("R", &tag("c", 1, 5, true), at(900_000));
         let Dated::New { when, late: true } = late else { panic!("{late:?}") };

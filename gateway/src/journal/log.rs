@@ -229,6 +229,9 @@ impl<D: Disk> Log<D> {
                 log.disk.remove(name).map_err(self::disk("remove an empty segment"))?;
                 continue;
             }
+            if last {
+                log.write_again(name, &bytes)?;
+            }
             let header = Header::of_segment(&bytes);
             journals.extend(header.iter().map(|header| header.journal));
             let until = firsts.get(index + 1).map(|(first, _)| *first);
@@ -237,6 +240,20 @@ impl<D: Disk> Log<D> {
         }
         log.go_on(fresh, !damages.is_empty())?;
         Ok((log, damages))
+    }
+
+    /// Writes what was read of the newest segment once more, and syncs it. A process that died before its sync left
+    /// records that are only in memory; one whose sync failed left such as the kernel takes to be on the disk, and
+    /// another sync alone would not bring them there. From here on all that was read is told to be kept.
+    fn write_again(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        let file = self.disk.open(name).map_err(disk("open a segment"))?;
+        let end = bytes.len().min(usize::try_from(self.limits.records_end()).unwrap_or(usize::MAX));
+        let used = bytes[..end].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        self.disk.write_at(&file, &bytes[..used], 0).map_err(disk("write again what it found"))?;
+        if end < bytes.len() {
+            self.disk.write_at(&file, &bytes[end..], end as u64).map_err(disk("write again what it found"))?;
+        }
+        self.disk.sync(&file).map_err(disk("sync what it found"))
     }
 
     /// Takes a segment in. Gives its damage, if that was not known before.
@@ -342,10 +359,7 @@ impl<D: Disk> Log<D> {
             self.renew(fresh);
             return Ok(());
         }
-        let file = self.disk.open(&newest.name).map_err(disk("open a segment"))?;
-        // A process that died before its sync left whole records that are only in memory.
-        self.disk.sync(&file).map_err(disk("sync what it found"))?;
-        self.file = Some(file);
+        self.file = Some(self.disk.open(&newest.name).map_err(disk("open a segment"))?);
         Ok(())
     }
 

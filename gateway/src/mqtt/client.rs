@@ -10,7 +10,8 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use super::payload::{Birth, LightFlash, LightSet, SwipeAck, SwipeMessage, is_ready};
-use super::topic::{Channel, filter, parse, topic};
+use super::topic::{Channel, parse, said_by_readers, topic};
+use crate::core::ReaderClock;
 
 /// A light goes off by itself when it was not said again for so long.
 const LEASE_S: u32 = 90;
@@ -24,8 +25,6 @@ const FLASH_TTL_MS: u32 = 3_000;
 const QUEUE: usize = 256;
 /// How many lights at rest are said at once, before the broker is listened to again.
 const RESTS_AT_ONCE: usize = 32;
-/// What is heard of readers.
-const HEARD: [Channel; 3] = [Channel::Birth, Channel::State, Channel::Swipe];
 
 /// What a reader said.
 #[derive(Debug)]
@@ -36,6 +35,8 @@ pub enum ReaderSaid {
         reader: String,
         /// Its firmware, once it said so.
         firmware: Option<String>,
+        /// Its clock, unless the broker had kept the message.
+        clock: Option<ReaderClock>,
     },
     /// It is gone.
     Lost {
@@ -93,9 +94,8 @@ struct Client {
     /// Readers whose light at rest is still to be said: as many as there is room for at once, the others after them.
     unsaid: BTreeSet<String>,
     next_id: u64,
-    /// Subscriptions that the broker has not confirmed. Until it has, no light is said: a reader that shines
-    /// is heard.
-    unheard: usize,
+    /// The broker has confirmed the subscription. Until it has, no light is said: a reader that shines is heard.
+    hears: bool,
 }
 
 /// Talks to the readers until told to stop.
@@ -117,7 +117,7 @@ pub async fn run(
         rests: BTreeMap::new(),
         unsaid: BTreeSet::new(),
         next_id: 0,
-        unheard: HEARD.len(),
+        hears: false,
     };
     let mut renew = tokio::time::interval(RENEW_EVERY);
     loop {
@@ -144,44 +144,46 @@ impl Client {
         match event {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 tracing::debug!("connected to the broker");
-                self.unheard = HEARD.len();
-                for channel in HEARD {
-                    let filter = filter(&self.gateway, channel);
-                    if let Err(error) = self.client.try_subscribe(filter, QoS::AtLeastOnce) {
-                        tracing::error!("cannot subscribe: {error}");
-                    }
+                self.hears = false;
+                let filter = said_by_readers(&self.gateway);
+                if let Err(error) = self.client.try_subscribe(filter, QoS::AtLeastOnce) {
+                    tracing::error!("cannot subscribe: {error}");
                 }
             }
             Ok(Event::Incoming(Packet::SubAck(_))) => {
-                self.unheard = self.unheard.saturating_sub(1);
+                self.hears = true;
                 self.say_all_rests();
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
-                if let Some(heard) = self.read(&publish.topic, &publish.payload) {
+                if let Some(heard) = self.read(&publish.topic, &publish.payload, publish.retain) {
                     // The other end is gone only when the gateway stops.
                     let _ = said.send(heard).await;
                 }
             }
             Ok(_) => {}
             Err(error) => {
-                self.unheard = HEARD.len();
+                self.hears = false;
                 tracing::warn!("the broker is not there: {error}; trying again");
                 tokio::time::sleep(RECONNECT_AFTER).await;
             }
         }
     }
 
-    fn read(&mut self, text: &str, payload: &[u8]) -> Option<ReaderSaid> {
+    fn read(&mut self, text: &str, payload: &[u8], kept: bool) -> Option<ReaderSaid> {
         let (reader, channel) = parse(&self.gateway, text)?;
         let reader = reader.to_owned();
         match channel {
             Channel::State if is_ready(payload) => {
                 self.say_rest(&reader);
-                Some(ReaderSaid::Ready { reader, firmware: None })
+                Some(ReaderSaid::Ready { reader, firmware: None, clock: None })
             }
             Channel::State => Some(ReaderSaid::Lost { reader }),
             Channel::Birth => match Birth::read(payload) {
-                Ok(birth) => Some(ReaderSaid::Ready { reader, firmware: Some(birth.fw) }),
+                Ok(birth) => {
+                    let told = birth.mono_ms.filter(|_| !kept && !birth.boot.is_empty());
+                    let clock = told.map(|mono_ms| ReaderClock { boot: birth.boot, mono_ms });
+                    Some(ReaderSaid::Ready { reader, firmware: Some(birth.fw), clock })
+                }
                 Err(error) => {
                     tracing::warn!(reader, "birth not taken: {error}");
                     None
@@ -235,7 +237,7 @@ impl Client {
 
     /// Says the lights at rest that are to be said, as far as there is room in the queue: flashes need some of it.
     fn say_rests(&mut self) {
-        if self.unheard > 0 {
+        if !self.hears {
             return;
         }
         for _ in 0..RESTS_AT_ONCE {

@@ -90,6 +90,10 @@ pub struct Birth {
     /// The start that it is in.
     #[serde(default)]
     pub boot: String,
+    /// Its clock since that start, in milliseconds, when it sent this. With it, the first swipe of a start that the
+    /// reader kept while the gateway was away is dated exactly; without it, to ten seconds.
+    #[serde(default)]
+    pub mono_ms: Option<i64>,
 }
 
 impl Birth {

@@ -48,10 +48,11 @@ pub fn topic(gateway: &str, reader: &str, channel: Channel) -> String {
     format!("att/v1/{gateway}/reader/{reader}/{}", channel.tail())
 }
 
-/// What all readers of a gateway say on a channel.
+/// What all readers of a gateway say: `birth`, `state`, `swipe` and `light`. One filter, so that the broker keeps the
+/// order in which a reader said it.
 #[must_use]
-pub fn filter(gateway: &str, channel: Channel) -> String {
-    topic(gateway, "+", channel)
+pub fn said_by_readers(gateway: &str) -> String {
+    format!("att/v1/{gateway}/reader/+/+")
 }
 
 /// The reader and channel of a topic, `None` when it is not one of this gateway's.

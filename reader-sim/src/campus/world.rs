@@ -18,7 +18,7 @@ use super::api::Api;
 use super::clock::VirtualClock;
 use super::timetable::{Published, gateway_code};
 use super::view::View;
-use crate::device::mqtt::MqttReader;
+use crate::device::mqtt::{MqttReader, Uptime};
 use crate::device::osdp::{OsdpBus, OsdpReader};
 use crate::device::{DeviceEvent, Events};
 use crate::plan::{Credential, Plan, ReaderKind};
@@ -163,9 +163,16 @@ impl World {
             rollcall_gateway::app::start(&config, TimeSource::Injected(Arc::new(self.clock.clone()))).await?;
         for reader in here(ReaderKind::Mqtt) {
             let host = broker.ip().to_string();
-            let device =
-                MqttReader::connect(reader.code.clone(), code.clone(), host, broker.port(), events.clone())
-                    .await?;
+            let clock = self.clock.clone();
+            let device = MqttReader::connect_timed(
+                reader.code.clone(),
+                code.clone(),
+                host,
+                broker.port(),
+                Uptime::new(move || clock.uptime_ms()),
+                events.clone(),
+            );
+            let device = device.await?;
             self.places.insert(reader.code.clone(), Place::Mqtt(Box::new(device)));
         }
         self.gateways.push((code, gateway));
@@ -186,7 +193,7 @@ impl World {
         match self.places.get(reader) {
             Some(Place::Bus(bus)) => Ok(self.buses[*bus].present(reader, credential)?),
             Some(Place::Mqtt(device)) => {
-                device.present_when(credential, Some(self.clock.uptime_ms()))?;
+                device.present(credential)?;
                 Ok(())
             }
             None => bail!("there is no reader {reader}"),

@@ -4,6 +4,7 @@
 //! decides anything about attendance: it reports cards until they are acknowledged, and shows what it is
 //! told.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,27 @@ pub enum MqttReaderError {
     Stopped(String),
 }
 
+/// A reader's clock that is not this program's: where time is virtual, the reader's is too.
+#[derive(Clone)]
+pub struct Uptime(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Uptime {
+    /// A clock; it says how many milliseconds have passed since the reader's start.
+    pub fn new(says: impl Fn() -> u64 + Send + Sync + 'static) -> Uptime {
+        Uptime(Arc::new(says))
+    }
+
+    fn ms(&self) -> u64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Uptime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Uptime").field(&self.ms()).finish()
+    }
+}
+
 /// A reader and its connection. Dropped without [`MqttReader::stop`] it vanishes, and its last will is done.
 #[derive(Debug)]
 pub struct MqttReader {
@@ -72,7 +94,19 @@ impl MqttReader {
         port: u16,
         events: Events,
     ) -> Result<MqttReader, MqttReaderError> {
-        Self::connect_as(code, gateway, url_host, port, outbox::random_boot(), events).await
+        Self::connect_as(code, gateway, url_host, port, outbox::random_boot(), None, events).await
+    }
+
+    /// The same, with a clock of its own.
+    pub async fn connect_timed(
+        code: String,
+        gateway: String,
+        url_host: String,
+        port: u16,
+        uptime: Uptime,
+        events: Events,
+    ) -> Result<MqttReader, MqttReaderError> {
+        Self::connect_as(code, gateway, url_host, port, outbox::random_boot(), Some(uptime), events).await
     }
 
     /// The same, under a given boot name.
@@ -82,6 +116,7 @@ impl MqttReader {
         url_host: String,
         port: u16,
         boot: String,
+        uptime: Option<Uptime>,
         events: Events,
     ) -> Result<MqttReader, MqttReaderError> {
         for level in [&code, &gateway] {
@@ -97,7 +132,7 @@ impl MqttReader {
         event_loop.network_options.set_tcp_nodelay(true);
         let (notes, inbox) = mpsc::unbounded_channel();
         let pump = tokio::spawn(link::pump(event_loop, notes));
-        let outbox = Arc::new(Mutex::new(Outbox::new(boot)));
+        let outbox = Arc::new(Mutex::new(Outbox::new(boot, uptime)));
         let (orders, orders_in) = mpsc::unbounded_channel();
         let session = Session::new(code.clone(), topic, client, Arc::clone(&outbox), events);
         let session = tokio::spawn(session.run(orders_in, inbox));
@@ -111,21 +146,11 @@ impl MqttReader {
 
     /// Holds a card to the reader; returns the swipe's sequence number. Taken while the link is down too.
     pub fn present(&self, credential: &Credential) -> Result<u64, MqttReaderError> {
-        self.present_when(credential, None)
-    }
-
-    /// The same, when the reader's own clock says so many milliseconds since its start: where time is virtual, the
-    /// reader's is too.
-    pub fn present_when(
-        &self,
-        credential: &Credential,
-        uptime_ms: Option<u64>,
-    ) -> Result<u64, MqttReaderError> {
         let bytes = credential.raw.len();
         if bytes == 0 || usize::from(credential.bits).div_ceil(8) != bytes {
             return Err(MqttReaderError::Credential { bits: credential.bits, bytes });
         }
-        let seq = lock(&self.outbox).push(credential, Instant::now(), uptime_ms);
+        let seq = lock(&self.outbox).push(credential, Instant::now());
         let seq = seq.ok_or_else(|| MqttReaderError::Full(self.code.clone()))?;
         match self.orders.send(Order::Swiped) {
             Ok(()) => Ok(seq),

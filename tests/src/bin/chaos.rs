@@ -73,7 +73,8 @@ fn main() -> ExitCode {
         Suite::Clock(args) => ("clock", args, 100, chaos::clock::run),
         Suite::PowerCut(args) => ("power-cut", args, 20, chaos::power::run),
     };
-    let run = Run { cycles: args.cycles.unwrap_or(default), seed: args.seed, control: args.control };
+    let cycles = args.cycles.unwrap_or(default);
+    let run = Run { cycles, seed: args.seed, control: args.control, serial_only: false };
     match suite(&run) {
         Ok(Outcome::Held(figures)) => {
             println!("chaos {name}: held: {figures}");

@@ -46,7 +46,7 @@ async fn both(run: &Run) -> super::Result {
     let first = run.cycles.div_ceil(2);
     let mut seed = run.seed;
     for (kind, cycles) in [("ext4", first), ("xfs", run.cycles - first)] {
-        let part = Run { cycles, seed, control: run.control.clone() };
+        let part = Run { cycles, seed, control: run.control.clone(), serial_only: false };
         seed = seed.wrapping_add(cycles);
         if cycles == 0 {
             continue;

@@ -1,7 +1,7 @@
 //! Gateways, hub, network and disks in virtual time, by seed; the history is checked against what must hold.
 //!
 //! Real here: the gateway's mind, journal, timekeeping and handing-over, and the hub's GraphQL, services and SQLite.
-//! Simulated: disks (torn and unsynced writes, ENOSPC, EIO, cards copied and put back), clocks (drift, steps, starts
+//! Simulated: readers (serial ones, and MQTT ones with their own clocks, resends and starts), disks (torn and unsynced writes, ENOSPC, EIO, cards copied and put back), clocks (drift, steps, starts
 //! without time), the network (loss, delay, duplicates, reordering, one-way partitions), crashes, backups.
 
 use std::path::PathBuf;
@@ -23,6 +23,7 @@ mod check;
 mod disk;
 mod gateway;
 mod hub;
+mod reader;
 mod world;
 
 pub use disk::{Fault, SimDisk};
@@ -41,12 +42,17 @@ struct Door {
     reader: &'static str,
     room: &'static str,
     gateway: usize,
+    /// It keeps its swipes itself until they are acknowledged; a serial one is asked for them.
+    mqtt: bool,
 }
 
-const DOORS: [Door; 3] = [
-    Door { reader: "D1", room: "R1", gateway: 0 },
-    Door { reader: "D2", room: "R2", gateway: 0 },
-    Door { reader: "D3", room: "R2", gateway: 1 },
+/// The serial ones first.
+const DOORS: [Door; 5] = [
+    Door { reader: "D1", room: "R1", gateway: 0, mqtt: false },
+    Door { reader: "D2", room: "R2", gateway: 0, mqtt: false },
+    Door { reader: "D3", room: "R2", gateway: 1, mqtt: false },
+    Door { reader: "M1", room: "R1", gateway: 0, mqtt: true },
+    Door { reader: "M2", room: "R2", gateway: 1, mqtt: true },
 ];
 
 /// A session of the day; times in minutes since midnight.
@@ -128,7 +134,7 @@ async fn seeds(run: &Run) -> super::Result {
     let (mut swipes, mut greens, mut faults, mut slowest, mut virtual_ms) = (0, 0, 0, 0, 0);
     for seed in run.seed..run.seed + run.cycles {
         let place = tempfile::tempdir_in(folder.path()).map_err(|error| setup(error, seed))?;
-        let mut world = World::new(&base, seed, place.path(), run.control.as_deref()).await;
+        let mut world = World::new(&base, seed, place.path(), run.control.as_deref(), run.serial_only).await;
         let drained = world.play().await;
         let mut broken = check::check(&world, &base).await;
         let Some(took) = drained else {
@@ -140,11 +146,7 @@ async fn seeds(run: &Run) -> super::Result {
             return Err(Broken { seed, what: broken.join("\n  ") });
         }
         swipes += world.presentations.len();
-        greens += world
-            .presentations
-            .iter()
-            .filter(|it| it.flash == Some(rollcall_rules::light::Colour::Green))
-            .count();
+        greens += world.presentations.iter().filter(|it| it.green()).count();
         faults += world.faults;
         slowest = slowest.max(took);
         virtual_ms += world.elapsed_ms();
@@ -169,7 +171,8 @@ async fn base(folder: &std::path::Path) -> Base {
     let gateways = ["G0", "G1"].map(|code| json!({"code": code, "building": "A"}));
     hub.done("saveGateways", json!({"gateways": gateways})).await;
     let readers = DOORS.iter().map(|door| {
-        json!({"code": door.reader, "gateway": format!("G{}", door.gateway), "room": door.room, "kind": "OSDP"})
+        json!({"code": door.reader, "gateway": format!("G{}", door.gateway), "room": door.room,
+               "kind": if door.mqtt { "MQTT" } else { "OSDP" }})
     });
     hub.done("saveReaders", json!({"readers": readers.collect::<Vec<_>>()})).await;
     hub.done("saveCourses", json!({"courses": [{"code": "C", "title": "Course"}]})).await;

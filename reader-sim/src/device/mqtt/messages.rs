@@ -13,6 +13,8 @@ pub(super) struct Birth<'a> {
     pub(super) fw: &'a str,
     /// Name of this start of the reader.
     pub(super) boot: &'a str,
+    /// Its clock now, since its start.
+    pub(super) mono_ms: u64,
     /// What it can do.
     pub(super) caps: Caps,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::messages;
+use super::{Uptime, messages};
 use crate::plan::Credential;
 
 /// At most so many; the oldest are kept.
@@ -26,19 +26,20 @@ struct Swipe {
     uid: String,
     bits: u16,
     read: Instant,
-    /// The reader's clock then, where it is not this program's.
-    uptime_ms: Option<u64>,
+    /// The reader's clock then.
+    mono_ms: u64,
     sent: Option<Instant>,
 }
 
 /// Of so many swipes it is known when they were read, for the flashes that answer them.
 const REMEMBERED: usize = 64;
 
-/// The unacknowledged swipes of one start of a reader.
+/// The unacknowledged swipes of one start of a reader, and its clock.
 #[derive(Debug)]
 pub(super) struct Outbox {
     boot: String,
     started: Instant,
+    uptime: Option<Uptime>,
     next_seq: u64,
     waiting: VecDeque<Swipe>,
     /// When the last swipes were read.
@@ -46,9 +47,18 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// An empty one.
-    pub(super) fn new(boot: String) -> Outbox {
-        Outbox { boot, started: Instant::now(), next_seq: 1, waiting: VecDeque::new(), read: VecDeque::new() }
+    /// An empty one. `uptime` is the reader's clock, where it is not this program's.
+    pub(super) fn new(boot: String, uptime: Option<Uptime>) -> Outbox {
+        let (waiting, read) = (VecDeque::new(), VecDeque::new());
+        Outbox { boot, started: Instant::now(), uptime, next_seq: 1, waiting, read }
+    }
+
+    /// The reader's clock, in milliseconds since its start.
+    pub(super) fn mono_ms(&self, now: Instant) -> u64 {
+        match &self.uptime {
+            Some(uptime) => uptime.ms(),
+            None => u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     /// The name of this start.
@@ -56,13 +66,8 @@ impl Outbox {
         &self.boot
     }
 
-    /// Takes a card; `None` when there is no room. `uptime_ms` is the reader's clock, where it is not this program's.
-    pub(super) fn push(
-        &mut self,
-        credential: &Credential,
-        now: Instant,
-        uptime_ms: Option<u64>,
-    ) -> Option<u64> {
+    /// Takes a card; `None` when there is no room.
+    pub(super) fn push(&mut self, credential: &Credential, now: Instant) -> Option<u64> {
         if self.waiting.len() >= CAPACITY {
             return None;
         }
@@ -73,7 +78,8 @@ impl Outbox {
         }
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.waiting.push_back(Swipe { seq, uid, bits: credential.bits, read: now, uptime_ms, sent: None });
+        let mono_ms = self.mono_ms(now);
+        self.waiting.push_back(Swipe { seq, uid, bits: credential.bits, read: now, mono_ms, sent: None });
         if self.read.len() >= REMEMBERED {
             self.read.pop_front();
         }
@@ -99,13 +105,12 @@ impl Outbox {
                 continue;
             }
             swipe.sent = Some(now);
-            let since_start = swipe.read.duration_since(self.started).as_millis();
             due.push(serde_json::to_string(&messages::Swipe {
                 boot: &self.boot,
                 seq: swipe.seq,
                 uid: &swipe.uid,
                 bits: swipe.bits,
-                mono_ms: swipe.uptime_ms.unwrap_or(u64::try_from(since_start).unwrap_or(u64::MAX)),
+                mono_ms: swipe.mono_ms,
                 historical: now.duration_since(swipe.read) >= HISTORICAL_AFTER,
             }));
         }
@@ -146,9 +151,9 @@ mod tests {
 
     #[test]
     fn a_swipe_is_due_at_once_then_every_two_seconds_until_acknowledged() {
-        let mut outbox = Outbox::new("b7".into());
+        let mut outbox = Outbox::new("b7".into(), None);
         let now = outbox.started;
-        assert_eq!(outbox.push(&card(), now, None), Some(1));
+        assert_eq!(outbox.push(&card(), now), Some(1));
         let first = outbox.take_due(now).remove(0).unwrap();
         let expected = r#"{"boot":"b7","seq":1,"uid":"95181CC0","bits":26,"mono_ms":0,"historical":false}"#;
         assert_eq!(first, expected);
@@ -166,18 +171,18 @@ mod tests {
 
     #[test]
     fn when_full_the_oldest_are_kept_in_order() {
-        let mut outbox = Outbox::new("b7".into());
+        let mut outbox = Outbox::new("b7".into(), None);
         let now = outbox.started;
         for seq in 1..=256 {
-            assert_eq!(outbox.push(&card(), now, None), Some(seq));
+            assert_eq!(outbox.push(&card(), now), Some(seq));
         }
-        assert_eq!(outbox.push(&card(), now, None), None);
+        assert_eq!(outbox.push(&card(), now), None);
         let due = outbox.take_due(now);
         assert_eq!(due.len(), 256);
         assert!(due[0].as_ref().unwrap().contains(r#""seq":1,"#));
         assert!(due[255].as_ref().unwrap().contains(r#""seq":256,"#));
         assert!(outbox.acknowledge("b7", 100));
-        assert_eq!(outbox.push(&card(), now, None), Some(257));
+        assert_eq!(outbox.push(&card(), now), Some(257));
     }
 
     #[test]

@@ -119,7 +119,8 @@ impl Session {
             let mut outbox = lock(&self.outbox);
             outbox.all_due();
             let caps = Caps { colours: COLOURS, buzzer: true };
-            json(&Birth { fw: FIRMWARE, boot: outbox.boot(), caps })
+            let mono_ms = outbox.mono_ms(Instant::now());
+            json(&Birth { fw: FIRMWARE, boot: outbox.boot(), mono_ms, caps })
         };
         self.publish("birth", true, birth);
         self.publish("state", true, Some("ready".to_owned()));

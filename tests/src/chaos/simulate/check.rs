@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::disk::SimDisk;
 use super::hub::SimHub;
-use super::world::World;
+use super::world::{Minted, Presentation, World};
 use super::{Base, DOORS, Session};
 
 /// What counts as exact may be off by this much.
@@ -59,23 +59,22 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
     for (id, ..) in &stored {
         *counts.entry(*id).or_default() += 1;
     }
-    let known: BTreeSet<Uuid> = world.presentations.iter().map(|it| it.swipe).collect();
+    let minted = world.presentations.iter().flat_map(|it| &it.minted);
+    let known: BTreeSet<Uuid> = minted.map(|it| it.id).collect();
     for id in counts.keys().filter(|id| !known.contains(id)) {
         broken.push(format!("swipe {id} is at the hub, and no card was read for it"));
     }
     for it in &world.presentations {
-        let count = counts.get(&it.swipe).copied().unwrap_or(0);
-        let green = it.flash == Some(Colour::Green);
-        if green && count == 0 && !it.forgiven {
-            broken.push(format!(
-                "LOST: swipe {} was shown green at {} and is not at the hub: {it:?}",
-                it.swipe, it.at
-            ));
+        let count: u32 = it.minted.iter().filter_map(|it| counts.get(&it.id)).sum();
+        if (it.green() || it.kept) && count == 0 && !it.forgiven {
+            broken.push(format!("LOST: shown green or acknowledged, and not at the hub: {it:?}"));
         }
-        if count > 1 {
-            broken.push(format!("DOUBLED: swipe {} stands {count} times at the hub", it.swipe));
+        if count > 1 && !(it.twice && it.minted.iter().all(|it| counts.get(&it.id) <= Some(&1))) {
+            broken.push(format!("DOUBLED: one card, and {count} swipes at the hub: {it:?}"));
         }
-        lights(base, it, &mut broken);
+        for minted in &it.minted {
+            lights(base, it, minted, &mut broken);
+        }
     }
     times(world, &stored, &mut broken);
     marks(world, base, &stored, &mut broken).await;
@@ -83,8 +82,8 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
 }
 
 /// Every light is that of the timetable at the time that the gateway took it to be; and that time holds the truth.
-fn lights(base: &Base, it: &super::world::Presentation, broken: &mut Vec<String>) {
-    let when = it.reading.when;
+fn lights(base: &Base, it: &Presentation, minted: &Minted, broken: &mut Vec<String>) {
+    let when = minted.when;
     if when.earliest.0 - EXACT_MS > it.at || it.at > when.latest.0 + EXACT_MS {
         broken.push(format!("WRONG TIME: it was {} and the gateway took it to be {when:?}", it.at));
     }
@@ -92,11 +91,11 @@ fn lights(base: &Base, it: &super::world::Presentation, broken: &mut Vec<String>
         World::listed(it.student)
             && Session::ALL.iter().any(|session| session.open(base.day, DOORS[it.door].room, at))
     };
-    match it.flash {
+    match minted.flash {
         Some(Colour::Green) if !counts(it.at) => {
             broken.push(format!("WRONG GREEN: {it:?}"));
         }
-        Some(Colour::Red) if counts(it.at) && it.place.is_some() => {
+        Some(Colour::Red) if counts(it.at) && minted.place.is_some() => {
             broken.push(format!("WRONG RED: {it:?}"));
         }
         Some(Colour::Amber) if when.is_exact() => broken.push(format!("AMBER at a known time: {it:?}")),
@@ -106,7 +105,8 @@ fn lights(base: &Base, it: &super::world::Presentation, broken: &mut Vec<String>
 
 /// The hub's own reading of every time holds the truth.
 fn times(world: &World, stored: &[(Uuid, i64, i64)], broken: &mut Vec<String>) {
-    let truth: BTreeMap<Uuid, i64> = world.presentations.iter().map(|it| (it.swipe, it.at)).collect();
+    let minted = world.presentations.iter().flat_map(|it| it.minted.iter().map(|minted| (minted.id, it.at)));
+    let truth: BTreeMap<Uuid, i64> = minted.collect();
     for (id, earliest, latest) in stored {
         if let Some(at) = truth.get(id)
             && (earliest - EXACT_MS > *at || *at > latest + EXACT_MS)
@@ -132,8 +132,9 @@ async fn marks(world: &World, base: &Base, stored: &[(Uuid, i64, i64)], broken: 
         let (opens, closes) = session.window(base.day);
         let mut certain = BTreeSet::new();
         let mut possible = BTreeSet::new();
-        for it in world.presentations.iter().filter(|it| World::listed(it.student)) {
-            let Some((earliest, latest)) = read.get(&it.swipe) else { continue };
+        let all = world.presentations.iter().flat_map(|it| it.minted.iter().map(move |minted| (it, minted.id)));
+        for (it, id) in all.filter(|(it, _)| World::listed(it.student)) {
+            let Some((earliest, latest)) = read.get(&id) else { continue };
             let here = session.rooms.contains(&DOORS[it.door].room);
             let student = base.students[it.student];
             if here && *latest >= opens && *earliest <= closes {

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use rollcall_gateway::core::outages::{self, Cause};
-use rollcall_gateway::core::reading::Reading;
 use rollcall_gateway::core::time::{Kept, Sample, Timekeeper};
-use rollcall_gateway::core::{Answer, Change, Gateway, Input, Output, Read};
+use rollcall_gateway::core::{Answer, Change, Gateway, Input, Output, Read, ReaderClock, Tag};
 use rollcall_gateway::journal::log::{JournalError, Limits, Log};
 use rollcall_gateway::journal::record::{AnchorRecord, Record};
 use rollcall_gateway::journal::writer::Standing;
@@ -14,10 +13,12 @@ use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
 use rollcall_gateway::uplink::handover::{HandOver, Status};
 use rollcall_rules::card::CardRead;
 use rollcall_rules::light::Colour;
-use rollcall_rules::time::Instant;
+use rollcall_rules::time::{Instant, Uncertain};
 use uuid::Uuid;
 
+use super::DOORS;
 use super::disk::SimDisk;
+use super::world::Minted;
 
 /// Small segments, so that a run has many.
 const LIMITS: Limits = Limits { segment: 16 * 1024, quota: 1024 * 1024 };
@@ -66,6 +67,18 @@ pub(super) struct Shown {
     pub place: Option<(Uuid, u64)>,
     /// What was flashed.
     pub flash: Option<Colour>,
+    /// What was acknowledged: reader, start and number.
+    pub kept: Option<(&'static str, String, u64)>,
+}
+
+/// What became of a card that a reader told of.
+pub(super) enum Taken {
+    /// A new swipe.
+    New(Minted),
+    /// It was durable before.
+    Kept,
+    /// Nothing: the program does not run, or the swipe waits for the disk already.
+    Nothing,
 }
 
 /// A program that runs.
@@ -185,41 +198,57 @@ impl SimGateway {
     /// The program is gone, as after SIGKILL. Swipes under way never get an answer.
     pub(super) fn kill(&mut self) -> Vec<Shown> {
         let Some(running) = self.running.take() else { return Vec::new() };
-        let silent = |swipe| Shown { swipe, place: None, flash: None };
+        let silent = |swipe| Shown { swipe, place: None, flash: None, kept: None };
         running.waiting.into_values().map(silent).collect()
     }
 
-    /// A card is held to a reader; gives the swipe's id.
+    /// An MQTT reader has connected; its clock is known where it was told at once.
+    pub(super) fn online(&mut self, reader: &str, clock: Option<ReaderClock>, now: i64) {
+        let sample = self.machine.sample(now);
+        if let Some(running) = &mut self.running {
+            let reading = running.keeper.read(sample);
+            running.mind.handle(Input::Online { reader: reader.to_owned(), clock }, reading);
+        }
+    }
+
+    /// A reader tells of a card.
     pub(super) fn swipe(
         &mut self,
         reader: &str,
         card: CardRead,
+        tag: Option<Tag>,
         random: [u8; 10],
         now: i64,
-    ) -> Option<(Uuid, Reading)> {
+    ) -> Taken {
         let hasty = self.hasty;
         let sample = self.machine.sample(now);
-        let running = self.running.as_mut()?;
+        let Some(running) = self.running.as_mut() else { return Taken::Nothing };
         let reading = running.keeper.read(sample);
-        let read = Read { reader: reader.to_owned(), card: Ok(card), tag: None, random };
+        let read = Read { reader: reader.to_owned(), card: Ok(card), tag, random };
         running.mind.handle(Input::Read(read), reading);
-        let (mut id, mut light) = (None, None);
+        let mut taken = Taken::Nothing;
         while let Some(output) = running.mind.poll_output() {
-            if let Output::Append { ticket, record } = output {
-                id = Some(record.id);
-                light = Some(record.light.clone());
-                running.uncertain |= record.earliest != record.latest;
-                running.waiting.insert(ticket, record.id);
-                let swipe = Some(record.id);
-                let body = Record::Swipe(record).body().unwrap_or_default();
-                running.queue.push((ticket, body, swipe));
+            match output {
+                Output::Append { ticket, record } => {
+                    let when =
+                        Uncertain { earliest: Instant(record.earliest), latest: Instant(record.latest) };
+                    taken = Taken::New(Minted::new(record.id, when));
+                    if hasty {
+                        let flash =
+                            Some(if record.light == "GREEN" { Colour::Green } else { Colour::Red });
+                        running.answered.push(Shown { swipe: record.id, place: None, flash, kept: None });
+                    }
+                    running.uncertain |= record.earliest != record.latest;
+                    running.waiting.insert(ticket, record.id);
+                    let swipe = Some(record.id);
+                    let body = Record::Swipe(record).body().unwrap_or_default();
+                    running.queue.push((ticket, body, swipe));
+                }
+                Output::Answer(answer) if answer.kept.is_some() => taken = Taken::Kept,
+                _ => {}
             }
         }
-        if let (true, Some(swipe), Some(light)) = (hasty, id, light) {
-            let flash = Some(if light == "GREEN" { Colour::Green } else { Colour::Red });
-            running.answered.push(Shown { swipe, place: None, flash });
-        }
-        Some((id?, reading))
+        taken
     }
 
     /// The disk gets to what waits for it; gives what was then shown. `Err` when the program ended over it.
@@ -352,9 +381,11 @@ impl Running {
         // Answers come in the order of their tickets.
         while let Some(output) = self.mind.poll_output() {
             match output {
-                Output::Answer(Answer { flash, .. }) => {
+                Output::Answer(Answer { reader, flash, tag, kept }) => {
                     if let Some((_, swipe)) = self.waiting.pop_first() {
-                        shown.push(Shown { swipe, place: places.get(&swipe).copied(), flash });
+                        let code = DOORS.iter().map(|door| door.reader).find(|code| *code == reader);
+                        let kept = kept.and(code).zip(tag).map(|(code, (boot, seq))| (code, boot, seq));
+                        shown.push(Shown { swipe, place: places.get(&swipe).copied(), flash, kept });
                     }
                 }
                 Output::Append { ticket, record } => {

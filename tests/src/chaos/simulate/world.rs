@@ -2,47 +2,29 @@
 //! in virtual time. The same seed gives the same world.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::path::PathBuf;
 
-use cynic::MutationBuilder;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rollcall_gateway::core::reading::Reading;
 use rollcall_gateway::journal::writer::Standing;
 use rollcall_gateway::uplink::client::UplinkError;
-use rollcall_gateway::uplink::handover::{More, Status, Step, Submission};
-use rollcall_gateway::uplink::operations::{
-    GatewayHeartbeatPayload, GatewaySubmitSwipesPayload, Heartbeat, HeartbeatVariables, SubmitSwipes,
-    SubmitVariables,
-};
-use rollcall_rules::card::CardRead;
+use rollcall_gateway::uplink::handover::{Status, Step, Submission};
+use rollcall_gateway::uplink::operations::HeartbeatVariables;
 use rollcall_rules::light::Colour;
+use rollcall_rules::time::Uncertain;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::disk::{Fault, SimDisk};
+use super::disk::SimDisk;
 use super::gateway::{Machine, Shown, SimGateway};
 use super::hub::SimHub;
-use super::{Base, DOORS, LISTED, STUDENTS, Session};
-use crate::timetable::uid;
+use super::reader::SimReader;
+use super::{Base, DOORS, LISTED};
 
-/// The faults, by number: what `RUST_LOG=info` tells of a seed.
-const FAULTS: [&str; 13] = [
-    "kill",
-    "kill",
-    "power cut",
-    "power cut",
-    "power cut in an operation",
-    "EIO",
-    "disk full",
-    "network",
-    "network",
-    "hub down",
-    "backup or restore",
-    "clock step",
-    "card copied or put back",
-];
+mod calls;
+mod doors;
+mod faults;
 
 /// How long cards are held to readers, in virtual milliseconds.
 const TEACHING_MS: i64 = 100 * 60_000;
@@ -50,30 +32,51 @@ const TEACHING_MS: i64 = 100 * 60_000;
 pub(super) const DRAINED_WITHIN_MS: i64 = 15 * 60_000;
 /// By then every gateway has sent a heartbeat.
 const HEARD_OF_MS: i64 = 65_000;
-/// No card is held to a reader so close to the edge of a window: what counts as exact may be off by a second.
-const EDGE_MS: i64 = 2_500;
-/// A call that is not answered is given up after this.
-const TIMEOUT_MS: i64 = 20_000;
+
+/// What a gateway made of a card.
+#[derive(Debug, Clone)]
+pub(super) struct Minted {
+    /// The swipe's id.
+    pub id: Uuid,
+    /// When the gateway took it to be.
+    pub when: Uncertain,
+    /// What was flashed, once it was.
+    pub flash: Option<Colour>,
+    /// Its place in a journal, once it was durable.
+    pub place: Option<(Uuid, u64)>,
+}
 
 /// A card held to a reader.
 #[derive(Debug, Clone)]
 pub(super) struct Presentation {
-    /// The swipe's id.
-    pub swipe: Uuid,
+    /// What gateways made of it: one swipe, but for an MQTT reader's that was sent again after it was lost or refused.
+    pub minted: Vec<Minted>,
     /// Whose card.
     pub student: usize,
     /// At which door.
     pub door: usize,
     /// When it truly was.
     pub at: i64,
-    /// What the gateway took the time to be.
-    pub reading: Reading,
-    /// What was flashed, once it was.
-    pub flash: Option<Colour>,
-    /// Its place in a journal, once it was durable.
-    pub place: Option<(Uuid, u64)>,
+    /// The MQTT reader was told that it is kept, and forgot it.
+    pub kept: bool,
     /// Its storage was replaced before it could be handed over.
     pub forgiven: bool,
+    /// Its storage was put back to before it, while the reader still had it: it may come twice.
+    pub twice: bool,
+}
+
+impl Presentation {
+    /// A card at a door.
+    #[must_use]
+    pub(super) fn new(student: usize, door: usize, at: i64) -> Self {
+        Self { minted: Vec::new(), student, door, at, kept: false, forgiven: false, twice: false }
+    }
+
+    /// It was shown green.
+    #[must_use]
+    pub(super) fn green(&self) -> bool {
+        self.minted.iter().any(|it| it.flash == Some(Colour::Green))
+    }
 }
 
 enum Message {
@@ -83,6 +86,12 @@ enum Message {
 
 enum Event {
     Swipe,
+    /// A card is held to an MQTT reader.
+    Hold,
+    /// An MQTT reader, in a life of its gateway, connects or sends again.
+    Reader(usize, u64),
+    /// An MQTT reader loses its power.
+    Dark,
     Write(usize),
     Minute(usize),
     Uplink(usize),
@@ -124,7 +133,10 @@ pub(super) struct World {
     /// How many faults were done.
     pub faults: u64,
     base: Base,
+    readers: Vec<SimReader>,
     rng: ChaCha8Rng,
+    /// Of its own, so that what happens at the doors moves nothing else.
+    door_rng: ChaCha8Rng,
     now: i64,
     until: i64,
     queue: BinaryHeap<Reverse<(i64, u64, usize)>>,
@@ -143,8 +155,14 @@ pub(super) struct World {
 }
 
 impl World {
-    /// The world of a seed. `control` puts a defect in.
-    pub(super) async fn new(base: &Base, seed: u64, folder: &std::path::Path, control: Option<&str>) -> Self {
+    /// The world of a seed. `control` puts a defect in; with `serial_only` there are no MQTT readers.
+    pub(super) async fn new(
+        base: &Base,
+        seed: u64,
+        folder: &std::path::Path,
+        control: Option<&str>,
+        serial_only: bool,
+    ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let hub = SimHub::on_copy_of(&base.database, folder.join("hub.sqlite"), base.clock.clone()).await;
         let hub = hub.unwrap_or_else(|error| panic!("no copy of the database: {error}"));
@@ -167,6 +185,10 @@ impl World {
             gateways.push(gateway);
         }
         let count = gateways.len();
+        let mut door_rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0d00);
+        let mqtt = |door: &usize| !serial_only && DOORS[*door].mqtt;
+        let readers: Vec<SimReader> =
+            (0..DOORS.len()).filter(mqtt).map(|door| SimReader::new(door, now, &mut door_rng)).collect();
         let mut world = Self {
             hub,
             gateways,
@@ -174,7 +196,9 @@ impl World {
             broken: Vec::new(),
             faults: 0,
             base: base.clone(),
+            readers,
             rng,
+            door_rng,
             now,
             until: now + TEACHING_MS,
             queue: BinaryHeap::new(),
@@ -195,6 +219,10 @@ impl World {
             world.at(30_000 + gateway as i64, Event::Minute(gateway));
         }
         world.at(1_000, Event::Swipe);
+        if !serial_only {
+            world.at(1_500, Event::Hold);
+            world.at(120_000, Event::Dark);
+        }
         world.at(60_000, Event::Fault);
         world
     }
@@ -232,6 +260,7 @@ impl World {
         // Every gateway has said how it is since: only so a hub that was restored just before is found out.
         self.up
             && now > self.until + HEARD_OF_MS
+            && self.readers.iter().all(SimReader::is_empty)
             && self.gateways.iter_mut().all(|gateway| {
                 if gateway.has_work() {
                     return false;
@@ -261,6 +290,9 @@ impl World {
     async fn handle(&mut self, event: Event) {
         match event {
             Event::Swipe => self.swipe(),
+            Event::Hold => self.hold(),
+            Event::Reader(reader, life) => self.reader(reader, life),
+            Event::Dark => self.dark(),
             Event::Write(gateway) => self.write(gateway),
             Event::Minute(gateway) => {
                 self.gateways[gateway].minute(self.now);
@@ -320,30 +352,7 @@ impl World {
         self.calling[index] = false;
         self.at(1, Event::Write(index));
         self.at(50, Event::Uplink(index));
-    }
-
-    fn swipe(&mut self) {
-        if self.now < self.until {
-            let next = self.rng.random_range(500..90_000);
-            self.at(next, Event::Swipe);
-        }
-        if self.healed || Session::ALL.iter().any(|it| it.near_edge(self.base.day, self.now, EDGE_MS)) {
-            return;
-        }
-        let door = self.rng.random_range(0..DOORS.len());
-        let student = self.rng.random_range(0..STUDENTS);
-        let index = DOORS[door].gateway;
-        let random: [u8; 10] = self.rng.random();
-        let Ok(card) = CardRead::new(56, &uid(student)) else { return };
-        let Some((swipe, reading)) = self.gateways[index].swipe(DOORS[door].reader, card, random, self.now)
-        else {
-            return;
-        };
-        let (at, flash, place, forgiven) = (self.now, None, None, false);
-        self.presentations.push(Presentation { swipe, student, door, at, reading, flash, place, forgiven });
-        // Sometimes several wait for one sync.
-        let wait = self.rng.random_range(1..200);
-        self.at(wait, Event::Write(index));
+        self.readers_find(index);
     }
 
     fn write(&mut self, index: usize) {
@@ -362,10 +371,14 @@ impl World {
     }
 
     fn note(&mut self, shown: Vec<Shown>) {
-        for Shown { swipe, place, flash } in shown {
-            if let Some(known) = self.presentations.iter_mut().rev().find(|it| it.swipe == swipe) {
+        for Shown { swipe, place, flash, kept } in shown {
+            let minted = self.presentations.iter_mut().rev().flat_map(|it| &mut it.minted);
+            if let Some(known) = minted.into_iter().find(|it| it.id == swipe) {
                 known.flash = known.flash.or(flash);
                 known.place = known.place.or(place);
+            }
+            if let Some((reader, boot, seq)) = kept {
+                self.acknowledged(reader, &boot, seq);
             }
         }
     }
@@ -375,233 +388,6 @@ impl World {
         self.note(shown);
         self.lives[index] += 1;
         self.at(back_after, Event::Start(index));
-    }
-
-    fn uplink(&mut self, index: usize) {
-        if self.calling[index] {
-            return;
-        }
-        let now = self.now;
-        let Some((status, standing)) = self.gateways[index].status(now) else { return };
-        let Some((handover, log)) = self.gateways[index].uplink() else { return };
-        let message = match handover.step(&status, &standing) {
-            Step::Heartbeat => {
-                let input = handover.heartbeat(&status, &standing, More::default());
-                Message::Heartbeat(Box::new(HeartbeatVariables { input }), Box::new((status, standing)))
-            }
-            Step::Read { journal, from, limit } => {
-                let Ok(stored) = log.read(from, limit) else { return };
-                match handover.batch((journal, from), stored, &status, &standing, None, None) {
-                    Some(sent) => Message::Submit(Box::new(sent), Box::new(standing)),
-                    None => return self.at(1, Event::Uplink(index)),
-                }
-            }
-            Step::Wait(_) => return self.at(2_000, Event::Uplink(index)),
-        };
-        self.calling[index] = true;
-        let (life, sent) = (self.lives[index], now);
-        if self.rng.random_range(0..100) < self.loss.0 {
-            let answer = Err(UplinkError::TimedOut);
-            return self.at(TIMEOUT_MS, Event::Answer { gateway: index, life, sent, message, answer });
-        }
-        let delay = if self.rng.random_bool(0.1) { self.rng.random_range(0..8_000) } else { 20 };
-        let again = !self.healed && self.rng.random_bool(0.1);
-        self.at(delay, Event::Arrive { gateway: index, life, sent, message, again });
-    }
-
-    async fn arrive(&mut self, index: usize, life: u64, sent: i64, message: Message, again: bool) {
-        let (query, variables) = match &message {
-            Message::Heartbeat(variables, _) => {
-                let operation = Heartbeat::build(HeartbeatVariables::clone(variables));
-                (operation.query, serde_json::to_value(operation.variables))
-            }
-            Message::Submit(submission, _) => {
-                let operation = SubmitSwipes::build(SubmitVariables { input: submission.input.clone() });
-                (operation.query, serde_json::to_value(operation.variables))
-            }
-        };
-        let variables = variables.unwrap_or_default();
-        let id = self.gateways[index].id;
-        if again {
-            // The network gives it twice, the second time much later, behind others.
-            let late = self.rng.random_range(100..120_000);
-            let mut request = serde_json::json!({"query": query.clone(), "variables": variables.clone()});
-            if !self.dedup {
-                for swipe in request["variables"]["input"]["swipes"].as_array_mut().into_iter().flatten() {
-                    swipe["swipeId"] = Value::String(Uuid::from_u128(self.rng.random()).to_string());
-                }
-            }
-            self.at(late, Event::Echo(index, request));
-        }
-        let answer = if self.up {
-            self.hub.carry_out(id, &query, variables).await
-        } else {
-            Err(UplinkError::TimedOut)
-        };
-        let lost = self.rng.random_range(0..100) < self.loss.1;
-        let (answer, delay) = if lost { (Err(UplinkError::TimedOut), TIMEOUT_MS) } else { (answer, 20) };
-        self.at(delay, Event::Answer { gateway: index, life, sent, message, answer });
-    }
-
-    fn answer(
-        &mut self,
-        index: usize,
-        life: u64,
-        sent: i64,
-        message: Message,
-        answer: Result<Value, UplinkError>,
-    ) {
-        if self.lives[index] != life {
-            return;
-        }
-        self.calling[index] = false;
-        let done = answer.and_then(|data| self.learn(index, sent, message, data));
-        let wait = match done {
-            Ok(()) => 10,
-            Err(error) => {
-                let Some((handover, _)) = self.gateways[index].uplink() else { return };
-                if handover.failed(&error) { 10 } else { self.rng.random_range(500..20_000) }
-            }
-        };
-        self.at(wait, Event::Uplink(index));
-    }
-
-    fn learn(&mut self, index: usize, sent: i64, message: Message, data: Value) -> Result<(), UplinkError> {
-        let bad = |error: serde_json::Error| UplinkError::BadAnswer(error.to_string());
-        let now = self.now;
-        let fresh = Uuid::from_u128(self.rng.random());
-        let gateway = &mut self.gateways[index];
-        tracing::info!(at = now, gateway = index, %data, "answered");
-        match message {
-            Message::Heartbeat(_, taken) => {
-                let answer: Heartbeat = serde_json::from_value(data).map_err(bad)?;
-                let answer: GatewayHeartbeatPayload = answer.gateway_heartbeat;
-                gateway.hub_says(answer.received_at.0, sent, now);
-                let (status, standing) = *taken;
-                let Some((handover, log)) = gateway.uplink() else { return Ok(()) };
-                for has in &answer.handed_over {
-                    let found = handover
-                        .wanted(&standing, has)
-                        .and_then(|wanted| log.read(wanted, 1).ok())
-                        .and_then(|found| found.into_iter().next());
-                    let name = Uuid::from_u128(self.rng.random());
-                    if handover.learn(&standing, has, found.as_ref(), name) {
-                        log.renew(fresh);
-                    }
-                }
-                handover.heartbeat_answered(&status, &standing, &answer)
-            }
-            Message::Submit(submission, standing) => {
-                let answer: SubmitSwipes = serde_json::from_value(data).map_err(bad)?;
-                let answer: GatewaySubmitSwipesPayload = answer.gateway_submit_swipes;
-                gateway.hub_says(answer.committed_at.0, sent, now);
-                let Some((handover, log)) = gateway.uplink() else { return Ok(()) };
-                if handover.submitted(&submission, &answer, &standing)? {
-                    log.renew(fresh);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    async fn fault(&mut self) {
-        if self.healed || self.now > self.until {
-            return;
-        }
-        let next = self.rng.random_range(20_000..240_000);
-        self.at(next, Event::Fault);
-        self.faults += 1;
-        let index = self.rng.random_range(0..self.gateways.len());
-        let operations = self.rng.random_range(0..12);
-        let kind = self.rng.random_range(0..13);
-        tracing::info!(at = self.now, gateway = index, up = self.up, "fault {}", FAULTS[kind]);
-        match kind {
-            0 | 1 => {
-                let back = self.rng.random_range(200..20_000);
-                self.down(index, back);
-            }
-            2 | 3 => self.power_cut(index),
-            4 => {
-                self.gateways[index].disk.fail_in(operations, Fault::Cut);
-            }
-            5 => {
-                self.harmed[index] = true;
-                self.gateways[index].disk.fail_in(operations, Fault::Io);
-            }
-            6 => {
-                self.gateways[index].disk.state().full = true;
-                let wait = self.rng.random_range(30_000..600_000);
-                self.at(wait, Event::Room(index));
-            }
-            7 | 8 => {
-                self.loss = [(100, 100), (0, 100), (40, 40), (100, 0)][self.rng.random_range(0..4)];
-                let wait = self.rng.random_range(10_000..900_000);
-                self.at(wait, Event::Network);
-            }
-            9 => {
-                self.hub.stop();
-                self.up = false;
-                let wait = self.rng.random_range(1_000..600_000);
-                self.at(wait, Event::HubUp);
-            }
-            10 if self.up => {
-                if self.backed_up {
-                    self.hub.restore(&self.backup.clone()).await;
-                    self.backed_up = false;
-                } else {
-                    self.hub.backup(&self.backup.clone()).await;
-                    self.backed_up = true;
-                }
-            }
-            11 => self.clock_step(index),
-            12 => self.storage(index).await,
-            _ => {}
-        }
-    }
-
-    fn power_cut(&mut self, index: usize) {
-        let back = self.rng.random_range(3_000..300_000);
-        self.down(index, back);
-        let gateway = &mut self.gateways[index];
-        gateway.disk.power_cut();
-        gateway.machine.boot = Uuid::from_u128(self.rng.random());
-        gateway.machine.started = self.now + back - 1_000;
-        // No clock chip: the wall stands in 1970, or where it was last kept.
-        gateway.machine.wall_off = if self.rng.random_bool(0.5) { -self.now } else { -back };
-        gateway.machine.max_error_ms = Some(16_000);
-    }
-
-    fn clock_step(&mut self, index: usize) {
-        let steps = [-1_000, 1_000, -60_000, 3_600_000, -86_400_000, 315_360_000_000, -315_360_000_000];
-        let step = steps[self.rng.random_range(0..steps.len())];
-        let now = self.now;
-        let known = self.gateways[index].status(now).is_some_and(|(status, _)| status.now.when.is_exact());
-        let machine = &mut self.gateways[index].machine;
-        machine.wall_off += step;
-        // A clock that lies of being in step is only found out by one that knows the time already.
-        machine.max_error_ms = (known && machine.max_error_ms.is_some()).then_some(20);
-        let wait = self.rng.random_range(10_000..500_000);
-        self.at(wait, Event::Clock(index));
-    }
-
-    /// The card is copied, or the copy is put in: everything since is gone from this gateway.
-    async fn storage(&mut self, index: usize) {
-        let Some(old) = self.snapshots[index].take() else {
-            self.snapshots[index] = Some(self.gateways[index].disk.copy_of_medium());
-            return;
-        };
-        if !self.up {
-            return;
-        }
-        self.down(index, 2_000);
-        self.gateways[index].disk.replace(&old);
-        let at_hub: BTreeSet<Uuid> = super::check::claimed(&self.hub).await.into_iter().collect();
-        let kept = super::check::swipes_on(&old);
-        for it in self.presentations.iter_mut().filter(|it| DOORS[it.door].gateway == index) {
-            it.forgiven |= !at_hub.contains(&it.swipe) && !kept.contains(&it.swipe);
-        }
-        // A backup from before would ask for what this card does not have any more.
-        self.backed_up = false;
     }
 
     /// How long it was played, in virtual milliseconds.

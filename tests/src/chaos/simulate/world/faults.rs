@@ -1,0 +1,131 @@
+//! What goes wrong.
+
+use std::collections::BTreeSet;
+
+use rand::Rng;
+use uuid::Uuid;
+
+use super::super::DOORS;
+use super::super::check::{claimed, swipes_on};
+use super::super::disk::Fault;
+use super::{Event, World};
+
+/// The faults, by number: what `RUST_LOG=info` tells of a seed.
+const FAULTS: [&str; 13] = [
+    "kill",
+    "kill",
+    "power cut",
+    "power cut",
+    "power cut in an operation",
+    "EIO",
+    "disk full",
+    "network",
+    "network",
+    "hub down",
+    "backup or restore",
+    "clock step",
+    "card copied or put back",
+];
+
+impl World {
+    pub(super) async fn fault(&mut self) {
+        if self.healed || self.now > self.until {
+            return;
+        }
+        let next = self.rng.random_range(20_000..240_000);
+        self.at(next, Event::Fault);
+        self.faults += 1;
+        let index = self.rng.random_range(0..self.gateways.len());
+        let operations = self.rng.random_range(0..12);
+        let kind = self.rng.random_range(0..13);
+        tracing::info!(at = self.now, gateway = index, up = self.up, "fault {}", FAULTS[kind]);
+        match kind {
+            0 | 1 => {
+                let back = self.rng.random_range(200..20_000);
+                self.down(index, back);
+            }
+            2 | 3 => self.power_cut(index),
+            4 => {
+                self.gateways[index].disk.fail_in(operations, Fault::Cut);
+            }
+            5 => {
+                self.harmed[index] = true;
+                self.gateways[index].disk.fail_in(operations, Fault::Io);
+            }
+            6 => {
+                self.gateways[index].disk.state().full = true;
+                let wait = self.rng.random_range(30_000..600_000);
+                self.at(wait, Event::Room(index));
+            }
+            7 | 8 => {
+                self.loss = [(100, 100), (0, 100), (40, 40), (100, 0)][self.rng.random_range(0..4)];
+                let wait = self.rng.random_range(10_000..900_000);
+                self.at(wait, Event::Network);
+            }
+            9 => {
+                self.hub.stop();
+                self.up = false;
+                let wait = self.rng.random_range(1_000..600_000);
+                self.at(wait, Event::HubUp);
+            }
+            10 if self.up => {
+                if self.backed_up {
+                    self.hub.restore(&self.backup.clone()).await;
+                    self.backed_up = false;
+                } else {
+                    self.hub.backup(&self.backup.clone()).await;
+                    self.backed_up = true;
+                }
+            }
+            11 => self.clock_step(index),
+            12 => self.storage(index).await,
+            _ => {}
+        }
+    }
+
+    fn power_cut(&mut self, index: usize) {
+        let back = self.rng.random_range(3_000..300_000);
+        self.down(index, back);
+        let gateway = &mut self.gateways[index];
+        gateway.disk.power_cut();
+        gateway.machine.boot = Uuid::from_u128(self.rng.random());
+        gateway.machine.started = self.now + back - 1_000;
+        // No clock chip: the wall stands in 1970, or where it was last kept.
+        gateway.machine.wall_off = if self.rng.random_bool(0.5) { -self.now } else { -back };
+        gateway.machine.max_error_ms = Some(16_000);
+    }
+
+    fn clock_step(&mut self, index: usize) {
+        let steps = [-1_000, 1_000, -60_000, 3_600_000, -86_400_000, 315_360_000_000, -315_360_000_000];
+        let step = steps[self.rng.random_range(0..steps.len())];
+        let now = self.now;
+        let known = self.gateways[index].status(now).is_some_and(|(status, _)| status.now.when.is_exact());
+        let machine = &mut self.gateways[index].machine;
+        machine.wall_off += step;
+        // A clock that lies of being in step is only found out by one that knows the time already.
+        machine.max_error_ms = (known && machine.max_error_ms.is_some()).then_some(20);
+        let wait = self.rng.random_range(10_000..500_000);
+        self.at(wait, Event::Clock(index));
+    }
+
+    /// The card is copied, or the copy is put in: everything since is gone from this gateway.
+    async fn storage(&mut self, index: usize) {
+        let Some(old) = self.snapshots[index].take() else {
+            self.snapshots[index] = Some(self.gateways[index].disk.copy_of_medium());
+            return;
+        };
+        if !self.up {
+            return;
+        }
+        self.down(index, 2_000);
+        self.gateways[index].disk.replace(&old);
+        let at_hub: BTreeSet<Uuid> = claimed(&self.hub).await.into_iter().collect();
+        let kept = swipes_on(&old);
+        for it in self.presentations.iter_mut().filter(|it| DOORS[it.door].gateway == index) {
+            it.forgiven |= !it.minted.iter().any(|it| at_hub.contains(&it.id) || kept.contains(&it.id));
+            it.twice |= !it.kept;
+        }
+        // A backup from before would ask for what this card does not have any more.
+        self.backed_up = false;
+    }
+}
