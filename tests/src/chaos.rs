@@ -7,6 +7,7 @@ use std::fmt;
 
 pub mod batches;
 pub mod clock;
+pub mod defect;
 pub mod disk;
 pub mod full_disk;
 pub mod history;
@@ -57,6 +58,95 @@ impl fmt::Display for Broken {
         write!(f, "{}", self.what)
     }
 }
+
+/// An attack, as the binary offers it.
+#[derive(Debug, Clone, Copy)]
+pub struct Suite {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    /// How many cycles it has unless told otherwise.
+    pub cycles: u64,
+    /// The defects put in on purpose that it must see.
+    pub controls: &'static [&'static str],
+    /// Runs it.
+    pub run: fn(&Run) -> Result,
+}
+
+/// All attacks.
+pub const SUITES: [Suite; 10] = [
+    Suite {
+        name: "simulate",
+        about: "Gateways, hub, network and disks in virtual time.",
+        cycles: 500,
+        controls: &simulate::CONTROLS,
+        run: simulate::run,
+    },
+    Suite {
+        name: "rot",
+        about: "Damaged journals and caches.",
+        cycles: 200,
+        controls: &rot::CONTROLS,
+        run: rot::run,
+    },
+    Suite {
+        name: "batches",
+        about: "Batches sent twice, in another order, in other pieces.",
+        cycles: 10_000,
+        controls: &batches::CONTROLS,
+        run: batches::run,
+    },
+    Suite {
+        name: "disk",
+        about: "A full disk, and an error at each write and sync in turn.",
+        cycles: 1,
+        controls: &[],
+        run: disk::run,
+    },
+    Suite {
+        name: "kill-gateway",
+        about: "The gateway killed (SIGKILL) at random moments under load.",
+        cycles: 50,
+        controls: &["ack-before-append"],
+        run: kill::gateway,
+    },
+    Suite {
+        name: "kill-hub",
+        about: "The hub killed at random moments, also right after a commit, while the gateway hands over.",
+        cycles: 20,
+        controls: &[],
+        run: kill::hub,
+    },
+    Suite {
+        name: "power-cut",
+        about: "The power cut under load: data on a loop device that loses what was not synced. Needs root.",
+        cycles: 20,
+        controls: &power::CONTROLS,
+        run: power::run,
+    },
+    Suite {
+        name: "network",
+        about: "The network between gateway and hub broken in every way. Needs root.",
+        cycles: 20,
+        controls: &["no-dedup"],
+        run: network::run,
+    },
+    Suite {
+        name: "clock",
+        about: "The gateway's wall clock set to anywhere, with and without hub, and starts without time.",
+        cycles: 100,
+        controls: &[],
+        run: clock::run,
+    },
+    Suite {
+        name: "full-disk",
+        about: "The gateway's disk filled up by somebody else, and room again. Needs root.",
+        cycles: 1,
+        controls: &[],
+        run: full_disk::run,
+    },
+];
 
 /// What came of a suite.
 pub type Result = std::result::Result<Outcome, Broken>;

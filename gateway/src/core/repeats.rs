@@ -11,8 +11,8 @@ use rollcall_rules::time::{Instant, Uncertain};
 use rollcall_rules::verdict::Decision;
 use uuid::Uuid;
 
-use super::{ReaderClock, Tag};
 use super::reading::{BUILT_AFTER, Reading};
+use super::{ReaderClock, Tag};
 use crate::journal::record::SwipeRecord;
 
 /// How many swipes of one reader are remembered: more than it may keep unacknowledged.
@@ -337,7 +337,11 @@ mod tests {
         let mut repeats = born("b", 0, at(0));
         repeats.date("R", &tag("b", 1, 10_000, false), at(10_000));
         for (seq, mono_ms) in [(1, 5_000), (2, 600_000)] {
-            let late = repeats.date("R", &tag("c", seq, mono_ms, true), at(900_000 + i64::try_from(seq).unwrap_or(0)));
+            let late = repeats.date(
+                "R",
+                &tag("c", seq, mono_ms, true),
+                at(900_000 + i64::try_from(seq).unwrap_or(0)),
+            );
             let Dated::New { when, late: true } = late else { panic!("{late:?}") };
             assert_eq!(when.earliest, at(10_000).at);
         }

@@ -251,7 +251,9 @@ impl<D: Disk> Log<D> {
         let used = bytes[..end].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         self.disk.write_at(&file, &bytes[..used], 0).map_err(disk("write again what it found"))?;
         if end < bytes.len() {
-            self.disk.write_at(&file, &bytes[end..], end as u64).map_err(disk("write again what it found"))?;
+            self.disk
+                .write_at(&file, &bytes[end..], end as u64)
+                .map_err(disk("write again what it found"))?;
         }
         self.disk.sync(&file).map_err(disk("sync what it found"))
     }

@@ -52,10 +52,9 @@ const NO_TIME: &str = "@1970-01-01 00:00:05";
 /// # Errors
 /// When the promise is broken, or a time or a light is wrong.
 pub fn run(run: &Run) -> super::Result {
-    match (run.control.as_deref(), FAKETIME.iter().find(|path| Path::new(path).exists())) {
-        (Some(_), _) => Ok(Outcome::Skipped("this suite has no control".to_owned())),
-        (None, None) => Ok(Outcome::Skipped("libfaketime is missing: apt-get install faketime".to_owned())),
-        (None, Some(library)) => block_on(run, jumps(run, library)),
+    match FAKETIME.iter().find(|path| Path::new(path).exists()) {
+        None => Ok(Outcome::Skipped("libfaketime is missing: apt-get install faketime".to_owned())),
+        Some(library) => block_on(run, jumps(run, library)),
     }
 }
 

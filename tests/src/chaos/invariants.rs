@@ -25,9 +25,6 @@ pub struct Excused {
     pub red: bool,
     /// Amber: the time was not known.
     pub amber: bool,
-    /// A swipe that an MQTT reader kept while its gateway was down and sent within its first ten seconds is dated by
-    /// its arrival, and said to be exact. Known; counted, and shown with the worst.
-    pub dated_late: bool,
 }
 
 /// Something that must hold did not; with the time of the presentation, where it is about one.
@@ -49,8 +46,6 @@ pub struct Figures {
     unclear: u64,
     unanswered: usize,
     at_hub: usize,
-    dated_late: usize,
-    worst_late: SignedDuration,
     drained: Duration,
 }
 
@@ -62,12 +57,7 @@ impl fmt::Display for Figures {
             f,
             "{presented} cards held to readers, {green} green, {red} red, {amber} amber, {unanswered} without a \
              clear answer ({unclear} unclear flashes); {at_hub} at the hub, 0 lost, 0 doubled; drained in {drained:.1} s"
-        )?;
-        if self.dated_late > 0 {
-            let worst = self.worst_late.as_secs_f32();
-            write!(f, "; {} dated later than they were, by up to {worst:.1} s", self.dated_late)?;
-        }
-        Ok(())
+        )
     }
 }
 
@@ -162,11 +152,6 @@ pub fn judge(
         if found.is_empty() && promised(presentation) {
             lost.push(presentation);
         }
-        let late = found.first().map(|swipe| swipe.earliest.duration_since(presentation.at));
-        if let Some(late) = late.filter(|late| presentation.mqtt && excused.dated_late && *late > SLACK) {
-            figures.dated_late += 1;
-            figures.worst_late = figures.worst_late.max(late);
-        }
         if let Some(what) = wrong(presentation, &found, excused) {
             let what = format!("{what}: {presentation:?}; at the hub: {found:?}");
             others.push(Violation { at: Some(presentation.at), what });
@@ -218,8 +203,7 @@ fn wrong(presentation: &Presentation, found: &[&HubSwipe], excused: Excused) -> 
     if !listed && counts {
         return Some("it counts for one who is not on the class list");
     }
-    let late = presentation.mqtt && excused.dated_late && swipe.earliest > presentation.at;
-    (!late && !dated(presentation, swipe)).then_some("its time at the hub does not hold the true one")
+    (!dated(presentation, swipe)).then_some("its time at the hub does not hold the true one")
 }
 
 /// The swipe's interval holds the true time. An MQTT reader says when the card was held to it; what an OSDP reader

@@ -5,8 +5,6 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 
+use super::defect;
 use super::history::History;
 use super::invariants::{Excused, Violation, check};
 use super::process::Process;
@@ -105,28 +104,25 @@ pub async fn learn(site: &Site, history: &History) -> Result<(), Violation> {
 /// # Errors
 /// When the promise is broken.
 pub fn gateway(run: &Run) -> super::Result {
-    match run.control.as_deref() {
-        None | Some("ack-before-append") => block_on(run, kill_gateway(run)),
-        Some("list") => Ok(Outcome::Held("controls: ack-before-append".to_owned())),
-        Some(other) => Ok(Outcome::Skipped(format!("there is no control '{other}' here"))),
-    }
+    block_on(run, kill_gateway(run))
 }
 
 async fn kill_gateway(run: &Run) -> super::Result {
     let cards = cards_for(run.cycles);
-    let site = Site::new(Layout::new(cards)).await;
+    let mut layout = Layout::new(cards);
+    let tools = tempfile::tempdir().map_err(|error| Broken { seed: run.seed, what: error.to_string() })?;
+    if let Some(control) = &run.control {
+        match defect::environment(control, tools.path()).await {
+            Ok(variables) => layout.gateway_wrap.environment = variables,
+            Err(why) => return Ok(Outcome::Skipped(why)),
+        }
+    }
+    let site = Site::new(layout).await;
     let mut hub = site.hub().await;
     let history = History::default();
     let mut readers = Readers::new(history.clone(), run.seed, cards);
     site.configure(readers.bus());
-    // The control: production has no switch for this defect, so what it would show is noted in its place. Green at
-    // the moment of the card, and a reader that therefore does not send again what the gateway had not written yet.
-    let up = Arc::new(AtomicBool::new(false));
-    let control = run.control.is_some();
-    readers.start(
-        site.broker_port,
-        &Pace { pause_ms: 15, early_green: control.then(|| up.clone()), at_once: 1 },
-    );
+    readers.start(site.broker_port, &Pace { pause_ms: 15, at_once: 1 });
     let mut cycles = Cycles::default();
     let found = async {
         learn(&site, &history).await?;
@@ -135,25 +131,18 @@ async fn kill_gateway(run: &Run) -> super::Result {
             let mut signs = history.signs();
             let mut gateway = site.gateway();
             alive(&mut signs).await?;
-            up.store(true, Ordering::Relaxed);
             random_moment(&mut random, LAST_MOMENT_MS).await;
-            up.store(false, Ordering::Relaxed);
             let runs = gateway.runs();
             gateway.kill().await;
             if !runs {
                 return Err(Violation { at: None, what: "the gateway ended by itself".to_owned() });
-            }
-            if control {
-                readers.forget();
             }
         }
         let mut signs = history.signs();
         let gateway = site.gateway();
         alive(&mut signs).await?;
         readers.stop(UP_WITHIN).await;
-        let figures =
-            check(&site, &history, Excused { amber: true, dated_late: true, red: false }, DRAINED_WITHIN)
-                .await?;
+        let figures = check(&site, &history, Excused { amber: true, red: false }, DRAINED_WITHIN).await?;
         Ok((gateway, figures))
     };
     let found = found.await;
@@ -169,10 +158,7 @@ async fn kill_gateway(run: &Run) -> super::Result {
 /// # Errors
 /// When the promise is broken.
 pub fn hub(run: &Run) -> super::Result {
-    match run.control.as_deref() {
-        None => block_on(run, kill_hub(run)),
-        Some(_) => Ok(Outcome::Skipped("this suite has no control".to_owned())),
-    }
+    block_on(run, kill_hub(run))
 }
 
 async fn kill_hub(run: &Run) -> super::Result {

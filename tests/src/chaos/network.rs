@@ -107,11 +107,7 @@ impl Fault {
 /// # Errors
 /// When the promise is broken.
 pub fn run(run: &Run) -> super::Result {
-    match run.control.as_deref() {
-        None | Some("no-dedup") => block_on(run, attack(run)),
-        Some("list") => Ok(Outcome::Held("controls: no-dedup".to_owned())),
-        Some(other) => Ok(Outcome::Skipped(format!("there is no control '{other}' here"))),
-    }
+    block_on(run, attack(run))
 }
 
 async fn attack(run: &Run) -> super::Result {

@@ -1,14 +1,14 @@
 //! The power is cut: the gateway's data lies on a file system of its own, which loses everything that was not synced.
 //!
 //! Half of the cycles on ext4, half on xfs, where both can be made. Only what was seen before the cut began counts:
-//! a file system on its way down may still answer. Negative control: `eatmydata` (every sync does nothing).
+//! a file system on its way down may still answer. Negative controls: `ack-before-fsync`, `eatmydata`, `sled-flush`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::Rng;
 
+use super::defect;
 use super::history::History;
 use super::invariants::{Excused, Figures, Violation, check};
 use super::kill::{Cycles, alive, block_on, cards_for, learn};
@@ -25,20 +25,15 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(90);
 const AT_STAKE: usize = 8;
 /// How long readers may take to hand in what they kept.
 const HANDED_IN_WITHIN: Duration = Duration::from_secs(60);
-/// The library that makes every sync do nothing.
-const EATMYDATA: [&str; 2] =
-    ["/usr/lib/x86_64-linux-gnu/libeatmydata.so", "/usr/lib/aarch64-linux-gnu/libeatmydata.so"];
+/// The defects that this suite can see.
+pub const CONTROLS: [&str; 3] = ["ack-before-fsync", "eatmydata", "sled-flush"];
 
 /// Cuts the power.
 ///
 /// # Errors
 /// When the promise is broken.
 pub fn run(run: &Run) -> super::Result {
-    match run.control.as_deref() {
-        None | Some("eatmydata") => block_on(run, both(run)),
-        Some("list") => Ok(Outcome::Held("controls: eatmydata".to_owned())),
-        Some(other) => Ok(Outcome::Skipped(format!("there is no control '{other}' here"))),
-    }
+    block_on(run, both(run))
 }
 
 async fn both(run: &Run) -> super::Result {
@@ -64,11 +59,13 @@ async fn both(run: &Run) -> super::Result {
 async fn on(kind: &str, run: &Run) -> super::Result {
     let cards = cards_for(run.cycles);
     let mut layout = Layout::new(cards);
-    if run.control.is_some() {
-        let Some(library) = EATMYDATA.iter().find(|path| Path::new(path).exists()) else {
-            return Ok(Outcome::Skipped("libeatmydata is missing: apt-get install eatmydata".to_owned()));
-        };
-        layout.gateway_wrap.environment.push(("LD_PRELOAD".to_owned(), (*library).to_owned()));
+    let tools =
+        tempfile::tempdir().map_err(|error| super::Broken { seed: run.seed, what: error.to_string() })?;
+    if let Some(control) = &run.control {
+        match defect::environment(control, tools.path()).await {
+            Ok(variables) => layout.gateway_wrap.environment = variables,
+            Err(why) => return Ok(Outcome::Skipped(why)),
+        }
     }
     let mut site = Site::new(layout).await;
     let disk = match Mount::image(kind, &site.path("")).await {
@@ -134,7 +131,7 @@ async fn attack(
     let mut gateway = site.gateway();
     alive(&mut signs).await?;
     readers.stop(HANDED_IN_WITHIN).await;
-    let excused = Excused { amber: true, dated_late: true, red: false };
+    let excused = Excused { amber: true, red: false };
     let figures = check(site, history, excused, DRAINED_WITHIN).await;
     gateway.kill().await;
     drop(hub);

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::history::{Answer, History};
-use super::site::{MQTT_READERS, OSDP_READERS, credential, is_listed};
+use super::site::{MQTT_READERS, OSDP_READERS, credential};
 
 /// How long an OSDP reader waits for a light before the next card is held to it.
 const OSDP_ANSWER: Duration = Duration::from_millis(2_500);
@@ -54,9 +54,6 @@ impl Deck {
 pub struct Pace {
     /// The longest pause between an answer and the next card, in milliseconds.
     pub pause_ms: u64,
-    /// Emulates a gateway that acknowledges before it appends: while this says that a gateway runs, a listed card is
-    /// noted as green the moment that it is held to a reader.
-    pub early_green: Option<Arc<AtomicBool>>,
     /// So many cards are held to an MQTT reader at once, each time; else one, and now and then a few.
     pub at_once: u32,
 }
@@ -70,7 +67,6 @@ pub struct Readers {
     bus: Arc<OsdpBus>,
     heard: BTreeMap<String, UnboundedReceiver<DeviceEvent>>,
     stop: watch::Sender<bool>,
-    forget: watch::Sender<u64>,
     tasks: JoinSet<()>,
 }
 
@@ -114,8 +110,8 @@ impl Readers {
             }
         });
         let deck = Arc::new(Deck { order, next: AtomicUsize::new(0) });
-        let (stop, forget) = (watch::channel(false).0, watch::channel(0).0);
-        Self { history, deck, seed, bus, heard, stop, forget, tasks }
+        let stop = watch::channel(false).0;
+        Self { history, deck, seed, bus, heard, stop, tasks }
     }
 
     /// The port that the gateway opens.
@@ -140,17 +136,12 @@ impl Readers {
         };
         for it in 0..MQTT_READERS {
             let door = door(format!("M{it}"));
-            self.tasks.spawn(door.mqtt(broker_port, self.forget.subscribe()));
+            self.tasks.spawn(door.mqtt(broker_port));
         }
         for (code, heard) in std::mem::take(&mut self.heard) {
             let door = door(code);
             self.tasks.spawn(door.osdp(self.bus.clone(), heard));
         }
-    }
-
-    /// MQTT readers lose their power: what is not acknowledged is gone.
-    pub fn forget(&self) {
-        self.forget.send_modify(|count| *count += 1);
     }
 
     /// Nobody comes any more; waits until all MQTT swipes are acknowledged, or for so long.
@@ -180,21 +171,14 @@ impl Door {
     }
 
     fn hold(&self, card: u32, mqtt: bool) -> usize {
-        let place = self.history.present(card, &self.code, mqtt);
-        let up = self.pace.early_green.as_ref().is_some_and(|up| up.load(Ordering::Relaxed));
-        if up && is_listed(card) {
-            self.history.answer(place, Answer::Flash(Colour::Green));
-        }
-        place
+        self.history.present(card, &self.code, mqtt)
     }
 
-    async fn mqtt(mut self, broker_port: u16, mut forget: watch::Receiver<u64>) {
-        let connect = |code: String| async move {
-            let (events, heard) = unbounded_channel();
-            let host = "127.0.0.1".to_owned();
-            (MqttReader::connect(code, "GW-A".to_owned(), host, broker_port, events).await.unwrap(), heard)
-        };
-        let (mut reader, mut heard) = connect(self.code.clone()).await;
+    async fn mqtt(mut self, broker_port: u16) {
+        let (events, mut heard) = unbounded_channel();
+        let (gateway, host) = ("GW-A".to_owned(), "127.0.0.1".to_owned());
+        let reader =
+            MqttReader::connect(self.code.clone(), gateway, host, broker_port, events).await.unwrap();
         let mut waiting: BTreeMap<u64, usize> = BTreeMap::new();
         // Those whose flash was not seen yet. The broker keeps no order between topics: it may follow the
         // acknowledgement, and after a restart it never comes.
@@ -255,11 +239,6 @@ impl Door {
                     None => return,
                 },
                 () = sleep_until(dark_since + MQTT_QUIET), if waiting.is_empty() && !dark.is_empty() => {}
-                Ok(()) = forget.changed() => {
-                    waiting.clear();
-                    dark.clear();
-                    (reader, heard) = connect(self.code.clone()).await;
-                }
                 Ok(()) = self.stop.changed() => {}
             }
         }

@@ -132,7 +132,8 @@ async fn marks(world: &World, base: &Base, stored: &[(Uuid, i64, i64)], broken: 
         let (opens, closes) = session.window(base.day);
         let mut certain = BTreeSet::new();
         let mut possible = BTreeSet::new();
-        let all = world.presentations.iter().flat_map(|it| it.minted.iter().map(move |minted| (it, minted.id)));
+        let all =
+            world.presentations.iter().flat_map(|it| it.minted.iter().map(move |minted| (it, minted.id)));
         for (it, id) in all.filter(|(it, _)| World::listed(it.student)) {
             let Some((earliest, latest)) = read.get(&id) else { continue };
             let here = session.rooms.contains(&DOORS[it.door].room);

@@ -234,8 +234,7 @@ impl SimGateway {
                         Uncertain { earliest: Instant(record.earliest), latest: Instant(record.latest) };
                     taken = Taken::New(Minted::new(record.id, when));
                     if hasty {
-                        let flash =
-                            Some(if record.light == "GREEN" { Colour::Green } else { Colour::Red });
+                        let flash = Some(if record.light == "GREEN" { Colour::Green } else { Colour::Red });
                         running.answered.push(Shown { swipe: record.id, place: None, flash, kept: None });
                     }
                     running.uncertain |= record.earliest != record.latest;
