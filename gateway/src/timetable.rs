@@ -77,10 +77,15 @@ pub struct Cache {
 const KEPT_ASIDE: usize = 3;
 /// How the folder of a cache is called while it is made.
 const NEXT: &str = "next";
+/// sled writes when it opens: with less room than this beside the cache's own size it is not opened in its place.
+const ROOM_TO_OPEN: u64 = 2 * 1024 * 1024;
+/// File systems in memory, where a cache can be read that its own disk has no room to open.
+const IN_MEMORY: [&str; 2] = ["/dev/shm", "/run"];
 
 impl Cache {
-    /// Opens the cache; one that is damaged is moved aside and begun anew, and `moved` says where it went. Where not
-    /// even a new one can be made, as on a full disk, there is none until [`Cache::replace`] makes one.
+    /// Opens the cache; one that is damaged is moved aside and begun anew, and `moved` says where it went. On a full
+    /// disk it is read from a copy in memory and stays as it is: then nothing more is kept until [`Cache::replace`]
+    /// makes a new one.
     #[must_use]
     pub fn open(path: &Path) -> (Self, Cached, Option<PathBuf>) {
         let cache = Self { db: Arc::new(Mutex::new(None)), path: path.to_path_buf() };
@@ -88,6 +93,13 @@ impl Cache {
         if !path.exists() && next.exists() {
             // It was whole when the old one was put aside; the power went before it was put in its place.
             drop(std::fs::rename(next, path));
+        }
+        if path.exists()
+            && !has_room(path)
+            && let Some(cached) = read_in_memory(path)
+        {
+            tracing::warn!("the disk is full: the timetable is known, and changes of it are not kept");
+            return (cache, cached, None);
         }
         match try_open(path) {
             Ok((db, cached)) => {
@@ -238,6 +250,51 @@ fn wait_until_closed(path: &Path) {
         // Where the lock cannot be had, opening says why.
         let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive);
     }
+}
+
+/// Whether the disk has room for what sled writes when it opens; where it cannot be asked, that is tried.
+fn has_room(path: &Path) -> bool {
+    let Ok(disk) = rustix::fs::statvfs(path) else { return true };
+    disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM_TO_OPEN.saturating_add(size(path))
+}
+
+fn size(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let each = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(it) if it.is_dir() => size(&entry.path()),
+        Ok(it) => it.len(),
+        Err(_) => 0,
+    });
+    each.sum()
+}
+
+/// Reads a cache from a copy in memory; none where it cannot be copied, or is damaged.
+fn read_in_memory(path: &Path) -> Option<Cached> {
+    wait_until_closed(path);
+    IN_MEMORY.iter().find_map(|folder| {
+        // Made for its owner alone; gone when dropped.
+        let place = tempfile::tempdir_in(folder).ok()?;
+        let copy = place.path().join("cache");
+        copy_folder(path, &copy).ok()?;
+        let (db, cached) = try_open(&copy).ok()?;
+        drop(db);
+        wait_until_closed(&copy);
+        Some(cached)
+    })
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 fn try_open(path: &Path) -> Result<(sled::Db, Cached), CacheError> {

@@ -116,6 +116,9 @@ async fn attack(
     hub.kill().await;
     let (mut gateway, known) = start(site).await?;
     gateway.interrupt().await;
+    if known.starts_with("sessions=0") {
+        return Err(Violation { at: None, what: "a start without a hub knows no timetable".to_owned() });
+    }
     fill_up(&filler)?;
     let (_gateway, still) = start(site).await?;
     if known != still {
