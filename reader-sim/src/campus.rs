@@ -24,7 +24,7 @@ pub mod trace;
 pub mod view;
 pub mod world;
 
-use compare::Differences;
+use compare::{Differences, Totals};
 use play::Player;
 use trace::Trace;
 use view::View;
@@ -35,6 +35,7 @@ const EXAMPLES: &str = "Examples:
   reader-sim campus --seed 7 --students 200 --rooms 8 --buildings 2 --trace day.jsonl
   reader-sim campus --itc2019 problem.xml solution.xml --day 2027-02-24 --days 5
   reader-sim campus --scenario edges.toml
+  reader-sim campus --itc2019 problem.xml solution.xml --days 28 --hub-away
   reader-sim campus --json --stay";
 
 /// The whole system in one process, on embedded defaults: a day of teaching in about a minute.
@@ -72,6 +73,10 @@ pub struct CampusArgs {
     /// A scenario file: a small campus with cards at exact instants.
     #[arg(long)]
     scenario: Option<PathBuf>,
+    /// The hub is away while play lasts, gateways without MQTT readers are restarted every week, and everything is
+    /// handed over at the end. Nothing changes in the timetable meanwhile.
+    #[arg(long)]
+    hub_away: bool,
     /// Leaves the hub up at the end, and prints its address, a token and a ready query.
     #[arg(long)]
     stay: bool,
@@ -92,7 +97,10 @@ const DEFAULT_DAY: Date = jiff::civil::date(2027, 3, 1);
 /// When something cannot be set up, or what came of it differs from what the oracle expects.
 pub async fn run(args: CampusArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let plan = plan(&args)?;
+    let mut plan = plan(&args)?;
+    if args.hub_away {
+        plan.changes.clear();
+    }
     let mut view = View::new(&plan, args.json, std::io::stdout().is_terminal())?;
     view.say(&format!(
         "seed {}: {} buildings, {} rooms, {} readers, {} students, {} sessions, {} cards to present",
@@ -114,7 +122,8 @@ pub async fn run(args: CampusArgs) -> anyhow::Result<()> {
         () = &mut stop => bail!("interrupted while setting up"),
     };
     let played = {
-        let player = Player::new(&plan, &wanted, &mut world, &mut view, &mut trace, args.speed);
+        let player =
+            Player::new(&plan, &wanted, &mut world, &mut view, &mut trace, args.speed, args.hub_away);
         tokio::select! {
             played = player.play() => Some(played?),
             () = &mut stop => None,
@@ -141,6 +150,22 @@ pub async fn run(args: CampusArgs) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Plays a plan with nobody watching, the hub away from its first instant to its last, and compares everything.
+///
+/// # Errors
+/// When something cannot be set up, or fails.
+pub async fn alone(plan: &Plan) -> anyhow::Result<(Totals, Differences)> {
+    let wanted =
+        expected::expected(plan).map_err(anyhow::Error::msg).context("the oracle refuses this plan")?;
+    let (mut view, mut trace) = (View::nothing(plan)?, Trace::create(None)?);
+    let mut world = World::build(plan, &mut view).await?;
+    let player = Player::new(plan, &wanted, &mut world, &mut view, &mut trace, None, true);
+    let mut differences = player.play().await?;
+    let totals = compare::registers(plan, &wanted, &mut world.api, &mut trace, &mut differences).await?;
+    world.stop().await?;
+    Ok((totals, differences))
 }
 
 fn plan(args: &CampusArgs) -> anyhow::Result<Plan> {

@@ -21,6 +21,7 @@ pub mod readers;
 pub mod rot;
 pub mod simulate;
 pub mod site;
+pub mod term;
 
 /// How a suite is run.
 #[derive(Debug, Clone)]
@@ -75,7 +76,7 @@ pub struct Suite {
 }
 
 /// All attacks.
-pub const SUITES: [Suite; 10] = [
+pub const SUITES: [Suite; 11] = [
     Suite {
         name: "simulate",
         about: "Gateways, hub, network and disks in virtual time.",
@@ -131,6 +132,13 @@ pub const SUITES: [Suite; 10] = [
         cycles: 20,
         controls: &["no-dedup"],
         run: network::run,
+    },
+    Suite {
+        name: "term",
+        about: "The hub away for a term, in virtual time; a cycle is a day of teaching.",
+        cycles: 60,
+        controls: &[],
+        run: term::run,
     },
     Suite {
         name: "clock",

@@ -24,6 +24,9 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 /// Virtual time goes on this far behind the end, so that every window is closed and every watermark passes.
 const RUN_OUT_MS: i64 = 130_000;
 
+/// How often gateways are restarted while the hub is away.
+const RESTART_EVERY_MS: i64 = 7 * 24 * 3_600_000;
+
 /// Plays a plan in a world.
 pub struct Player<'a> {
     plan: &'a Plan,
@@ -32,6 +35,8 @@ pub struct Player<'a> {
     view: &'a mut View,
     trace: &'a mut Trace,
     speed: Option<f64>,
+    /// The hub is away from the first instant until the last.
+    hub_away: bool,
     rests: BTreeMap<String, Colour>,
     differences: Differences,
 }
@@ -45,7 +50,8 @@ struct Moment {
 }
 
 impl<'a> Player<'a> {
-    /// A player; `speed` bounds virtual seconds in a real second.
+    /// A player; `speed` bounds virtual seconds in a real second. With `hub_away` the hub is gone while play lasts,
+    /// and gateways are restarted now and then.
     pub fn new(
         plan: &'a Plan,
         wanted: &'a Expectation,
@@ -53,9 +59,11 @@ impl<'a> Player<'a> {
         view: &'a mut View,
         trace: &'a mut Trace,
         speed: Option<f64>,
+        hub_away: bool,
     ) -> Self {
         let rests = plan.readers.iter().map(|reader| (reader.code.clone(), Colour::Off)).collect();
-        Self { plan, wanted, world, view, trace, speed, rests, differences: Differences::default() }
+        let differences = Differences::default();
+        Self { plan, wanted, world, view, trace, speed, hub_away, rests, differences }
     }
 
     fn moments(&self) -> BTreeMap<Millis, Moment> {
@@ -82,8 +90,18 @@ impl<'a> Player<'a> {
         let begun = Instant::now();
         // What readers showed while they came up is no part of the day.
         self.drain_before_play();
+        if self.hub_away {
+            self.world.hub_leaves().await?;
+            self.view.say("the hub is away from now on")?;
+        }
         self.step_to(self.plan.from_ms, begun).await?;
+        let mut restart_at = self.plan.from_ms + RESTART_EVERY_MS;
         for (at, moment) in self.moments() {
+            while self.hub_away && at > restart_at {
+                self.step_to(restart_at, begun).await?;
+                self.world.restart_gateways().await?;
+                restart_at += RESTART_EVERY_MS;
+            }
             self.step_to(at, begun).await?;
             self.change(at, &moment).await?;
             self.await_lights(at, &moment).await?;
@@ -297,6 +315,10 @@ impl<'a> Player<'a> {
     async fn drain(&mut self) -> anyhow::Result<()> {
         let end = self.world.clock.get();
         self.world.clock.set(end + RUN_OUT_MS);
+        if self.hub_away {
+            self.world.hub_returns().await?;
+            self.view.say("the hub is back")?;
+        }
         let query = "{ gateways(first: 200) { nodes { code health { backlog watermark } } } }";
         let deadline = Instant::now() + DRAINED_WITHIN;
         loop {

@@ -30,6 +30,7 @@ enum Kind {
     Picture(Box<Terminal<CrosstermBackend<Stdout>>>),
     Lines,
     Json,
+    Nothing,
 }
 
 /// The view of a run.
@@ -72,6 +73,18 @@ impl View {
         } else {
             Kind::Lines
         };
+        Self::of(plan, kind, readers)
+    }
+
+    /// A view that shows nothing.
+    ///
+    /// # Errors
+    /// When the plan's time zone is not known.
+    pub fn nothing(plan: &Plan) -> anyhow::Result<Self> {
+        Self::of(plan, Kind::Nothing, Vec::new())
+    }
+
+    fn of(plan: &Plan, kind: Kind, readers: Vec<(String, String)>) -> anyhow::Result<Self> {
         Ok(Self {
             kind,
             zone: TimeZone::get(&plan.zone)?,
@@ -96,6 +109,7 @@ impl View {
         match &mut self.kind {
             Kind::Json => self.line(&json!({ "say": text })),
             Kind::Lines => Ok(writeln!(std::io::stdout(), "{text}")?),
+            Kind::Nothing => Ok(()),
             Kind::Picture(terminal) => {
                 let height = u16::try_from(text.lines().count().max(1)).unwrap_or(1);
                 let text = text.to_owned();
@@ -144,6 +158,7 @@ impl View {
         let blue = rests.values().filter(|colour| **colour == Colour::Blue).count();
         match &self.kind {
             Kind::Picture(_) => self.draw(at, &clock, rests),
+            Kind::Nothing => Ok(()),
             _ if part == self.told => Ok(()),
             Kind::Json => {
                 self.told = part;

@@ -40,6 +40,13 @@ enum Place {
     Mqtt(Box<MqttReader>),
 }
 
+/// A building's gateway.
+struct Building {
+    code: String,
+    config: Config,
+    gateway: RunningGateway,
+}
+
 /// Everything that runs.
 pub struct World {
     /// Virtual time.
@@ -52,8 +59,10 @@ pub struct World {
     pub events: mpsc::UnboundedReceiver<DeviceEvent>,
     /// The timetable as it stands at the hub.
     pub published: Published,
-    hub: RunningHub,
-    gateways: Vec<(String, RunningGateway)>,
+    /// None while it is away.
+    hub: Option<RunningHub>,
+    hub_config: rollcall_hub::config::Config,
+    gateways: Vec<Building>,
     buses: Vec<OsdpBus>,
     places: BTreeMap<String, Place>,
     _folder: TempDir,
@@ -109,7 +118,8 @@ impl World {
             token,
             events,
             published,
-            hub,
+            hub_config: rollcall_hub::config::Config { listen: hub.address, ..config },
+            hub: Some(hub),
             gateways: Vec::new(),
             buses: Vec::new(),
             places: BTreeMap::new(),
@@ -130,7 +140,7 @@ impl World {
         let folder = self._folder.path().join(&code);
         std::fs::create_dir(&folder)?;
         let token_file = folder.join("token");
-        std::fs::write(&token_file, gateway_token(&self.hub, &code).await?)?;
+        std::fs::write(&token_file, gateway_token(self.hub()?, &code).await?)?;
         let here = |kind: ReaderKind| {
             let readers = plan.readers.iter().filter(move |it| plan.rooms[it.room].building == building);
             readers.filter(move |it| it.kind == kind).collect::<Vec<_>>()
@@ -154,13 +164,12 @@ impl World {
             gateway: code.clone(),
             data: folder.join("data"),
             hub: HubConfig { url: self.url(), token_file, ca_file: None },
-            mqtt: Some(MqttConfig { listen: broker }),
+            mqtt: (!here(ReaderKind::Mqtt).is_empty()).then_some(MqttConfig { listen: broker }),
             journal: JournalConfig::default(),
             buses,
         };
         config.check()?;
-        let gateway =
-            rollcall_gateway::app::start(&config, TimeSource::Injected(Arc::new(self.clock.clone()))).await?;
+        let gateway = self.start_gateway(&config).await?;
         for reader in here(ReaderKind::Mqtt) {
             let host = broker.ip().to_string();
             let clock = self.clock.clone();
@@ -175,14 +184,63 @@ impl World {
             let device = device.await?;
             self.places.insert(reader.code.clone(), Place::Mqtt(Box::new(device)));
         }
-        self.gateways.push((code, gateway));
+        self.gateways.push(Building { code, config, gateway });
         Ok(())
+    }
+
+    async fn start_gateway(&self, config: &Config) -> anyhow::Result<RunningGateway> {
+        rollcall_gateway::app::start(config, TimeSource::Injected(Arc::new(self.clock.clone()))).await
+    }
+
+    fn hub(&self) -> anyhow::Result<&RunningHub> {
+        self.hub.as_ref().context("the hub is away")
     }
 
     /// Where the hub listens.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.hub.address)
+        format!("http://{}", self.hub_config.listen)
+    }
+
+    /// The hub goes away: from now on gateways are alone.
+    ///
+    /// # Errors
+    /// When it had failed.
+    pub async fn hub_leaves(&mut self) -> anyhow::Result<()> {
+        match self.hub.take() {
+            Some(hub) => hub.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The hub comes back, at the same address with the same database.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn hub_returns(&mut self) -> anyhow::Result<()> {
+        if self.hub.is_none() {
+            self.hub = Some(rollcall_hub::app::start(&self.hub_config, Arc::new(self.clock.clone())).await?);
+        }
+        Ok(())
+    }
+
+    /// Ends gateways and starts them again on what their disks hold, and waits until they hear their readers. One with
+    /// MQTT readers runs on: its broker ends with its process only.
+    ///
+    /// # Errors
+    /// When one does not end well, or does not come up.
+    pub async fn restart_gateways(&mut self) -> anyhow::Result<()> {
+        for building in std::mem::take(&mut self.gateways) {
+            if building.config.mqtt.is_some() {
+                self.gateways.push(building);
+                continue;
+            }
+            let Building { code, config, gateway } = building;
+            gateway.stop().await.with_context(|| format!("gateway {code} failed"))?;
+            let gateway = self.start_gateway(&config).await?;
+            self.gateways.push(Building { code, config, gateway });
+        }
+        self.wait_until_heard(tokio::time::Instant::now() + UP_WITHIN).await
     }
 
     /// Holds a card to a reader.
@@ -214,8 +272,12 @@ impl World {
                 Err(_) => bail!("readers that did not come up within {} s: {missing:?}", UP_WITHIN.as_secs()),
             }
         }
-        // The gateways must know it too, before time moves on: until then they count the readers as out.
-        for (code, gateway) in &self.gateways {
+        self.wait_until_heard(deadline).await
+    }
+
+    /// The gateways must know that their readers are there before time moves on: until then they count them as out.
+    async fn wait_until_heard(&self, deadline: tokio::time::Instant) -> anyhow::Result<()> {
+        for Building { code, gateway, .. } in &self.gateways {
             loop {
                 let status = gateway.status().await.with_context(|| format!("gateway {code} has ended"))?;
                 if !status.readers.is_empty() && status.readers.iter().all(|reader| reader.online) {
@@ -233,7 +295,9 @@ impl World {
     /// The feed position that the gateway of a building decides by.
     pub async fn basis(&self, building: usize) -> String {
         match self.gateways.get(building) {
-            Some((_, gateway)) => gateway.status().await.map_or_else(String::new, |status| status.basis),
+            Some(Building { gateway, .. }) => {
+                gateway.status().await.map_or_else(String::new, |status| status.basis)
+            }
             None => String::new(),
         }
     }
@@ -244,12 +308,13 @@ impl World {
     /// When one does not within 20 s.
     pub async fn wait_until_spread(&self) -> anyhow::Result<()> {
         let mut wanted = Vec::new();
-        let mut tx = self.hub.hub.read().await?;
-        for (code, gateway) in &self.gateways {
+        let hub = &self.hub()?.hub;
+        let mut tx = hub.read().await?;
+        for Building { code, gateway, .. } in &self.gateways {
             let found = tx.by_keys::<rollcall_hub::store::entity::Gateway>([code.as_str()]).await?;
             let building = found.first().context("a gateway is gone from the hub")?.building_id;
             let revision = latest(&mut tx, building).await?;
-            wanted.push((code, gateway, FeedCursor { instance: self.hub.hub.instance(), revision }));
+            wanted.push((code, gateway, FeedCursor { instance: hub.instance(), revision }));
         }
         drop(tx);
         let deadline = Instant::now() + SPREAD_WITHIN;
@@ -281,10 +346,13 @@ impl World {
                 device.stop().await;
             }
         }
-        for (code, gateway) in self.gateways {
+        for Building { code, gateway, .. } in self.gateways {
             gateway.stop().await.with_context(|| format!("{code} failed"))?;
         }
         drop(self.buses);
-        self.hub.stop().await
+        match self.hub {
+            Some(hub) => hub.stop().await,
+            None => Ok(()),
+        }
     }
 }

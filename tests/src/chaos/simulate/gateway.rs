@@ -168,7 +168,8 @@ impl SimGateway {
         if log.segments().next().is_none() {
             notes.push(outages::over(Uuid::new_v4(), Cause::StorageLost, None, reading.at));
         }
-        for damage in damages.iter().filter(|damage| !(damage.torn_tail && damage.missing.is_empty())) {
+        // Holes in a torn group are told of too, lest a medium lost them; here it was the power.
+        for damage in damages.iter().filter(|damage| !damage.torn_tail) {
             self.damage.push(format!("{damage:?}"));
         }
         log.make_reserve()?;
