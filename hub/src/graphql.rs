@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod id;
 pub mod loader;
 pub mod mutation;
+pub mod outage;
 pub mod payload;
 pub mod people;
 pub mod query;

@@ -83,7 +83,7 @@ pub struct CampusArgs {
     /// JSON lines for programs; the last one holds the totals, or with --stay the hub's address and a token.
     #[arg(long)]
     json: bool,
-    /// Writes one JSON line for each swipe, light change and timetable change.
+    /// Writes one JSON line for each swipe, light change, outage and timetable change.
     #[arg(long)]
     trace: Option<PathBuf>,
 }

@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
-use async_graphql::Request;
-use rollcall_hub::graphql::{self, loader::Loaders};
-use rollcall_hub::service::{Hub, access};
-use rollcall_hub::{app, http::auth};
+use rollcall_hub::service::access;
+use rollcall_hub::{app, graphql};
 use rollcall_tests::hub::{TestHub, at, clock, config, refusals};
 use rollcall_tests::timetable::{Gateway, estate, number, session, students};
 use serde_json::{Value, json};
@@ -456,58 +454,6 @@ async fn everything_in_the_schema_says_what_it_is() {
         }
     }
     assert_eq!(silent, [""; 0]);
-}
-
-/// Runs a query in this process; gives its data and how many SQL statements it took.
-async fn counted(hub: &Hub, token: &str, query: &str) -> (Value, u64) {
-    let caller = auth::caller(hub, Some(token)).await.unwrap();
-    let request = Request::new(query).data(caller).data(Loaders::new(hub.clone()));
-    let before = hub.statements();
-    let response = graphql::schema(hub.clone()).execute(request).await;
-    assert_eq!(response.errors, []);
-    (response.data.into_json().unwrap(), hub.statements() - before)
-}
-
-#[tokio::test]
-async fn a_register_of_80_costs_as_many_statements_as_one_of_10_and_so_does_a_page_of_sessions() {
-    let mut costs = Vec::new();
-    for size in [10, 80] {
-        let hub = TestHub::start().await;
-        estate(&hub).await;
-        students(&hub, size, size).await;
-        let many: Vec<Value> =
-            (0..size / 2).map(|n| session(&format!("Y{n}"), &format!("13:{n:02}"), "15:00")).collect();
-        hub.done("saveSessions", json!({"sessions": many})).await;
-        hub.done("saveSession", session("X", "10:00", "11:00")).await;
-        hub.clock.set(&at("12:00"));
-        let mut gateway = Gateway::start(&hub, "GW").await;
-        let held = gateway.session("10:00").to_owned();
-        let swipes: Vec<Value> =
-            (0..size).map(|index| gateway.swipe(index, 0, &at("10:01"), &[&held])).collect();
-        gateway.submit(&hub, &swipes, &at("12:00")).await;
-        let TestHub { running, folder, integration, .. } = hub;
-        running.stop().await.unwrap();
-        let hub = app::open(&config(folder.path()), clock()).await.unwrap();
-        let register = "{ session(by: {externalId: \"X\"}) { externalId rooms { code } register { state summary { present }
-            entries(first: 200) { totalCount nodes { status source student { number displayName }
-                swipes { swipeId swipedAt reader { code room { code } } student { number } sessions { externalId } }
-                history { from to at by } } } } } }";
-        let (data, cost) = counted(&hub, &integration, register).await;
-        let entries = data["session"]["register"]["entries"]["nodes"].as_array().unwrap();
-        assert_eq!(entries.len(), size);
-        for entry in entries {
-            assert_eq!(entry["swipes"].as_array().unwrap().len(), 1);
-            assert_eq!(entry["history"].as_array().unwrap().len(), 1);
-        }
-        let page =
-            "{ sessions(first: 200) { nodes { externalId state rooms { code } groups { code } course { code }
-            policy { opensBefore } register { state summary { present } } } } }";
-        let (data, page_cost) = counted(&hub, &integration, page).await;
-        assert_eq!(data["sessions"]["nodes"].as_array().unwrap().len(), size / 2 + 1);
-        costs.push((cost, page_cost));
-    }
-    assert_eq!(costs[0], costs[1]);
-    assert!(costs[0].0 <= 16 && costs[0].1 <= 8, "{costs:?}");
 }
 
 #[tokio::test]

@@ -57,6 +57,10 @@ fn outage(number: u128, reader: Option<&Value>, cause: &str, from: &str, until: 
            "until": until.map(at)})
 }
 
+/// Those of a gateway that were in force at some time from 09:30 until 10:00.
+const OUTAGES: &str = "{ gateways { nodes { outages(filter: {during: {from: \"2026-10-05T09:30:00Z\", \
+    until: \"2026-10-05T10:00:00Z\"}, causes: [READER_UNREACHABLE]}) { nodes { from until cause reader { id } } } } } }";
+
 async fn alerts(hub: &TestHub) -> Vec<String> {
     let found = hub.read("{ alerts { nodes { kind detail gateway { code } } } }").await;
     let nodes = found["alerts"]["nodes"].as_array().unwrap().iter();
@@ -74,11 +78,24 @@ async fn nobody_is_absent_where_the_door_could_not_record_for_more_than_ten_minu
         let began = outage(1, Some(&door), "READER_UNREACHABLE", "09:40", None);
         send(&hub, &gateway, &[], &at("09:45"), json!({"outages": [began]})).await;
         let ended = outage(1, Some(&door), "READER_UNREACHABLE", "09:40", Some(until));
-        let elsewhere =
-            outage(2, Some(&gateway.config["readers"][1]["readerId"]), "READER_UNREACHABLE", "09:00", None);
+        let elsewhere = outage(
+            2,
+            Some(&gateway.config["readers"][1]["readerId"]),
+            "READER_UNREACHABLE",
+            "09:00",
+            Some("09:29"),
+        );
         send(&hub, &gateway, &[swipe], &at("12:00"), json!({"outages": [ended, elsewhere]})).await;
         let state = if wanted == "ABSENT" { "FINAL" } else { "NO_REGISTER" };
         assert_eq!(register(&hub, "X").await, is(state, &["PRESENT", wanted]), "until {until}");
+        let told = hub.read(OUTAGES).await["gateways"]["nodes"][0]["outages"]["nodes"].take();
+        assert_eq!(told.as_array().unwrap().len(), 1, "the other ended before: {told}");
+        let [from, to] = ["from", "until"].map(|end| ms(told[0][end].as_str().unwrap()));
+        assert_eq!((from, to), (ms(&at("09:40")), ms(&at(until))));
+        assert_eq!(
+            (&told[0]["cause"], &told[0]["reader"]["id"].is_string()),
+            (&json!("READER_UNREACHABLE"), &true)
+        );
     }
 }
 

@@ -3,11 +3,12 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use uuid::Uuid;
 
-use super::connection::connection;
+use super::connection::{self, connection, page};
 use super::context::{DECIDERS, GATEWAYS, Needs, caller, coded, fault, hub, local};
 use super::estate::{Building, Reader};
 use super::id::Kind;
 use super::loader::{self, ReadersOfGateway};
+use super::outage::{GatewayOutage, GatewayOutageConnection, GatewayOutageFilter, outage_list};
 use super::payload::{InputError, UserError, user_errors};
 use crate::scalar::{Counter, DateTime, Duration, UuidScalar};
 use crate::service::feed::{self, FeedCursor};
@@ -108,6 +109,21 @@ impl Gateway {
     /// Short code.
     async fn code(&self) -> &str {
         &self.0.code
+    }
+    /// When it, or a reader of it, could not record; by their beginning.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn outages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<GatewayOutageFilter>,
+    ) -> Result<GatewayOutageConnection> {
+        let list = outage_list(self.0.id, filter.as_ref());
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(GatewayOutageConnection::new(paged, total, GatewayOutage))
     }
     /// Where it is.
     async fn building(&self, ctx: &Context<'_>) -> Result<Option<Building>> {

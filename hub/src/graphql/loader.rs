@@ -9,12 +9,18 @@ use std::time::Duration;
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::{Context, Result};
 use futures_util::future::BoxFuture;
+use rollcall_rules::card::CardRead;
+use rollcall_rules::time::Instant;
+use rollcall_rules::verdict::Considered;
 use uuid::Uuid;
 
 use super::context::{loaders, shared_fault};
-use crate::service::Hub;
-use crate::store::entity::{Attendance, Card, Entity, Gateway, Group, Policy, Reader, Room, Session};
+use crate::service::intake::evidence::{self, Evidence};
+use crate::service::people::credentials_of;
+use crate::service::{Hub, decide, registers};
+use crate::store::entity::{Attendance, Card, Entity, Gateway, Group, Policy, Reader, Room, Session, Swipe};
 use crate::store::register::AttendanceChange;
+use crate::store::swipe::SwipeRevision;
 use crate::store::{StoreError, Value};
 
 /// The loaders of one request.
@@ -217,6 +223,22 @@ lists! {
     SwipesOfSession: (Uuid, Uuid) = |tx, ids| {
         tx.swipes_of_sessions(ids).await?.into_iter().map(|(session, student, swipe)| (session, (student, swipe))).collect()
     };
+    /// The first credential of a card.
+    CredentialOfCard: CardRead = |tx, ids| {
+        let all = credentials_of(tx, ids).await?;
+        all.into_iter().filter_map(|(card, reads)| Some((card, reads.into_iter().next()?))).collect()
+    };
+    /// Every session considered for a swipe, by what is known now.
+    ConsideredForSwipe: Considered = |tx, ids| {
+        let swipes = tx.by_ids::<Swipe>(ids.iter().copied()).await?;
+        decide::considered(tx, swipes).await?
+    };
+    /// What the hub had decided of a swipe before.
+    RevisionsOfSwipe: SwipeRevision = |tx, ids| tx.swipe_revisions(ids).await?;
+    /// What proves a swipe.
+    ReceiptOfSwipe: Evidence = |tx, ids| evidence::receipts(tx, ids).await?;
+    /// The instant up to which all swipes at a session's doors have come in.
+    WatermarkOfSession: Instant = |tx, ids| registers::watermarks(tx, ids).await?;
     /// The history of a mark.
     ChangesOfMark: AttendanceChange = |tx, ids| {
         tx.changes_of(ids).await?.into_iter().map(|change| (change.attendance_id, change)).collect()

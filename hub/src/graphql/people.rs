@@ -7,13 +7,12 @@ use super::attendance::{
     AttendanceRecordConnection, attendance_page,
 };
 use super::connection::{self, connection, page};
-use super::context::{Needs, READERS, fault, hub, local};
+use super::context::{Needs, READERS, hub, local};
 use super::id::Kind;
-use super::loader::{self, CardsOfStudent};
+use super::loader::{self, CardsOfStudent, CredentialOfCard};
 use super::session::{StudentGroupMembership, StudentGroupMembershipConnection};
 use crate::scalar::{DateTime, LocalDate};
 use crate::service::feed::to_hex;
-use crate::service::people::credentials_of;
 use crate::store::entity::{self, StudentState};
 use crate::store::list;
 use crate::store::page::List;
@@ -140,9 +139,7 @@ impl Card {
     }
     /// The last four hex digits of the card's number, of its first credential.
     async fn number_tail(&self, ctx: &Context<'_>) -> Result<String> {
-        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
-        let credentials = credentials_of(&mut tx, &[self.0.id]).await.map_err(|error| fault(&error))?;
-        let first = credentials.into_values().flatten().next();
+        let first = loader::list(ctx, CredentialOfCard(self.0.id)).await?.into_iter().next();
         Ok(first.map_or_else(String::new, |read| {
             let digits = to_hex(read.raw());
             digits[digits.len().saturating_sub(4)..].to_owned()

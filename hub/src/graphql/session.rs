@@ -10,7 +10,7 @@ use super::connection::{self, DateTimeRange, connection, in_range, page};
 use super::context::{Needs, READERS, fault, hub, local};
 use super::estate::Room;
 use super::id::Kind;
-use super::loader::{self, GroupsOfSession, MarksOfSession, Policies, RoomsOfSession};
+use super::loader::{self, GroupsOfSession, MarksOfSession, Policies, RoomsOfSession, WatermarkOfSession};
 use super::people::{Student, on_day};
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
 use crate::scalar::{DateTime, Duration, LocalDate};
@@ -359,6 +359,13 @@ impl Register {
             .and("w.decision <> {}", "RECORDED");
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(SwipeConnection::new(paged, total, Swipe))
+    }
+    /// The latest instant up to which every gateway with a reader at its doors has handed over all swipes; null while
+    /// one of them never has, or where there is no reader.
+    #[graphql(complexity = "5")]
+    async fn watermark(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        let found = loader::list(ctx, WatermarkOfSession(self.0.id)).await?;
+        found.first().map(|at| local(ctx, at.0)).transpose()
     }
     /// When it became final; null before.
     async fn final_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {

@@ -3,16 +3,15 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 
 use super::connection::{DateTimeRange, connection, in_range};
-use super::context::{Needs, READERS, fault, hub, local};
+use super::context::{Needs, READERS, fault, local};
 use super::estate::{Reader, Room};
 use super::gateway::Gateway;
 use super::id::Kind;
-use super::loader::{self, SessionsOfSwipe};
+use super::loader::{self, ConsideredForSwipe, ReceiptOfSwipe, RevisionsOfSwipe, SessionsOfSwipe};
 use super::people::{Card, Student};
 use super::session::Session;
 use crate::scalar::{Counter, DateTime, UuidScalar};
-use crate::service::decide::{self, Shown};
-use crate::service::intake::evidence;
+use crate::service::decide::Shown;
 use crate::store::entity::{self, ClockTrust, LightColour, SwipeDecision, SwipeReason};
 use crate::store::list;
 use crate::store::page::List;
@@ -183,15 +182,10 @@ impl Swipe {
     /// Every session considered, with what spoke for and against it, by what the hub knows now.
     #[graphql(complexity = "10 + child_complexity")]
     async fn considered(&self, ctx: &Context<'_>) -> Result<Vec<SessionConsidered>> {
-        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
-        let timetable = decide::surroundings(&mut tx, std::slice::from_ref(&self.0)).await;
-        // The loader needs a connection too: many swipes holding one each would wait for ever.
-        drop(tx);
-        let verdict = decide::verdict_on(&timetable.map_err(|error| fault(&error))?, &self.0);
-        let ids: Vec<uuid::Uuid> = verdict.considered.iter().map(|how| how.session.0).collect();
+        let considered = loader::list(ctx, ConsideredForSwipe(self.0.id)).await?;
+        let ids: Vec<uuid::Uuid> = considered.iter().map(|how| how.session.0).collect();
         let sessions = loader::many::<entity::Session>(ctx, &ids).await?;
-        Ok(verdict
-            .considered
+        Ok(considered
             .iter()
             .filter_map(|how| {
                 let session = sessions.iter().find(|session| session.id == how.session.0)?;
@@ -210,8 +204,7 @@ impl Swipe {
     /// not sign.
     #[graphql(complexity = "5 + child_complexity")]
     async fn receipt(&self, ctx: &Context<'_>) -> Result<Option<SwipeEvidence>> {
-        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
-        let found = evidence::receipt(&mut tx, self.0.id).await.map_err(|error| fault(&error))?;
+        let found = loader::list(ctx, ReceiptOfSwipe(self.0.id)).await?.into_iter().next();
         found
             .map(|it| {
                 Ok(SwipeEvidence {
@@ -232,8 +225,7 @@ impl Swipe {
     /// Earlier decisions of the hub, oldest first.
     #[graphql(complexity = "5 + child_complexity")]
     async fn revisions(&self, ctx: &Context<'_>) -> Result<Vec<SwipeVerdict>> {
-        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
-        let revisions = tx.swipe_revisions(self.0.id).await.map_err(|error| fault(&error))?;
+        let revisions = loader::list(ctx, RevisionsOfSwipe(self.0.id)).await?;
         let mut verdicts = Vec::new();
         for revision in revisions {
             verdicts.push(SwipeVerdict {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rollcall_rules::ids::{CardId, GroupId, HolderId, MembershipId, RoomId, SessionId};
 use rollcall_rules::time::{Instant, Span, Uncertain};
 use rollcall_rules::timetable::{Card, CardKey, Item, Membership, Timetable};
-use rollcall_rules::verdict::{self, Decision, Reason, Verdict};
+use rollcall_rules::verdict::{self, Considered, Decision, Reason, Verdict};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -194,6 +194,28 @@ async fn note_revisions(tx: &mut Tx, revisions: &[(Swipe, Vec<Uuid>)]) -> Result
         "INSERT INTO swipe_revision (swipe_id, revision, decision, reason, decided_at, sessions) VALUES {}";
     tx.insert(sql, rows).await?;
     Ok(())
+}
+
+/// A day: swipes that lie so close share what is read of the timetable.
+const NEAR_MS: i64 = 24 * 3_600_000;
+
+/// Every session considered for swipes, by what is known now: swipe and session.
+///
+/// # Errors
+/// When the store fails.
+pub async fn considered(tx: &mut Tx, swipes: Vec<Swipe>) -> Result<Vec<(Uuid, Considered)>, StoreError> {
+    let mut days: BTreeMap<i64, Vec<Swipe>> = BTreeMap::new();
+    for swipe in swipes {
+        days.entry(swipe.swiped_at.div_euclid(NEAR_MS)).or_default().push(swipe);
+    }
+    let mut found = Vec::new();
+    for swipes in days.into_values() {
+        let timetable = surroundings(tx, &swipes).await?;
+        for swipe in &swipes {
+            found.extend(verdict_on(&timetable, swipe).considered.into_iter().map(|how| (swipe.id, how)));
+        }
+    }
+    Ok(found)
 }
 
 /// The hub's verdict on one swipe, with its explanation.

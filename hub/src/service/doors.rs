@@ -9,7 +9,8 @@ use rollcall_rules::session::Session;
 use rollcall_rules::time::{Instant, Span};
 use uuid::Uuid;
 
-use crate::store::door::{Outage, ReaderStay};
+use crate::store::door::ReaderStay;
+use crate::store::entity::Outage;
 use crate::store::{StoreError, Tx};
 
 /// What is known of the doors of some rooms.
@@ -61,8 +62,7 @@ impl Doors {
             for stay in &here {
                 awaited.insert(stay.gateway_id, stay.watermark);
                 swipes_lost |= self.of(stay).any(|outage| {
-                    matches!(outage.cause.as_str(), "JOURNAL_DAMAGED" | "STORAGE_LOST")
-                        && span(Some(outage.from_at), outage.until_at).meets(first, last)
+                    outage.cause.loses() && span(Some(outage.from_at), outage.until_at).meets(first, last)
                 });
             }
             let readers: Vec<DoorReader> = here

@@ -38,6 +38,22 @@ pub async fn derive(
     Ok(())
 }
 
+/// The latest instants up to which every gateway with a reader at a session's doors has handed over all swipes: session
+/// and instant. Sessions of which one of them never has, or that have no reader, are left out.
+///
+/// # Errors
+/// When the store fails.
+pub async fn watermarks(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<(Uuid, Instant)>, StoreError> {
+    let stored = tx.by_ids::<Session>(ids.iter().copied()).await?;
+    let rules = timetable::as_rules(tx, &stored).await?;
+    let rooms: BTreeSet<Uuid> =
+        rules.iter().flat_map(|session| &session.rooms).map(|held| held.room.0).collect();
+    let rooms: Vec<Uuid> = rooms.into_iter().collect();
+    let doors = Doors::load(tx, &rooms, &rules).await?;
+    let mark = |session: &RulesSession| Some((session.id.0, doors.evidence(session).watermark?));
+    Ok(rules.iter().filter_map(mark).collect())
+}
+
 async fn derive_some(
     hub: &Hub,
     tx: &mut Tx,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::entity::{Entity, Outage};
 use super::{StoreError, Tx, Value};
 
 /// A reader's stay at a door, with its gateway's watermark.
@@ -20,23 +21,6 @@ pub struct ReaderStay {
     /// Since when.
     pub from_at: Option<i64>,
     /// Until when, excluded.
-    pub until_at: Option<i64>,
-}
-
-/// A stretch of time in which a door could not record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outage {
-    /// Its id.
-    pub id: Uuid,
-    /// Whose.
-    pub gateway_id: Uuid,
-    /// The reader; none for all of the gateway's.
-    pub reader_id: Option<Uuid>,
-    /// Why, as a word.
-    pub cause: String,
-    /// The last instant that was good.
-    pub from_at: i64,
-    /// The first that was good again.
     pub until_at: Option<i64>,
 }
 
@@ -109,7 +93,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn put_outage(&mut self, outage: &Outage, at: i64) -> Result<(), StoreError> {
+    pub async fn put_outage(&mut self, outage: &Outage) -> Result<(), StoreError> {
         let sql = "INSERT INTO outage (id, gateway_id, reader_id, cause, from_at, until_at, received_at) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET \
                    until_at = COALESCE(excluded.until_at, outage.until_at) \
@@ -118,10 +102,10 @@ impl Tx {
             outage.id.into(),
             outage.gateway_id.into(),
             outage.reader_id.into(),
-            outage.cause.clone().into(),
+            outage.cause.into(),
             outage.from_at.into(),
             outage.until_at.into(),
-            at.into(),
+            outage.received_at.into(),
         ];
         self.execute(sql, values).await?;
         Ok(())
@@ -137,23 +121,12 @@ impl Tx {
         first: i64,
         last: i64,
     ) -> Result<Vec<Outage>, StoreError> {
-        let sql = "SELECT id, gateway_id, reader_id, cause, from_at, until_at FROM outage \
+        let sql = "SELECT id, gateway_id, reader_id, cause, from_at, until_at, received_at FROM outage \
                    WHERE from_at <= $1 AND (until_at IS NULL OR until_at > $2) AND gateway_id IN ({}) \
                    ORDER BY from_at, id";
         let before = [last.into(), first.into()];
-        let rows = self.fetch_in(sql, &before, gateways.iter().map(|id| (*id).into())).await?;
-        rows.into_iter()
-            .map(|mut row| {
-                Ok(Outage {
-                    id: row.next("outage.id")?,
-                    gateway_id: row.next("outage.gateway_id")?,
-                    reader_id: row.next("outage.reader_id")?,
-                    cause: row.next("outage.cause")?,
-                    from_at: row.next("outage.from_at")?,
-                    until_at: row.next("outage.until_at")?,
-                })
-            })
-            .collect()
+        let mut rows = self.fetch_in(sql, &before, gateways.iter().map(|id| (*id).into())).await?;
+        rows.iter_mut().map(Outage::read).collect()
     }
 
     /// The sessions at the doors of a gateway's readers whose window may meet `[first, last]`.

@@ -221,19 +221,17 @@ impl Tx {
         Ok(())
     }
 
-    /// A signed stretch that holds a record.
+    /// For each of some swipes a signed stretch that holds its record, where there is one.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn head_over(
-        &mut self,
-        journal: Uuid,
-        sequence: i64,
-    ) -> Result<Option<SignedHead>, StoreError> {
-        let sql = "SELECT journal_id, first, through, chain_before, links, signed_at, signature, public_key \
-                   FROM signed_head WHERE journal_id = $1 AND first <= $2 AND through >= $2 \
-                   ORDER BY first DESC LIMIT 1";
-        self.fetch_one(sql, vec![journal.into(), sequence.into()]).await?.map(head).transpose()
+    pub async fn heads_over(&mut self, swipes: &[Uuid]) -> Result<BTreeMap<Uuid, SignedHead>, StoreError> {
+        let sql = "SELECT w.id, h.journal_id, h.first, h.through, h.chain_before, h.links, h.signed_at, \
+                   h.signature, h.public_key FROM swipe w JOIN signed_head h ON h.journal_id = w.journal_id \
+                   AND h.first <= w.sequence AND h.through >= w.sequence WHERE w.id IN ({}) ORDER BY h.first";
+        let rows = self.fetch_in(sql, &[], swipes.iter().map(|id| (*id).into())).await?;
+        // The newest stretch, where there are several.
+        rows.into_iter().map(|mut row| Ok((row.next("swipe.id")?, head(row)?))).collect()
     }
 }
 

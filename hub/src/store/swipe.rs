@@ -274,23 +274,27 @@ impl Tx {
 }
 
 impl Tx {
-    /// What the hub had decided of a swipe before, oldest first.
+    /// What the hub had decided of swipes before, oldest first: swipe and decision.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn swipe_revisions(&mut self, swipe: Uuid) -> Result<Vec<SwipeRevision>, StoreError> {
-        let sql = "SELECT decision, reason, decided_at, sessions FROM swipe_revision WHERE swipe_id = $1 \
-                   ORDER BY revision";
-        let rows = self.fetch(sql, vec![swipe.into()]).await?;
+    pub async fn swipe_revisions(
+        &mut self,
+        swipes: &[Uuid],
+    ) -> Result<Vec<(Uuid, SwipeRevision)>, StoreError> {
+        let sql = "SELECT swipe_id, decision, reason, decided_at, sessions FROM swipe_revision \
+                   WHERE swipe_id IN ({}) ORDER BY swipe_id, revision";
+        let rows = self.fetch_in(sql, &[], swipes.iter().map(|id| (*id).into())).await?;
         rows.into_iter()
             .map(|mut row| {
+                let swipe = row.next("swipe_revision.swipe_id")?;
                 let (decision, reason) =
                     (row.next("swipe_revision.decision")?, row.next("swipe_revision.reason")?);
                 let decided_at = row.next("swipe_revision.decided_at")?;
                 let sessions: String = row.next("swipe_revision.sessions")?;
                 let sessions = serde_json::from_str(&sessions)
                     .map_err(|_| StoreError::BadData { place: "swipe_revision.sessions", found: sessions })?;
-                Ok(SwipeRevision { decision, reason, decided_at, sessions })
+                Ok((swipe, SwipeRevision { decision, reason, decided_at, sessions }))
             })
             .collect()
     }

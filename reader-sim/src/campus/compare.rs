@@ -86,6 +86,13 @@ const SWIPES: &str = "query($from: DateTime!, $until: DateTime!, $after: String)
   }
 }";
 
+const OUTAGES: &str = "query($after: String) {
+  gateways(first: 20, after: $after) {
+    nodes { code outages(first: 200) { nodes { cause from until reader { code } } } }
+    pageInfo { hasNextPage endCursor }
+  }
+}";
+
 /// Compares all registers and swipes of the days played.
 ///
 /// # Errors
@@ -124,7 +131,37 @@ pub async fn registers(
         differences.add(format!("session {id}: the oracle has it and the hub does not"));
     }
     swipes(plan, wanted, api, trace, &mut totals, differences).await?;
+    if trace.wanted() {
+        outages(api, trace).await?;
+    }
     Ok(totals)
+}
+
+/// Tells the trace of the outages that gateways reported, 200 of each at the most.
+async fn outages(api: &mut Api, trace: &mut Trace) -> anyhow::Result<()> {
+    let mut after = Value::Null;
+    loop {
+        let page = api.ask(OUTAGES, json!({ "after": after })).await?["gateways"].take();
+        for gateway in page["nodes"].as_array().into_iter().flatten() {
+            for outage in gateway["outages"]["nodes"].as_array().into_iter().flatten() {
+                // A gateway that is new was never good before.
+                let from = outage["from"].as_str().map(str::parse::<Timestamp>).transpose()?;
+                let line = json!({
+                    "kind": "outage",
+                    "at": outage["from"],
+                    "until": outage["until"],
+                    "gateway": gateway["code"],
+                    "reader": outage["reader"]["code"],
+                    "cause": outage["cause"],
+                });
+                trace.line(from.map_or(0, Timestamp::as_millisecond), line);
+            }
+        }
+        if page["pageInfo"]["hasNextPage"] != json!(true) {
+            return Ok(());
+        }
+        after = page["pageInfo"]["endCursor"].clone();
+    }
 }
 
 async fn entries(api: &mut Api, id: &str, first: &Value) -> anyhow::Result<Vec<Value>> {

@@ -1,4 +1,5 @@
-//! The trace of a run: one JSON line for each swipe, light change and timetable change, in the order of virtual time.
+//! The trace of a run: one JSON line for each swipe, light change, outage and timetable change, in the order of virtual
+//! time.
 //!
 //! What a swipe was stamped with is known only at the hub, so lines are kept until the hub was asked and written
 //! at the end.

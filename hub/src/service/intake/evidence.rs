@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::super::Hub;
 use super::super::people::hex;
 use super::message::GatewaySubmitSwipesInput;
-use crate::store::entity::Gateway;
+use crate::store::entity::{Gateway, Swipe};
 use crate::store::evidence::SignedHead;
 use crate::store::{StoreError, Tx};
 
@@ -161,26 +161,27 @@ pub(super) async fn take(
     tx.put_head(&head).await
 }
 
-/// The receipt for a swipe, where its gateway signed.
+/// The receipts for swipes, where their gateways signed: swipe and receipt.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn receipt(tx: &mut Tx, swipe: Uuid) -> Result<Option<Evidence>, StoreError> {
-    let found = tx.by_ids::<crate::store::entity::Swipe>([swipe]).await?.into_iter().next();
-    let Some((swipe, record)) = found.and_then(|swipe| swipe.record.clone().map(|record| (swipe, record)))
-    else {
-        return Ok(None);
-    };
-    let Some(head) = tx.head_over(swipe.journal_id, swipe.sequence).await? else { return Ok(None) };
-    Ok(Some(Evidence {
-        record,
-        journal_id: head.journal_id,
-        sequence: swipe.sequence,
-        first: head.first,
-        chain_before: hexed(&head.chain_before),
-        links: head.links.chunks(32).map(hexed).collect(),
-        signed_at: head.signed_at,
-        signature: hexed(&head.signature),
-        public_key: hexed(&head.public_key),
-    }))
+pub async fn receipts(tx: &mut Tx, swipes: &[Uuid]) -> Result<Vec<(Uuid, Evidence)>, StoreError> {
+    let mut heads = tx.heads_over(swipes).await?;
+    let found = tx.by_ids::<Swipe>(heads.keys().copied().collect::<Vec<_>>()).await?;
+    let proven = found.into_iter().filter_map(|swipe| {
+        let (record, head) = (swipe.record?, heads.remove(&swipe.id)?);
+        let evidence = Evidence {
+            record,
+            journal_id: head.journal_id,
+            sequence: swipe.sequence,
+            first: head.first,
+            chain_before: hexed(&head.chain_before),
+            links: head.links.chunks(32).map(hexed).collect(),
+            signed_at: head.signed_at,
+            signature: hexed(&head.signature),
+            public_key: hexed(&head.public_key),
+        };
+        Some((swipe.id, evidence))
+    });
+    Ok(proven.collect())
 }

@@ -3,7 +3,7 @@
 use async_graphql::{Enum, InputObject};
 
 use crate::scalar::{Counter, DateTime, Duration, UuidScalar};
-use crate::store::entity::{ClockTrust, LightColour, SwipeDecision, SwipeReason};
+use crate::store::entity::{ClockTrust, LightColour, OutageCause, SwipeDecision, SwipeReason};
 
 /// Where a clock gets its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -123,41 +123,6 @@ pub struct GatewayJournalInput {
     pub through: Counter,
     /// The chain value behind `through`, 64 hex digits; null where there is no such record.
     pub chain: Option<String>,
-}
-
-/// Why a door could not record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-pub enum OutageCause {
-    /// The gateway was off, or its program.
-    GatewayDown,
-    /// Records of the journal were damaged: swipes that were shown green may be lost.
-    JournalDamaged,
-    /// The journal was full, or could not be written: swipes were refused.
-    JournalRefused,
-    /// The gateway could not talk to the reader.
-    ReaderUnreachable,
-    /// The gateway began with an empty disk: swipes that were shown green may be lost.
-    StorageLost,
-}
-
-impl OutageCause {
-    /// The word that is stored.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::GatewayDown => "GATEWAY_DOWN",
-            Self::JournalDamaged => "JOURNAL_DAMAGED",
-            Self::JournalRefused => "JOURNAL_REFUSED",
-            Self::ReaderUnreachable => "READER_UNREACHABLE",
-            Self::StorageLost => "STORAGE_LOST",
-        }
-    }
-
-    /// Whether what was shown green may be gone: then no tolerance holds.
-    #[must_use]
-    pub fn loses(self) -> bool {
-        matches!(self, Self::JournalDamaged | Self::StorageLost)
-    }
 }
 
 /// A stretch of time in which a door could not record.

@@ -7,10 +7,9 @@ use uuid::Uuid;
 
 use super::super::refusal::{Answer, Check, Code};
 use super::super::{Caller, Hub, Touched};
-use super::message::{GatewayOutageInput, OutageCause};
+use super::message::GatewayOutageInput;
 use crate::scalar::DateTime;
-use crate::store::door::Outage;
-use crate::store::entity::Gateway;
+use crate::store::entity::{Gateway, Outage, OutageCause};
 use crate::store::{StoreError, Tx};
 
 /// Takes outages in, new or known better, and names the registers that they bear on.
@@ -37,21 +36,22 @@ pub(super) async fn take(
             id: said.outage_id.0,
             gateway_id: gateway.id,
             reader_id: said.reader_id.map(|id| id.0),
-            cause: cause.word().to_owned(),
+            cause,
             from_at: from,
             until_at: until,
+            received_at: now,
         };
         if cause.loses() {
             let detail = format!(
                 "swipes of gateway {} between {from} and {} may be lost ({}): nobody is absent for it",
                 gateway.code,
                 until.unwrap_or(now),
-                outage.cause
+                cause.word()
             );
             let once = super::batch::alarm_id("SWIPES_LOST", outage.id.as_bytes());
             tx.alarm(once, now, "SWIPES_LOST", Some(gateway.id), detail).await?;
         }
-        tx.put_outage(&outage, now).await?;
+        tx.put_outage(&outage).await?;
         touched.sessions.extend(tx.sessions_during(gateway.id, from, until.unwrap_or(now)).await?);
     }
     Ok(())

@@ -1,0 +1,210 @@
+//! The words that columns hold and the API shows.
+
+use crate::store::{FromValue, Value};
+
+words! {
+    /// How a reader talks to its gateway.
+    ReaderKind {
+        /// A serial reader that prints card numbers.
+        Ascii = "ASCII",
+        /// An MQTT client inside the building.
+        Mqtt = "MQTT",
+        /// A peripheral device on a serial bus (SIA OSDP v2.2).
+        Osdp = "OSDP",
+    }
+}
+words! {
+    /// Whether a student is expected in class.
+    StudentState {
+        /// Is studying.
+        Active = "ACTIVE",
+        /// Has finished.
+        Completed = "COMPLETED",
+        /// Has paused.
+        Interrupted = "INTERRUPTED",
+        /// Has left.
+        Withdrawn = "WITHDRAWN",
+    }
+}
+words! {
+    /// What a session is.
+    SessionKind {
+        /// An examination.
+        Examination = "EXAMINATION",
+        /// A laboratory class.
+        Laboratory = "LABORATORY",
+        /// A lecture.
+        Lecture = "LECTURE",
+        /// Something else.
+        Other = "OTHER",
+        /// A seminar.
+        Seminar = "SEMINAR",
+        /// A tutorial.
+        Tutorial = "TUTORIAL",
+        /// A workshop.
+        Workshop = "WORKSHOP",
+    }
+}
+words! {
+    /// Why somebody is in a group.
+    MembershipReason {
+        /// Enrolled in the course.
+        Enrolment = "ENROLMENT",
+        /// Came with an import.
+        Import = "IMPORT",
+        /// Moved from another group.
+        Transfer = "TRANSFER",
+        /// Visits for a while.
+        Visitor = "VISITOR",
+    }
+}
+words! {
+    /// Which sessions one swipe is credited to when several windows are open in the room.
+    OverlapRule {
+        /// Each one whose class list has the student.
+        EveryOpen = "EVERY_OPEN",
+        /// Of those, only the one whose start is nearest.
+        NearestStart = "NEAREST_START",
+    }
+}
+words! {
+    /// What became of a swipe.
+    SwipeDecision {
+        /// It counts for no session.
+        NotRecorded = "NOT_RECORDED",
+        /// It is kept, and decided later.
+        Pending = "PENDING",
+        /// It counts for at least one session.
+        Recorded = "RECORDED",
+    }
+}
+words! {
+    /// Why. Grows over time: treat unknown ones by their decision.
+    SwipeReason {
+        /// Credited, and every session credited already was.
+        AlreadyRecorded = "ALREADY_RECORDED",
+        /// The card was valid once and is not any more.
+        CardCancelled = "CARD_CANCELLED",
+        /// The card shows another number each time (a random UID).
+        CardRandomUid = "CARD_RANDOM_UID",
+        /// No card of this number is known, or it is not valid yet.
+        CardUnknown = "CARD_UNKNOWN",
+        /// The reader gave something that is no card.
+        CardUnreadable = "CARD_UNREADABLE",
+        /// The gateway's clock could not tell which.
+        ClockUntrusted = "CLOCK_UNTRUSTED",
+        /// None of the open sessions has the student on its class list.
+        NotOnClassList = "NOT_ON_CLASS_LIST",
+        /// None of the open sessions has a class list.
+        NoClassList = "NO_CLASS_LIST",
+        /// No session's window was open in the room.
+        NoOpenSession = "NO_OPEN_SESSION",
+        /// Credited to at least one session.
+        Recorded = "RECORDED",
+        /// Only a session that was called off would have been open.
+        SessionCancelled = "SESSION_CANCELLED",
+        /// The gateway could not make the swipe durable.
+        StoreFault = "STORE_FAULT",
+    }
+}
+words! {
+    /// Colours of the light. BLUE, steady: a session's window is open, swipe now. GREEN, flashed: attendance
+    /// recorded. RED, flashed: not recorded. AMBER, flashed: the swipe is kept and will be decided later,
+    /// because the gateway cannot trust its clock. OFF: no window is open.
+    LightColour {
+        /// Kept, decided later.
+        Amber = "AMBER",
+        /// A window is open.
+        Blue = "BLUE",
+        /// Recorded.
+        Green = "GREEN",
+        /// Dark.
+        Off = "OFF",
+        /// Not recorded.
+        Red = "RED",
+    }
+}
+words! {
+    /// Degrees of belief in a clock. HOLDOVER: it was in step and runs free since. UNTRUSTED: its times are
+    /// kept as said, marked, and not used to decide lateness.
+    ClockTrust {
+        /// Runs free since it was last in step.
+        Holdover = "HOLDOVER",
+        /// In step.
+        Synced = "SYNCED",
+        /// Only a lower bound is known.
+        Untrusted = "UNTRUSTED",
+    }
+}
+words! {
+    /// Attendance. EXPECTED: not yet decided, because the session has not ended or a gateway has not yet
+    /// reported past its end. NOT_REQUIRED: on the list and excepted. NO_REGISTER: attendance could not be
+    /// taken, so nobody is absent. CANCELLED: the session did not take place.
+    AttendanceStatus {
+        /// Was not there.
+        Absent = "ABSENT",
+        /// Excused.
+        AuthorisedAbsence = "AUTHORISED_ABSENCE",
+        /// The session did not take place.
+        Cancelled = "CANCELLED",
+        /// Not yet decided.
+        Expected = "EXPECTED",
+        /// On the list, and excepted.
+        NotRequired = "NOT_REQUIRED",
+        /// Attendance could not be taken.
+        NoRegister = "NO_REGISTER",
+        /// Was there.
+        Present = "PRESENT",
+    }
+}
+words! {
+    /// What set the status.
+    AttendanceSource {
+        /// An authorised absence.
+        Absence = "ABSENCE",
+        /// A person.
+        Manual = "MANUAL",
+        /// A swipe that was shown green at the door.
+        Reader = "READER",
+        /// A swipe that was shown red or amber, and put right later.
+        Reconciled = "RECONCILED",
+        /// The rules.
+        Rule = "RULE",
+    }
+}
+words! {
+    /// What is stored of a register's life; the rest follows from the time.
+    StoredState {
+        /// Called off.
+        Cancelled = "CANCELLED",
+        /// All swipes are in.
+        Final = "FINAL",
+        /// Could not be taken.
+        NoRegister = "NO_REGISTER",
+        /// Not over, or not all swipes are in.
+        Pending = "PENDING",
+    }
+}
+words! {
+    /// Why a door could not record.
+    OutageCause {
+        /// The gateway was off, or its program.
+        GatewayDown = "GATEWAY_DOWN",
+        /// Records of the journal were damaged: swipes that were shown green may be lost.
+        JournalDamaged = "JOURNAL_DAMAGED",
+        /// The journal was full, or could not be written: swipes were refused.
+        JournalRefused = "JOURNAL_REFUSED",
+        /// The gateway could not talk to the reader.
+        ReaderUnreachable = "READER_UNREACHABLE",
+        /// The gateway began with an empty disk: swipes that were shown green may be lost.
+        StorageLost = "STORAGE_LOST",
+    }
+}
+
+impl OutageCause {
+    /// Whether what was shown green may be gone: then no tolerance holds.
+    #[must_use]
+    pub fn loses(self) -> bool {
+        matches!(self, Self::JournalDamaged | Self::StorageLost)
+    }
+}
