@@ -368,6 +368,26 @@ mod tests {
     }
 
     #[test]
+    fn a_term_of_small_changes_does_not_fill_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let (cache, ..) = Cache::open(&path);
+        let items: Vec<(Uuid, CachedItem)> = (0..2_000).map(stay).collect();
+        cache.replace("a.1", &CachedConfig::default(), &items).unwrap();
+        let before = size(&path);
+        for turn in 0..60_000_i64 {
+            cache.synced(turn).unwrap();
+            if turn % 10 == 0 {
+                let (id, item) = stay(u128::from(turn.unsigned_abs()) % 2_000);
+                cache.apply(&format!("a.{turn}"), &[Write::Put(id, Box::new(item))]).unwrap();
+            }
+        }
+        drop(cache);
+        wait_until_closed(&path);
+        assert!(size(&path) < before + 16 * 1024 * 1024, "{before} bytes became {}", size(&path));
+    }
+
+    #[test]
     fn a_damaged_cache_is_moved_aside_and_begun_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache");

@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::connect::{Address, ConnectError};
 
 /// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// The largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 

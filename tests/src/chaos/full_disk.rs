@@ -10,7 +10,7 @@ use reader_sim::plan::Colour;
 use tokio::time::{Instant, interval};
 
 use super::history::History;
-use super::invariants::{Excused, Violation, check};
+use super::invariants::{Excused, Violation, bounded, check};
 use super::kill::{Cycles, block_on};
 use super::mount::Mount;
 use super::process::Process;
@@ -104,6 +104,7 @@ async fn attack(
     wait("no green after there was room again", || history.answers(Colour::Green) > before + 20).await?;
     readers.stop(PATIENCE).await;
     let figures = check(site, history, Excused { red: true, amber: false }, DRAINED_WITHIN).await?;
+    bounded(site, &gateway)?;
     gateway.interrupt().await;
     // It knows the timetable again, and must still know it after a start with no room and no hub.
     let taken_over = site.gateway_said("snapshot taken").len();

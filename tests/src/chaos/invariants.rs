@@ -11,10 +11,13 @@ use reader_sim::plan::Colour;
 use tokio::time::{Instant, interval};
 
 use super::history::{Answer, History, Presentation};
+use super::process::Process;
 use super::site::{HubSwipe, Site, is_listed, number, student};
 
 /// How far a swipe's time at the hub may lie beside its true one, as long as machine and bus are busy.
 const SLACK: SignedDuration = SignedDuration::from_millis(1_500);
+/// The most memory that a gateway with these few sessions may hold, debug build included.
+const RESIDENT_KIB: u64 = 128 * 1024;
 /// How long between two looks at the hub.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -118,6 +121,26 @@ pub async fn check(
         return Err(Violation { at: None, what: format!("the gateway panicked: {line}") });
     }
     Ok(figures)
+}
+
+/// A gateway takes no more memory and disk than it may, whatever happened to it.
+///
+/// # Errors
+/// When it does.
+pub fn bounded(site: &Site, gateway: &Process) -> Result<(), Violation> {
+    let plain = |what| Violation { at: None, what };
+    let resident = gateway.resident_kib().unwrap_or(0);
+    if resident > RESIDENT_KIB {
+        return Err(plain(format!("the gateway holds {resident} KiB of memory, {RESIDENT_KIB} at the most")));
+    }
+    let files = std::fs::read_dir(site.data().join("journal")).into_iter().flatten().flatten();
+    let used: u64 = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+    // The next segment is made beforehand.
+    let most = (site.layout.journal_mib << 20) + rollcall_gateway::journal::format::SEGMENT_BYTES;
+    if used > most {
+        return Err(plain(format!("the journal takes {used} bytes, {most} at the most")));
+    }
+    Ok(())
 }
 
 /// Compares a history with what the hub has.

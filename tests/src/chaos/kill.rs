@@ -15,7 +15,7 @@ use tokio::time::{interval, timeout};
 
 use super::defect;
 use super::history::History;
-use super::invariants::{Excused, Violation, check};
+use super::invariants::{Excused, Violation, bounded, check};
 use super::process::Process;
 use super::readers::{Pace, Readers, random_moment};
 use super::site::{Layout, Site};
@@ -143,6 +143,7 @@ async fn kill_gateway(run: &Run) -> super::Result {
         alive(&mut signs).await?;
         readers.stop(UP_WITHIN).await;
         let figures = check(&site, &history, Excused { amber: true, red: false }, DRAINED_WITHIN).await?;
+        bounded(&site, &gateway)?;
         Ok((gateway, figures))
     };
     let found = found.await;
@@ -191,7 +192,9 @@ async fn kill_hub(run: &Run) -> super::Result {
         }
         hub = site.hub().await;
         readers.stop(UP_WITHIN).await;
-        check(&site, &history, Excused::default(), DRAINED_WITHIN).await
+        let figures = check(&site, &history, Excused::default(), DRAINED_WITHIN).await?;
+        bounded(&site, &gateway)?;
+        Ok(figures)
     };
     let found = found.await;
     gateway.kill().await;

@@ -13,7 +13,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::history::History;
-use super::invariants::{Excused, Figures, Violation, check};
+use super::invariants::{Excused, Figures, Violation, bounded, check};
 use super::kill::{Cycles, alive, block_on, cards_for};
 use super::readers::{Pace, Readers, random_moment};
 use super::site::{Layout, Site};
@@ -27,8 +27,8 @@ use namespace::Namespace;
 use proxy::NoDedup;
 
 /// Once the network is whole again, everything is at the hub within this time: a connection that is half open is
-/// given up after 60 s, and the gateway then waits a minute at the most before it tries again.
-const DRAINED_WITHIN: Duration = Duration::from_secs(130);
+/// given up after 20 s, and the gateway then waits a minute at the most before it tries again.
+const DRAINED_WITHIN: Duration = Duration::from_secs(90);
 /// How long readers may take to be answered: the network is none of theirs.
 const HANDED_IN_WITHIN: Duration = Duration::from_secs(60);
 /// The longest that one fault lasts.
@@ -192,7 +192,9 @@ async fn faults(
     space.rules(&dead("sport"), &dead("dport")).await.map_err(plain)?;
     let checked = async {
         readers.stop(HANDED_IN_WITHIN).await;
-        check(site, &history, Excused::default(), DRAINED_WITHIN).await
+        let figures = check(site, &history, Excused::default(), DRAINED_WITHIN).await?;
+        bounded(site, &gateway)?;
+        Ok(figures)
     };
     let figures: Result<Figures, Violation> = checked.await;
     gateway.kill().await;

@@ -64,6 +64,14 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// The memory that it holds, in KiB; none when it has ended, or runs behind a tool that forks.
+    #[must_use]
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
     /// Asks it to end (SIGINT) and waits for that.
     pub async fn interrupt(&mut self) {
         if let Some(pid) = self.child.id() {
