@@ -59,7 +59,7 @@ async fn fill(run: &Run) -> super::Result {
     let history = History::default();
     let mut readers = Readers::new(history.clone(), run.seed, CARDS);
     site.configure(readers.bus());
-    readers.start(site.broker_port, &Pace { pause_ms: 5, at_once: AT_ONCE, ..Pace::default() });
+    readers.start(site.broker_port, &Pace { pause_ms: 5, at_once: AT_ONCE });
     let mut cycles = Cycles::default();
     cycles.begin(run);
     let found = attack(&site, disk.at(), &history, readers).await;
