@@ -6,24 +6,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hmac::{Hmac, Mac};
 use rollcall_rules::card::{CardError, CardRead};
-use rollcall_rules::ids::{HolderId, RoomId, SessionId};
+use rollcall_rules::ids::{HolderId, SessionId};
 use rollcall_rules::light::{Colour, light_at_rest};
 use rollcall_rules::time::{Instant, Uncertain};
-use rollcall_rules::timetable::{CardKey, Item, ItemId, Timetable};
+use rollcall_rules::timetable::{CardKey, ItemId, Timetable};
 use rollcall_rules::verdict::{Decision, Reason, Verdict, refuse_unusable, verdict};
-use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::journal::record::{SwipeRecord, TagRecord};
 
+pub mod event;
 pub mod outages;
 pub mod reading;
 pub mod repeats;
 pub mod time;
-use reading::{Reading, Trust};
+mod words;
+pub use event::{Answer, CardSecret, Change, Input, Output, Read, ReaderClock, ReaderFacts, Tag};
+use reading::Reading;
 use repeats::{Dated, Repeats};
+use words::{colour_word, decision_of, decision_word, reason_word, trust_word};
 
 /// How many swipes may wait for the disk; beyond that readers see red.
 const MAX_PENDING: usize = 512;
@@ -33,169 +35,6 @@ const MAX_CREDITED: usize = 100_000;
 const MAX_REFUSED: usize = 4_096;
 /// How many readers that the hub does not know of are remembered.
 const MAX_STRANGERS: usize = 256;
-
-/// One reader, by its place in the gateway's list.
-pub type ReaderIndex = usize;
-
-/// What the gateway knows of one of its readers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReaderFacts {
-    /// Its id at the hub.
-    pub id: Uuid,
-    /// Its code.
-    pub code: String,
-    /// The room at whose door it hangs.
-    pub room: Option<RoomId>,
-}
-
-/// The building's key for cards.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct CardSecret {
-    /// Which of the building's keys.
-    pub epoch: i64,
-    /// The key.
-    pub secret: Vec<u8>,
-}
-
-impl CardSecret {
-    /// The key by which a card is looked up: HMAC-SHA-256 of the count of bits (big-endian) and the raw bytes.
-    #[must_use]
-    pub fn key(&self, read: &CardRead) -> Option<CardKey> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
-        mac.update(&read.bits().to_be_bytes());
-        mac.update(read.raw());
-        Some(CardKey(mac.finalize().into_bytes().into()))
-    }
-}
-
-/// A swipe as it came from a reader.
-#[derive(Debug, Clone)]
-pub struct Read {
-    /// The reader's code.
-    pub reader: String,
-    /// The card, or why it is none.
-    pub card: Result<CardRead, CardError>,
-    /// For MQTT readers: how to know a swipe again, and its own time.
-    pub tag: Option<Tag>,
-    /// Ten random bytes for the swipe's id.
-    pub random: [u8; 10],
-}
-
-/// How an MQTT reader names its swipes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    /// The reader's start.
-    pub boot: String,
-    /// The swipe's number in it.
-    pub seq: u64,
-    /// The reader's clock when the card was held to it.
-    pub mono_ms: i64,
-    /// The reader says itself that this is from before.
-    pub historical: bool,
-}
-
-/// An MQTT reader's own clock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReaderClock {
-    /// The reader's start.
-    pub boot: String,
-    /// What its clock says, in milliseconds since that start.
-    pub mono_ms: i64,
-}
-
-/// What may happen.
-pub enum Input {
-    /// An MQTT reader has connected.
-    Online {
-        /// The reader's code.
-        reader: String,
-        /// Its clock, where it was told in a message that arrived at once.
-        clock: Option<ReaderClock>,
-    },
-    /// An MQTT reader is gone.
-    Gone {
-        /// The reader's code.
-        reader: String,
-    },
-    /// A card was held to a reader.
-    Read(Read),
-    /// The record of a ticket is durable.
-    Durable {
-        /// The ticket.
-        ticket: u64,
-    },
-    /// The record of a ticket could not be made durable.
-    NotDurable {
-        /// The ticket.
-        ticket: u64,
-    },
-    /// There was no room for the record of a ticket: it is kept in mind, and written when there is.
-    Refused {
-        /// The ticket.
-        ticket: u64,
-    },
-    /// Facts of the timetable changed; `basis` is the feed position behind them.
-    Facts {
-        /// Put in, or taken out.
-        changes: Vec<Change>,
-        /// The whole timetable is replaced by what is put in.
-        replace: bool,
-        /// The feed position.
-        basis: String,
-    },
-    /// The hub's configuration for this gateway.
-    Config {
-        /// Its readers.
-        readers: Vec<ReaderFacts>,
-        /// The building's key.
-        secret: CardSecret,
-    },
-    /// Time passed.
-    Tick,
-}
-
-/// A change of the timetable.
-#[derive(Debug, Clone)]
-pub enum Change {
-    /// Put in, in place of what had its name.
-    Upsert(Item),
-    /// Taken out, whatever it is.
-    Remove(Uuid),
-}
-
-/// What is to be done.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Make this durable, then say so.
-    Append {
-        /// Comes back with [`Input::Durable`].
-        ticket: u64,
-        /// What to write.
-        record: Box<SwipeRecord>,
-    },
-    /// Set a reader's light at rest.
-    Rest {
-        /// The reader's code.
-        reader: String,
-        /// The colour.
-        colour: Colour,
-    },
-    /// Answer a swipe.
-    Answer(Answer),
-}
-
-/// The answer to a swipe.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The reader's code.
-    pub reader: String,
-    /// What to flash; none for a swipe that came again.
-    pub flash: Option<Colour>,
-    /// For MQTT readers: start and number of the swipe.
-    pub tag: Option<(String, u64)>,
-    /// What to acknowledge; none when it was not kept, so that the reader sends it again.
-    pub kept: Option<Decision>,
-}
 
 struct Pending {
     reader: String,
@@ -581,55 +420,4 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
-}
-
-fn trust_word(trust: Trust) -> &'static str {
-    match trust {
-        Trust::Synced => "SYNCED",
-        Trust::Holdover => "HOLDOVER",
-        Trust::Untrusted => "UNTRUSTED",
-    }
-}
-
-fn decision_word(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Recorded => "RECORDED",
-        Decision::NotRecorded => "NOT_RECORDED",
-        Decision::Pending => "PENDING",
-    }
-}
-
-fn decision_of(word: &str) -> Decision {
-    match word {
-        "RECORDED" => Decision::Recorded,
-        "PENDING" => Decision::Pending,
-        _ => Decision::NotRecorded,
-    }
-}
-
-fn colour_word(colour: Colour) -> &'static str {
-    match colour {
-        Colour::Off => "OFF",
-        Colour::Blue => "BLUE",
-        Colour::Green => "GREEN",
-        Colour::Red => "RED",
-        Colour::Amber => "AMBER",
-    }
-}
-
-fn reason_word(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Recorded => "RECORDED",
-        Reason::AlreadyRecorded => "ALREADY_RECORDED",
-        Reason::CardUnknown => "CARD_UNKNOWN",
-        Reason::CardCancelled => "CARD_CANCELLED",
-        Reason::CardRandomUid => "CARD_RANDOM_UID",
-        Reason::CardUnreadable => "CARD_UNREADABLE",
-        Reason::NoOpenSession => "NO_OPEN_SESSION",
-        Reason::SessionCancelled => "SESSION_CANCELLED",
-        Reason::NotOnClassList => "NOT_ON_CLASS_LIST",
-        Reason::NoClassList => "NO_CLASS_LIST",
-        Reason::ClockUntrusted => "CLOCK_UNTRUSTED",
-        Reason::StoreFault => "STORE_FAULT",
-    }
 }

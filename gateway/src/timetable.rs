@@ -75,6 +75,8 @@ pub struct Cache {
 
 /// How many damaged caches are kept for somebody to look at.
 const KEPT_ASIDE: usize = 3;
+/// How many items are written at once while a cache is made.
+const ITEMS_AT_ONCE: usize = 1_000;
 /// How the folder of a cache is called while it is made.
 const NEXT: &str = "next";
 /// sled writes when it opens: with less room than this beside the cache's own size it is not opened in its place.
@@ -225,13 +227,17 @@ fn fill(
     items: &[(Uuid, CachedItem)],
 ) -> Result<(), CacheError> {
     let db = settings(path).open()?;
-    let mut batch = sled::Batch::default();
-    for (id, item) in items {
-        batch.insert(id.as_bytes(), bytes(item)?);
+    // Piece by piece, which costs less memory: nobody opens it before it has its name.
+    for some in items.chunks(ITEMS_AT_ONCE) {
+        let mut batch = sled::Batch::default();
+        for (id, item) in some {
+            batch.insert(id.as_bytes(), bytes(item)?);
+        }
+        db.apply_batch(batch)?;
+        db.flush()?;
     }
-    batch.insert(CURSOR, bytes(&cursor)?);
-    batch.insert(CONFIG, bytes(config)?);
-    db.apply_batch(batch)?;
+    db.insert(CONFIG, bytes(config)?)?;
+    db.insert(CURSOR, bytes(&cursor)?)?;
     // `flush` of sled hands the bytes to the kernel and no further.
     db.flush()?;
     drop(db);

@@ -23,6 +23,7 @@ pub mod feed;
 pub mod intake;
 pub mod marks;
 pub mod people;
+pub mod policy;
 pub mod refusal;
 pub mod registers;
 pub mod sweep;

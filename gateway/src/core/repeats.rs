@@ -17,6 +17,8 @@ use crate::journal::record::SwipeRecord;
 
 /// How many swipes of one reader are remembered: more than it may keep unacknowledged.
 const MAX_REMEMBERED: usize = 1_024;
+/// How many starts of one reader are remembered: one that keeps its swipes over a loss of power tells of old ones.
+const MAX_STARTS: usize = 4;
 /// How many readers are remembered.
 const MAX_READERS: usize = 4_096;
 
@@ -38,20 +40,27 @@ pub enum Dated {
 struct Known {
     swipes: BTreeMap<(String, u64), Option<Decision>>,
     order: VecDeque<(String, u64)>,
-    /// The reader's present start, tied to ours.
-    tie: Option<Tie>,
-    /// The start that was heard of last, and when.
-    heard: Option<(String, Instant)>,
-    /// When an earlier start was heard of last.
-    before: Option<Instant>,
+    /// The reader's last starts, the newest last.
+    starts: VecDeque<Start>,
     /// Since when the reader is connected, by our time since the start, in milliseconds.
     online_ms: Option<i64>,
 }
 
-/// A reader's clock, tied to the time since our machine's start: the step of a wall clock moves nothing.
-#[derive(Debug, Clone)]
-struct Tie {
+/// One start of a reader.
+#[derive(Debug)]
+struct Start {
     boot: String,
+    /// A swipe of an earlier start was made at this instant, or later.
+    before: Option<Instant>,
+    /// And the last of this one that came.
+    heard: Option<Instant>,
+    /// Its clock, tied to ours.
+    tie: Option<Tie>,
+}
+
+/// A reader's clock, tied to the time since our machine's start: the step of a wall clock moves nothing.
+#[derive(Debug, Clone, Copy)]
+struct Tie {
     /// Our time since the start, in milliseconds, at which the reader's clock stood at zero, at the latest.
     zero_ms: i64,
     /// And at the earliest, where that is known; the same when a message arrived at once.
@@ -119,8 +128,7 @@ impl Repeats {
         let Some(known) = self.known(reader) else { return };
         known.online_ms = Some(now.since_boot_ms);
         if let Some(clock) = clock {
-            known.hear(&clock.boot, now.when.earliest);
-            known.prompt(&clock.boot, clock.mono_ms, now.since_boot_ms);
+            known.start(&clock.boot).prompt(clock.mono_ms, now.since_boot_ms);
         }
     }
 
@@ -135,7 +143,8 @@ impl Repeats {
     /// `boot` is the machine's present start.
     pub fn restore(&mut self, reader: &str, record: &SwipeRecord, boot: Uuid, now: Reading) {
         let (Some(tag), Some(known)) = (&record.tag, self.known(reader)) else { return };
-        known.hear(&tag.boot, Instant(record.earliest));
+        let start = known.start(&tag.boot);
+        start.heard = start.heard.max(Some(Instant(record.earliest)));
         let came_ms = if record.boot == boot {
             record.since_boot
         } else if record.earliest == record.latest && now.when.is_exact() {
@@ -144,7 +153,7 @@ impl Repeats {
             return;
         };
         if !record.late {
-            known.prompt(&tag.boot, tag.mono_ms, came_ms);
+            start.prompt(tag.mono_ms, came_ms);
         }
     }
 
@@ -171,68 +180,74 @@ impl Repeats {
 }
 
 impl Known {
-    /// Something of a start was heard, or made, at an instant.
-    fn hear(&mut self, boot: &str, at: Instant) {
-        match &mut self.heard {
-            Some((known, heard)) if known == boot => *heard = (*heard).max(at),
-            other => {
-                let before = other.replace((boot.to_owned(), at)).map(|(_, heard)| heard);
-                self.before = self.before.max(before);
+    /// What is known of a start.
+    fn start(&mut self, boot: &str) -> &mut Start {
+        let index = self.starts.iter().position(|start| start.boot == boot);
+        let index = index.unwrap_or_else(|| {
+            if self.starts.len() >= MAX_STARTS {
+                self.starts.pop_front();
             }
-        }
-    }
-
-    /// A message that said what the reader's clock is arrived at once.
-    fn prompt(&mut self, boot: &str, mono_ms: i64, came_ms: i64) {
-        let zero_ms = came_ms.saturating_sub(mono_ms);
-        let keep = self.tie.as_ref().is_some_and(|tie| {
-            let stale = (mono_ms - tie.mono_ms).abs() > TIE_HOLDS_MS;
-            tie.boot == boot && tie.is_exact() && tie.zero_ms < zero_ms && !stale
+            let before = self.starts.iter().filter_map(|start| start.heard).max();
+            self.starts.push_back(Start { boot: boot.to_owned(), before, heard: None, tie: None });
+            self.starts.len() - 1
         });
-        if !keep {
-            let boot = boot.to_owned();
-            self.tie = Some(Tie { boot, zero_ms, zero_from_ms: Some(zero_ms), mono_ms });
-        }
+        &mut self.starts[index]
     }
 
     /// When a new swipe was, and whether it came later than it was.
     fn when(&mut self, tag: &Tag, now: Reading) -> (Uncertain, bool) {
-        self.hear(&tag.boot, now.when.earliest);
         let online_ms = *self.online_ms.get_or_insert(now.since_boot_ms);
         // A reader sends what it kept as soon as it is connected.
         let settled = now.since_boot_ms - online_ms > UNSAID_MS + KEPT_MS;
+        let start = self.start(&tag.boot);
+        let (when, late) = start.when(tag, settled, now);
+        start.heard = start.heard.max(Some(when.earliest));
+        (when, late)
+    }
+}
+
+impl Start {
+    /// A message that said what the reader's clock is arrived at once.
+    fn prompt(&mut self, mono_ms: i64, came_ms: i64) {
+        let zero_ms = came_ms.saturating_sub(mono_ms);
+        let keep = self.tie.is_some_and(|tie| {
+            let stale = (mono_ms - tie.mono_ms).abs() > TIE_HOLDS_MS;
+            tie.is_exact() && tie.zero_ms < zero_ms && !stale
+        });
+        if !keep {
+            self.tie = Some(Tie { zero_ms, zero_from_ms: Some(zero_ms), mono_ms });
+        }
+    }
+
+    fn when(&mut self, tag: &Tag, settled: bool, now: Reading) -> (Uncertain, bool) {
         // A message never comes before it was sent.
         let zero_ms = now.since_boot_ms.saturating_sub(tag.mono_ms);
         let zero_from_ms = (!tag.historical).then_some(zero_ms - UNSAID_MS - KEPT_MS);
-        let tie = match self.tie.as_mut().filter(|tie| tie.boot == tag.boot) {
-            Some(tie) => {
+        let at_once = !tag.historical
+            && self.tie.map_or(settled, |tie| {
                 let fits = zero_ms <= tie.zero_ms + KEPT_MS + tie.drift_ms(tag.mono_ms);
-                if !tag.historical && fits && (tie.is_exact() || settled) {
-                    self.prompt(&tag.boot, tag.mono_ms, now.since_boot_ms);
-                    return (now.when, false);
-                }
-                if !tie.is_exact() {
-                    tie.zero_ms = tie.zero_ms.min(zero_ms);
-                    tie.zero_from_ms = tie.zero_from_ms.max(zero_from_ms).map(|from| from.min(tie.zero_ms));
-                }
-                tie
-            }
-            None if settled && !tag.historical => {
-                self.prompt(&tag.boot, tag.mono_ms, now.since_boot_ms);
-                return (now.when, false);
-            }
-            None => {
-                let boot = tag.boot.clone();
-                self.tie.insert(Tie { boot, zero_ms, zero_from_ms, mono_ms: tag.mono_ms })
-            }
-        };
-        let drift_ms = tie.drift_ms(tag.mono_ms);
-        // Of a start of the reader after the last that was heard of.
-        let mut earliest = self.before.unwrap_or(BUILT_AFTER).min(now.when.earliest);
-        if let Some(from) = tie.zero_from_ms {
-            let ago = (zero_ms - from).max(0);
-            earliest = earliest.max(now.when.earliest.plus_ms(-ago - drift_ms));
+                fits && (settled || tie.is_exact())
+            });
+        if at_once {
+            self.prompt(tag.mono_ms, now.since_boot_ms);
+            return (now.when, false);
         }
+        let tie = self.tie.get_or_insert(Tie { zero_ms, zero_from_ms, mono_ms: tag.mono_ms });
+        if !tie.is_exact() {
+            tie.zero_ms = tie.zero_ms.min(zero_ms);
+            tie.zero_from_ms = tie.zero_from_ms.max(zero_from_ms).map(|from| from.min(tie.zero_ms));
+        }
+        let drift_ms = tie.drift_ms(tag.mono_ms);
+        let from = tie.zero_from_ms.map(|from| {
+            let ago = (zero_ms - from).max(0);
+            now.when.earliest.plus_ms(-ago - drift_ms)
+        });
+        // Where its clock does not say: after what was made before this start.
+        let before = self.before.unwrap_or(BUILT_AFTER).min(now.when.earliest);
+        let earliest = match from {
+            Some(from) if tie.is_exact() => from,
+            other => before.max(other.unwrap_or(before)),
+        };
         let ago = (zero_ms - tie.zero_ms).max(0);
         let latest = now.when.latest.plus_ms(-ago + drift_ms).min(now.when.latest).max(earliest);
         (negligible(Uncertain { earliest, latest }), true)
@@ -345,6 +360,18 @@ mod tests {
             let Dated::New { when, late: true } = late else { panic!("{late:?}") };
             assert_eq!(when.earliest, at(10_000).at);
         }
+    }
+
+    #[test]
+    fn a_reader_that_kept_swipes_over_a_loss_of_power_tells_of_old_ones_after_its_new_birth() {
+        let mut repeats = born("b", 0, at(0));
+        repeats.date("R", &tag("b", 1, 10_000, false), at(10_000));
+        // It begins again, and hands in what it kept of the start before: dated by that start's own clock.
+        repeats.online("R", Some(&ReaderClock { boot: "c".to_owned(), mono_ms: 500 }), at(900_000));
+        let old = repeats.date("R", &tag("b", 2, 600_000, true), at(900_010));
+        assert_eq!(old, Dated::New { when: Uncertain::exactly(at(600_000).at), late: true });
+        let fresh = repeats.date("R", &tag("c", 1, 700, false), at(900_200));
+        assert_eq!(fresh, Dated::New { when: at(900_200).when, late: false });
     }
 
     #[test]

@@ -15,7 +15,10 @@ use super::format::{
     Chain, FormatError, HEADER_BYTES, Head, Header, MAX_BODY_BYTES, SEGMENT_BYTES, chain, encode_record,
     record_bytes,
 };
-use super::scan::{self, gaps, salvage};
+
+mod open;
+mod read;
+use read::Resume;
 
 /// Why the journal cannot go on. All but `Full` are fatal to it: red, alarm, restart.
 #[derive(Debug, Error)]
@@ -141,230 +144,15 @@ pub struct Log<D: Disk> {
     resume: Option<Resume>,
 }
 
-/// Where the last reading stopped.
-#[derive(Debug, Clone, Copy)]
-struct Resume {
-    /// The segment, by its first sequence.
-    segment: u64,
-    /// The sequence of the next record.
-    next: u64,
-    /// Where it stands.
-    offset: u64,
-    /// The chain value before it.
-    before: Option<Chain>,
-}
-
 /// The next segment, made before it is needed.
 const RESERVE: &str = "reserve";
 /// How many numbers are left out where records may be lost whose numbers the hub may know: more than a segment holds.
 const NUMBERS_LEFT_OUT: u64 = 1_000_000;
-/// How much is read at once while looking for records to hand over.
-const READ_BYTES: usize = 512 * 1024;
-
 fn name(first: u64) -> String {
     format!("segment-{first:020}.log")
 }
 
-/// The first sequence of a segment, by its name.
-fn first_of(name: &str) -> Option<u64> {
-    let number = name.strip_prefix("segment-")?;
-    number.strip_suffix(".log").or_else(|| number.strip_suffix(".damaged"))?.parse().ok()
-}
-
-/// A segment as it was read at the start.
-struct Found {
-    name: String,
-    first: u64,
-    bytes: Vec<u8>,
-    header: Result<Header, FormatError>,
-}
-
 impl<D: Disk> Log<D> {
-    /// Finds the log in a folder, or begins one under `fresh` as its id; within these limits. Every
-    /// whole record is given to `each`, in order; what is damaged is reported, and the journal's id is then a
-    /// fresh one, because numbers may have been used that can no longer be read.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn open(
-        disk: D,
-        fresh: Uuid,
-        limits: Limits,
-        mut each: impl FnMut(&Stored),
-    ) -> Result<(Self, Vec<Damage>), JournalError> {
-        let names = disk.list().map_err(self::disk("list its folder"))?;
-        let mut log = Self {
-            disk,
-            journal: fresh,
-            segments: BTreeMap::new(),
-            file: None,
-            offset: 0,
-            next: 1,
-            chain: [0; 32],
-            failed: false,
-            limits,
-            has_reserve: false,
-            disk_full: false,
-            news: Vec::new(),
-            resume: None,
-        };
-        if names.iter().any(|name| name == RESERVE) {
-            // One that was cut off while it was made is made again.
-            let end = log
-                .disk
-                .read_at(RESERVE, limits.segment - 1, 2)
-                .map_err(self::disk("look at its reserve"))?;
-            log.has_reserve = end == [0];
-        }
-        let mut firsts: Vec<(u64, &String)> =
-            names.iter().filter_map(|name| Some((first_of(name)?, name))).collect();
-        firsts.sort_unstable();
-        let mut damages = Vec::new();
-        let mut journals: Vec<Uuid> = Vec::new();
-        for (index, (first, name)) in firsts.iter().enumerate() {
-            let bytes = log.disk.read(name).map_err(self::disk("read a segment"))?;
-            let last = index + 1 == firsts.len();
-            if last && bytes.iter().all(|byte| *byte == 0) {
-                // It was made, or taken from the reserve, and never written to.
-                log.disk.remove(name).map_err(self::disk("remove an empty segment"))?;
-                continue;
-            }
-            if last {
-                log.write_again(name, &bytes)?;
-            }
-            let header = Header::of_segment(&bytes);
-            journals.extend(header.iter().map(|header| header.journal));
-            let until = firsts.get(index + 1).map(|(first, _)| *first);
-            let found = Found { name: (*name).clone(), first: *first, bytes, header };
-            damages.extend(log.take_in(found, until, &journals, &mut each)?);
-        }
-        log.go_on(fresh, !damages.is_empty())?;
-        Ok((log, damages))
-    }
-
-    /// Writes what was read of the newest segment once more, and syncs it. A process that died before its sync left
-    /// records that are only in memory; one whose sync failed left such as the kernel takes to be on the disk, and
-    /// another sync alone would not bring them there. From here on all that was read is told to be kept.
-    fn write_again(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
-        let file = self.disk.open(name).map_err(disk("open a segment"))?;
-        let end = bytes.len().min(usize::try_from(self.limits.records_end()).unwrap_or(usize::MAX));
-        let used = bytes[..end].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-        self.disk.write_at(&file, &bytes[..used], 0).map_err(disk("write again what it found"))?;
-        if end < bytes.len() {
-            self.disk
-                .write_at(&file, &bytes[end..], end as u64)
-                .map_err(disk("write again what it found"))?;
-        }
-        self.disk.sync(&file).map_err(disk("sync what it found"))
-    }
-
-    /// Takes a segment in. Gives its damage, if that was not known before.
-    fn take_in(
-        &mut self,
-        found: Found,
-        until: Option<u64>,
-        journals: &[Uuid],
-        each: &mut impl FnMut(&Stored),
-    ) -> Result<Option<Damage>, JournalError> {
-        let known = found.name.ends_with(".damaged");
-        if let (Ok(header), false) = (&found.header, known) {
-            let journal = header.journal;
-            let mut last_chain = header.chain;
-            let mut whole = Vec::new();
-            let scanned = scan::whole(&found.bytes, header, |head, body| {
-                let before = Some(std::mem::replace(&mut last_chain, head.chain));
-                whole.push(Stored {
-                    journal,
-                    sequence: head.sequence,
-                    before,
-                    chain: head.chain,
-                    body: body.to_vec(),
-                });
-            });
-            let complete = until
-                .is_none_or(|until| until == scanned.next || until > scanned.next + NUMBERS_LEFT_OUT / 2);
-            if scanned.damage.is_none() && header.first == found.first && complete {
-                whole.iter().for_each(&mut *each);
-                (self.journal, self.next, self.chain) = (journal, scanned.next, last_chain);
-                self.offset = scanned.end as u64;
-                let Found { name, first, .. } = found;
-                let last = scanned.next - 1;
-                self.segments.insert(first, Segment { name, journal, first, last, damaged: false });
-                return Ok(None);
-            }
-        }
-        self.salvage(found, until, journals, known, each)
-    }
-
-    /// Takes in a segment with damage: renamed, never written to again, read record by record.
-    fn salvage(
-        &mut self,
-        found: Found,
-        until: Option<u64>,
-        journals: &[Uuid],
-        known: bool,
-        each: &mut impl FnMut(&Stored),
-    ) -> Result<Option<Damage>, JournalError> {
-        let Found { name, first, bytes, header } = found;
-        // Without a header, the journal is that of a neighbour, by whose id the records prove themselves.
-        let tries: Vec<Uuid> = match &header {
-            Ok(header) => vec![header.journal],
-            Err(_) => journals.to_vec(),
-        };
-        let (journal, whole) = tries
-            .into_iter()
-            .map(|journal| (journal, salvage(&bytes, journal)))
-            .max_by_key(|(_, whole)| whole.len())
-            .unwrap_or((Uuid::nil(), BTreeMap::new()));
-        for (sequence, record) in &whole {
-            let body = bytes[record.body.clone()].to_vec();
-            each(&Stored { journal, sequence: *sequence, before: None, chain: record.head.chain, body });
-        }
-        let last =
-            whole.keys().next_back().copied().unwrap_or(first.saturating_sub(1)).max(first.saturating_sub(1));
-        let mut missing = gaps(first, whole.keys().copied());
-        let mut open_end = None;
-        match until {
-            Some(until) if until > last + 1 && until - last < NUMBERS_LEFT_OUT / 2 => {
-                missing.push(last + 1..until)
-            }
-            Some(_) => {}
-            None => open_end = Some(last + 1),
-        }
-        // What was durable once has a record of a later group behind it; and nothing was durable in a segment whose
-        // records are all zeros, because its header is synced before them.
-        let records = bytes.get(HEADER_BYTES..bytes.len().saturating_sub(HEADER_BYTES)).unwrap_or(&[]);
-        let torn_tail = until.is_none()
-            && (header.is_ok() || records.iter().all(|byte| *byte == 0))
-            && bytes.len() as u64 == self.limits.segment
-            && missing.iter().all(|gap| whole.values().all(|record| record.head.group <= gap.start));
-        let what = header.and_then(|header| {
-            let scanned = scan::whole(&bytes, &header, |_, _| {});
-            scanned.damage.map_or(Ok(()), Err)
-        });
-        let renamed = format!("segment-{first:020}.damaged");
-        if name != renamed {
-            self.disk.rename(&name, &renamed).map_err(disk("set a damaged segment aside"))?;
-        }
-        self.next = self.next.max(last + 1);
-        self.offset = self.limits.segment;
-        self.segments.insert(first, Segment { name: renamed.clone(), journal, first, last, damaged: true });
-        let what = what.err().unwrap_or(FormatError::Behind);
-        Ok((!known).then_some(Damage { segment: renamed, missing, open_end, what, torn_tail }))
-    }
-
-    /// Goes on in the newest segment where it is whole, else under a fresh id: numbers may have been used that
-    /// can no longer be read, and the hub may know them.
-    fn go_on(&mut self, fresh: Uuid, harmed: bool) -> Result<(), JournalError> {
-        let Some(newest) = self.segments.values().next_back() else { return Ok(()) };
-        if harmed || newest.damaged {
-            self.renew(fresh);
-            return Ok(());
-        }
-        self.file = Some(self.disk.open(&newest.name).map_err(disk("open a segment"))?);
-        Ok(())
-    }
-
     /// The journal's id.
     #[must_use]
     pub fn journal(&self) -> Uuid {
@@ -492,120 +280,9 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Reads durable records from `from` on, `limit` at the most.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Stored>, JournalError> {
-        let mut found: Vec<Stored> = Vec::new();
-        let start = self.segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
-        let segments: Vec<Segment> =
-            self.segments.range(start..).map(|(_, segment)| segment.clone()).collect();
-        for segment in segments.into_iter().filter(|segment| segment.last >= from) {
-            if found.len() >= limit {
-                break;
-            }
-            let before = found.len();
-            if segment.damaged || !self.read_segment(&segment, from, limit, &mut found)? {
-                found.truncate(before);
-                self.read_damaged(&segment, from, limit, &mut found)?;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Reads what is whole of a segment with damage; damage that was not known is reported.
-    fn read_damaged(
-        &mut self,
-        segment: &Segment,
-        from: u64,
-        limit: usize,
-        found: &mut Vec<Stored>,
-    ) -> Result<(), JournalError> {
-        let bytes = self.disk.read(&segment.name).map_err(disk("read a segment"))?;
-        let whole = salvage(&bytes, segment.journal);
-        let records = whole.range(from..).take(limit - found.len());
-        found.extend(records.map(|(sequence, record)| Stored {
-            journal: segment.journal,
-            sequence: *sequence,
-            before: None,
-            chain: record.head.chain,
-            body: bytes[record.body.clone()].to_vec(),
-        }));
-        if !segment.damaged {
-            let renamed = format!("segment-{:020}.damaged", segment.first);
-            self.disk.rename(&segment.name, &renamed).map_err(disk("set a damaged segment aside"))?;
-            let missing = gaps(segment.first, whole.keys().copied().chain([segment.last + 1]));
-            let what = match Header::of_segment(&bytes) {
-                Ok(header) => scan::whole(&bytes, &header, |_, _| {}).damage.unwrap_or(FormatError::Behind),
-                Err(what) => what,
-            };
-            let name = renamed.clone();
-            self.news.push(Damage { segment: name, missing, open_end: None, what, torn_tail: false });
-            if self.segments.keys().next_back() == Some(&segment.first) {
-                self.file = None;
-            }
-            if let Some(known) = self.segments.get_mut(&segment.first) {
-                (known.name, known.damaged) = (renamed, true);
-            }
-        }
-        Ok(())
-    }
-
     /// Takes the damage that was found since the start, or since this was last asked.
     pub fn take_news(&mut self) -> Vec<Damage> {
         std::mem::take(&mut self.news)
-    }
-
-    /// Reads on in a whole segment; `false` when it turns out to be damaged.
-    fn read_segment(
-        &mut self,
-        segment: &Segment,
-        from: u64,
-        limit: usize,
-        found: &mut Vec<Stored>,
-    ) -> Result<bool, JournalError> {
-        let fitting = |it: &Resume| it.segment == segment.first && it.next <= from;
-        let mut at = match self.resume.filter(fitting) {
-            Some(resume) => resume,
-            None => {
-                let header =
-                    self.disk.read_at(&segment.name, 0, HEADER_BYTES).map_err(disk("read a header"))?;
-                let before = Header::decode(&header).ok().map(|header| header.chain);
-                let offset = HEADER_BYTES as u64;
-                Resume { segment: segment.first, next: segment.first, offset, before }
-            }
-        };
-        self.resume = None;
-        while at.next <= segment.last && found.len() < limit {
-            let left = usize::try_from(self.limits.records_end().saturating_sub(at.offset)).unwrap_or(0);
-            let bytes = self
-                .disk
-                .read_at(&segment.name, at.offset, READ_BYTES.min(left))
-                .map_err(disk("read a segment"))?;
-            let mut ended = false;
-            let scanned = scan::run(&bytes, segment.journal, 0, at.next, |head, body| {
-                ended = found.len() >= limit || head.sequence > segment.last;
-                if ended {
-                    return false;
-                }
-                let before = at.before.replace(head.chain);
-                if head.sequence >= from {
-                    let (journal, sequence, chain) = (segment.journal, head.sequence, head.chain);
-                    found.push(Stored { journal, sequence, before, chain, body: body.to_vec() });
-                }
-                true
-            });
-            (at.next, at.offset) = (scanned.next, at.offset + scanned.end as u64);
-            if ended {
-                break;
-            }
-            if scanned.end == 0 {
-                return Ok(false);
-            }
-        }
-        self.resume = Some(at);
-        Ok(true)
     }
 
     /// Drops whole segments all of whose records come before `keep_from`; never the one written to.

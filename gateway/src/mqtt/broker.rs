@@ -57,8 +57,9 @@ pub fn start(listen: SocketAddr, ended: impl FnOnce() + Send + 'static) -> Resul
         router: RouterConfig {
             max_connections: 1_100,
             max_outgoing_packet_count: 200,
-            max_segment_size: 1024 * 1024,
-            max_segment_count: 4,
+            // The broker keeps what it has delivered, by topic filter, and a reader has three of them.
+            max_segment_size: 128 * 1024,
+            max_segment_count: 2,
             ..RouterConfig::default()
         },
         v4: Some(HashMap::from([("readers".to_owned(), server)])),

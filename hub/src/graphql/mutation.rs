@@ -18,8 +18,9 @@ use super::session::{Course, Group, Register, Session, StudentGroupMembership};
 use crate::service::estate::{self, SaveBuilding, SaveGateway, SaveReader, SaveRoom};
 use crate::service::marks::{self, AttendanceMark};
 use crate::service::people::{self, SaveCard, SaveStudent};
+use crate::service::policy::{self, SavePolicy};
 use crate::service::refusal::{Answer, Refusal};
-use crate::service::timetable::{self, SaveCourse, SaveGroup, SaveMembership, SavePolicy, SaveSession};
+use crate::service::timetable::{self, SaveCourse, SaveGroup, SaveMembership, SaveSession};
 use crate::store::entity::{self, Entity};
 
 /// The most things that one bulk writes.
@@ -117,7 +118,7 @@ macro_rules! saves {
             /// Saves the institution's attendance policy from an instant on.
             #[graphql(guard = "Needs(DECIDERS)")]
             async fn save_attendance_policy(&self, ctx: &Context<'_>, #[graphql(desc = "The policy.")] input: SavePolicy) -> Result<SaveAttendancePolicyPayload> {
-                let answer = timetable::save_policy(hub(ctx)?, caller(ctx)?, &input).await.map_err(|error| fault(&error))?;
+                let answer = policy::save_policy(hub(ctx)?, caller(ctx)?, &input).await.map_err(|error| fault(&error))?;
                 Ok(SaveAttendancePolicyPayload { errors: answer.err().map_or_else(Vec::new, user_errors) })
             }
         }

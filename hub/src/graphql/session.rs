@@ -14,7 +14,7 @@ use super::loader::{self, GroupsOfSession, MarksOfSession, Policies, RoomsOfSess
 use super::people::{Student, on_day};
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
 use crate::scalar::{DateTime, Duration, LocalDate};
-use crate::service::timetable::policy_at;
+use crate::service::policy::policy_at;
 use crate::store::entity::{self, MembershipReason, OverlapRule, SessionKind, StoredState};
 use crate::store::list;
 use crate::store::page::List;

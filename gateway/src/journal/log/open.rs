@@ -1,0 +1,211 @@
+//! Opening: what the disk holds is made durable, taken in, and set aside where it is damaged.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::super::disk::Disk;
+use super::super::format::{FormatError, HEADER_BYTES, Header};
+use super::super::scan::{self, gaps, salvage};
+use super::{Damage, JournalError, Limits, Log, NUMBERS_LEFT_OUT, RESERVE, Segment, Stored, disk};
+
+/// A segment as it was read at the start.
+struct Found {
+    name: String,
+    first: u64,
+    bytes: Vec<u8>,
+    header: Result<Header, FormatError>,
+}
+
+/// The first sequence of a segment, by its name.
+fn first_of(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("segment-")?;
+    number.strip_suffix(".log").or_else(|| number.strip_suffix(".damaged"))?.parse().ok()
+}
+
+impl<D: Disk> Log<D> {
+    /// Finds the log in a folder, or begins one under `fresh` as its id; within these limits. Every
+    /// whole record is given to `each`, in order; what is damaged is reported, and the journal's id is then a
+    /// fresh one, because numbers may have been used that can no longer be read.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn open(
+        disk: D,
+        fresh: Uuid,
+        limits: Limits,
+        mut each: impl FnMut(&Stored),
+    ) -> Result<(Self, Vec<Damage>), JournalError> {
+        let names = disk.list().map_err(super::disk("list its folder"))?;
+        let mut log = Self {
+            disk,
+            journal: fresh,
+            segments: BTreeMap::new(),
+            file: None,
+            offset: 0,
+            next: 1,
+            chain: [0; 32],
+            failed: false,
+            limits,
+            has_reserve: false,
+            disk_full: false,
+            news: Vec::new(),
+            resume: None,
+        };
+        if names.iter().any(|name| name == RESERVE) {
+            // One that was cut off while it was made is made again.
+            let end = log
+                .disk
+                .read_at(RESERVE, limits.segment - 1, 2)
+                .map_err(super::disk("look at its reserve"))?;
+            log.has_reserve = end == [0];
+        }
+        let mut firsts: Vec<(u64, &String)> =
+            names.iter().filter_map(|name| Some((first_of(name)?, name))).collect();
+        firsts.sort_unstable();
+        let mut damages = Vec::new();
+        let mut journals: Vec<Uuid> = Vec::new();
+        for (index, (first, name)) in firsts.iter().enumerate() {
+            let bytes = log.disk.read(name).map_err(super::disk("read a segment"))?;
+            let last = index + 1 == firsts.len();
+            if last && bytes.iter().all(|byte| *byte == 0) {
+                // It was made, or taken from the reserve, and never written to.
+                log.disk.remove(name).map_err(super::disk("remove an empty segment"))?;
+                continue;
+            }
+            if last {
+                log.write_again(name, &bytes)?;
+            }
+            let header = Header::of_segment(&bytes);
+            journals.extend(header.iter().map(|header| header.journal));
+            let until = firsts.get(index + 1).map(|(first, _)| *first);
+            let found = Found { name: (*name).clone(), first: *first, bytes, header };
+            damages.extend(log.take_in(found, until, &journals, &mut each)?);
+        }
+        log.go_on(fresh, !damages.is_empty())?;
+        Ok((log, damages))
+    }
+
+    /// Writes what was read of the newest segment once more, and syncs it. A process that died before its sync left
+    /// records that are only in memory; one whose sync failed left such as the kernel takes to be on the disk, and
+    /// another sync alone would not bring them there. From here on all that was read is told to be kept.
+    fn write_again(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        let file = self.disk.open(name).map_err(disk("open a segment"))?;
+        let end = bytes.len().min(usize::try_from(self.limits.records_end()).unwrap_or(usize::MAX));
+        let used = bytes[..end].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        self.disk.write_at(&file, &bytes[..used], 0).map_err(disk("write again what it found"))?;
+        if end < bytes.len() {
+            self.disk
+                .write_at(&file, &bytes[end..], end as u64)
+                .map_err(disk("write again what it found"))?;
+        }
+        self.disk.sync(&file).map_err(disk("sync what it found"))
+    }
+
+    /// Takes a segment in. Gives its damage, if that was not known before.
+    fn take_in(
+        &mut self,
+        found: Found,
+        until: Option<u64>,
+        journals: &[Uuid],
+        each: &mut impl FnMut(&Stored),
+    ) -> Result<Option<Damage>, JournalError> {
+        let known = found.name.ends_with(".damaged");
+        if let (Ok(header), false) = (&found.header, known) {
+            let journal = header.journal;
+            let mut last_chain = header.chain;
+            let mut whole = Vec::new();
+            let scanned = scan::whole(&found.bytes, header, |head, body| {
+                let before = Some(std::mem::replace(&mut last_chain, head.chain));
+                whole.push(Stored {
+                    journal,
+                    sequence: head.sequence,
+                    before,
+                    chain: head.chain,
+                    body: body.to_vec(),
+                });
+            });
+            let complete = until
+                .is_none_or(|until| until == scanned.next || until > scanned.next + NUMBERS_LEFT_OUT / 2);
+            if scanned.damage.is_none() && header.first == found.first && complete {
+                whole.iter().for_each(&mut *each);
+                (self.journal, self.next, self.chain) = (journal, scanned.next, last_chain);
+                self.offset = scanned.end as u64;
+                let Found { name, first, .. } = found;
+                let last = scanned.next - 1;
+                self.segments.insert(first, Segment { name, journal, first, last, damaged: false });
+                return Ok(None);
+            }
+        }
+        self.salvage(found, until, journals, known, each)
+    }
+
+    /// Takes in a segment with damage: renamed, never written to again, read record by record.
+    fn salvage(
+        &mut self,
+        found: Found,
+        until: Option<u64>,
+        journals: &[Uuid],
+        known: bool,
+        each: &mut impl FnMut(&Stored),
+    ) -> Result<Option<Damage>, JournalError> {
+        let Found { name, first, bytes, header } = found;
+        // Without a header, the journal is that of a neighbour, by whose id the records prove themselves.
+        let tries: Vec<Uuid> = match &header {
+            Ok(header) => vec![header.journal],
+            Err(_) => journals.to_vec(),
+        };
+        let (journal, whole) = tries
+            .into_iter()
+            .map(|journal| (journal, salvage(&bytes, journal)))
+            .max_by_key(|(_, whole)| whole.len())
+            .unwrap_or((Uuid::nil(), BTreeMap::new()));
+        for (sequence, record) in &whole {
+            let body = bytes[record.body.clone()].to_vec();
+            each(&Stored { journal, sequence: *sequence, before: None, chain: record.head.chain, body });
+        }
+        let last =
+            whole.keys().next_back().copied().unwrap_or(first.saturating_sub(1)).max(first.saturating_sub(1));
+        let mut missing = gaps(first, whole.keys().copied());
+        let mut open_end = None;
+        match until {
+            Some(until) if until > last + 1 && until - last < NUMBERS_LEFT_OUT / 2 => {
+                missing.push(last + 1..until)
+            }
+            Some(_) => {}
+            None => open_end = Some(last + 1),
+        }
+        // What was durable once has a record of a later group behind it; and nothing was durable in a segment whose
+        // records are all zeros, because its header is synced before them.
+        let records = bytes.get(HEADER_BYTES..bytes.len().saturating_sub(HEADER_BYTES)).unwrap_or(&[]);
+        let torn_tail = until.is_none()
+            && (header.is_ok() || records.iter().all(|byte| *byte == 0))
+            && bytes.len() as u64 == self.limits.segment
+            && missing.iter().all(|gap| whole.values().all(|record| record.head.group <= gap.start));
+        let what = header.and_then(|header| {
+            let scanned = scan::whole(&bytes, &header, |_, _| {});
+            scanned.damage.map_or(Ok(()), Err)
+        });
+        let renamed = format!("segment-{first:020}.damaged");
+        if name != renamed {
+            self.disk.rename(&name, &renamed).map_err(disk("set a damaged segment aside"))?;
+        }
+        self.next = self.next.max(last + 1);
+        self.offset = self.limits.segment;
+        self.segments.insert(first, Segment { name: renamed.clone(), journal, first, last, damaged: true });
+        let what = what.err().unwrap_or(FormatError::Behind);
+        Ok((!known).then_some(Damage { segment: renamed, missing, open_end, what, torn_tail }))
+    }
+
+    /// Goes on in the newest segment where it is whole, else under a fresh id: numbers may have been used that
+    /// can no longer be read, and the hub may know them.
+    fn go_on(&mut self, fresh: Uuid, harmed: bool) -> Result<(), JournalError> {
+        let Some(newest) = self.segments.values().next_back() else { return Ok(()) };
+        if harmed || newest.damaged {
+            self.renew(fresh);
+            return Ok(());
+        }
+        self.file = Some(self.disk.open(&newest.name).map_err(disk("open a segment"))?);
+        Ok(())
+    }
+}

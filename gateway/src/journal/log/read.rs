@@ -1,0 +1,135 @@
+//! Reading back: where a reader left off in a whole segment, and record by record in a damaged one.
+
+use super::super::disk::Disk;
+use super::super::format::{Chain, FormatError, HEADER_BYTES, Header};
+use super::super::scan::{self, gaps, salvage};
+use super::{Damage, JournalError, Log, Segment, Stored, disk};
+
+/// How much is read at once while looking for records to hand over.
+const READ_BYTES: usize = 512 * 1024;
+
+/// Where the last reading stopped.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resume {
+    /// The segment, by its first sequence.
+    segment: u64,
+    /// The sequence of the next record.
+    next: u64,
+    /// Where it stands.
+    offset: u64,
+    /// The chain value before it.
+    before: Option<Chain>,
+}
+
+impl<D: Disk> Log<D> {
+    /// Reads durable records from `from` on, `limit` at the most.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Stored>, JournalError> {
+        let mut found: Vec<Stored> = Vec::new();
+        let start = self.segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
+        let segments: Vec<Segment> =
+            self.segments.range(start..).map(|(_, segment)| segment.clone()).collect();
+        for segment in segments.into_iter().filter(|segment| segment.last >= from) {
+            if found.len() >= limit {
+                break;
+            }
+            let before = found.len();
+            if segment.damaged || !self.read_segment(&segment, from, limit, &mut found)? {
+                found.truncate(before);
+                self.read_damaged(&segment, from, limit, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads what is whole of a segment with damage; damage that was not known is reported.
+    fn read_damaged(
+        &mut self,
+        segment: &Segment,
+        from: u64,
+        limit: usize,
+        found: &mut Vec<Stored>,
+    ) -> Result<(), JournalError> {
+        let bytes = self.disk.read(&segment.name).map_err(disk("read a segment"))?;
+        let whole = salvage(&bytes, segment.journal);
+        let records = whole.range(from..).take(limit - found.len());
+        found.extend(records.map(|(sequence, record)| Stored {
+            journal: segment.journal,
+            sequence: *sequence,
+            before: None,
+            chain: record.head.chain,
+            body: bytes[record.body.clone()].to_vec(),
+        }));
+        if !segment.damaged {
+            let renamed = format!("segment-{:020}.damaged", segment.first);
+            self.disk.rename(&segment.name, &renamed).map_err(disk("set a damaged segment aside"))?;
+            let missing = gaps(segment.first, whole.keys().copied().chain([segment.last + 1]));
+            let what = match Header::of_segment(&bytes) {
+                Ok(header) => scan::whole(&bytes, &header, |_, _| {}).damage.unwrap_or(FormatError::Behind),
+                Err(what) => what,
+            };
+            let name = renamed.clone();
+            self.news.push(Damage { segment: name, missing, open_end: None, what, torn_tail: false });
+            if self.segments.keys().next_back() == Some(&segment.first) {
+                self.file = None;
+            }
+            if let Some(known) = self.segments.get_mut(&segment.first) {
+                (known.name, known.damaged) = (renamed, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on in a whole segment; `false` when it turns out to be damaged.
+    fn read_segment(
+        &mut self,
+        segment: &Segment,
+        from: u64,
+        limit: usize,
+        found: &mut Vec<Stored>,
+    ) -> Result<bool, JournalError> {
+        let fitting = |it: &Resume| it.segment == segment.first && it.next <= from;
+        let mut at = match self.resume.filter(fitting) {
+            Some(resume) => resume,
+            None => {
+                let header =
+                    self.disk.read_at(&segment.name, 0, HEADER_BYTES).map_err(disk("read a header"))?;
+                let before = Header::decode(&header).ok().map(|header| header.chain);
+                let offset = HEADER_BYTES as u64;
+                Resume { segment: segment.first, next: segment.first, offset, before }
+            }
+        };
+        self.resume = None;
+        while at.next <= segment.last && found.len() < limit {
+            let left = usize::try_from(self.limits.records_end().saturating_sub(at.offset)).unwrap_or(0);
+            let bytes = self
+                .disk
+                .read_at(&segment.name, at.offset, READ_BYTES.min(left))
+                .map_err(disk("read a segment"))?;
+            let mut ended = false;
+            let scanned = scan::run(&bytes, segment.journal, 0, at.next, |head, body| {
+                ended = found.len() >= limit || head.sequence > segment.last;
+                if ended {
+                    return false;
+                }
+                let before = at.before.replace(head.chain);
+                if head.sequence >= from {
+                    let (journal, sequence, chain) = (segment.journal, head.sequence, head.chain);
+                    found.push(Stored { journal, sequence, before, chain, body: body.to_vec() });
+                }
+                true
+            });
+            (at.next, at.offset) = (scanned.next, at.offset + scanned.end as u64);
+            if ended {
+                break;
+            }
+            if scanned.end == 0 {
+                return Ok(false);
+            }
+        }
+        self.resume = Some(at);
+        Ok(true)
+    }
+}
