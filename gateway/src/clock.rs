@@ -19,6 +19,7 @@ use crate::core::time::{Kept, Sample, Timekeeper};
 
 mod kernel;
 mod step;
+pub use kernel::max_error_ms;
 
 /// Where the gateway gets its time.
 pub trait Clock: Send + Sync {

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use rollcall_gateway::app::{self, TimeSource};
+use rollcall_gateway::check::{self, Finding, Verdict};
 use rollcall_gateway::config::Config;
 use rollcall_gateway::journal::tool;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 const EXAMPLES: &str = "Examples:
   rollcall-gateway run --config /etc/rollcall/gateway.toml
   RUST_LOG=debug rollcall-gateway run --config gateway.toml
+  rollcall-gateway check --config gateway.toml
   rollcall-gateway check-config --config gateway.toml
   rollcall-gateway journal verify --data /var/lib/rollcall-gateway
   rollcall-gateway journal export --data /mnt/card/rollcall-gateway > swipes.jsonl";
@@ -36,6 +38,16 @@ enum Command {
     /// Looks into a journal, without changing it: also one of a card in another machine, or of a gateway that runs.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Says whether this machine is fit to be a gateway: disk, clock, ports, hub and readers; what is wrong, and what
+    /// to do. Changes nothing; ends with 1 when something does not work.
+    Check {
+        /// The configuration.
+        #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
+        config: PathBuf,
+        /// One JSON line for each finding.
+        #[arg(long)]
+        json: bool,
+    },
     /// Reads the configuration and says whether it can be used.
     CheckConfig {
         /// The configuration.
@@ -74,6 +86,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
             JournalCommand::List(folder) => tool::list(&folder.data),
             JournalCommand::Export(folder) => tool::export(&folder.data),
         },
+        Command::Check { config, json } => {
+            let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+            let worst = runtime.block_on(check::all(&config, |finding| tell(finding, json)));
+            ensure!(worst < Verdict::Fail, "something does not work: see what 'fail' says above");
+            Ok(())
+        }
         Command::CheckConfig { config } => {
             let found = Config::load(&config)?;
             tracing::info!(gateway = %found.gateway, buses = found.buses.len(), "{} can be used", config.display());
@@ -87,6 +105,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
             runtime.shutdown_background();
             ended
         }
+    }
+}
+
+/// Prints a finding.
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn tell(finding: &Finding, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string(finding).unwrap_or_default());
+        return;
+    }
+    let Finding { check, verdict, found, advice } = finding;
+    let verdict = format!("{verdict:?}").to_lowercase();
+    println!("{verdict:<5} {check:<7} {found}");
+    if let Some(advice) = advice {
+        println!("{:<14}→ {advice}", "");
     }
 }
 

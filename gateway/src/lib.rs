@@ -5,6 +5,7 @@
 //! hub: they meet in `schema.graphql`.
 
 pub mod app;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod core;

@@ -76,7 +76,12 @@ fn what_a_start_reads_after_a_failed_sync_outlives_a_cut_of_the_power() {
         disk.power_cut();
         disk.power_on();
         let (_, left) = read();
-        assert!(left.is_superset(&told), "seed {seed}: {} were told of and {} are left", told.len(), left.len());
+        assert!(
+            left.is_superset(&told),
+            "seed {seed}: {} were told of and {} are left",
+            told.len(),
+            left.len()
+        );
         saved += told.len() - 1;
     }
     assert!(saved > 0, "no record was read after its sync had failed");

@@ -4,7 +4,8 @@
 /// from the last contact with a time server on; `None` where the kernel does not say.
 #[expect(unsafe_code, reason = "adjtimex has no safe wrapper in a library that is kept")]
 #[expect(clippy::useless_conversion, reason = "the kernel's word has 32 bits on some machines")]
-pub(super) fn max_error_ms() -> Option<i64> {
+#[must_use]
+pub fn max_error_ms() -> Option<i64> {
     let mut asked = std::mem::MaybeUninit::<libc::timex>::zeroed();
     // SAFETY: all zeros is a valid `timex`, and with `modes` 0 the kernel only fills it in.
     let (state, told) = unsafe {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 #[cynic::schema("hub")]
 mod schema {}
 
+pub mod check;
 mod inputs;
 pub use inputs::*;
 

@@ -1,0 +1,88 @@
+//! Serial ports and the MQTT broker's address: there, allowed, free.
+
+use std::fs;
+use std::path::Path;
+
+use super::Finding;
+use crate::config::Config;
+
+/// Milliseconds that an adapter waits for more before it hands over what it has; more than this delays every reply.
+const LATENCY_MS: u32 = 4;
+
+pub(super) fn check(config: &Config, running: bool, say: &mut impl FnMut(Finding)) {
+    for bus in &config.buses {
+        let name = bus.port.display();
+        match fs::canonicalize(&bus.port) {
+            Err(error) => say(Finding::fail(
+                "port",
+                format!("{name}: {error}"),
+                "is the adapter plugged in? ls -l /dev/serial/by-id shows those that are",
+            )),
+            Ok(device) => {
+                say(if running {
+                    Finding::pass("port", format!("{name} is there"))
+                } else {
+                    open(&bus.port, bus.baud)
+                });
+                steady(&bus.port, &device, say);
+            }
+        }
+    }
+    if let (Some(mqtt), false) = (&config.mqtt, running) {
+        say(match std::net::TcpListener::bind(mqtt.listen) {
+            Ok(_) => Finding::pass("mqtt", format!("{} is free for the broker", mqtt.listen)),
+            Err(error) => Finding::fail(
+                "mqtt",
+                format!("{} cannot be listened on: {error}", mqtt.listen),
+                "stop the other broker (systemctl disable --now mosquitto), or say another [mqtt] listen",
+            ),
+        });
+    }
+}
+
+fn open(port: &Path, baud: u32) -> Finding {
+    let name = port.display();
+    match tokio_serial::new(port.to_string_lossy(), baud).open() {
+        Ok(opened) => {
+            let at = opened.baud_rate().unwrap_or(baud);
+            Finding::pass("port", format!("{name} opens at {at} baud"))
+        }
+        Err(error) if error.kind == tokio_serial::ErrorKind::Io(std::io::ErrorKind::PermissionDenied) => {
+            Finding::fail(
+                "port",
+                format!("{name}: {error}"),
+                "usermod -aG dialout rollcall, and start the service again",
+            )
+        }
+        Err(error) => Finding::fail(
+            "port",
+            format!("{name}: {error}"),
+            "is another program on it? fuser -v PORT names it",
+        ),
+    }
+}
+
+/// What makes trouble later: a name that moves, an adapter that waits.
+fn steady(port: &Path, device: &Path, say: &mut impl FnMut(Finding)) {
+    let name = port.display();
+    if port == device && device.to_string_lossy().contains("/ttyUSB") {
+        say(Finding::warn(
+            "port",
+            format!("{name} may be another adapter after a restart"),
+            "name it by /dev/serial/by-id/…, or by /dev/serial/by-path/… where two adapters are alike",
+        ));
+    }
+    let Some(tty) = device.file_name() else { return };
+    let timer = Path::new("/sys/class/tty").join(tty).join("device/latency_timer");
+    let Some(latency) = fs::read_to_string(timer).ok().and_then(|text| text.trim().parse::<u32>().ok())
+    else {
+        return;
+    };
+    if latency > LATENCY_MS {
+        say(Finding::warn(
+            "port",
+            format!("{name}: the adapter holds replies back for {latency} ms"),
+            "a udev rule: ACTION==\"add\", SUBSYSTEM==\"usb-serial\", DRIVER==\"ftdi_sio\", ATTR{latency_timer}=\"1\"",
+        ));
+    }
+}
