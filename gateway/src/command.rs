@@ -1,13 +1,16 @@
 //! The gateway's commands: what people type.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use rollcall_gateway::app::{self, TimeSource};
 use rollcall_gateway::check::{self, Finding, Verdict};
-use rollcall_gateway::config::Config;
+use rollcall_gateway::config::{BAUDS, Config};
 use rollcall_gateway::journal::tool;
+use rollcall_gateway::osdp::frame::MAX_ADDRESS;
+use rollcall_gateway::scan::{self, Heard, Line};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -15,6 +18,7 @@ const EXAMPLES: &str = "Examples:
   rollcall-gateway run --config /etc/rollcall/gateway.toml
   RUST_LOG=debug rollcall-gateway run --config gateway.toml
   rollcall-gateway check --config gateway.toml
+  rollcall-gateway scan --port /dev/ttyUSB0 --baud 9600
   rollcall-gateway check-config --config gateway.toml
   rollcall-gateway journal verify --data /var/lib/rollcall-gateway
   rollcall-gateway journal export --data /mnt/card/rollcall-gateway > swipes.jsonl";
@@ -48,6 +52,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Finds the OSDP readers on serial lines: speed, address, vendor, model, firmware, what they can do. Stop the
+    /// gateway first: a line belongs to one program.
+    Scan(ScanArgs),
     /// Reads the configuration and says whether it can be used.
     CheckConfig {
         /// The configuration.
@@ -65,6 +72,22 @@ enum JournalCommand {
     /// Prints every record as a line of JSON with its place and chain value, and one line with the gateway's
     /// signature at the end: to be carried to the hub on a stick.
     Export(Folder),
+}
+
+#[derive(clap::Args)]
+struct ScanArgs {
+    /// A port; may be said several times. All adapters under /dev/serial/by-id when left out.
+    #[arg(long)]
+    port: Vec<PathBuf>,
+    /// A speed; may be said several times. All speeds of OSDP when left out.
+    #[arg(long)]
+    baud: Vec<u32>,
+    /// The last address that is asked; the first is 0.
+    #[arg(long, default_value_t = MAX_ADDRESS, value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_ADDRESS)))]
+    last_address: u8,
+    /// One JSON line for each find.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -92,6 +115,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
             ensure!(worst < Verdict::Fail, "something does not work: see what 'fail' says above");
             Ok(())
         }
+        Command::Scan(args) => {
+            let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+            runtime.block_on(scan_lines(&args))
+        }
         Command::CheckConfig { config } => {
             let found = Config::load(&config)?;
             tracing::info!(gateway = %found.gateway, buses = found.buses.len(), "{} can be used", config.display());
@@ -106,6 +133,62 @@ pub(crate) fn run() -> anyhow::Result<()> {
             ended
         }
     }
+}
+
+/// Asks every address at every speed of every port.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "what was asked for, and how far it is")]
+async fn scan_lines(args: &ScanArgs) -> anyhow::Result<()> {
+    let ports = if args.port.is_empty() { scan::ports() } else { args.port.clone() };
+    ensure!(!ports.is_empty(), "no adapter is plugged in (/dev/serial/by-id is empty); say --port");
+    let bauds = if args.baud.is_empty() { BAUDS.to_vec() } else { args.baud.clone() };
+    let shows = std::io::stderr().is_terminal();
+    let (mut readers, mut failed) = (0, 0);
+    for port in &ports {
+        for baud in &bauds {
+            let (name, baud) = (port.display(), *baud);
+            let asking = |address| {
+                if shows {
+                    eprint!("\r{name}, {baud} baud: address {address} of {}   ", args.last_address);
+                }
+            };
+            let tell = |heard: Heard| {
+                if shows {
+                    eprint!("\r{:78}\r", "");
+                }
+                readers += usize::from(matches!(heard, Heard::Reader { .. }));
+                if args.json {
+                    let mut line = serde_json::to_value(&heard).unwrap_or_default();
+                    line["port"] = port.to_string_lossy().into();
+                    line["baud"] = baud.into();
+                    println!("{line}");
+                    return;
+                }
+                match heard {
+                    Heard::Reader { address, vendor, model, version, serial, firmware, can } => println!(
+                        "{name}, {baud} baud, address {address}: vendor {vendor}, model {model}.{version}, serial \
+                         {serial}, firmware {firmware}; {}",
+                        can.join(", ")
+                    ),
+                    Heard::Garbled { address, bytes } => println!(
+                        "{name}, {baud} baud, address {address}: {bytes} bytes that are no reply: two readers with this \
+                         address, another speed, or a bad line"
+                    ),
+                }
+            };
+            let line = Line { port: port.clone(), baud };
+            if let Err(error) = scan::line(&line, 0..=args.last_address, asking, tell).await {
+                failed += 1;
+                eprintln!("{name}: {error}; does a gateway run on it? systemctl stop rollcall-gateway");
+                break;
+            }
+        }
+    }
+    if shows {
+        eprint!("\r{:78}\r", "");
+    }
+    eprintln!("{readers} readers on {} lines", ports.len() - failed);
+    ensure!(failed == 0, "{failed} lines could not be asked");
+    Ok(())
 }
 
 /// Prints a finding.

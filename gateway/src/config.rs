@@ -96,7 +96,7 @@ pub struct BusReader {
 }
 
 /// The speeds of OSDP.
-const BAUDS: [u32; 6] = [9_600, 19_200, 38_400, 57_600, 115_200, 230_400];
+pub const BAUDS: [u32; 6] = [9_600, 19_200, 38_400, 57_600, 115_200, 230_400];
 
 fn default_baud() -> u32 {
     BAUDS[0]

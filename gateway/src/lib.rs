@@ -12,6 +12,7 @@ pub mod core;
 pub mod journal;
 pub mod mqtt;
 pub mod osdp;
+pub mod scan;
 mod stop;
 pub mod timetable;
 pub mod uplink;

@@ -73,3 +73,27 @@ async fn what_does_not_work_is_named_with_what_to_do() {
     assert_eq!((code, findings.len()), (Some(1), 1));
     assert!(of(&findings, "config", "fail")[0].contains("light"), "{findings:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_finds_the_reader_of_a_line_and_a_line_in_use_is_refused_with_what_to_do() {
+    let site = Site::new().await;
+    let _hub = site.hub().await;
+    let (_reader, port) = osdp_reader().await;
+    let words = ["scan", "--port", &port, "--baud", "9600", "--last-address", "3", "--json"];
+    let ended = run(GATEWAY, &words).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let found: Vec<Value> = ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(
+        (&found[0]["heard"], &found[0]["address"], &found[0]["baud"]),
+        (&"reader".into(), &1.into(), &9600.into())
+    );
+    assert!(
+        found[0]["can"].as_array().unwrap().iter().any(|it| it.as_str().unwrap().contains("LED")),
+        "{found:#?}"
+    );
+
+    let ended = run(GATEWAY, &["scan", "--port", "/dev/serial/by-id/gone"]).await;
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.err.contains("/dev/serial/by-id/gone"), "{}", ended.err);
+}
