@@ -466,3 +466,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn how_the_lines_do_is_told_when_asked_with_the_time_that_replies_take() {
+    let mut world = World::new(&[1, 2], 9600);
+    world.pds[1].dead = true;
+    world.online();
+    world.run(2 * SECOND);
+    world.panel.tell_lines();
+    let mut told = Vec::new();
+    while let Some((address, event)) = world.panel.poll_event() {
+        let Event::Line(line) = event else { continue };
+        told.push((address, line));
+    }
+    let [(1, good), (2, dead)] = told[..] else { panic!("{told:?}") };
+    assert!(good.replies > 20 && good.timeouts == 0 && good.sent >= good.replies, "{good:?}");
+    assert!((1..50_000).contains(&good.reply_us), "{good:?}");
+    assert!(dead.replies == 0 && dead.timeouts > 2 && dead.reply_us == 0, "{dead:?}");
+}

@@ -81,7 +81,7 @@ struct Serve {
     #[arg(long, env = "ROLLCALL_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Also serves a page to try queries on, at /console.
-    #[arg(long, env = "ROLLCALL_CONSOLE", alias = "graphiql")]
+    #[arg(long, env = "ROLLCALL_CONSOLE", visible_alias = "graphiql")]
     console: bool,
 }
 

@@ -6,6 +6,7 @@ use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use rollcall_rules::time::Instant;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// RFC 3339 date-time that always carries an offset, for instance `2026-10-05T09:02:11.482+01:00`. Output is
@@ -103,7 +104,7 @@ impl LocalDate {
 }
 
 /// ISO 8601 duration of whole seconds or finer, for instance `PT10M`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Duration(pub i64);
 
 /// ISO 8601 duration of whole seconds or finer, for instance `PT10M`.
@@ -144,7 +145,7 @@ impl ScalarType for UuidScalar {
 }
 
 /// Whole number from 0 to 2^53-1, sent as a JSON number. For counters that outgrow Int.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Counter(pub i64);
 
 /// The largest whole number that every JSON reader keeps.

@@ -343,3 +343,31 @@ async fn a_heartbeat_says_what_is_wrong_and_many_at_once_are_answered() {
     let data = hub.read("{ gateway(by: {code: \"GW\"}) { state } }").await;
     assert_eq!(data["gateway"]["state"], "OFFLINE");
 }
+
+#[tokio::test]
+async fn how_a_serial_line_does_is_shown_at_its_reader_until_the_next_report() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    hub.clock.set(&at("09:00"));
+    let gateway = Gateway::start(&hub, "GW").await;
+    let reader = gateway.config["readers"][0].clone();
+    let line = json!({"sent": 100, "replies": 97, "repeats": 3, "timeouts": 2, "naks": 1, "badReplies": 0,
+                      "formattedCards": 0, "replyTime": "PT0.004S"});
+    let input = json!({
+        "sentAt": at("09:00"), "watermark": at("09:00"), "clock": {"trust": "SYNCED", "source": "NTP"},
+        "backlog": 0, "cacheCursor": "", "cacheAge": "PT1S", "softwareVersion": "test",
+        "readers": [{"readerId": reader["readerId"], "online": true, "line": line}],
+    });
+    let payload = hub.write_as(&gateway.token, "gatewayHeartbeat", input).await;
+    assert_eq!(payload["errors"], json!([]));
+    let query = "{ readers { nodes { code line { sent replies repeats timeouts naks badReplies formattedCards
+        replyTime } } } }";
+    let told = async || {
+        let found = hub.read(query).await["readers"]["nodes"].take();
+        let nodes = found.as_array().unwrap().clone();
+        nodes.into_iter().find(|it| it["code"] == reader["code"]).unwrap()["line"].take()
+    };
+    assert_eq!(told().await, line);
+    gateway.heartbeat(&hub, &at("09:01")).await;
+    assert_eq!(told().await, Value::Null);
+}

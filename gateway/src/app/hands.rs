@@ -23,7 +23,7 @@ use crate::journal::writer::{Journal, Written};
 use crate::mqtt::client::{MqttOrder, ReaderSaid};
 use crate::osdp::bus::BusOrder;
 use crate::osdp::command::LedColour;
-use crate::osdp::panel::Event;
+use crate::osdp::panel::{Event, LineQuality};
 use crate::timetable::Cache;
 use crate::timetable::item::CachedConfig;
 use crate::uplink::sender::{ReaderStatus, Status, StatusAsk};
@@ -50,6 +50,7 @@ pub(super) struct Seen {
     online: bool,
     firmware: Option<String>,
     last_swipe: Option<Instant>,
+    line: Option<LineQuality>,
 }
 
 /// The gateway's hands.
@@ -263,6 +264,7 @@ impl Hands {
             Event::Keypad { digits } => tracing::debug!(reader = %code, digits, "keys pressed"),
             Event::Tamper(true) => tracing::warn!(reader = %code, "tamper: the reader was opened"),
             Event::Tamper(false) => tracing::info!(reader = %code, "tamper over"),
+            Event::Line(quality) => seen.line = Some(quality),
             Event::PowerUp => tracing::info!(reader = %code, "the reader was switched on"),
         }
     }
@@ -430,6 +432,7 @@ impl Hands {
                         light: rests.get(&reader.code).copied().unwrap_or(Colour::Off),
                         firmware: seen.firmware,
                         last_swipe: seen.last_swipe,
+                        line: seen.line,
                     }
                 })
                 .collect(),

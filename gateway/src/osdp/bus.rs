@@ -16,6 +16,9 @@ use super::panel::{Event, Micros, Panel};
 /// How long to wait before a port is opened again.
 const REOPEN_AFTER: Duration = Duration::from_secs(2);
 
+/// How often it is told how the lines do.
+const LINES_EVERY: Duration = Duration::from_secs(10);
+
 /// What the gateway wants of a bus.
 #[derive(Debug, Clone, Copy)]
 pub enum BusOrder {
@@ -129,6 +132,8 @@ async fn serve(
 ) -> std::io::Result<()> {
     let now = || micros_since(started);
     let mut buffer = [0u8; 512];
+    let mut lines = tokio::time::interval_at(started + LINES_EVERY, LINES_EVERY);
+    lines.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     panel.handle_time(now());
     loop {
         while let Some(bytes) = panel.poll_output() {
@@ -156,6 +161,7 @@ async fn serve(
                 None => return Ok(()),
             },
             () = tokio::time::sleep(Duration::from_micros(wait)), if all_told => panel.handle_time(now()),
+            _ = lines.tick(), if all_told => panel.tell_lines(),
             () = crate::stop::told(stop) => return Ok(()),
         }
     }

@@ -52,6 +52,8 @@ pub enum Event {
     Tamper(bool),
     /// It was switched on; its light is set again.
     PowerUp,
+    /// How its line does: what [`Panel::tell_lines`] asks for.
+    Line(LineQuality),
 }
 
 /// How the line to a device does.
@@ -71,6 +73,17 @@ pub struct LineQuality {
     pub bad_replies: u64,
     /// Cards in the ambiguous form.
     pub formatted_cards: u64,
+    /// How long a reply takes, smoothed over the last eight or so, in microseconds; 0 before the first.
+    pub reply_us: u64,
+}
+
+impl LineQuality {
+    fn replied_after(&mut self, took: Micros) {
+        self.reply_us = match self.reply_us {
+            0 => took,
+            known => (7 * known + took) / 8,
+        };
+    }
 }
 
 /// The command under way.
@@ -130,6 +143,12 @@ impl Panel {
     #[must_use]
     pub fn quality(&self, address: u8) -> Option<LineQuality> {
         self.devices.iter().find(|device| device.address == address).map(|device| device.quality)
+    }
+
+    /// Tells how the line to each device does, as events.
+    pub fn tell_lines(&mut self) {
+        let lines = self.devices.iter().map(|device| (device.address, Event::Line(device.quality)));
+        self.events.extend(lines);
     }
 
     /// Bytes passed over because they were no frame.
@@ -263,7 +282,9 @@ impl Panel {
         });
         if let Some(underway) = underway {
             let device = &mut self.devices[underway.device];
-            device.slow |= now.saturating_sub(underway.sent) > short;
+            let took = now.saturating_sub(underway.sent);
+            device.slow |= took > short;
+            device.quality.replied_after(took);
             device.replied(reply, now, &mut self.events);
         } else if let Some(device) = self.device_mut(frame.address) {
             device.quality.bad_replies += 1;

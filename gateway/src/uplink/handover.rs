@@ -9,7 +9,7 @@ use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
 use super::client::UplinkError;
-use super::message::{Batch, clock_input, light};
+use super::message::{Batch, clock_input, light, line_input};
 use super::operations::{
     Counter, DateTime, Duration, GatewayHandedOver, GatewayHeadInput, GatewayHeartbeatInput,
     GatewayHeartbeatPayload, GatewayJournalInput, GatewayReaderReport, GatewaySubmitSwipesInput,
@@ -22,6 +22,7 @@ use crate::core::reading::Reading;
 use crate::core::time::Source;
 use crate::journal::log::Stored;
 use crate::journal::writer::Standing;
+use crate::osdp::panel::LineQuality;
 
 /// How many records go into one batch, unless the hub says less.
 const BATCH: usize = 500;
@@ -66,6 +67,8 @@ pub struct ReaderStatus {
     pub firmware: Option<String>,
     /// When a card was last held to it.
     pub last_swipe: Option<Instant>,
+    /// How its serial line does.
+    pub line: Option<LineQuality>,
 }
 
 /// What to do next.
@@ -173,6 +176,7 @@ impl HandOver {
             light: Some(light(reader.light)),
             last_swipe_at: reader.last_swipe.map(|at| DateTime(at.0)),
             firmware: reader.firmware.clone(),
+            line: reader.line.map(line_input),
         });
         let age = status.current_at.map_or(0, |at| status.now.at.since_ms(at).max(0));
         GatewayHeartbeatInput {

@@ -4,12 +4,13 @@ use sha2::{Digest, Sha256};
 
 use super::operations::{
     ClockSource, ClockTrust, Counter, DateTime, Duration, GatewayAnchorInput, GatewayClockInput,
-    GatewayOutageInput, GatewaySwipeInput, LightColour, SwipeDecision, SwipeReason,
+    GatewayOutageInput, GatewaySwipeInput, LightColour, ReaderLineInput, SwipeDecision, SwipeReason,
 };
 use crate::clock::{Reading, Source, Trust};
 use crate::core::hex;
 use crate::journal::log::Stored;
 use crate::journal::record::{AnchorRecord, OutageRecord, Record, SwipeRecord};
+use crate::osdp::panel::LineQuality;
 use rollcall_rules::light::Colour;
 
 /// What a batch says.
@@ -97,6 +98,21 @@ fn anchor(record: &AnchorRecord) -> Option<GatewayAnchorInput> {
 /// A value of one of the hub's enums from the word that is stored.
 fn word<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).ok()
+}
+
+/// How a serial line does, as the hub takes it; a reply time of less than a millisecond counts as one.
+pub(super) fn line_input(line: LineQuality) -> ReaderLineInput {
+    let reply_ms = i64::try_from(line.reply_us.div_ceil(1_000)).unwrap_or(i64::MAX);
+    ReaderLineInput {
+        sent: Counter(line.sent),
+        replies: Counter(line.replies),
+        repeats: Counter(line.repeats),
+        timeouts: Counter(line.timeouts),
+        naks: Counter(line.naks),
+        bad_replies: Counter(line.bad_replies),
+        formatted_cards: Counter(line.formatted_cards),
+        reply_time: (line.reply_us > 0).then_some(Duration(reply_ms)),
+    }
 }
 
 /// How the clock stands.

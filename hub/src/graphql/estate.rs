@@ -10,6 +10,8 @@ use super::loader::{self, GatewaysOfBuilding, ReadersOfRoom, RoomsOfBuilding};
 use super::session::{Session, SessionConnection, SessionFilter, session_list};
 use super::swipe::{SwipeConnection, SwipeFilter, swipe_list};
 use crate::scalar::DateTime;
+use crate::service::intake::Report;
+use crate::service::intake::message::ReaderLine;
 use crate::store::entity::{self, LightColour, ReaderKind};
 use crate::store::list;
 use crate::store::page::{List, Page};
@@ -193,6 +195,11 @@ impl Reader {
     /// Its firmware, as it says itself.
     async fn firmware(&self) -> Option<&str> {
         self.0.firmware.as_deref()
+    }
+    /// How its serial line does, by its gateway's last report; null for other kinds, and before there was one.
+    async fn line(&self, ctx: &Context<'_>) -> Result<Option<ReaderLine>> {
+        let gateway = loader::one::<entity::Gateway>(ctx, self.0.gateway_id).await?;
+        Ok(gateway.as_ref().and_then(Report::of).and_then(|mut report| report.lines.remove(&self.0.id)))
     }
     /// The swipes at it, by time.
     #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]

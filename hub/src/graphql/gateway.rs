@@ -145,7 +145,7 @@ impl Gateway {
     /// What it last said of itself; null before it ever did.
     async fn health(&self, ctx: &Context<'_>) -> Result<Option<GatewayHealth>> {
         let (Some(report), Some(reported), Some(received)) =
-            (self.report(), self.0.reported_at, self.0.received_at)
+            (Report::of(&self.0), self.0.reported_at, self.0.received_at)
         else {
             return Ok(None);
         };
@@ -179,12 +179,8 @@ impl Gateway {
 }
 
 impl Gateway {
-    fn report(&self) -> Option<Report> {
-        self.0.report.as_deref().and_then(|text| serde_json::from_str(text).ok())
-    }
-
     async fn problems(&self, ctx: &Context<'_>) -> Result<Vec<GatewayProblem>> {
-        let Some(report) = self.report() else { return Ok(Vec::new()) };
+        let Some(report) = Report::of(&self.0) else { return Ok(Vec::new()) };
         let building = loader::one::<entity::Building>(ctx, self.0.building_id).await?;
         let readers = loader::list(ctx, ReadersOfGateway(self.0.id)).await?;
         let latest = building.map_or(0, |building| building.feed_revision);

@@ -22,7 +22,7 @@ mod stamp;
 
 use batch::Batch;
 use journal::HandedOver;
-use message::{GatewayHeartbeatInput, GatewayReaderReport, GatewaySubmitSwipesInput};
+use message::{GatewayHeartbeatInput, GatewayReaderReport, GatewaySubmitSwipesInput, ReaderLine};
 
 /// The most swipes in one batch.
 pub const MAX_BATCH: usize = 1_000;
@@ -85,6 +85,17 @@ pub struct Report {
     pub cache_age_ms: i64,
     /// What is free on the disk.
     pub free_disk_bytes: Option<i64>,
+    /// How the lines of its serial readers do.
+    #[serde(default)]
+    pub lines: BTreeMap<Uuid, ReaderLine>,
+}
+
+impl Report {
+    /// The last report of a gateway, where there is one that can be read.
+    #[must_use]
+    pub fn of(gateway: &Gateway) -> Option<Self> {
+        gateway.report.as_deref().and_then(|text| serde_json::from_str(text).ok())
+    }
 }
 
 /// A clock's trust, stored as a word.
@@ -195,6 +206,7 @@ pub async fn heartbeat(
         cache_cursor: input.cache_cursor.clone(),
         cache_age_ms: input.cache_age.0,
         free_disk_bytes: input.free_disk_bytes.map(|count| count.0),
+        lines: input.readers.iter().filter_map(|it| Some((it.reader_id.0, it.line.clone()?))).collect(),
     };
     sender.enrolled_at = sender.enrolled_at.or(Some(now));
     sender.software_version = Some(input.software_version.clone());

@@ -109,6 +109,21 @@ pub struct GatewaySubmitSwipesInput {
     pub head: Option<GatewayHeadInput>,
 }
 
+/// How a serial reader's line does.
+#[derive(cynic::InputObject, Debug, Clone)]
+#[cynic(schema = "hub")]
+#[expect(missing_docs, reason = "schema.graphql says what each field means")]
+pub struct ReaderLineInput {
+    pub sent: Counter,
+    pub replies: Counter,
+    pub repeats: Counter,
+    pub timeouts: Counter,
+    pub naks: Counter,
+    pub bad_replies: Counter,
+    pub formatted_cards: Counter,
+    pub reply_time: Option<Duration>,
+}
+
 /// How a reader is.
 #[derive(cynic::InputObject, Debug, Clone)]
 #[cynic(schema = "hub")]
@@ -119,6 +134,7 @@ pub struct GatewayReaderReport {
     pub light: Option<LightColour>,
     pub last_swipe_at: Option<DateTime>,
     pub firmware: Option<String>,
+    pub line: Option<ReaderLineInput>,
 }
 
 /// How the gateway is.

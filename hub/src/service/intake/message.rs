@@ -1,6 +1,7 @@
 //! What gateways send: swipes with what proves them, and how they are.
 
-use async_graphql::{Enum, InputObject};
+use async_graphql::{Enum, InputObject, SimpleObject};
+use serde::{Deserialize, Serialize};
 
 use crate::scalar::{Counter, DateTime, Duration, UuidScalar};
 use crate::store::entity::{ClockTrust, LightColour, OutageCause, SwipeDecision, SwipeReason};
@@ -170,6 +171,28 @@ pub struct GatewayHeadInput {
     pub public_key: String,
 }
 
+/// How a serial reader's line does, since its gateway's program started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, InputObject, SimpleObject)]
+#[graphql(name = "ReaderLine", input_name = "ReaderLineInput")]
+pub struct ReaderLine {
+    /// Commands sent, repeats included.
+    pub sent: Counter,
+    /// Replies that came in time.
+    pub replies: Counter,
+    /// Commands sent again.
+    pub repeats: Counter,
+    /// Replies that did not come in time.
+    pub timeouts: Counter,
+    /// Refusals (NAK).
+    pub naks: Counter,
+    /// Replies of another sequence, or malformed.
+    pub bad_replies: Counter,
+    /// Cards in the ambiguous form (FMT): set the reader to raw bits.
+    pub formatted_cards: Counter,
+    /// How long a reply takes, smoothed; null before the first.
+    pub reply_time: Option<Duration>,
+}
+
 /// How one of a gateway's readers is.
 #[derive(Debug, Clone, InputObject)]
 pub struct GatewayReaderReport {
@@ -183,6 +206,8 @@ pub struct GatewayReaderReport {
     pub last_swipe_at: Option<DateTime>,
     /// Its firmware.
     pub firmware: Option<String>,
+    /// How its serial line does.
+    pub line: Option<ReaderLine>,
 }
 
 /// How a gateway is.
