@@ -228,11 +228,12 @@ impl Found {
         let mut notes = Vec::new();
         if log.segments().next().is_none() {
             // Nobody here knows what was before; the hub does.
-            let lost = outages::over(Uuid::new_v4(), Cause::StorageLost, None, clock.read().at);
+            let lost = outages.over(Uuid::new_v4(), Cause::StorageLost, None, clock.read());
             notes.push(Record::Outage(lost));
         }
         for damage in &damages {
-            notes.extend(lost_between(&mut log, damage, clock)?.into_iter().map(Record::Outage));
+            let lost = lost_between(&mut log, damage, clock, &mut outages)?;
+            notes.extend(lost.into_iter().map(Record::Outage));
         }
         Ok(Self { log, outages, notes })
     }
@@ -243,6 +244,7 @@ fn lost_between(
     log: &mut Log<Folder>,
     damage: &Damage,
     clock: &dyn Clock,
+    outages: &mut Outages,
 ) -> anyhow::Result<Vec<OutageRecord>> {
     let Damage { segment, missing, open_end, what, torn_tail } = damage;
     if *torn_tail && missing.is_empty() {
@@ -261,14 +263,17 @@ fn lost_between(
                 .map(Instant))
         };
         let from = at(log, range.start.saturating_sub(1))?;
-        let until = at(log, range.end)?.unwrap_or(clock.read().at);
-        lost.push(outages::over(Uuid::new_v4(), Cause::JournalDamaged, from, until.plus_ms(1)));
+        let (id, cause) = (Uuid::new_v4(), Cause::JournalDamaged);
+        lost.push(match at(log, range.end)? {
+            Some(until) => outages::over(id, cause, from, until.plus_ms(1)),
+            None => outages.over(id, cause, from, clock.read()),
+        });
     }
     if open_end.is_some() && !torn_tail {
         let last = open_end.map(|end| end.saturating_sub(1)).unwrap_or(0);
         let found = log.read(last, 1)?.into_iter().next();
         let from = found.and_then(|it| Record::read(&it.body).ok()?.at()).map(Instant);
-        lost.push(outages::over(Uuid::new_v4(), Cause::JournalDamaged, from, clock.read().at));
+        lost.push(outages.over(Uuid::new_v4(), Cause::JournalDamaged, from, clock.read()));
     }
     Ok(lost)
 }

@@ -111,6 +111,19 @@ async fn an_outage_that_is_learnt_of_late_takes_absences_back() {
 }
 
 #[tokio::test]
+async fn an_outage_whose_end_is_learnt_of_late_gives_back_what_lay_behind_it() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("12:00"));
+    // A start without time: nobody can say when it was over.
+    let down = outage(1, None, "GATEWAY_DOWN", "08:00", None);
+    send(&hub, &gateway, &[], &at("12:00"), json!({"outages": [down]})).await;
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+    let over = outage(1, None, "GATEWAY_DOWN", "08:00", Some("09:00"));
+    send(&hub, &gateway, &[], &at("12:00"), json!({"outages": [over]})).await;
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["ABSENT", "ABSENT"]));
+}
+
+#[tokio::test]
 async fn where_greens_may_be_lost_no_tolerance_holds_and_an_alert_says_so() {
     let (hub, gateway, _) = class().await;
     hub.clock.set(&at("12:00"));

@@ -5,7 +5,7 @@ use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
 use super::hands::Hands;
-use crate::core::outages::{self, Cause};
+use crate::core::outages::Cause;
 use crate::journal::record::{AnchorRecord, Record};
 
 impl Hands {
@@ -27,7 +27,7 @@ impl Hands {
         let Some(standing) = self.journal.standing().await else { return };
         for damage in standing.damages {
             tracing::error!(segment = %damage.segment, missing = ?damage.missing, "the journal was damaged while the gateway ran: {}", damage.what);
-            let lost = outages::over(Uuid::new_v4(), Cause::JournalDamaged, None, now.at);
+            let lost = self.outages.over(Uuid::new_v4(), Cause::JournalDamaged, None, now);
             self.notes.add(Record::Outage(lost));
         }
         let usage = standing.usage;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::channels::Hearing;
 use super::notes::Notes;
 use crate::clock::{BUILT_AFTER, Clock, Reading, Source};
-use crate::core::outages::{self, Cause, Outages};
+use crate::core::outages::{Cause, Outages};
 use crate::core::{Answer, Gateway, Input, Output, Read, Tag};
 use crate::journal::record::{Record, SwipeRecord};
 use crate::journal::writer::{Journal, Written};
@@ -169,6 +169,9 @@ impl Hands {
 
     fn handle(&mut self, happening: Happening, cache: &Cache) {
         let now = self.clock.read();
+        for ended in self.outages.dated(now) {
+            self.notes.add(Record::Outage(ended));
+        }
         match happening {
             Happening::Bus(bus, address, event) => {
                 if let Some(code) = self.codes.get(&(bus, address)).cloned() {
@@ -188,7 +191,7 @@ impl Hands {
                 }
                 if let (Some(since), None) = (refusing, self.mind.refusing_since()) {
                     tracing::info!("the journal has room again");
-                    let over = outages::over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now.at);
+                    let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now);
                     self.notes.add(Record::Outage(over));
                 }
                 self.durable.send_replace(self.last_durable);
@@ -241,7 +244,7 @@ impl Hands {
         match event {
             Event::Online(identity) => {
                 let id = self.mind.reader(&code).map(|reader| reader.id);
-                self.notes_up(id, now.at);
+                self.notes_up(id, now);
                 let seen = self.seen.entry(code.clone()).or_default();
                 let [major, minor, build] = identity.firmware;
                 seen.online = true;
@@ -276,7 +279,7 @@ impl Hands {
                 let online = Input::Online { reader: reader.clone(), clock };
                 self.mind.handle(online, now);
                 let id = self.mind.reader(&reader).map(|reader| reader.id);
-                self.notes_up(id, now.at);
+                self.notes_up(id, now);
                 let seen = self.seen.entry(reader.clone()).or_default();
                 if !seen.online {
                     tracing::info!(%reader, "reader online");
@@ -337,8 +340,8 @@ impl Hands {
         Record::Swipe(record).body()
     }
 
-    fn notes_up(&mut self, reader: Option<Uuid>, at: Instant) {
-        let ended = reader.and_then(|reader| self.outages.up(reader, at));
+    fn notes_up(&mut self, reader: Option<Uuid>, now: Reading) {
+        let ended = reader.and_then(|reader| self.outages.up(reader, now));
         if let Some(ended) = ended {
             self.notes.add(Record::Outage(ended));
         }
@@ -361,7 +364,7 @@ impl Hands {
             .collect();
         for (reader, online) in readers {
             if online {
-                self.notes_up(Some(reader), now.at);
+                self.notes_up(Some(reader), now);
             } else {
                 self.notes_down(Some(reader), now.at);
             }

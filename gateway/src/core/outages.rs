@@ -1,13 +1,15 @@
 //! When doors could not record: what readers, restarts and a full journal say of it, as records.
 //!
 //! Pure. Called by `app`, which journals what comes out. An outage is told when it begins, so that no register
-//! becomes final without it, and again when it ends.
+//! becomes final without it, and again when it ends: once the time of its end is known, which after a start without
+//! time may be much later. Until then it lasts, so that nobody is absent for it.
 
 use std::collections::BTreeMap;
 
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
+use super::reading::{FAR_FUTURE, Reading};
 use crate::journal::record::OutageRecord;
 
 /// Why a door could not record.
@@ -46,10 +48,19 @@ pub fn over(id: Uuid, cause: Cause, from: Option<Instant>, until: Instant) -> Ou
     OutageRecord { id, reader: None, cause: cause.word().to_owned(), from, until }
 }
 
-/// The outages that last.
+/// The outages that last, and those that are over at a time that is not known yet.
 #[derive(Debug, Default)]
 pub struct Outages {
     readers: BTreeMap<Uuid, OutageRecord>,
+    /// Over, and at which time since the machine's start; `None` for one that an earlier start left so.
+    undated: Vec<(OutageRecord, Option<i64>)>,
+}
+
+/// The end of an outage that was over at a time since the start; none while nobody can say.
+fn end(record: &OutageRecord, since_boot_ms: i64, now: Reading) -> Option<i64> {
+    let passed = now.since_boot_ms - since_boot_ms;
+    let latest = now.when.latest;
+    (latest < FAR_FUTURE).then(|| latest.plus_ms(-passed).0.max(record.from.unwrap_or(i64::MIN)))
 }
 
 impl Outages {
@@ -64,16 +75,50 @@ impl Outages {
         Some(record)
     }
 
-    /// A reader answers: what to journal, when it did not before.
-    pub fn up(&mut self, reader: Uuid, at: Instant) -> Option<OutageRecord> {
+    /// A reader answers: what to journal, when it did not before and the time is known; else [`Outages::dated`] tells.
+    pub fn up(&mut self, reader: Uuid, now: Reading) -> Option<OutageRecord> {
         let record = self.readers.remove(&reader)?;
-        let until = at.0.max(record.from.unwrap_or(at.0));
-        Some(OutageRecord { until: Some(until), ..record })
+        let ended = self.close(record, now);
+        ended.until.is_some().then_some(ended)
+    }
+
+    /// An outage of the whole gateway is over: what to journal at once; without its end where the time is not known.
+    pub fn over(&mut self, id: Uuid, cause: Cause, from: Option<Instant>, now: Reading) -> OutageRecord {
+        let from = from.map(|at| at.0);
+        self.close(OutageRecord { id, reader: None, cause: cause.word().to_owned(), from, until: None }, now)
+    }
+
+    fn close(&mut self, record: OutageRecord, now: Reading) -> OutageRecord {
+        let until = end(&record, now.since_boot_ms, now);
+        if until.is_none() {
+            self.undated.push((record.clone(), Some(now.since_boot_ms)));
+        }
+        OutageRecord { until, ..record }
+    }
+
+    /// The outages whose end can be said now that the time is known, to be journalled.
+    pub fn dated(&mut self, now: Reading) -> Vec<OutageRecord> {
+        if self.undated.is_empty() || now.when.latest >= FAR_FUTURE {
+            return Vec::new();
+        }
+        let undated = std::mem::take(&mut self.undated);
+        // One that an earlier start left so was over before this one began.
+        let dated = undated.into_iter().map(|(record, since_boot_ms)| {
+            let until = end(&record, since_boot_ms.unwrap_or(0), now);
+            OutageRecord { until, ..record }
+        });
+        dated.collect()
     }
 
     /// Takes an outage from the journal at the start: one that lasted goes on.
     pub fn remember(&mut self, record: &OutageRecord) {
-        let Some(reader) = record.reader else { return };
+        let Some(reader) = record.reader else {
+            self.undated.retain(|(open, _)| open.id != record.id);
+            if record.until.is_none() {
+                self.undated.push((record.clone(), None));
+            }
+            return;
+        };
         if record.until.is_none() {
             self.readers.insert(reader, record.clone());
         } else if self.readers.get(&reader).is_some_and(|open| open.id == record.id) {
@@ -84,12 +129,45 @@ impl Outages {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reading::Trust;
     use super::*;
+    use rollcall_rules::time::Uncertain;
+
+    fn at(ms: i64) -> Reading {
+        Reading::exactly(ms, Trust::Synced, ms)
+    }
+
+    /// A start without time: only that it is later than `floor`.
+    fn dark(floor: i64, since_boot_ms: i64) -> Reading {
+        let earliest = Instant(floor);
+        let when = Uncertain { earliest, latest: FAR_FUTURE };
+        Reading { at: earliest, when, trust: Trust::Untrusted, since_boot_ms }
+    }
+
+    #[test]
+    fn an_outage_that_ends_while_nobody_knows_the_time_lasts_until_its_end_can_be_dated() {
+        let (mut outages, reader) = (Outages::default(), Uuid::from_u128(1));
+        // The power went at 1,000,000; forty minutes later the machine starts without time, and a reader answers.
+        outages.down(reader, Cause::GatewayDown, Instant(1_000_000), Uuid::from_u128(9));
+        assert_eq!(outages.up(reader, dark(1_005_000, 5_000)), None);
+        let lost = outages.over(Uuid::from_u128(8), Cause::StorageLost, None, dark(1_006_000, 6_000));
+        assert_eq!(lost.until, None);
+        assert_eq!(outages.dated(dark(1_010_000, 10_000)), []);
+        let known = Reading::exactly(3_465_000, Trust::Holdover, 65_000);
+        let ends: Vec<_> = outages.dated(known).into_iter().map(|it| (it.id.as_u128(), it.until)).collect();
+        assert_eq!(ends, [(9, Some(3_405_000)), (8, Some(3_406_000))]);
+        assert_eq!(outages.dated(known), []);
+        // A gateway that is killed before that still knows of it at its next start.
+        let mut restarted = Outages::default();
+        restarted.remember(&lost);
+        let ends: Vec<_> = restarted.dated(known).into_iter().map(|it| (it.id.as_u128(), it.until)).collect();
+        assert_eq!(ends, [(8, Some(3_400_000))]);
+    }
 
     #[test]
     fn an_outage_is_told_when_it_begins_and_when_it_ends_and_once_each() {
         let (mut outages, reader) = (Outages::default(), Uuid::from_u128(1));
-        assert_eq!(outages.up(reader, Instant(5)), None);
+        assert_eq!(outages.up(reader, at(5)), None);
         let began = outages.down(reader, Cause::ReaderUnreachable, Instant(10), Uuid::from_u128(9));
         let began = began.unwrap_or_else(|| panic!("no outage"));
         assert_eq!((began.from, began.until), (Some(10), None));
@@ -97,9 +175,9 @@ mod tests {
         let mut restarted = Outages::default();
         restarted.remember(&began);
         for outages in [&mut outages, &mut restarted] {
-            let ended = outages.up(reader, Instant(30)).unwrap_or_else(|| panic!("no end"));
+            let ended = outages.up(reader, at(30)).unwrap_or_else(|| panic!("no end"));
             assert_eq!((ended.id, ended.from, ended.until), (began.id, Some(10), Some(30)));
-            assert_eq!(outages.up(reader, Instant(40)), None);
+            assert_eq!(outages.up(reader, at(40)), None);
         }
     }
 }

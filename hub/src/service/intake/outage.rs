@@ -52,7 +52,8 @@ pub(super) async fn take(
             tx.alarm(once, now, "SWIPES_LOST", Some(gateway.id), detail).await?;
         }
         tx.put_outage(&outage).await?;
-        touched.sessions.extend(tx.sessions_during(gateway.id, from, until.unwrap_or(now)).await?);
+        // Also what lies behind its end: until that was known, the outage went on there.
+        touched.sessions.extend(tx.sessions_during(gateway.id, from, until.unwrap_or(now).max(now)).await?);
     }
     Ok(())
 }
