@@ -220,7 +220,7 @@ impl Found {
                     mind.remember(swipe, now);
                     last = last.max(Some(swipe.earliest));
                 }
-                Record::Outage(outage) => outages.remember(outage),
+                Record::Outage(outage) => outages.remember(outage, now),
                 Record::Anchor(_) => {}
             }
         })?;
@@ -255,24 +255,24 @@ fn lost_between(
     tracing::error!(%segment, count, ?missing, open_end, "the journal is damaged: {what}; these records are lost, everything else is kept");
     let mut lost = Vec::new();
     for range in missing {
-        let at = |log: &mut Log<Folder>, from: u64| -> anyhow::Result<Option<Instant>> {
+        let near = |log: &mut Log<Folder>, from: u64| -> anyhow::Result<Option<(Instant, Instant)>> {
             let found = log.read(from, 1)?.into_iter().next();
             Ok(found
                 .filter(|it| it.sequence.abs_diff(from) <= 1)
-                .and_then(|it| Record::read(&it.body).ok()?.at())
-                .map(Instant))
+                .and_then(|it| Record::read(&it.body).ok()?.written_between()))
         };
-        let from = at(log, range.start.saturating_sub(1))?;
+        let from = near(log, range.start.saturating_sub(1))?.map(|(earliest, _)| earliest);
         let (id, cause) = (Uuid::new_v4(), Cause::JournalDamaged);
-        lost.push(match at(log, range.end)? {
-            Some(until) => outages::over(id, cause, from, until.plus_ms(1)),
+        lost.push(match near(log, range.end)? {
+            Some((_, latest)) => outages::over(id, cause, from, latest.plus_ms(1)),
             None => outages.over(id, cause, from, clock.read()),
         });
     }
     if open_end.is_some() && !torn_tail {
         let last = open_end.map(|end| end.saturating_sub(1)).unwrap_or(0);
         let found = log.read(last, 1)?.into_iter().next();
-        let from = found.and_then(|it| Record::read(&it.body).ok()?.at()).map(Instant);
+        let from = found.and_then(|it| Record::read(&it.body).ok()?.written_between());
+        let from = from.map(|(earliest, _)| earliest);
         lost.push(outages.over(Uuid::new_v4(), Cause::JournalDamaged, from, clock.read()));
     }
     Ok(lost)

@@ -166,6 +166,11 @@ impl Cache {
         items: &[(Uuid, CachedItem)],
     ) -> Result<(), CacheError> {
         let mut held = self.lock();
+        if !has_room(&self.path) {
+            // The journal's next segment needs what little there is.
+            let source = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(CacheError::File { act: "make room for a new one", source });
+        }
         *held = None;
         let next = self.path.with_extension(NEXT);
         let file = |act| move |source| CacheError::File { act, source };
@@ -177,7 +182,11 @@ impl Cache {
         let owned = next.clone();
         let made =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fill(&owned, cursor, config, items)));
-        made.unwrap_or_else(|_| Err(CacheError::BadData("making it panicked".to_owned())))?;
+        let made = made.unwrap_or_else(|_| Err(CacheError::BadData("making it panicked".to_owned())));
+        if made.is_err() {
+            drop(removed(&next));
+        }
+        made?;
         let old = self.path.with_extension("old");
         removed(&old).map_err(file("remove an old one"))?;
         if self.path.exists() {
@@ -260,7 +269,7 @@ fn wait_until_closed(path: &Path) {
 
 /// Whether the disk has room for what sled writes when it opens; where it cannot be asked, that is tried.
 fn has_room(path: &Path) -> bool {
-    let Ok(disk) = rustix::fs::statvfs(path) else { return true };
+    let Some(Ok(disk)) = path.parent().map(rustix::fs::statvfs) else { return true };
     disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM_TO_OPEN.saturating_add(size(path))
 }
 

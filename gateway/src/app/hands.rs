@@ -287,6 +287,9 @@ impl Hands {
                 seen.online = true;
                 seen.firmware = firmware.or(seen.firmware.take());
             }
+            ReaderSaid::Kept { reader, firmware } => {
+                self.seen.entry(reader).or_default().firmware = Some(firmware);
+            }
             ReaderSaid::Lost { reader } => {
                 tracing::warn!(%reader, "reader lost");
                 let id = self.mind.reader(&reader).map(|reader| reader.id);
@@ -299,7 +302,14 @@ impl Hands {
                     tracing::warn!(%reader, "a swipe by MQTT for a reader that hangs on a serial line: not taken");
                     return;
                 }
-                self.seen.entry(reader.clone()).or_default().last_swipe = Some(now.at);
+                let seen = self.seen.entry(reader.clone()).or_default();
+                seen.last_swipe = Some(now.at);
+                if !message.historical && !seen.online {
+                    // Whatever it said before, or was not heard of: it works.
+                    seen.online = true;
+                    let id = self.mind.reader(&reader).map(|reader| reader.id);
+                    self.notes_up(id, now);
+                }
                 let tag = Tag {
                     boot: message.boot,
                     seq: message.seq,

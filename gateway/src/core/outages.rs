@@ -52,8 +52,8 @@ pub fn over(id: Uuid, cause: Cause, from: Option<Instant>, until: Instant) -> Ou
 #[derive(Debug, Default)]
 pub struct Outages {
     readers: BTreeMap<Uuid, OutageRecord>,
-    /// Over, and at which time since the machine's start; `None` for one that an earlier start left so.
-    undated: Vec<(OutageRecord, Option<i64>)>,
+    /// Over, and at which time since the machine's start at the latest.
+    undated: Vec<(OutageRecord, i64)>,
 }
 
 /// The end of an outage that was over at a time since the start; none while nobody can say.
@@ -91,7 +91,7 @@ impl Outages {
     fn close(&mut self, record: OutageRecord, now: Reading) -> OutageRecord {
         let until = end(&record, now.since_boot_ms, now);
         if until.is_none() {
-            self.undated.push((record.clone(), Some(now.since_boot_ms)));
+            self.undated.push((record.clone(), now.since_boot_ms));
         }
         OutageRecord { until, ..record }
     }
@@ -102,25 +102,27 @@ impl Outages {
             return Vec::new();
         }
         let undated = std::mem::take(&mut self.undated);
-        // One that an earlier start left so was over before this one began.
         let dated = undated.into_iter().map(|(record, since_boot_ms)| {
-            let until = end(&record, since_boot_ms.unwrap_or(0), now);
+            let until = end(&record, since_boot_ms, now);
             OutageRecord { until, ..record }
         });
         dated.collect()
     }
 
-    /// Takes an outage from the journal at the start: one that lasted goes on.
-    pub fn remember(&mut self, record: &OutageRecord) {
+    /// Takes an outage from the journal at the start, which is `now`: a reader's that lasted goes on; any other was over
+    /// by now.
+    pub fn remember(&mut self, record: &OutageRecord, now: Reading) {
         let Some(reader) = record.reader else {
             self.undated.retain(|(open, _)| open.id != record.id);
             if record.until.is_none() {
-                self.undated.push((record.clone(), None));
+                self.undated.push((record.clone(), now.since_boot_ms));
             }
             return;
         };
         if record.until.is_none() {
-            self.readers.insert(reader, record.clone());
+            // It had answered in between, at a time that nobody could say.
+            let older = self.readers.insert(reader, record.clone()).filter(|older| older.id != record.id);
+            self.undated.extend(older.map(|older| (older, now.since_boot_ms)));
         } else if self.readers.get(&reader).is_some_and(|open| open.id == record.id) {
             self.readers.remove(&reader);
         }
@@ -159,9 +161,27 @@ mod tests {
         assert_eq!(outages.dated(known), []);
         // A gateway that is killed before that still knows of it at its next start.
         let mut restarted = Outages::default();
-        restarted.remember(&lost);
+        restarted.remember(&lost, dark(1_020_000, 20_000));
         let ends: Vec<_> = restarted.dated(known).into_iter().map(|it| (it.id.as_u128(), it.until)).collect();
-        assert_eq!(ends, [(8, Some(3_400_000))]);
+        assert_eq!(ends, [(8, Some(3_420_000))]);
+    }
+
+    #[test]
+    fn of_two_open_outages_of_a_reader_the_older_one_is_over() {
+        let reader = Uuid::from_u128(1);
+        let open = |id: u128, from: i64| OutageRecord {
+            id: Uuid::from_u128(id),
+            reader: Some(reader),
+            cause: Cause::ReaderUnreachable.word().to_owned(),
+            from: Some(from),
+            until: None,
+        };
+        let mut outages = Outages::default();
+        outages.remember(&open(8, 10), dark(20, 20));
+        outages.remember(&open(9, 15), dark(20, 20));
+        let ends = |told: Vec<OutageRecord>| told.into_iter().map(|it| it.id.as_u128()).collect::<Vec<_>>();
+        assert_eq!(ends(outages.dated(at(50))), [8]);
+        assert_eq!(ends(outages.up(reader, at(60)).into_iter().collect()), [9]);
     }
 
     #[test]
@@ -173,7 +193,7 @@ mod tests {
         assert_eq!((began.from, began.until), (Some(10), None));
         assert_eq!(outages.down(reader, Cause::GatewayDown, Instant(20), Uuid::from_u128(8)), None);
         let mut restarted = Outages::default();
-        restarted.remember(&began);
+        restarted.remember(&began, at(15));
         for outages in [&mut outages, &mut restarted] {
             let ended = outages.up(reader, at(30)).unwrap_or_else(|| panic!("no end"));
             assert_eq!((ended.id, ended.from, ended.until), (began.id, Some(10), Some(30)));

@@ -87,6 +87,8 @@ const KEPT_MS: i64 = 1_000;
 const UNSAID_MS: i64 = 10_000;
 /// How far a reader's clock may run off, in parts per million.
 const READER_DRIFT_PPM: i64 = 100;
+/// No message that came at once came so late: a reader's clock that says so was set, or began again.
+const NEVER_SO_LATE_MS: i64 = 60_000;
 /// A tie is found anew after so long, so that drift does not gather.
 const TIE_HOLDS_MS: i64 = 3_600_000;
 
@@ -184,10 +186,12 @@ impl Known {
     fn start(&mut self, boot: &str) -> &mut Start {
         let index = self.starts.iter().position(|start| start.boot == boot);
         let index = index.unwrap_or_else(|| {
+            let before = self.starts.iter().filter_map(|start| start.heard.max(start.before)).max();
             if self.starts.len() >= MAX_STARTS {
-                self.starts.pop_front();
+                // One that told of no swipe is missed least.
+                let silent = self.starts.iter().position(|start| start.heard.is_none());
+                self.starts.remove(silent.unwrap_or(0));
             }
-            let before = self.starts.iter().filter_map(|start| start.heard).max();
             self.starts.push_back(Start { boot: boot.to_owned(), before, heard: None, tie: None });
             self.starts.len() - 1
         });
@@ -212,7 +216,8 @@ impl Start {
         let zero_ms = came_ms.saturating_sub(mono_ms);
         let keep = self.tie.is_some_and(|tie| {
             let stale = (mono_ms - tie.mono_ms).abs() > TIE_HOLDS_MS;
-            tie.is_exact() && tie.zero_ms < zero_ms && !stale
+            let plausible = (tie.zero_ms + 1..tie.zero_ms + NEVER_SO_LATE_MS).contains(&zero_ms);
+            tie.is_exact() && plausible && !stale
         });
         if !keep {
             self.tie = Some(Tie { zero_ms, zero_from_ms: Some(zero_ms), mono_ms });
@@ -233,6 +238,15 @@ impl Start {
             return (now.when, false);
         }
         let tie = self.tie.get_or_insert(Tie { zero_ms, zero_from_ms, mono_ms: tag.mono_ms });
+        let most_ms = UNSAID_MS + KEPT_MS + tie.drift_ms(tag.mono_ms);
+        if tie.is_exact() && !tag.historical && zero_ms - tie.zero_ms > most_ms {
+            // Its clock makes it older than it may be without saying so: one of the two is wrong, and nobody can say
+            // which. It lies between, and the clock is tied anew.
+            let from_ms = now.since_boot_ms - (zero_ms - tie.zero_ms);
+            *tie = Tie { zero_ms, zero_from_ms, mono_ms: tag.mono_ms };
+            let earliest = now.when.earliest.plus_ms(from_ms - now.since_boot_ms);
+            return (Uncertain { earliest, latest: now.when.latest }, true);
+        }
         if !tie.is_exact() {
             tie.zero_ms = tie.zero_ms.min(zero_ms);
             tie.zero_from_ms = tie.zero_from_ms.max(zero_from_ms).map(|from| from.min(tie.zero_ms));
@@ -372,6 +386,37 @@ mod tests {
         assert_eq!(old, Dated::New { when: Uncertain::exactly(at(600_000).at), late: true });
         let fresh = repeats.date("R", &tag("c", 1, 700, false), at(900_200));
         assert_eq!(fresh, Dated::New { when: at(900_200).when, late: false });
+    }
+
+    #[test]
+    fn a_reader_whose_clock_began_again_under_the_same_name_is_not_dated_by_the_old_one() {
+        let wrapped = 4_294_967_296_i64;
+        let mut repeats = born("b", wrapped - 5_000, at(100_000));
+        let last = repeats.date("R", &tag("b", 1, wrapped - 1_000, false), at(104_000));
+        assert_eq!(last, Dated::New { when: at(104_000).when, late: false });
+        // The clock has 32 bits: 25 s later it says 20 s, which would be 49 days ago.
+        let first = repeats.date("R", &tag("b", 2, 20_000, false), at(125_000));
+        let Dated::New { when, late: true } = first else { panic!("{first:?}") };
+        assert!(when.earliest < at(0).at && when.latest == at(125_000).at, "{when:?}");
+        let next = repeats.date("R", &tag("b", 3, 40_000, false), at(145_000));
+        assert_eq!(next, Dated::New { when: at(145_000).when, late: false });
+        // One that slept is told by its next birth, which no network holds up for so long.
+        repeats.online("R", Some(&ReaderClock { boot: "b".to_owned(), mono_ms: 50_000 }), at(955_000));
+        let fresh = repeats.date("R", &tag("b", 4, 60_000, false), at(965_000));
+        assert_eq!(fresh, Dated::New { when: at(965_000).when, late: false });
+    }
+
+    #[test]
+    fn a_start_that_is_forgotten_still_bounds_those_after_it() {
+        let mut repeats = born("a", 0, at(0));
+        repeats.date("R", &tag("a", 1, 50_000, false), at(50_000));
+        for (number, boot) in ["b", "c", "d", "e", "f", "g"].iter().enumerate() {
+            let clock = ReaderClock { boot: (*boot).to_owned(), mono_ms: 0 };
+            repeats.online("R", Some(&clock), at(100_000 + i64::try_from(number).unwrap_or(0)));
+        }
+        let late = repeats.date("R", &tag("b", 1, 10, true), at(900_000));
+        let Dated::New { when, late: true } = late else { panic!("{late:?}") };
+        assert_eq!(when.earliest, at(50_000).at);
     }
 
     #[test]

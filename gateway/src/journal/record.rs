@@ -1,7 +1,10 @@
 //! What the journal's records say, as JSON: self-describing, so that an older program's records stay readable.
 
+use rollcall_rules::time::Instant;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::core::reading::FAR_FUTURE;
 
 /// A record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +125,17 @@ impl Record {
     /// When it is none of this program's.
     pub fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(body)
+    }
+
+    /// The bounds of the time at which it was written; none where it speaks of another, or nobody knew the time.
+    #[must_use]
+    pub fn written_between(&self) -> Option<(Instant, Instant)> {
+        match self {
+            Self::Swipe(swipe) if !swipe.late && swipe.latest < FAR_FUTURE.0 => {
+                Some((Instant(swipe.earliest), Instant(swipe.latest)))
+            }
+            Self::Swipe(_) | Self::Outage(_) | Self::Anchor(_) => None,
+        }
     }
 
     /// The instant that it speaks of, in milliseconds since the epoch.

@@ -58,7 +58,7 @@ pub fn start(listen: SocketAddr, ended: impl FnOnce() + Send + 'static) -> Resul
             max_connections: 1_100,
             max_outgoing_packet_count: 200,
             // The broker keeps what it has delivered, by topic filter, and a reader has three of them.
-            max_segment_size: 128 * 1024,
+            max_segment_size: 256 * 1024,
             max_segment_count: 2,
             ..RouterConfig::default()
         },

@@ -35,8 +35,15 @@ pub enum ReaderSaid {
         reader: String,
         /// Its firmware, once it said so.
         firmware: Option<String>,
-        /// Its clock, unless the broker had kept the message.
+        /// Its clock, once it said so.
         clock: Option<ReaderClock>,
+    },
+    /// What it is, as the broker had kept it: whether it is there now is said by its state.
+    Kept {
+        /// Its code.
+        reader: String,
+        /// Its firmware.
+        firmware: String,
     },
     /// It is gone.
     Lost {
@@ -180,7 +187,10 @@ impl Client {
             Channel::State => Some(ReaderSaid::Lost { reader }),
             Channel::Birth => match Birth::read(payload) {
                 Ok(birth) => {
-                    let told = birth.mono_ms.filter(|_| !kept && !birth.boot.is_empty());
+                    if kept {
+                        return Some(ReaderSaid::Kept { reader, firmware: birth.fw });
+                    }
+                    let told = birth.mono_ms.filter(|_| !birth.boot.is_empty());
                     let clock = told.map(|mono_ms| ReaderClock { boot: birth.boot, mono_ms });
                     Some(ReaderSaid::Ready { reader, firmware: Some(birth.fw), clock })
                 }
