@@ -148,6 +148,21 @@ async fn the_first_start_of_a_gateway_is_no_loss_and_nobody_was_absent_before_it
 }
 
 #[tokio::test]
+async fn the_first_start_of_a_gateway_is_no_loss_either_where_its_end_is_told_later() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("12:00"));
+    let mut fresh = outage(1, None, "STORAGE_LOST", "10:00", None);
+    fresh["from"] = Value::Null;
+    send(&hub, &gateway, &[], &at("12:00"), json!({"outages": [fresh]})).await;
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+    // By now the gateway has a watermark, which is no beginning of anything.
+    fresh["until"] = json!(at("09:20"));
+    send(&hub, &gateway, &[], &at("12:00"), json!({"outages": [fresh]})).await;
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["ABSENT", "ABSENT"]));
+    assert_eq!(alerts(&hub).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_reader_hung_later_takes_no_past_register_over() {
     let (hub, gateway, _) = class().await;
     hub.done("saveRooms", json!({"rooms": [{"code": "R9", "building": "A"}]})).await;

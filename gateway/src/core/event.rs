@@ -11,9 +11,6 @@ use uuid::Uuid;
 
 use crate::journal::record::SwipeRecord;
 
-/// One reader, by its place in the gateway's list.
-pub type ReaderIndex = usize;
-
 /// What the gateway knows of one of its readers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReaderFacts {

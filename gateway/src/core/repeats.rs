@@ -242,9 +242,8 @@ impl Start {
         if tie.is_exact() && !tag.historical && zero_ms - tie.zero_ms > most_ms {
             // Its clock makes it older than it may be without saying so: one of the two is wrong, and nobody can say
             // which. It lies between, and the clock is tied anew.
-            let from_ms = now.since_boot_ms - (zero_ms - tie.zero_ms);
+            let earliest = now.when.earliest.plus_ms(tie.zero_ms - zero_ms);
             *tie = Tie { zero_ms, zero_from_ms, mono_ms: tag.mono_ms };
-            let earliest = now.when.earliest.plus_ms(from_ms - now.since_boot_ms);
             return (Uncertain { earliest, latest: now.when.latest }, true);
         }
         if !tie.is_exact() {

@@ -1,6 +1,6 @@
 //! When doors could not record: facts from gateways, and a person's word that a silent one is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::InputObject;
 use uuid::Uuid;
@@ -24,14 +24,20 @@ pub(super) async fn take(
     touched: &mut Touched,
 ) -> Result<(), StoreError> {
     let now = hub.now().0;
+    let known = tx.by_ids::<Outage>(outages.iter().map(|said| said.outage_id.0)).await?;
+    let known: BTreeMap<Uuid, Outage> = known.into_iter().map(|outage| (outage.id, outage)).collect();
     for said in outages {
+        // Told again it is the same outage, of which no more than its end is news.
+        let before = known.get(&said.outage_id.0).filter(|before| before.gateway_id == gateway.id);
         let until = said.until.as_ref().map(DateTime::ms);
         // What the gateway does not know, the hub does: everything before its last watermark was handed over.
         let from = said.from.as_ref().map_or(gateway.watermark.unwrap_or(0), DateTime::ms);
+        let from = before.map_or(from, |before| before.from_at);
         let until = until.map(|until| until.max(from));
         // A gateway that never reported has nothing to lose; it just was not there yet.
         let fresh = said.cause == OutageCause::StorageLost && gateway.watermark.is_none();
         let cause = if fresh { OutageCause::GatewayDown } else { said.cause };
+        let cause = before.map_or(cause, |before| before.cause);
         let outage = Outage {
             id: said.outage_id.0,
             gateway_id: gateway.id,
