@@ -1,6 +1,10 @@
 //! A backlog of 100,000 swipes handed over to a hub in this process while swipes go on: how fast it drains, and how
 //! long a swipe waits for the disk meanwhile, beside the same without a backlog and a bare append and fdatasync.
 //!
+//! Twice: with the hub's database on the journal's own disk, which each of its commits keeps busy, and with the
+//! database in memory, since in a building the hub's disk is another machine's. The first says how fast it drains,
+//! the second what the drain does to a swipe.
+//!
 //! `cargo bench -p rollcall-tests --bench backlog`. `BACKLOG=10000` makes it shorter.
 
 #![expect(
@@ -122,10 +126,27 @@ fn raw(bytes: usize) -> Vec<Duration> {
     (0..400).map(append).collect()
 }
 
-#[tokio::main]
-async fn main() {
+/// The hub stands on threads of its own that give way to the gateway's, as it stands on a machine of its own.
+fn main() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let ours = runtime.enable_all().build().unwrap();
+    let polite = || rustix::process::setpriority_process(None, 10).unwrap();
+    let theirs = runtime.on_thread_start(polite).build().unwrap();
+    println!("The hub's database on the same disk:");
+    let hub = theirs.block_on(TestHub::start());
+    ours.block_on(measure(hub, theirs.handle().clone()));
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() {
+        println!("The hub's database in memory:");
+        let hub = theirs.block_on(TestHub::start_in(tempfile::tempdir_in(memory).unwrap()));
+        ours.block_on(measure(hub, theirs.handle().clone()));
+    } else {
+        println!("skipped: the hub's database in memory, as there is no /dev/shm");
+    }
+}
+
+async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
     let backlog: u64 = std::env::var("BACKLOG").ok().and_then(|it| it.parse().ok()).unwrap_or(100_000);
-    let hub = TestHub::start().await;
     estate(&hub).await;
     students(&hub, 200, 100).await;
     let instant = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap().to_string();
@@ -195,7 +216,7 @@ async fn main() {
     let sending = tokio::spawn(sender.run());
     let service = hub.running.hub.clone();
     let (done, finished) = watch::channel(None);
-    tokio::spawn(async move {
+    theirs.spawn(async move {
         let mut looks = tokio::time::interval(Duration::from_millis(50));
         loop {
             looks.tick().await;
@@ -215,14 +236,14 @@ async fn main() {
     let made = busy.len();
     let (busy50, busy99) = percentiles(busy);
     println!(
-        "a backlog of {backlog} swipes drained in {:.1} s: {:.0}/s (wanted 5,000/s)",
+        "  a backlog of {backlog} swipes drained in {:.1} s: {:.0}/s (wanted 5,000/s)",
         took.as_secs_f64(),
         backlog as f64 / took.as_secs_f64()
     );
-    println!("swipe → durable, idle:          p50 {idle50:>6.2} ms  p99 {idle99:>6.2} ms");
+    println!("  swipe → durable, idle:          p50 {idle50:>6.2} ms  p99 {idle99:>6.2} ms");
     println!(
-        "swipe → durable, while it drains: p50 {busy50:>6.2} ms  p99 {busy99:>6.2} ms  ({made} swipes; p99 {:+.2} ms, wanted at most +5)",
+        "  swipe → durable, while it drains: p50 {busy50:>6.2} ms  p99 {busy99:>6.2} ms  ({made} swipes; p99 {:+.2} ms, wanted at most +5)",
         busy99 - idle99
     );
-    println!("bare append + fdatasync:        p50 {raw50:>6.2} ms  p99 {raw99:>6.2} ms");
+    println!("  bare append + fdatasync:        p50 {raw50:>6.2} ms  p99 {raw99:>6.2} ms");
 }

@@ -86,11 +86,15 @@ pub fn clock() -> Arc<TestClock> {
 impl TestHub {
     /// Starts one with an empty database.
     pub async fn start() -> Self {
+        Self::start_in(TempDir::new().unwrap()).await
+    }
+
+    /// Starts one with an empty database in this folder.
+    pub async fn start_in(folder: TempDir) -> Self {
         // Another test of this process may have been first.
         let logs = tracing_subscriber::fmt().with_env_filter("error").with_test_writer();
         let _ = logs.try_init();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = TempDir::new().unwrap();
         let clock = clock();
         let running = app::start(&config(folder.path()), clock.clone()).await.unwrap();
         let admin = token(&running, "admin", Role::Administrator, None).await;
