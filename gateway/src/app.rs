@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
+use crate::ascii::line;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::Config;
 use crate::core::outages::{self, Cause, Outages};
@@ -112,12 +113,9 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     let changes = cached.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
     let basis = cached.cursor.clone().unwrap_or_default();
     mind.handle(Input::Facts { changes, replace: true, basis }, now);
-    // The readers were not served since the gateway last ran, until they answer.
-    for reader in facts.iter().filter(|_| alive.is_some()) {
-        let from = alive.unwrap_or(now.at).min(now.at);
-        let down = found.outages.down(reader.id, Cause::GatewayDown, from, Uuid::new_v4());
-        found.notes.extend(down.map(Record::Outage));
-    }
+    let readers = facts.iter().map(|reader| reader.id);
+    let down = found.outages.started(readers, alive, now, Uuid::new_v4);
+    found.notes.extend(down.into_iter().map(Record::Outage));
     if let Some(config) = &cached.config {
         mind.handle(Input::Config { readers: facts, secret: config.card_secret() }, now);
     }
@@ -142,6 +140,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         notes: Notes::new(found.notes),
         outages: found.outages,
         buses: Vec::new(),
+        ascii: BTreeMap::new(),
         mqtt: None,
         places: BTreeMap::new(),
         codes: BTreeMap::new(),
@@ -157,6 +156,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         _lock: lock,
     };
     start_buses(config, &mut hands, &happen, &stopping, &mut tasks);
+    start_ascii(config, &mut hands, &happen, &stopping, &mut tasks)?;
     if let Some(mqtt) = &config.mqtt {
         start_mqtt(config, mqtt.listen, &mut hands, &happen, &stopping, &mut tasks)?;
     }
@@ -317,6 +317,31 @@ fn start_buses(
         };
         tasks.spawn(bus::run(settings, ordered, events, stopping.clone()));
     }
+}
+
+fn start_ascii(
+    config: &Config,
+    hands: &mut Hands,
+    happen: &Channels,
+    stopping: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    for reader in &config.ascii {
+        let settings = reader.settings().with_context(|| format!("ascii {}", reader.code))?;
+        let (orders, ordered) = mpsc::channel(QUEUE);
+        hands.ascii.insert(reader.code.clone(), orders);
+        let (events, mut heard) = mpsc::channel(QUEUE);
+        let (code, forward) = (reader.code.clone(), happen.ascii.clone());
+        tasks.spawn(async move {
+            while let Some(event) = heard.recv().await {
+                if forward.send((code.clone(), event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        tasks.spawn(line::run(settings, ordered, events, stopping.clone()));
+    }
+    Ok(())
 }
 
 fn start_mqtt(

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use serde::Deserialize;
 
+use crate::ascii::form::{Checksum, Digits, Form};
+use crate::ascii::line::{Lights, LineSettings, Speech};
 use crate::osdp::frame::MAX_ADDRESS;
 
 /// What a gateway is told.
@@ -29,6 +31,9 @@ pub struct Config {
     /// Serial lines with OSDP readers.
     #[serde(default, rename = "bus")]
     pub buses: Vec<BusConfig>,
+    /// Serial readers that just print card numbers, each on a line of its own.
+    #[serde(default)]
+    pub ascii: Vec<AsciiConfig>,
 }
 
 /// Where the hub is.
@@ -95,6 +100,187 @@ pub struct BusReader {
     pub address: u8,
 }
 
+/// A serial reader that just prints card numbers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AsciiConfig {
+    /// Its code, as the hub knows it.
+    pub code: String,
+    /// The port, best by `/dev/serial/by-id/…`, which does not move.
+    pub port: PathBuf,
+    /// Its speed.
+    #[serde(default = "default_baud")]
+    pub baud: u32,
+    /// How it speaks.
+    pub model: AsciiModel,
+    /// A card that is not repeated for so many milliseconds was taken away.
+    #[serde(default = "default_debounce_ms")]
+    pub debounce_ms: u64,
+    /// How its light is set: bytes in hexadecimal, by colour. Not for `twn4`, whose light is known.
+    #[serde(default)]
+    pub light: AsciiLight,
+    /// How it writes a number; for `model = "template"` alone.
+    pub template: Option<AsciiTemplate>,
+}
+
+/// How a serial reader speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AsciiModel {
+    /// RDM6300 and its like.
+    Rdm6300,
+    /// ID-12, ID-20 and their like.
+    #[serde(rename = "id-12")]
+    Id12,
+    /// Elatec TWN4 in its simple protocol.
+    Twn4,
+    /// As `template` says.
+    Template,
+}
+
+/// How a serial reader's light is set, in hexadecimal bytes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AsciiLight {
+    /// Off.
+    pub off: String,
+    /// Blue.
+    pub blue: String,
+    /// Green.
+    pub green: String,
+    /// Red.
+    pub red: String,
+    /// Amber.
+    pub amber: String,
+}
+
+/// How a serial reader writes a number.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AsciiTemplate {
+    /// The bytes before it, in hexadecimal.
+    #[serde(default)]
+    pub start: String,
+    /// The bytes behind it, in hexadecimal.
+    pub end: String,
+    /// Its digits: `hexadecimal` or `decimal`.
+    pub digits: AsciiDigits,
+    /// How many digits there are; any number where this is left out.
+    pub count: Option<usize>,
+    /// What stands behind it as two hexadecimal digits: `none`, `xor` or `sum`.
+    #[serde(default)]
+    pub checksum: AsciiChecksum,
+    /// `first` when the most significant byte comes first, `last` when it comes last.
+    #[serde(default)]
+    pub byte_order: AsciiByteOrder,
+    /// How many bits the card has.
+    pub bits: u16,
+}
+
+/// The digits of a number.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AsciiDigits {
+    /// `0` to `9`, `A` to `F`.
+    Hexadecimal,
+    /// `0` to `9`.
+    Decimal,
+}
+
+/// What guards a number.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AsciiChecksum {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its bytes, combined by exclusive or.
+    Xor,
+    /// Its bytes, added up.
+    Sum,
+}
+
+/// Where the most significant byte stands.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AsciiByteOrder {
+    /// In front.
+    #[default]
+    First,
+    /// At the end.
+    Last,
+}
+
+impl AsciiConfig {
+    /// The line and the reader on it.
+    ///
+    /// # Errors
+    /// What is wrong, and in which field.
+    pub fn settings(&self) -> anyhow::Result<LineSettings> {
+        let lights = Lights {
+            off: bytes("light.off", &self.light.off)?,
+            blue: bytes("light.blue", &self.light.blue)?,
+            green: bytes("light.green", &self.light.green)?,
+            red: bytes("light.red", &self.light.red)?,
+            amber: bytes("light.amber", &self.light.amber)?,
+        };
+        let speech = match (self.model, &self.template) {
+            (AsciiModel::Template, None) => {
+                bail!("template: is missing; [ascii.template] says how this reader writes a number")
+            }
+            (AsciiModel::Template, Some(template)) => Speech::Form { form: template.form()?, lights },
+            (_, Some(_)) => bail!("template: only goes with model = \"template\""),
+            (AsciiModel::Rdm6300 | AsciiModel::Id12, None) => Speech::Form { form: Form::rdm6300(), lights },
+            (AsciiModel::Twn4, None) => {
+                ensure!(lights == Lights::default(), "light: that of a twn4 is known; leave it out");
+                Speech::Twn4
+            }
+        };
+        let debounce = std::time::Duration::from_millis(self.debounce_ms);
+        Ok(LineSettings { port: self.port.clone(), baud: self.baud, speech, debounce })
+    }
+}
+
+impl AsciiTemplate {
+    fn form(&self) -> anyhow::Result<Form> {
+        let form = Form {
+            start: bytes("template.start", &self.start)?,
+            end: bytes("template.end", &self.end)?,
+            digits: match self.digits {
+                AsciiDigits::Hexadecimal => Digits::Hexadecimal,
+                AsciiDigits::Decimal => Digits::Decimal,
+            },
+            count: self.count,
+            checksum: match self.checksum {
+                AsciiChecksum::None => Checksum::None,
+                AsciiChecksum::Xor => Checksum::Xor,
+                AsciiChecksum::Sum => Checksum::Sum,
+            },
+            reversed: matches!(self.byte_order, AsciiByteOrder::Last),
+            bits: self.bits,
+        };
+        form.check().map_err(|what| anyhow!("template.{what}"))?;
+        Ok(form)
+    }
+}
+
+/// Bytes written in hexadecimal, with or without spaces.
+fn bytes(field: &str, text: &str) -> anyhow::Result<Vec<u8>> {
+    let wrong = || anyhow!("{field}: '{text}' is not bytes in hexadecimal, like '02 0d'");
+    let digits: Vec<u8> = text
+        .chars()
+        .filter(|it| *it != ' ')
+        .map(|digit| digit.to_digit(16).and_then(|it| u8::try_from(it).ok()))
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)?;
+    ensure!(digits.len().is_multiple_of(2), wrong());
+    Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+fn default_debounce_ms() -> u64 {
+    1_000
+}
+
 /// The speeds of OSDP.
 pub const BAUDS: [u32; 6] = [9_600, 19_200, 38_400, 57_600, 115_200, 230_400];
 
@@ -129,7 +315,8 @@ impl Config {
             self.buses
                 .iter()
                 .flat_map(|bus| &bus.readers)
-                .map(|reader| ("bus.reader.code", reader.code.as_str())),
+                .map(|reader| ("bus.reader.code", reader.code.as_str()))
+                .chain(self.ascii.iter().map(|reader| ("ascii.code", reader.code.as_str()))),
         ) {
             ensure!(
                 !code.is_empty() && !code.contains(['/', '+', '#']),
@@ -164,6 +351,13 @@ impl Config {
                 );
                 ensure!(codes.insert(&reader.code), "reader {} stands twice", reader.code);
             }
+        }
+        for reader in &self.ascii {
+            let code = &reader.code;
+            ensure!(codes.insert(code), "reader {code} stands twice");
+            ensure!(ports.insert(&reader.port), "ascii {code}: {} stands twice", reader.port.display());
+            ensure!(reader.baud > 0, "ascii {code}: baud 0 is none");
+            reader.settings().with_context(|| format!("ascii {code}"))?;
         }
         if let Some(mqtt) = &self.mqtt {
             ensure!(
@@ -221,6 +415,28 @@ mod tests {
         let bus = "[[bus]]\nport = '/dev/x'\n[[bus.reader]]\ncode = 'A'\naddress = 1\n[[bus.reader]]\ncode = 'B'\naddress = 1\n";
         let error = format!("{:#}", load(&format!("{GOOD}{bus}")).unwrap_err());
         assert!(error.contains("reader B: address 1 stands twice"), "{error}");
+    }
+
+    #[test]
+    fn a_serial_reader_that_cannot_work_is_refused_by_code_and_field() {
+        let ascii = |rest: &str| load(&format!("{GOOD}[[ascii]]\ncode = 'A1'\nport = '/dev/x'\n{rest}"));
+        assert!(ascii("model = 'rdm6300'\n").is_ok());
+        assert!(
+            ascii("model = 'template'\n[ascii.template]\nend = '0d'\ndigits = 'decimal'\nbits = 26\n")
+                .is_ok()
+        );
+        let error = |rest: &str| format!("{:#}", ascii(rest).unwrap_err());
+        for (rest, wanted) in [
+            ("model = 'template'\n", "ascii A1: template: is missing"),
+            ("model = 'id-12'\n[ascii.light]\nblue = '4'\n", "ascii A1: light.blue: '4' is not bytes"),
+            (
+                "model = 'template'\n[ascii.template]\nend = ''\ndigits = 'decimal'\nbits = 26\n",
+                "ascii A1: template.end: is empty",
+            ),
+            ("model = 'rdm6301'\n", "rdm6301"),
+        ] {
+            assert!(error(rest).contains(wanted), "{}", error(rest));
+        }
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Gateway {
             Input::Durable { ticket } => self.durable(ticket),
             Input::NotDurable { ticket } => self.not_durable(ticket),
             Input::Refused { ticket } => self.refused(ticket, now),
+            Input::Room => self.write_refused(),
             Input::Facts { changes, replace, basis } => {
                 self.facts(changes, replace);
                 self.basis = basis;
@@ -420,4 +421,39 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reading::Trust;
+    use super::*;
+
+    fn append(mind: &mut Gateway) -> u64 {
+        while let Some(output) = mind.poll_output() {
+            if let Output::Append { ticket, .. } = output {
+                return ticket;
+            }
+        }
+        panic!("nothing is to be written")
+    }
+
+    #[test]
+    fn what_was_refused_for_want_of_room_is_written_when_there_is_room_though_no_other_swipe_comes() {
+        let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
+        let mut mind = Gateway::new(Uuid::from_u128(1));
+        let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
+        mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
+        let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
+        let read = Read { reader: "D1".to_owned(), card: Ok(card), tag: None, random: [0; 10] };
+        mind.handle(Input::Read(read), at(1_000));
+        let ticket = append(&mut mind);
+        mind.handle(Input::Refused { ticket }, at(1_001));
+        assert_eq!(mind.durable_before(Instant(9_000)), Instant(1_000));
+        mind.handle(Input::Room, at(60_000));
+        let ticket = append(&mut mind);
+        assert_eq!(mind.durable_before(Instant(90_000)), Instant(1_000));
+        mind.handle(Input::Durable { ticket }, at(60_001));
+        assert_eq!(mind.durable_before(Instant(90_000)), Instant(90_000));
+        assert_eq!(mind.refusing_since(), None);
+    }
 }

@@ -1,10 +1,11 @@
 //! Rollcall's gateway: door readers in, lights out, swipes on disk and on to the hub.
 //!
-//! `core` decides and touches nothing; `osdp` and `mqtt` talk to readers, `journal` makes swipes durable,
+//! `core` decides and touches nothing; `osdp`, `ascii` and `mqtt` talk to readers, `journal` makes swipes durable,
 //! `timetable` keeps the cache, `uplink` talks to the hub; `app` wires them. The gateway never imports the
 //! hub: they meet in `schema.graphql`.
 
 pub mod app;
+pub mod ascii;
 pub mod check;
 pub mod clock;
 pub mod config;

@@ -1,9 +1,10 @@
 //! What all simulated readers have in common: cards go in, lights come out.
 //!
-//! The driver in `campus` owns the receiving end of the channel; `osdp` and `mqtt` hold the devices.
+//! The driver in `campus` owns the receiving end of the channel; `osdp`, `ascii` and `mqtt` hold the devices.
 
 use crate::plan::{Colour, Credential};
 
+pub mod ascii;
 pub mod mqtt;
 pub mod osdp;
 

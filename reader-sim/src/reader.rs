@@ -10,6 +10,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
+use crate::device::ascii::AsciiReader;
 use crate::device::mqtt::MqttReader;
 use crate::device::osdp::{OsdpBus, OsdpReader};
 use crate::device::{DeviceEvent, Shown};
@@ -24,6 +25,8 @@ Examples:
   reader-sim reader --osdp new
       makes a pty, prints its path (`pty /dev/pts/7`) for the gateway to open, and serves it
   reader-sim reader --osdp /dev/ttyUSB0 --baud 9600 --address 2
+  reader-sim reader --ascii new
+      an RDM6300 that prints card numbers, and a light that the letters O B G R A set
   reader-sim reader --mqtt mqtt://127.0.0.1:1883 --gateway GW-MAIN --code R-101
 
 Standard input, one a line:
@@ -42,6 +45,9 @@ pub struct ReaderArgs {
     /// Be an OSDP reader on this serial port or pty; `new` makes a pty and prints its path
     #[arg(long, value_name = "PATH", group = "link")]
     pub osdp: Option<PathBuf>,
+    /// Be an RDM6300 on this serial port or pty; `new` makes a pty and prints its path
+    #[arg(long, value_name = "PATH", group = "link")]
+    pub ascii: Option<PathBuf>,
     /// Be an MQTT reader of the broker at this address
     #[arg(long, value_name = "mqtt://HOST:PORT", group = "link", requires = "gateway")]
     pub mqtt: Option<BrokerAddress>,
@@ -54,7 +60,7 @@ pub struct ReaderArgs {
     /// The reader's address on the bus (OSDP only)
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=126))]
     pub address: u8,
-    /// The bus's speed (OSDP on a real port only)
+    /// The line's speed (on a real port only)
     #[arg(long, default_value_t = 9600)]
     pub baud: u32,
     /// The serial number that the reader reports (OSDP only)
@@ -90,9 +96,10 @@ impl FromStr for BrokerAddress {
     }
 }
 
-/// Either kind of reader.
+/// A reader of either kind.
 enum Device {
     Osdp(OsdpBus),
+    Ascii(AsciiReader),
     Mqtt(MqttReader),
 }
 
@@ -100,8 +107,18 @@ enum Device {
 pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
     let (events, mut happened) = mpsc::unbounded_channel();
     let code = args.code.clone();
-    let device = match (args.osdp, args.mqtt) {
-        (Some(path), _) => {
+    let device = match (args.osdp, args.ascii, args.mqtt) {
+        (_, Some(path), _) => {
+            let reader = if path == Path::new("new") {
+                let reader = AsciiReader::on_new_pty(args.code, events)?;
+                say(&format!("pty {}", reader.path().display()))?;
+                reader
+            } else {
+                AsciiReader::on_port(&path, args.baud, args.code, events)?
+            };
+            Device::Ascii(reader)
+        }
+        (Some(path), ..) => {
             let reader = OsdpReader { code: args.code, address: args.address, serial: args.serial };
             let bus = if path == Path::new("new") {
                 OsdpBus::on_new_pty(vec![reader], events)?
@@ -113,12 +130,12 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
             }
             Device::Osdp(bus)
         }
-        (None, Some(broker)) => {
+        (None, None, Some(broker)) => {
             let gateway = args.gateway.context("--mqtt needs --gateway")?;
             let (host, port) = (broker.host, broker.port);
             Device::Mqtt(MqttReader::connect(args.code, gateway, host, port, events).await?)
         }
-        (None, None) => anyhow::bail!("one of --osdp and --mqtt is needed"),
+        (None, None, None) => anyhow::bail!("one of --osdp, --ascii and --mqtt is needed"),
     };
     let mut lines = stdin_lines()?;
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
@@ -153,6 +170,7 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
 fn present(device: &Device, code: &str, credential: &Credential) -> anyhow::Result<()> {
     match device {
         Device::Osdp(bus) => bus.present(code, credential)?,
+        Device::Ascii(reader) => reader.present(credential)?,
         Device::Mqtt(reader) => drop(reader.present(credential)?),
     }
     Ok(())

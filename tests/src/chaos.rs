@@ -32,8 +32,6 @@ pub struct Run {
     pub seed: u64,
     /// A defect put in on purpose: the suite must then fail.
     pub control: Option<String>,
-    /// The simulation has no MQTT readers, as when the first of the named seeds were found.
-    pub serial_only: bool,
 }
 
 /// What a suite found.

@@ -5,7 +5,9 @@ use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
 use super::hands::Hands;
+use crate::core::Input;
 use crate::core::outages::Cause;
+use crate::core::reading::Reading;
 use crate::journal::record::{AnchorRecord, Record};
 
 impl Hands {
@@ -31,6 +33,12 @@ impl Hands {
             self.notes.add(Record::Outage(lost));
         }
         let usage = standing.usage;
+        if usage.has_room && self.mind.refusing_since().is_some() {
+            // At a quiet door no swipe may come for days that would find that out.
+            let refusing = self.mind.refusing_since();
+            self.mind.handle(Input::Room, now);
+            self.note_room(refusing, now);
+        }
         let percent = usage.used.saturating_mul(100) / usage.quota.max(1);
         let level = if usage.disk_full { 100 } else { percent };
         let step = [95, 80, 50].into_iter().find(|step| level >= *step).unwrap_or(0);
@@ -43,6 +51,15 @@ impl Hands {
             }
         }
         self.warned = step;
+    }
+
+    /// Notes that swipes were refused for want of room since `refusing`, if that is over.
+    pub(super) fn note_room(&mut self, refusing: Option<Instant>, now: Reading) {
+        if let (Some(since), None) = (refusing, self.mind.refusing_since()) {
+            tracing::info!("the journal has room again");
+            let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now);
+            self.notes.add(Record::Outage(over));
+        }
     }
 
     /// The time is kept before anything is shown by it: a restart must not know less than the door has seen.

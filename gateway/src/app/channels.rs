@@ -3,6 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::QUEUE;
+use crate::ascii::line as ascii;
 use crate::core::Input;
 use crate::journal::writer::Written;
 use crate::mqtt::client::ReaderSaid;
@@ -12,6 +13,7 @@ use crate::uplink::sender::StatusAsk;
 /// The ends that tasks send to.
 pub(super) struct Channels {
     pub(super) bus: mpsc::Sender<(usize, u8, Event)>,
+    pub(super) ascii: mpsc::Sender<(String, ascii::Event)>,
     pub(super) mqtt: mpsc::Sender<ReaderSaid>,
     pub(super) written: mpsc::Sender<Written>,
     pub(super) input: mpsc::Sender<Input>,
@@ -22,6 +24,7 @@ pub(super) struct Channels {
 /// The ends that the main task hears.
 pub(super) struct Hearing {
     pub(super) bus: mpsc::Receiver<(usize, u8, Event)>,
+    pub(super) ascii: mpsc::Receiver<(String, ascii::Event)>,
     pub(super) mqtt: mpsc::Receiver<ReaderSaid>,
     pub(super) written: mpsc::Receiver<Written>,
     pub(super) input: mpsc::Receiver<Input>,
@@ -33,6 +36,7 @@ pub(super) struct Hearing {
 /// Keeps channels open whose tasks may not exist, so that hearing them waits rather than ends.
 struct Keep {
     _bus: mpsc::Sender<(usize, u8, Event)>,
+    _ascii: mpsc::Sender<(String, ascii::Event)>,
     _mqtt: mpsc::Sender<ReaderSaid>,
     _broken: mpsc::Sender<String>,
 }
@@ -40,14 +44,17 @@ struct Keep {
 impl Channels {
     pub(super) fn new() -> (Self, Hearing) {
         let (bus, bus_heard) = mpsc::channel(QUEUE);
+        let (ascii, ascii_heard) = mpsc::channel(QUEUE);
         let (mqtt, mqtt_heard) = mpsc::channel(QUEUE);
         let (written, written_heard) = mpsc::channel(QUEUE);
         let (input, input_heard) = mpsc::channel(QUEUE);
         let (status, status_heard) = mpsc::channel(QUEUE);
         let (broken, broken_heard) = mpsc::channel(4);
-        let keep = Keep { _bus: bus.clone(), _mqtt: mqtt.clone(), _broken: broken.clone() };
+        let keep =
+            Keep { _bus: bus.clone(), _ascii: ascii.clone(), _mqtt: mqtt.clone(), _broken: broken.clone() };
         let hearing = Hearing {
             bus: bus_heard,
+            ascii: ascii_heard,
             mqtt: mqtt_heard,
             written: written_heard,
             input: input_heard,
@@ -55,6 +62,6 @@ impl Channels {
             broken: broken_heard,
             _keep: keep,
         };
-        (Self { bus, mqtt, written, input, status, broken }, hearing)
+        (Self { bus, ascii, mqtt, written, input, status, broken }, hearing)
     }
 }

@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use super::channels::Hearing;
 use super::notes::Notes;
+use crate::ascii::line as ascii;
+use crate::ascii::line::LightOrder;
 use crate::clock::{BUILT_AFTER, Clock, Reading, Source};
 use crate::core::outages::{Cause, Outages};
 use crate::core::{Answer, Gateway, Input, Output, Read, Tag};
@@ -61,6 +63,8 @@ pub(super) struct Hands {
     pub(super) notes: Notes,
     pub(super) outages: Outages,
     pub(super) buses: Vec<mpsc::Sender<BusOrder>>,
+    /// The lights of serial readers that print card numbers, by code.
+    pub(super) ascii: BTreeMap<String, mpsc::Sender<LightOrder>>,
     pub(super) mqtt: Option<mpsc::Sender<MqttOrder>>,
     pub(super) places: BTreeMap<String, OnBus>,
     pub(super) codes: BTreeMap<(usize, u8), String>,
@@ -82,6 +86,7 @@ pub(super) struct Hands {
 /// Everything that may happen.
 enum Happening {
     Bus(usize, u8, Event),
+    Ascii(String, ascii::Event),
     Mqtt(ReaderSaid),
     Written(Written),
     Input(Input),
@@ -120,6 +125,7 @@ impl Hands {
                 biased;
                 Some(written) = hear.written.recv() => Happening::Written(written),
                 Some((bus, address, event)) = hear.bus.recv() => Happening::Bus(bus, address, event),
+                Some((code, event)) = hear.ascii.recv() => Happening::Ascii(code, event),
                 Some(said) = hear.mqtt.recv() => Happening::Mqtt(said),
                 Some(reply) = hear.status.recv() => Happening::Status(reply),
                 Some(input) = hear.input.recv() => Happening::Input(input),
@@ -178,6 +184,7 @@ impl Hands {
                     self.bus_event(code, event);
                 }
             }
+            Happening::Ascii(code, event) => self.ascii_event(code, event),
             Happening::Mqtt(said) => self.mqtt_said(said),
             Happening::Written(Written::Durable(done)) => {
                 let refusing = self.mind.refusing_since();
@@ -189,11 +196,7 @@ impl Hands {
                         self.mind.handle(Input::Durable { ticket }, now);
                     }
                 }
-                if let (Some(since), None) = (refusing, self.mind.refusing_since()) {
-                    tracing::info!("the journal has room again");
-                    let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now);
-                    self.notes.add(Record::Outage(over));
-                }
+                self.note_room(refusing, now);
                 self.durable.send_replace(self.last_durable);
             }
             Happening::Written(Written::Refused(tickets, _)) => {
@@ -272,6 +275,29 @@ impl Hands {
         }
     }
 
+    fn ascii_event(&mut self, code: String, event: ascii::Event) {
+        let now = self.clock.read();
+        let id = self.mind.reader(&code).map(|reader| reader.id);
+        let seen = self.seen.entry(code.clone()).or_default();
+        match event {
+            ascii::Event::Online => {
+                seen.online = true;
+                tracing::info!(reader = %code, "reader online");
+                self.notes_up(id, now);
+            }
+            ascii::Event::Offline => {
+                seen.online = false;
+                tracing::warn!(reader = %code, "reader offline: its port is lost, or it is silent; is it plugged in?");
+                self.notes_down(id, now.at);
+            }
+            ascii::Event::Card(card) => {
+                seen.last_swipe = Some(now.at);
+                let read = Read { reader: code, card: Ok(card), tag: None, random: random() };
+                self.mind.handle(Input::Read(read), now);
+            }
+        }
+    }
+
     fn mqtt_said(&mut self, said: ReaderSaid) {
         let now = self.clock.read();
         match said {
@@ -298,7 +324,7 @@ impl Hands {
                 self.mind.handle(Input::Gone { reader }, now);
             }
             ReaderSaid::Swipe { reader, message } => {
-                if self.places.contains_key(&reader) {
+                if self.places.contains_key(&reader) || self.ascii.contains_key(&reader) {
                     tracing::warn!(%reader, "a swipe by MQTT for a reader that hangs on a serial line: not taken");
                     return;
                 }
@@ -383,6 +409,11 @@ impl Hands {
 
     async fn rest(&mut self, reader: String, colour: Colour) {
         tracing::debug!(%reader, ?colour, "light at rest");
+        if let Some(light) = self.ascii.get(&reader) {
+            // A line that has ended shows nothing any more.
+            let _ = light.send(LightOrder::Rest(colour)).await;
+            return;
+        }
         match (self.places.get(&reader), &self.mqtt) {
             (Some(place), _) => {
                 let order = BusOrder::Rest { address: place.address, colour: led(colour) };
@@ -398,6 +429,12 @@ impl Hands {
 
     async fn answer(&mut self, answer: Answer) {
         let Answer { reader, flash, tag, kept } = answer;
+        if let Some(light) = self.ascii.get(&reader) {
+            if let Some(colour) = flash {
+                let _ = light.send(LightOrder::Flash(colour)).await;
+            }
+            return;
+        }
         match (self.places.get(&reader), &self.mqtt, tag) {
             (Some(place), ..) => {
                 if let Some(colour) = flash {

@@ -1,6 +1,6 @@
 //! The hub: reachable, sure to be the right one, willing to let this gateway in; and its readers beside ours.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -71,18 +71,23 @@ fn known(config: &Config, me: &Me, say: &mut impl FnMut(Finding)) {
     }
     let at_hub: BTreeMap<&str, &KnownReader> =
         me.config.readers.iter().map(|reader| (reader.code.as_str(), reader)).collect();
-    let here: BTreeSet<&str> =
-        config.buses.iter().flat_map(|bus| &bus.readers).map(|reader| reader.code.as_str()).collect();
-    for code in &here {
+    let osdp = config
+        .buses
+        .iter()
+        .flat_map(|bus| &bus.readers)
+        .map(|reader| (reader.code.as_str(), ReaderKind::Osdp));
+    let ascii = config.ascii.iter().map(|reader| (reader.code.as_str(), ReaderKind::Ascii));
+    let here: BTreeMap<&str, ReaderKind> = osdp.chain(ascii).collect();
+    for (code, kind) in &here {
         say(match at_hub.get(code) {
             None => Finding::fail(
                 "reader",
                 format!("{code} hangs on a line here, and the hub does not know it"),
                 "save it at the hub (mutation saveReader), or mend its code here",
             ),
-            Some(reader) if reader.kind != ReaderKind::Osdp => Finding::fail(
+            Some(reader) if reader.kind != *kind => Finding::fail(
                 "reader",
-                format!("{code} hangs on an OSDP line here, and is {:?} at the hub", reader.kind),
+                format!("{code} hangs on a line of kind {kind:?} here, and is {:?} at the hub", reader.kind),
                 "make both say the same",
             ),
             Some(reader) if reader.room_id.is_none() => Finding::warn(
@@ -94,11 +99,11 @@ fn known(config: &Config, me: &Me, say: &mut impl FnMut(Finding)) {
         });
     }
     for reader in me.config.readers.iter().filter(|reader| reader.enabled) {
-        if reader.kind == ReaderKind::Osdp && !here.contains(reader.code.as_str()) {
+        if reader.kind != ReaderKind::Mqtt && !here.contains_key(reader.code.as_str()) {
             say(Finding::warn(
                 "reader",
-                format!("{} is OSDP at the hub, and on no line here", reader.code),
-                "add a [[bus.reader]] with its code and address",
+                format!("{} is {:?} at the hub, and on no line here", reader.code, reader.kind),
+                "add it with its code: [[bus.reader]] for an OSDP one, [[ascii]] for one that prints numbers",
             ));
         }
         if reader.kind == ReaderKind::Mqtt && config.mqtt.is_none() {

@@ -10,9 +10,10 @@ use crate::config::Config;
 const LATENCY_MS: u32 = 4;
 
 pub(super) fn check(config: &Config, running: bool, say: &mut impl FnMut(Finding)) {
-    for bus in &config.buses {
-        let name = bus.port.display();
-        match fs::canonicalize(&bus.port) {
+    let lines = config.buses.iter().map(|bus| (&bus.port, bus.baud));
+    for (port, baud) in lines.chain(config.ascii.iter().map(|reader| (&reader.port, reader.baud))) {
+        let name = port.display();
+        match fs::canonicalize(port) {
             Err(error) => say(Finding::fail(
                 "port",
                 format!("{name}: {error}"),
@@ -22,9 +23,9 @@ pub(super) fn check(config: &Config, running: bool, say: &mut impl FnMut(Finding
                 say(if running {
                     Finding::pass("port", format!("{name} is there"))
                 } else {
-                    open(&bus.port, bus.baud)
+                    open(port, baud)
                 });
-                steady(&bus.port, &device, say);
+                steady(port, &device, say);
             }
         }
     }

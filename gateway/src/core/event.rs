@@ -108,6 +108,8 @@ pub enum Input {
         /// The ticket.
         ticket: u64,
     },
+    /// There is room in the journal: what was refused and kept in mind can be written now.
+    Room,
     /// Facts of the timetable changed; `basis` is the feed position behind them.
     Facts {
         /// Put in, or taken out.

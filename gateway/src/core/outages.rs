@@ -75,6 +75,20 @@ impl Outages {
         Some(record)
     }
 
+    /// The gateway starts and was last known to run at `alive`: none of its readers was served since, until it answers.
+    /// What to journal; nothing where it never ran before.
+    pub fn started(
+        &mut self,
+        readers: impl IntoIterator<Item = Uuid>,
+        alive: Option<Instant>,
+        now: Reading,
+        id: impl Fn() -> Uuid,
+    ) -> Vec<OutageRecord> {
+        let Some(alive) = alive else { return Vec::new() };
+        let from = alive.min(now.at);
+        readers.into_iter().filter_map(|reader| self.down(reader, Cause::GatewayDown, from, id())).collect()
+    }
+
     /// A reader answers: what to journal, when it did not before and the time is known; else [`Outages::dated`] tells.
     pub fn up(&mut self, reader: Uuid, now: Reading) -> Option<OutageRecord> {
         let record = self.readers.remove(&reader)?;
@@ -112,8 +126,8 @@ impl Outages {
     /// Takes an outage from the journal at the start, which is `now`: a reader's that lasted goes on; any other was over
     /// by now.
     pub fn remember(&mut self, record: &OutageRecord, now: Reading) {
+        self.undated.retain(|(open, _)| open.id != record.id);
         let Some(reader) = record.reader else {
-            self.undated.retain(|(open, _)| open.id != record.id);
             if record.until.is_none() {
                 self.undated.push((record.clone(), now.since_boot_ms));
             }
@@ -182,6 +196,24 @@ mod tests {
         let ends = |told: Vec<OutageRecord>| told.into_iter().map(|it| it.id.as_u128()).collect::<Vec<_>>();
         assert_eq!(ends(outages.dated(at(50))), [8]);
         assert_eq!(ends(outages.up(reader, at(60)).into_iter().collect()), [9]);
+    }
+
+    #[test]
+    fn an_outage_whose_end_was_told_after_the_next_had_begun_is_over_at_the_next_start() {
+        let reader = Uuid::from_u128(1);
+        let told = |id: u128, from: i64, until: Option<i64>| OutageRecord {
+            id: Uuid::from_u128(id),
+            reader: Some(reader),
+            cause: Cause::ReaderUnreachable.word().to_owned(),
+            from: Some(from),
+            until,
+        };
+        let mut outages = Outages::default();
+        for record in [told(8, 10, None), told(9, 15, None), told(8, 10, Some(12))] {
+            outages.remember(&record, at(20));
+        }
+        assert_eq!(outages.dated(at(50)), []);
+        assert_eq!(outages.up(reader, at(60)), Some(told(9, 15, Some(60))));
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub struct Usage {
     pub quota: u64,
     /// The next segment cannot be prepared: the disk is full.
     pub disk_full: bool,
+    /// The next segment is there and the quota allows it: whatever comes is taken.
+    pub has_room: bool,
 }
 
 /// How large segments are, and how much they may take together, in bytes.
@@ -180,7 +182,8 @@ impl<D: Disk> Log<D> {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let used = self.segments.len() as u64 * self.limits.segment;
-        Usage { used, quota: self.limits.quota, disk_full: self.disk_full }
+        let has_room = self.has_reserve && used + self.limits.segment <= self.limits.quota;
+        Usage { used, quota: self.limits.quota, disk_full: self.disk_full, has_room }
     }
 
     /// Goes on under another id, in a segment of its own: the hub has seen numbers of the present one that this

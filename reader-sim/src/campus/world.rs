@@ -161,6 +161,7 @@ impl World {
         }
         let broker = free_port()?;
         let config = Config {
+            ascii: Vec::new(),
             gateway: code.clone(),
             data: folder.join("data"),
             hub: HubConfig { url: self.url(), token_file, ca_file: None },

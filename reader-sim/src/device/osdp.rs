@@ -21,7 +21,7 @@ use crate::plan::Credential;
 mod bus;
 mod frames;
 mod peripheral;
-mod port;
+pub(in crate::device) mod port;
 #[cfg(test)]
 mod tests;
 

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let cycles = how.cycles.unwrap_or(suite.cycles);
-    let run = Run { cycles, seed: how.seed, control: how.control, serial_only: false };
+    let run = Run { cycles, seed: how.seed, control: how.control };
     match (suite.run)(&run) {
         Ok(Outcome::Held(figures)) => {
             println!("chaos {name}: held: {figures}");

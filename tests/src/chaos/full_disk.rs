@@ -40,7 +40,7 @@ pub fn run(run: &Run) -> super::Result {
 async fn cycles(run: &Run) -> super::Result {
     let mut said = Vec::new();
     for cycle in 0..run.cycles {
-        let part = Run { cycles: 1, seed: run.seed.wrapping_add(cycle), control: None, serial_only: false };
+        let part = Run { cycles: 1, seed: run.seed.wrapping_add(cycle), control: None };
         match fill(&part).await? {
             Outcome::Held(figures) => said.push(figures),
             skipped @ Outcome::Skipped(_) => return Ok(skipped),

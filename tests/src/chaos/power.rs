@@ -41,7 +41,7 @@ async fn both(run: &Run) -> super::Result {
     let first = run.cycles.div_ceil(2);
     let mut seed = run.seed;
     for (kind, cycles) in [("ext4", first), ("xfs", run.cycles - first)] {
-        let part = Run { cycles, seed, control: run.control.clone(), serial_only: false };
+        let part = Run { cycles, seed, control: run.control.clone() };
         seed = seed.wrapping_add(cycles);
         if cycles == 0 {
             continue;

@@ -16,7 +16,7 @@ use super::OsdpBusError;
 
 /// An open wire.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(in crate::device) struct Port {
     /// Where bytes are read and written.
     fd: OwnedFd,
     /// A pty's other side, held open: else the master gets errors whenever the gateway closes it.
@@ -26,7 +26,7 @@ pub(super) struct Port {
 
 impl Port {
     /// Makes a pty; its slave side is for the gateway.
-    pub(super) fn new_pty() -> Result<Port, OsdpBusError> {
+    pub(in crate::device) fn new_pty() -> Result<Port, OsdpBusError> {
         let what = "make a pty";
         let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .map_err(|e| io(what, e))?;
@@ -43,7 +43,7 @@ impl Port {
     }
 
     /// Opens a port that is there already, and sets it to `baud`, 8 data bits, no parity, 1 stop bit.
-    pub(super) fn open(path: &Path, baud: u32) -> Result<Port, OsdpBusError> {
+    pub(in crate::device) fn open(path: &Path, baud: u32) -> Result<Port, OsdpBusError> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| io(&format!("open {}", path.display()), e))?;
@@ -53,18 +53,18 @@ impl Port {
     }
 
     /// What the gateway opens.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::device) fn path(&self) -> &Path {
         &self.path
     }
 
     /// For poll(2).
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::device) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
     /// Lets the slave be opened again. Serial libraries take it exclusively, and because it is held open
     /// here that would outlast them: a gateway that starts anew would find it busy.
-    pub(super) fn let_others_in(&self) {
+    pub(in crate::device) fn let_others_in(&self) {
         if let Some(slave) = &self.slave
             && let Err(errno) = rustix::termios::ioctl_tiocnxcl(slave)
         {
@@ -73,7 +73,7 @@ impl Port {
     }
 
     /// Reads what is there: `None` when nothing is; 0 bytes when the other side has gone.
-    pub(super) fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
+    pub(in crate::device) fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
         match rustix::io::read(&self.fd, buffer) {
             Ok(n) => Ok(Some(n)),
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
@@ -83,7 +83,7 @@ impl Port {
     }
 
     /// Writes what there is room for, and takes it off the front of `bytes`.
-    pub(super) fn write(&self, bytes: &mut Vec<u8>) -> Result<(), Errno> {
+    pub(in crate::device) fn write(&self, bytes: &mut Vec<u8>) -> Result<(), Errno> {
         while !bytes.is_empty() {
             match rustix::io::write(&self.fd, bytes) {
                 Ok(n) => drop(bytes.drain(..n)),

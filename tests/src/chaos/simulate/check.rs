@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::disk::SimDisk;
 use super::hub::SimHub;
+use super::world::service::NOTICED_MS;
 use super::world::{Minted, Presentation, World};
 use super::{Base, DOORS, Session};
 
@@ -78,6 +79,7 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
     }
     times(world, &stored, &mut broken);
     marks(world, base, &stored, &mut broken).await;
+    registers(world, base, &mut broken).await;
     broken
 }
 
@@ -153,4 +155,94 @@ async fn marks(world: &World, base: &Base, stored: &[(Uuid, i64, i64)], broken: 
             broken.push(format!("PRESENT at {} without a swipe: student {student}", session.id));
         }
     }
+}
+
+/// How long a room may be without a reader before its register says so.
+const TOLERANCE_MS: i64 = 600_000;
+/// What is kept once a minute may be so much older than a kill, and half a minute is for luck.
+const KEPT_MS: i64 = 90_000;
+/// So close to the tolerance either answer will do.
+const NEAR_MS: i64 = 5_000;
+
+/// Who did not swipe is `ABSENT` where swipes could be taken and `NO_REGISTER` where they could not, by the truth.
+async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
+    // As it does every minute by itself.
+    if let Some(hub) = world.hub.service()
+        && let Err(error) = rollcall_hub::service::sweep::sweep(hub).await
+    {
+        broken.push(format!("the hub's sweep failed: {error}"));
+    }
+    for session in Session::ALL {
+        let window = session.window(base.day);
+        let longest = |spans: &dyn Fn(usize) -> Vec<(i64, i64)>| {
+            let out = session.rooms.iter().map(|room| {
+                let doors = (0..DOORS.len()).filter(|door| DOORS[*door].room == *room);
+                without(window, &doors.map(spans).collect::<Vec<_>>())
+            });
+            out.max().unwrap_or(0)
+        };
+        let surely = longest(&|door| {
+            // What a gateway told before its disk was put back is gone with the disk.
+            let known_from = world.disk_harmed[DOORS[door].gateway].unwrap_or(i64::MIN);
+            let late = if DOORS[door].mqtt { NOTICED_MS } else { 0 };
+            let spans = world.service[door].out.until(world.now());
+            spans
+                .into_iter()
+                .filter(|(from, _)| *from > known_from)
+                .map(|(from, until)| (from + late, until))
+                .collect()
+        });
+        let perhaps = longest(&|door| {
+            if world.disk_harmed[DOORS[door].gateway].is_some() {
+                return vec![(i64::MIN, i64::MAX)];
+            }
+            let spans = world.service[door].doubtful.until(world.now());
+            spans.into_iter().map(|(from, until)| (from - KEPT_MS, until + NEAR_MS)).collect()
+        });
+        let count = async |status: &str| {
+            let sql = format!(
+                "SELECT a.student_id, 0, 0 FROM attendance a JOIN session s ON s.id = a.session_id WHERE \
+                 s.external_id = '{}' AND a.status = '{status}'",
+                session.id
+            );
+            rows(&world.hub, &sql).await.len()
+        };
+        let (present, absent, unheld) =
+            (count("PRESENT").await, count("ABSENT").await, count("NO_REGISTER").await);
+        if present + absent + unheld < super::LISTED {
+            broken.push(format!(
+                "NOT FINAL: {} has {present} PRESENT, {absent} ABSENT, {unheld} NO_REGISTER",
+                session.id
+            ));
+        }
+        if surely > TOLERANCE_MS + NEAR_MS && absent > 0 {
+            broken.push(format!(
+                "ABSENT: {absent} at {}, of which a room had no reader for {} s",
+                session.id,
+                surely / 1_000
+            ));
+        }
+        if perhaps < TOLERANCE_MS && unheld > 0 {
+            broken.push(format!(
+                "NO_REGISTER: {unheld} at {}, whose rooms had a reader but for {} s at the most",
+                session.id,
+                perhaps / 1_000
+            ));
+        }
+    }
+}
+
+/// How much of a window lies in a span of every door.
+fn without(window: (i64, i64), doors: &[Vec<(i64, i64)>]) -> i64 {
+    let mut edges: Vec<i64> = doors.iter().flatten().flat_map(|(from, until)| [*from, *until]).collect();
+    edges.extend([window.0, window.1]);
+    edges.retain(|edge| (window.0..=window.1).contains(edge));
+    edges.sort_unstable();
+    let inside =
+        |spans: &Vec<(i64, i64)>, at: i64| spans.iter().any(|(from, until)| *from <= at && at < *until);
+    edges
+        .windows(2)
+        .filter(|pair| doors.iter().all(|it| inside(it, pair[0])))
+        .map(|pair| pair[1] - pair[0])
+        .sum()
 }

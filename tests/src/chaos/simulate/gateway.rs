@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use rollcall_gateway::core::outages::{self, Cause};
+use rollcall_gateway::core::outages::{Cause, Outages};
+use rollcall_gateway::core::reading::Reading;
 use rollcall_gateway::core::time::{Kept, Sample, Timekeeper};
 use rollcall_gateway::core::{Answer, Change, Gateway, Input, Output, Read, ReaderClock, Tag};
 use rollcall_gateway::journal::log::{JournalError, Limits, Log};
-use rollcall_gateway::journal::record::{AnchorRecord, Record};
+use rollcall_gateway::journal::record::{AnchorRecord, OutageRecord, Record};
 use rollcall_gateway::journal::writer::Standing;
 use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
 use rollcall_gateway::uplink::handover::{HandOver, Status};
@@ -22,6 +23,8 @@ use super::world::Minted;
 
 /// Small segments, so that a run has many.
 const LIMITS: Limits = Limits { segment: 16 * 1024, quota: 1024 * 1024 };
+/// How many records are written at once: no more than a segment holds.
+const GROUP: usize = 16;
 /// Tickets of notes begin here.
 const NOTES: u64 = 1 << 63;
 
@@ -90,6 +93,8 @@ struct Running {
     /// What waits for the disk: ticket, body, and the swipe of it.
     queue: Vec<(u64, Vec<u8>, Option<Uuid>)>,
     next_note: u64,
+    outages: Outages,
+    mute: bool,
     uncertain: bool,
     last_durable: u64,
     /// The swipes that wait for their answer, by ticket.
@@ -113,6 +118,8 @@ pub(super) struct SimGateway {
     pub config: CachedConfig,
     /// Shows green before the sync: a control.
     pub hasty: bool,
+    /// Tells of no outage: a control.
+    pub mute: bool,
     /// Damage that was found at starts though no medium was harmed.
     pub damage: Vec<String>,
     running: Option<Running>,
@@ -130,6 +137,7 @@ impl SimGateway {
             items: Vec::new(),
             config: CachedConfig::default(),
             hasty: false,
+            mute: false,
             damage: Vec::new(),
             running: None,
         }
@@ -149,11 +157,15 @@ impl SimGateway {
         let mut keeper = Timekeeper::new(self.machine.boot, self.kept.as_ref(), None);
         let reading = keeper.read(self.machine.sample(now));
         let mut mind = Gateway::new(self.machine.boot);
-        let mut last = None;
+        let (mut outages, mut last) = (Outages::default(), None);
         let (mut log, damages) = Log::open(self.disk.clone(), Uuid::new_v4(), LIMITS, |stored| {
-            if let Ok(Record::Swipe(swipe)) = Record::read(&stored.body) {
-                mind.remember(&swipe, reading);
-                last = last.max(Some(swipe.earliest));
+            match Record::read(&stored.body) {
+                Ok(Record::Swipe(swipe)) => {
+                    mind.remember(&swipe, reading);
+                    last = last.max(Some(swipe.earliest));
+                }
+                Ok(Record::Outage(outage)) => outages.remember(&outage, reading),
+                _ => {}
             }
         })?;
         let segments: Vec<String> = log
@@ -166,7 +178,7 @@ impl SimGateway {
         }
         let mut notes = Vec::new();
         if log.segments().next().is_none() {
-            notes.push(outages::over(Uuid::new_v4(), Cause::StorageLost, None, reading.at));
+            notes.push(outages.over(Uuid::new_v4(), Cause::StorageLost, None, reading));
         }
         // Holes in a torn group are told of too, lest a medium lost them; here it was the power.
         for damage in damages.iter().filter(|damage| !damage.torn_tail) {
@@ -176,6 +188,12 @@ impl SimGateway {
         let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
         mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
         let readers = self.config.reader_facts();
+        let alive = self.kept.as_ref().map(|kept| Instant(kept.floor));
+        let ids = readers.iter().map(|reader| reader.id);
+        notes.extend(outages.started(ids.clone(), alive, reading, Uuid::new_v4));
+        // As whenever the hub names them: those that have not answered are out from now on.
+        let cause = Cause::ReaderUnreachable;
+        notes.extend(ids.filter_map(|id| outages.down(id, cause, reading.at, Uuid::new_v4())));
         mind.handle(Input::Config { readers, secret: self.config.card_secret() }, reading);
         let mut running = Running {
             last_durable: log.next_sequence().saturating_sub(1),
@@ -185,13 +203,13 @@ impl SimGateway {
             handover: HandOver::default(),
             queue: Vec::new(),
             next_note: NOTES,
+            outages,
+            mute: self.mute,
             uncertain: false,
             waiting: BTreeMap::new(),
             answered: Vec::new(),
         };
-        for note in notes {
-            running.note(&Record::Outage(note));
-        }
+        running.tell(notes);
         self.running = Some(running);
         Ok(())
     }
@@ -203,13 +221,36 @@ impl SimGateway {
         running.waiting.into_values().map(silent).collect()
     }
 
-    /// An MQTT reader has connected; its clock is known where it was told at once.
+    /// A reader answers; of an MQTT one that has connected the clock is known where it was told at once.
     pub(super) fn online(&mut self, reader: &str, clock: Option<ReaderClock>, now: i64) {
         let sample = self.machine.sample(now);
         if let Some(running) = &mut self.running {
             let reading = running.keeper.read(sample);
             running.mind.handle(Input::Online { reader: reader.to_owned(), clock }, reading);
+            let id = running.mind.reader(reader).map(|reader| reader.id);
+            let ended = id.and_then(|id| running.outages.up(id, reading));
+            running.tell(ended);
         }
+    }
+
+    /// A reader does not answer, since so long.
+    pub(super) fn offline(&mut self, reader: &str, since_ms: i64, now: i64) {
+        let sample = self.machine.sample(now);
+        if let Some(running) = &mut self.running {
+            let reading = running.keeper.read(sample);
+            let id = running.mind.reader(reader).map(|reader| reader.id);
+            let from = reading.at.plus_ms(-since_ms);
+            let cause = Cause::ReaderUnreachable;
+            let began = id.and_then(|id| running.outages.down(id, cause, from, Uuid::new_v4()));
+            running.tell(began);
+        }
+    }
+
+    /// It can take swipes, and date them to the second.
+    pub(super) fn is_sound(&mut self, now: i64) -> bool {
+        let sample = self.machine.sample(now);
+        let Some(running) = &mut self.running else { return false };
+        running.mind.refusing_since().is_none() && running.keeper.read(sample).when.is_exact()
     }
 
     /// A reader tells of a card.
@@ -267,9 +308,10 @@ impl SimGateway {
             }
             return Ok(shown);
         }
-        let group = std::mem::take(&mut running.queue);
+        let group: Vec<_> = running.queue.drain(..running.queue.len().min(GROUP)).collect();
         let bodies: Vec<Vec<u8>> = group.iter().map(|(_, body, _)| body.clone()).collect();
         let written = running.log.append(&bodies);
+        let refusing = running.mind.refusing_since();
         let mut places = BTreeMap::new();
         let mut fatal = false;
         match written {
@@ -286,6 +328,7 @@ impl SimGateway {
             }
             Err(error) => {
                 let full = matches!(error, JournalError::Full(_));
+                tracing::info!(now, waiting = group.len(), "the journal takes nothing: {error}");
                 fatal = !full;
                 for (ticket, body, _) in &group {
                     let ticket = *ticket;
@@ -298,6 +341,7 @@ impl SimGateway {
                 }
             }
         }
+        running.note_room(refusing, reading);
         shown.extend(running.answers(&places));
         if fatal {
             shown.extend(self.kill());
@@ -310,7 +354,16 @@ impl SimGateway {
     pub(super) fn minute(&mut self, now: i64) {
         let boot = self.machine.boot;
         let Some(running) = &mut self.running else { return };
-        running.keeper.read(self.machine.sample(now));
+        let reading = running.keeper.read(self.machine.sample(now));
+        let dated = running.outages.dated(reading);
+        running.tell(dated);
+        let refusing = running.mind.refusing_since();
+        if refusing.is_some() && running.log.usage().has_room {
+            running.mind.handle(Input::Room, reading);
+            running.note_room(refusing, reading);
+            let shown = running.answers(&BTreeMap::new());
+            running.answered.extend(shown);
+        }
         self.kept = Some(running.keeper.kept());
         if let (true, Some((anchor, source))) = (running.uncertain, running.keeper.tie()) {
             running.uncertain = false;
@@ -373,6 +426,23 @@ impl Running {
     fn note(&mut self, record: &Record) {
         self.next_note += 1;
         self.queue.push((self.next_note, record.body().unwrap_or_default(), None));
+    }
+
+    fn tell(&mut self, outages: impl IntoIterator<Item = OutageRecord>) {
+        if self.mute {
+            return;
+        }
+        for outage in outages {
+            tracing::info!(?outage, "told");
+            self.note(&Record::Outage(outage));
+        }
+    }
+
+    fn note_room(&mut self, refusing: Option<Instant>, now: Reading) {
+        if let (Some(since), None) = (refusing, self.mind.refusing_since()) {
+            let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now);
+            self.tell(Some(over));
+        }
     }
 
     /// What the mind has to show, and to write again.

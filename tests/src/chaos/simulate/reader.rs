@@ -64,6 +64,11 @@ impl SimReader {
         ReaderClock { boot: self.boot(), mono_ms: self.mono_ms(now) }
     }
 
+    /// It is switched on.
+    pub(super) fn has_power(&self, now: i64) -> bool {
+        self.started <= now
+    }
+
     /// Nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()

@@ -25,13 +25,17 @@ use super::{Base, DOORS, LISTED};
 mod calls;
 mod doors;
 mod faults;
+pub(super) mod service;
+
+use service::Service;
 
 /// How long cards are held to readers, in virtual milliseconds.
 const TEACHING_MS: i64 = 100 * 60_000;
 /// How long everything may take to come in once all faults are over.
 pub(super) const DRAINED_WITHIN_MS: i64 = 15 * 60_000;
-/// By then every gateway has sent a heartbeat.
-const HEARD_OF_MS: i64 = 65_000;
+/// When all is in, every gateway sends two heartbeats within this: only so a hub that was restored just before is found
+/// out, and watermarks pass the last session's end.
+const HEARD_OF_MS: i64 = 125_000;
 
 /// What a gateway made of a card.
 #[derive(Debug, Clone)]
@@ -92,6 +96,14 @@ enum Event {
     Reader(usize, u64),
     /// An MQTT reader loses its power.
     Dark,
+    /// The broker of a gateway, in a life of it, notices that.
+    Lost(usize, u64),
+    /// A serial reader falls silent.
+    Quiet,
+    /// Its gateway notices.
+    Missed(usize),
+    /// It is asked again, and may answer.
+    Heard(usize),
     Write(usize),
     Minute(usize),
     Uplink(usize),
@@ -132,6 +144,10 @@ pub(super) struct World {
     pub broken: Vec<String>,
     /// How many faults were done.
     pub faults: u64,
+    /// When doors were served, by door.
+    pub service: Vec<Service>,
+    /// When a gateway's disk was last put back or failed, by gateway.
+    pub disk_harmed: Vec<Option<i64>>,
     base: Base,
     readers: Vec<SimReader>,
     rng: ChaCha8Rng,
@@ -151,18 +167,14 @@ pub(super) struct World {
     backup: PathBuf,
     backed_up: bool,
     healed: bool,
+    /// When records were last handed over, or tried to be.
+    last_submitted: i64,
     dedup: bool,
 }
 
 impl World {
-    /// The world of a seed. `control` puts a defect in; with `serial_only` there are no MQTT readers.
-    pub(super) async fn new(
-        base: &Base,
-        seed: u64,
-        folder: &std::path::Path,
-        control: Option<&str>,
-        serial_only: bool,
-    ) -> Self {
+    /// The world of a seed. `control` puts a defect in.
+    pub(super) async fn new(base: &Base, seed: u64, folder: &std::path::Path, control: Option<&str>) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let hub = SimHub::on_copy_of(&base.database, folder.join("hub.sqlite"), base.clock.clone()).await;
         let hub = hub.unwrap_or_else(|error| panic!("no copy of the database: {error}"));
@@ -182,11 +194,12 @@ impl World {
             gateway.items.clone_from(&facts.items);
             gateway.config = facts.config.clone();
             gateway.hasty = control == Some("ack-before-fsync");
+            gateway.mute = control == Some("no-outages");
             gateways.push(gateway);
         }
         let count = gateways.len();
         let mut door_rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0d00);
-        let mqtt = |door: &usize| !serial_only && DOORS[*door].mqtt;
+        let mqtt = |door: &usize| DOORS[*door].mqtt;
         let readers: Vec<SimReader> =
             (0..DOORS.len()).filter(mqtt).map(|door| SimReader::new(door, now, &mut door_rng)).collect();
         let mut world = Self {
@@ -195,6 +208,8 @@ impl World {
             presentations: Vec::new(),
             broken: Vec::new(),
             faults: 0,
+            service: DOORS.iter().map(|_| Service::default()).collect(),
+            disk_harmed: vec![None; count],
             base: base.clone(),
             readers,
             rng,
@@ -212,6 +227,7 @@ impl World {
             backup: folder.join("backup.sqlite"),
             backed_up: false,
             healed: false,
+            last_submitted: now,
             dedup: control != Some("no-dedup"),
         };
         for gateway in 0..count {
@@ -219,10 +235,9 @@ impl World {
             world.at(30_000 + gateway as i64, Event::Minute(gateway));
         }
         world.at(1_000, Event::Swipe);
-        if !serial_only {
-            world.at(1_500, Event::Hold);
-            world.at(120_000, Event::Dark);
-        }
+        world.at(1_500, Event::Hold);
+        world.at(120_000, Event::Dark);
+        world.at(200_000, Event::Quiet);
         world.at(60_000, Event::Fault);
         world
     }
@@ -243,9 +258,11 @@ impl World {
             }
             let Some(event) = self.events[index].take() else { continue };
             self.handle(event).await;
+            self.observe();
             if self.healed {
-                if self.drained() {
-                    return Some(self.now - self.until);
+                let last = self.last_submitted.max(self.until);
+                if self.now >= last + HEARD_OF_MS && self.undrained().is_none() {
+                    return Some(last - self.until);
                 }
                 if self.now > self.until + DRAINED_WITHIN_MS {
                     return None;
@@ -255,20 +272,26 @@ impl World {
         None
     }
 
-    fn drained(&mut self) -> bool {
+    /// What is left to hand over, if anything.
+    pub(super) fn undrained(&mut self) -> Option<String> {
         let now = self.now;
-        // Every gateway has said how it is since: only so a hub that was restored just before is found out.
-        self.up
-            && now > self.until + HEARD_OF_MS
-            && self.readers.iter().all(SimReader::is_empty)
-            && self.gateways.iter_mut().all(|gateway| {
-                if gateway.has_work() {
-                    return false;
-                }
-                let Some((status, standing)) = gateway.status(now) else { return false };
-                let Some((handover, _)) = gateway.uplink() else { return false };
-                matches!(handover.step(&status, &standing), Step::Wait(_))
-            })
+        if !self.up {
+            return Some("the hub is down".to_owned());
+        }
+        if let Some(reader) = self.readers.iter().find(|reader| !reader.is_empty()) {
+            return Some(format!("reader {} has swipes", DOORS[reader.door].reader));
+        }
+        self.gateways.iter_mut().enumerate().find_map(|(index, gateway)| {
+            if gateway.has_work() {
+                return Some(format!("gateway {index} waits for its disk"));
+            }
+            let said = gateway.status(now).zip(gateway.uplink());
+            let Some(((status, standing), (handover, _))) = said else {
+                return Some(format!("gateway {index} does not run"));
+            };
+            let step = handover.step(&status, &standing);
+            (!matches!(step, Step::Wait(_) | Step::Heartbeat)).then(|| format!("gateway {index}: {step:?}"))
+        })
     }
 
     async fn heal(&mut self) {
@@ -282,9 +305,12 @@ impl World {
             let gateway = &mut self.gateways[index];
             gateway.disk.heal();
             gateway.machine.wall_off = 0;
+            // Its power may have been to come back later only.
+            gateway.machine.started = gateway.machine.started.min(self.now);
             self.at(1_000, Event::Start(index));
             self.at(1_500, Event::Minute(index));
         }
+        self.mend_readers();
     }
 
     async fn handle(&mut self, event: Event) {
@@ -293,6 +319,10 @@ impl World {
             Event::Hold => self.hold(),
             Event::Reader(reader, life) => self.reader(reader, life),
             Event::Dark => self.dark(),
+            Event::Lost(reader, life) => self.lost(reader, life),
+            Event::Quiet => self.quiet(),
+            Event::Missed(door) => self.missed(door),
+            Event::Heard(door) => self.heard(door),
             Event::Write(gateway) => self.write(gateway),
             Event::Minute(gateway) => {
                 self.gateways[gateway].minute(self.now);
@@ -331,7 +361,9 @@ impl World {
 
     fn start(&mut self, index: usize) {
         let gateway = &mut self.gateways[index];
-        if gateway.runs() {
+        let dark_for = gateway.machine.started - self.now;
+        if gateway.runs() || dark_for > 0 {
+            // Its start after the power cut is still to come.
             return;
         }
         gateway.disk.power_on();
@@ -350,9 +382,11 @@ impl World {
         }
         self.lives[index] += 1;
         self.calling[index] = false;
+        self.gateways[index].minute(self.now);
         self.at(1, Event::Write(index));
         self.at(50, Event::Uplink(index));
         self.readers_find(index);
+        self.readers_answer(index);
     }
 
     fn write(&mut self, index: usize) {
@@ -394,6 +428,12 @@ impl World {
     #[must_use]
     pub(super) fn elapsed_ms(&self) -> i64 {
         self.now - self.base.from
+    }
+
+    /// What time it truly is.
+    #[must_use]
+    pub(super) fn now(&self) -> i64 {
+        self.now
     }
 
     /// Whether a student is on the list.

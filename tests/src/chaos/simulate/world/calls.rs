@@ -32,7 +32,10 @@ impl World {
             Step::Read { journal, from, limit } => {
                 let Ok(stored) = log.read(from, limit) else { return };
                 match handover.batch((journal, from), stored, &status, &standing, None, None) {
-                    Some(sent) => Message::Submit(Box::new(sent), Box::new(standing)),
+                    Some(sent) => {
+                        self.last_submitted = now;
+                        Message::Submit(Box::new(sent), Box::new(standing))
+                    }
                     None => return self.at(1, Event::Uplink(index)),
                 }
             }

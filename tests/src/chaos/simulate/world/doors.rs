@@ -5,6 +5,7 @@ use rollcall_rules::card::CardRead;
 
 use super::super::gateway::Taken;
 use super::super::{DOORS, STUDENTS, Session};
+use super::service::NOTICED_MS;
 use super::{Event, Minted, Presentation, World};
 use crate::timetable::uid;
 
@@ -29,6 +30,9 @@ impl World {
         let index = DOORS[door].gateway;
         let random: [u8; 10] = self.rng.random();
         let Ok(card) = CardRead::new(56, &uid(student)) else { return };
+        if !self.is_polled(door) {
+            return;
+        }
         let taken = self.gateways[index].swipe(DOORS[door].reader, card, None, random, self.now);
         let Taken::New(minted) = taken else { return };
         let mut presentation = Presentation::new(student, door, self.now);
@@ -88,6 +92,7 @@ impl World {
             // Now and then the gateway subscribes too late, and has what the broker kept of an unknown age.
             let clock = self.door_rng.random_bool(0.8).then(|| reader.clock(now));
             self.gateways[gateway].online(DOORS[reader.door].reader, clock, now);
+            self.at(1, Event::Write(gateway));
         }
         self.send(index);
     }
@@ -104,6 +109,8 @@ impl World {
         self.readers[index].lose_power(self.now, back);
         let gateway = DOORS[self.readers[index].door].gateway;
         self.at(back, Event::Reader(index, self.lives[gateway]));
+        let noticed = self.door_rng.random_range(0..NOTICED_MS);
+        self.at(noticed, Event::Lost(index, self.lives[gateway]));
     }
 
     /// It sends what is due.

@@ -50,6 +50,7 @@ impl World {
             }
             5 => {
                 self.harmed[index] = true;
+                self.disk_harmed[index] = Some(self.now);
                 self.gateways[index].disk.fail_in(operations, Fault::Io);
             }
             6 => {
@@ -84,7 +85,8 @@ impl World {
     }
 
     fn power_cut(&mut self, index: usize) {
-        let back = self.rng.random_range(3_000..300_000);
+        let longest = if self.rng.random_bool(0.2) { 2_000_000 } else { 300_000 };
+        let back = self.rng.random_range(3_000..longest);
         self.down(index, back);
         let gateway = &mut self.gateways[index];
         gateway.disk.power_cut();
@@ -119,6 +121,7 @@ impl World {
         }
         self.down(index, 2_000);
         self.gateways[index].disk.replace(&old);
+        self.disk_harmed[index] = Some(self.now);
         let at_hub: BTreeSet<Uuid> = claimed(&self.hub).await.into_iter().collect();
         let kept = swipes_on(&old);
         for it in self.presentations.iter_mut().filter(|it| DOORS[it.door].gateway == index) {
