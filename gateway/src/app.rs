@@ -3,7 +3,7 @@
 //! Called by `main`, and by the simulator and the tests, which bring their own clock. One task owns the mind
 //! (`core`) and does what it says (`hands`); readers, journal and hub have tasks of their own and meet only there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use rollcall_rules::time::Instant;
 use rustix::fs::{FlockOperation, flock};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
@@ -26,11 +27,12 @@ use crate::journal::record::{OutageRecord, Record};
 use crate::journal::writer::Journal;
 use crate::mqtt::{broker, client as mqtt_client};
 use crate::osdp::bus::{self, BusSettings};
+use crate::page::{self, Windows};
 use crate::timetable::Cache;
 use crate::uplink::client::HubClient;
 use crate::uplink::connect::Address;
 use crate::uplink::feed::FeedTask;
-use crate::uplink::sender::{SenderTask, Status, StatusAsk};
+use crate::uplink::sender::{Handing, SenderTask, Status, StatusAsk};
 use crate::uplink::sign::SigningKey;
 
 mod care;
@@ -58,6 +60,7 @@ pub enum TimeSource {
 /// A gateway that runs.
 pub struct RunningGateway {
     status: mpsc::Sender<StatusAsk>,
+    journal: Journal,
     stop: watch::Sender<bool>,
     main: JoinHandle<anyhow::Result<()>>,
 }
@@ -70,6 +73,11 @@ impl RunningGateway {
         answer.await.ok()
     }
 
+    /// Whether its main loop and its journal's thread answer.
+    pub async fn answers(&self) -> bool {
+        self.status().await.is_some() && self.journal.standing().await.is_some()
+    }
+
     /// Stops: lights go off, what is durable stays.
     ///
     /// # Errors
@@ -77,6 +85,11 @@ impl RunningGateway {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.send_replace(true);
         self.main.await.context("the gateway's task ended badly")?
+    }
+
+    /// Waits until it has ended.
+    pub async fn closed(&self) {
+        self.status.closed().await;
     }
 
     /// Waits until it ends by itself, which it does only when it fails.
@@ -151,6 +164,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         configured: configured_seen,
         kept_tie: None,
         uncertain: false,
+        recent: VecDeque::new(),
         warned: 0,
         fault: None,
         _lock: lock,
@@ -175,20 +189,50 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     tasks.spawn(feed.run());
     let key = SigningKey::load(&config.data.join("signing-key"))
         .inspect_err(|error| tracing::error!("no signing key: {error}; swipes go without a signature"));
+    let (handing, handing_seen) = watch::channel(Handing::default());
+    let windows = Windows {
+        gateway: config.gateway.clone(),
+        data: config.data.clone(),
+        doors: happen.doors.clone(),
+        journal: journal.clone(),
+        handing: handing_seen,
+    };
+    start_page(config, windows, &stopping, &mut tasks).await?;
     let sender = SenderTask {
         client: HubClient::new(address, token),
-        journal,
+        journal: journal.clone(),
         key: key.ok(),
         durable: durable_seen,
         status: happen.status.clone(),
         clock,
         data: config.data.clone(),
+        handing,
         stop: stopping.clone(),
     };
     tasks.spawn(sender.run());
     let status = happen.status.clone();
     let main = tokio::spawn(hands.run(happenings, current_seen, cache, stop, asked, tasks));
-    Ok(RunningGateway { status, stop: ask, main })
+    Ok(RunningGateway { status, journal, stop: ask, main })
+}
+
+/// The page is a comfort: where its address is taken, doors go on without it.
+async fn start_page(
+    config: &Config,
+    windows: Windows,
+    stopping: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let Some(listen) = config.page.listen() else { return Ok(()) };
+    let password = config.page.password()?;
+    match TcpListener::bind(listen).await {
+        Ok(listener) => {
+            let address = listener.local_addr().unwrap_or(listen);
+            tracing::info!("status page at http://{address}");
+            tasks.spawn(page::serve(listener, windows, password, stopping.clone()));
+        }
+        Err(error) => tracing::warn!("no status page: {listen}: {error}; say another [page] listen"),
+    }
+    Ok(())
 }
 
 /// What the journal held.

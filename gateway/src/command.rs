@@ -11,6 +11,7 @@ use rollcall_gateway::config::{BAUDS, Config};
 use rollcall_gateway::journal::tool;
 use rollcall_gateway::osdp::frame::MAX_ADDRESS;
 use rollcall_gateway::scan::{self, Heard, Line};
+use rollcall_gateway::watchdog::Watchdog;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -211,11 +212,21 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut gateway = app::start(config, TimeSource::System).await?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        ended = gateway.ended() => return ended,
+    let watchdog = Watchdog {
+        journal: config.data.join("journal"),
+        broker: config.mqtt.as_ref().map(|mqtt| mqtt.listen),
+    };
+    Watchdog::ready();
+    let asked = tokio::select! {
+        _ = interrupt.recv() => true,
+        _ = terminate.recv() => true,
+        () = gateway.closed() => false,
+        () = watchdog.feed(&gateway) => true,
+    };
+    if !asked {
+        return gateway.ended().await;
     }
+    Watchdog::stopping();
     tracing::info!("stopping");
     gateway.stop().await
 }

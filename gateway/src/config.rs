@@ -28,6 +28,9 @@ pub struct Config {
     /// The journal.
     #[serde(default)]
     pub journal: JournalConfig,
+    /// The status page.
+    #[serde(default)]
+    pub page: PageConfig,
     /// Serial lines with OSDP readers.
     #[serde(default, rename = "bus")]
     pub buses: Vec<BusConfig>,
@@ -68,6 +71,51 @@ pub struct JournalConfig {
 impl Default for JournalConfig {
     fn default() -> Self {
         Self { max_mib: default_journal_mib() }
+    }
+}
+
+/// The status page.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PageConfig {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Where it listens; beyond loopback only with a password.
+    pub listen: SocketAddr,
+    /// File with the password that the page asks for, whatever the name.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Default for PageConfig {
+    fn default() -> Self {
+        Self { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], 9080)), password_file: None }
+    }
+}
+
+impl PageConfig {
+    /// No page.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { enabled: false, ..Self::default() }
+    }
+
+    /// Where it listens, if there is one.
+    #[must_use]
+    pub fn listen(&self) -> Option<SocketAddr> {
+        self.enabled.then_some(self.listen)
+    }
+
+    /// The password, if one is asked for.
+    ///
+    /// # Errors
+    /// When its file cannot be read, or is empty.
+    pub fn password(&self) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.password_file else { return Ok(None) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("page.password_file {} cannot be read", path.display()))?;
+        let password = text.trim().to_owned();
+        ensure!(!password.is_empty(), "page.password_file {} is empty", path.display());
+        Ok(Some(password))
     }
 }
 
@@ -327,6 +375,11 @@ impl Config {
             self.journal.max_mib >= 16,
             "journal.max_mib: {} is too little; 16 at least",
             self.journal.max_mib
+        );
+        ensure!(
+            !self.page.enabled || self.page.listen.ip().is_loopback() || self.page.password_file.is_some(),
+            "page.listen: {} can be seen from outside; say page.password_file too, or use 127.0.0.1",
+            self.page.listen
         );
         let mut codes = BTreeSet::new();
         let mut ports = BTreeSet::new();

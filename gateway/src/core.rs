@@ -21,7 +21,7 @@ pub mod outages;
 pub mod reading;
 pub mod repeats;
 pub mod time;
-mod words;
+pub(crate) mod words;
 pub use event::{Answer, CardSecret, Change, Input, Output, Read, ReaderClock, ReaderFacts, Tag};
 use reading::Reading;
 use repeats::{Dated, Repeats};

@@ -1,7 +1,7 @@
 //! Rollcall's gateway: door readers in, lights out, swipes on disk and on to the hub.
 //!
 //! `core` decides and touches nothing; `osdp`, `ascii` and `mqtt` talk to readers, `journal` makes swipes durable,
-//! `timetable` keeps the cache, `uplink` talks to the hub; `app` wires them. The gateway never imports the
+//! `timetable` keeps the cache, `uplink` talks to the hub, `page` shows how it is; `app` wires them. The gateway never imports the
 //! hub: they meet in `schema.graphql`.
 
 pub mod app;
@@ -13,7 +13,9 @@ pub mod core;
 pub mod journal;
 pub mod mqtt;
 pub mod osdp;
+pub mod page;
 pub mod scan;
 mod stop;
 pub mod timetable;
 pub mod uplink;
+pub mod watchdog;

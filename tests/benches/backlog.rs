@@ -210,6 +210,7 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
         status,
         clock,
         data: folder.path().to_path_buf(),
+        handing: watch::channel(rollcall_gateway::uplink::sender::Handing::default()).0,
         stop: stopping,
     };
     let begun = Moment::now();

@@ -122,6 +122,25 @@ impl Program {
         if let Some(folder) = folder {
             command.current_dir(folder);
         }
+        Self::spawn(name, command)
+    }
+
+    /// Starts a program as systemd does that is to be notified at a socket, and fed by a watchdog within so long.
+    pub fn start_notifying<A: AsRef<OsStr>>(
+        name: &str,
+        arguments: &[A],
+        socket: &std::path::Path,
+        within: Duration,
+    ) -> Self {
+        let mut command = Command::new("sh");
+        // It must know that it is the one who is watched.
+        command.args(["-c", "export WATCHDOG_PID=$$; exec \"$0\" \"$@\""]).arg(binary(name)).args(arguments);
+        command.env("NOTIFY_SOCKET", socket).env("WATCHDOG_USEC", within.as_micros().to_string());
+        command.kill_on_drop(true);
+        Self::spawn(name, command)
+    }
+
+    fn spawn(name: &str, mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (said, lines) = unbounded_channel();
@@ -253,6 +272,29 @@ where
         }
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}; last seen: {found:#?}");
     }
+}
+
+/// What an HTTP server answers to GET: status, headers, body.
+pub async fn get(address: SocketAddr, path: &str, authorization: Option<&str>) -> (u16, String, String) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = hyper::Request::get(path).header("host", address.to_string());
+    if let Some(authorization) = authorization {
+        request = request.header("authorization", authorization);
+    }
+    let response = sender.send_request(request.body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+    let (status, kind) = (response.status().as_u16(), response.headers().get("content-type").cloned());
+    let kind = kind.map(|kind| kind.to_str().unwrap().to_owned()).unwrap_or_default();
+    let body = response.into_body();
+    let body = if kind.starts_with("text/event-stream") {
+        // It never ends: the first piece will do.
+        let mut body = body;
+        body.frame().await.unwrap().unwrap().into_data().unwrap()
+    } else {
+        body.collect().await.unwrap().to_bytes()
+    };
+    (status, kind, String::from_utf8(body.to_vec()).unwrap())
 }
 
 /// A client of a hub's GraphQL.

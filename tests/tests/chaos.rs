@@ -23,7 +23,7 @@ fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
 }
 
 /// Seeds that once broke something, and what it was.
-const ONCE_BROKEN: [(u64, &str); 2] = [
+const ONCE_BROKEN: [(u64, &str); 3] = [
     (
         68,
         "an outage whose end was told after the reader's next one had begun was ended anew, and later, at each start",
@@ -31,6 +31,10 @@ const ONCE_BROKEN: [(u64, &str); 2] = [
     (
         1086,
         "after a full disk a quiet door held its register back until its next swipe, and wrote what was refused then",
+    ),
+    (
+        10_158,
+        "a segment of which nothing can be read was claimed to be at the hub, which then waited for it and finished no register",
     ),
 ];
 

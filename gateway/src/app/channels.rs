@@ -8,6 +8,7 @@ use crate::core::Input;
 use crate::journal::writer::Written;
 use crate::mqtt::client::ReaderSaid;
 use crate::osdp::panel::Event;
+use crate::page::DoorsAsk;
 use crate::uplink::sender::StatusAsk;
 
 /// The ends that tasks send to.
@@ -18,6 +19,7 @@ pub(super) struct Channels {
     pub(super) written: mpsc::Sender<Written>,
     pub(super) input: mpsc::Sender<Input>,
     pub(super) status: mpsc::Sender<StatusAsk>,
+    pub(super) doors: mpsc::Sender<DoorsAsk>,
     pub(super) broken: mpsc::Sender<String>,
 }
 
@@ -29,6 +31,7 @@ pub(super) struct Hearing {
     pub(super) written: mpsc::Receiver<Written>,
     pub(super) input: mpsc::Receiver<Input>,
     pub(super) status: mpsc::Receiver<StatusAsk>,
+    pub(super) doors: mpsc::Receiver<DoorsAsk>,
     pub(super) broken: mpsc::Receiver<String>,
     _keep: Keep,
 }
@@ -38,6 +41,7 @@ struct Keep {
     _bus: mpsc::Sender<(usize, u8, Event)>,
     _ascii: mpsc::Sender<(String, ascii::Event)>,
     _mqtt: mpsc::Sender<ReaderSaid>,
+    _doors: mpsc::Sender<DoorsAsk>,
     _broken: mpsc::Sender<String>,
 }
 
@@ -49,9 +53,15 @@ impl Channels {
         let (written, written_heard) = mpsc::channel(QUEUE);
         let (input, input_heard) = mpsc::channel(QUEUE);
         let (status, status_heard) = mpsc::channel(QUEUE);
+        let (doors, doors_heard) = mpsc::channel(QUEUE);
         let (broken, broken_heard) = mpsc::channel(4);
-        let keep =
-            Keep { _bus: bus.clone(), _ascii: ascii.clone(), _mqtt: mqtt.clone(), _broken: broken.clone() };
+        let keep = Keep {
+            _bus: bus.clone(),
+            _ascii: ascii.clone(),
+            _mqtt: mqtt.clone(),
+            _doors: doors.clone(),
+            _broken: broken.clone(),
+        };
         let hearing = Hearing {
             bus: bus_heard,
             ascii: ascii_heard,
@@ -59,9 +69,10 @@ impl Channels {
             written: written_heard,
             input: input_heard,
             status: status_heard,
+            doors: doors_heard,
             broken: broken_heard,
             _keep: keep,
         };
-        (Self { bus, ascii, mqtt, written, input, status, broken }, hearing)
+        (Self { bus, ascii, mqtt, written, input, status, doors, broken }, hearing)
     }
 }

@@ -1,6 +1,6 @@
 //! The gateway's hands: one task that owns the mind, tells it what happens and does what it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ use crate::mqtt::client::{MqttOrder, ReaderSaid};
 use crate::osdp::bus::BusOrder;
 use crate::osdp::command::LedColour;
 use crate::osdp::panel::{Event, LineQuality};
+use crate::page::DoorsAsk;
+use crate::page::look::{Doors, RECENT, Recent};
 use crate::timetable::Cache;
 use crate::timetable::item::CachedConfig;
 use crate::uplink::sender::{ReaderStatus, Status, StatusAsk};
@@ -77,6 +79,8 @@ pub(super) struct Hands {
     pub(super) configured: watch::Receiver<CachedConfig>,
     /// Swipes of an uncertain time were taken since the last tie was journalled.
     pub(super) uncertain: bool,
+    /// The last swipes, the last one first.
+    pub(super) recent: VecDeque<Recent>,
     /// The fill of the journal that was warned of last, in percent.
     pub(super) warned: u64,
     pub(super) fault: Option<String>,
@@ -91,6 +95,7 @@ enum Happening {
     Written(Written),
     Input(Input),
     Status(StatusAsk),
+    Doors(DoorsAsk),
     Current,
     Tick,
     Minute,
@@ -128,6 +133,7 @@ impl Hands {
                 Some((code, event)) = hear.ascii.recv() => Happening::Ascii(code, event),
                 Some(said) = hear.mqtt.recv() => Happening::Mqtt(said),
                 Some(reply) = hear.status.recv() => Happening::Status(reply),
+                Some(reply) = hear.doors.recv() => Happening::Doors(reply),
                 Some(input) = hear.input.recv() => Happening::Input(input),
                 Some(reason) = hear.broken.recv() => Happening::Broken(reason),
                 Ok(()) = current.changed() => Happening::Current,
@@ -224,6 +230,15 @@ impl Hands {
             Happening::Status(reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.status());
+            }
+            Happening::Doors(reply) => {
+                let doors = Doors {
+                    status: self.status(),
+                    recent: self.recent.iter().cloned().collect(),
+                    counts: self.mind.timetable().counts(),
+                    refusing: self.mind.refusing_since(),
+                };
+                let _ = reply.send(doors);
             }
             Happening::Current => {
                 self.current_at = Some(now.at);
@@ -373,6 +388,8 @@ impl Hands {
     fn append(&mut self, record: Box<SwipeRecord>) -> Result<Vec<u8>, serde_json::Error> {
         tracing::debug!(reader = %record.code, light = record.light, reason = record.reason, trust = record.trust, uncertain_ms = record.latest - record.earliest, "swipe");
         self.uncertain |= record.earliest != record.latest;
+        self.recent.truncate(RECENT - 1);
+        self.recent.push_front(Recent::new(&record));
         Record::Swipe(record).body()
     }
 

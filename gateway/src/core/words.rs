@@ -5,7 +5,7 @@ use rollcall_rules::verdict::{Decision, Reason};
 
 use super::reading::Trust;
 
-pub(super) fn trust_word(trust: Trust) -> &'static str {
+pub(crate) fn trust_word(trust: Trust) -> &'static str {
     match trust {
         Trust::Synced => "SYNCED",
         Trust::Holdover => "HOLDOVER",
@@ -29,7 +29,7 @@ pub(super) fn decision_of(word: &str) -> Decision {
     }
 }
 
-pub(super) fn colour_word(colour: Colour) -> &'static str {
+pub(crate) fn colour_word(colour: Colour) -> &'static str {
     match colour {
         Colour::Off => "OFF",
         Colour::Blue => "BLUE",

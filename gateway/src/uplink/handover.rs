@@ -165,8 +165,9 @@ impl HandOver {
     #[must_use]
     pub fn heartbeat(&self, status: &Status, standing: &Standing, more: More) -> GatewayHeartbeatInput {
         let said = journals(standing).into_iter().map(|journal| {
+            // What was passed over is not claimed to be there, or the hub would wait for it for ever.
             let through = self.places.through(journal);
-            let after = self.places.knows(journal).then_some(Counter(through));
+            let after = self.places.knows(journal).then_some(Counter(self.places.at_hub(journal)));
             let journal_id = self.places.name(journal);
             GatewayJournalInput { journal_id, after, through: Counter(through), chain: None }
         });
@@ -284,7 +285,7 @@ impl HandOver {
         // With the last of all that is durable, everything before now is handed over.
         let all = after.next(&standing.segments).is_none();
         let watermark = if all { status.durable_before } else { self.watermark };
-        let done = self.places.through(journal);
+        let done = self.places.at_hub(journal);
         // A journal of which there are two of that name is signed by neither.
         let key = key.filter(|_| self.places.name(journal) == journal);
         let head = head(key, first, last, batch.links, status.now.at);
@@ -336,7 +337,7 @@ impl HandOver {
             // It lacks something before this batch: ask what, and go on from there.
             Some(has) if has.through.0 < sent.through => self.reconciled = false,
             _ => {
-                self.places.advance(sent.journal, sent.through);
+                self.places.handed_over(sent.journal, sent.through);
                 self.watermark = self.watermark.max(sent.watermark);
             }
         }

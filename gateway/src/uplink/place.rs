@@ -25,7 +25,10 @@ pub struct AtHub {
 /// How far each journal is handed over.
 #[derive(Debug, Default, Clone)]
 pub struct Places {
+    /// How far each has gone: handed over, or passed over.
     through: BTreeMap<Uuid, u64>,
+    /// How far the hub said that it has each.
+    at_hub: BTreeMap<Uuid, u64>,
     /// Journals under whose name the hub has another one, and the names under which these are noted there.
     forked: BTreeMap<Uuid, Uuid>,
 }
@@ -37,7 +40,13 @@ impl Places {
         self.through.contains_key(&journal)
     }
 
-    /// Every record of a journal up to this one is handed over.
+    /// What the hub is known to have of a journal: every record up to this one that could be read.
+    #[must_use]
+    pub fn at_hub(&self, journal: Uuid) -> u64 {
+        self.at_hub.get(&journal).copied().unwrap_or(0)
+    }
+
+    /// Every record of a journal up to this one is handed over, or was passed over.
     #[must_use]
     pub fn through(&self, journal: Uuid) -> u64 {
         self.through.get(&journal).copied().unwrap_or(0)
@@ -61,16 +70,23 @@ impl Places {
     pub fn learn(&mut self, at_hub: &AtHub, own: Option<&str>, dropped: bool, fresh: Uuid) -> bool {
         let journal = self.journal(at_hub.name);
         let same = at_hub.through == 0 || dropped || own == Some(at_hub.chain.as_str());
-        if same {
-            self.through.insert(journal, at_hub.through);
-        } else {
+        if !same {
             self.through.insert(journal, 0);
+            self.at_hub.insert(journal, 0);
             self.forked.insert(journal, fresh);
+        } else if self.at_hub.insert(journal, at_hub.through) != Some(at_hub.through) {
+            self.through.insert(journal, at_hub.through);
         }
         !same
     }
 
-    /// Records of a journal were passed over or taken over up to this one.
+    /// The hub has taken the records of a journal up to this one.
+    pub fn handed_over(&mut self, journal: Uuid, through: u64) {
+        self.at_hub.insert(journal, through.max(self.at_hub(journal)));
+        self.advance(journal, through);
+    }
+
+    /// Records of a journal up to this one cannot be handed over: they were passed over.
     pub fn advance(&mut self, journal: Uuid, through: u64) {
         let known = self.through.entry(journal).or_insert(0);
         *known = through.max(*known);
@@ -130,6 +146,20 @@ mod tests {
         places.advance(A, 80);
         assert!(!places.learn(&hub(A, 20, "c"), Some("c"), false, B));
         assert_eq!(places.next(&[segment(A, 1, 80)]), Some((A, 21)));
+    }
+
+    #[test]
+    fn what_was_passed_over_is_not_claimed_to_be_at_the_hub_and_not_tried_again_until_the_hub_has_less() {
+        let (mut places, segments) = (Places::default(), [segment(A, 1, 80)]);
+        places.learn(&hub(A, 0, ""), None, false, B);
+        places.handed_over(A, 60);
+        places.advance(A, 80);
+        for _ in 0..2 {
+            assert_eq!((places.at_hub(A), places.through(A), places.next(&segments)), (60, 80, None));
+            places.learn(&hub(A, 60, "c"), Some("c"), false, B);
+        }
+        places.learn(&hub(A, 20, "b"), Some("b"), false, B);
+        assert_eq!((places.at_hub(A), places.next(&segments)), (20, Some((A, 21))));
     }
 
     #[test]

@@ -27,6 +27,17 @@ const KEEP_MS: i64 = 30 * 24 * 3_600_000;
 /// Asks the gateway's mind how it is.
 pub type StatusAsk = oneshot::Sender<Status>;
 
+/// How handing over goes.
+#[derive(Debug, Clone, Default)]
+pub struct Handing {
+    /// When the hub last answered.
+    pub heard_at: Option<Instant>,
+    /// Records that it does not have yet.
+    pub backlog: u64,
+    /// Why it does not work at present.
+    pub failing: Option<String>,
+}
+
 /// What the sender needs.
 pub struct SenderTask {
     /// The way to the hub.
@@ -43,6 +54,8 @@ pub struct SenderTask {
     pub clock: Arc<dyn Clock>,
     /// Where the data lies, for its free space.
     pub data: std::path::PathBuf,
+    /// Tells how it goes.
+    pub handing: watch::Sender<Handing>,
     /// Tells when the gateway stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -78,6 +91,7 @@ impl SenderTask {
                     {
                         continue;
                     }
+                    self.handing.send_modify(|it| it.failing = Some(error.to_string()));
                     let wait = backoff.wait();
                     tracing::warn!("handing over: {error}; trying again in {:.1} s", wait.as_secs_f32());
                     tokio::select! {
@@ -93,6 +107,8 @@ impl SenderTask {
         let status = self.ask().await?;
         self.durable.mark_unchanged();
         let standing = self.journal.standing().await.ok_or(RoundError::Stopping)?;
+        let backlog = handover.places().backlog(&standing.segments);
+        self.handing.send_modify(|it| it.backlog = backlog);
         match handover.step(&status, &standing) {
             Step::Heartbeat => {
                 self.heartbeat(handover, &status, &standing).await?;
@@ -132,12 +148,18 @@ impl SenderTask {
         let asked = self.clock.since_boot_ms();
         let variables = SubmitVariables { input: sent.input.clone() };
         let answer = self.client.ask(SubmitSwipes::build(variables)).await?.gateway_submit_swipes;
-        self.clock.hub_says(Instant(answer.committed_at.0), asked, self.clock.since_boot_ms());
+        self.heard(Instant(answer.committed_at.0), asked);
         if handover.submitted(&sent, &answer, standing)? {
             self.renew("the hub had a number of this journal with another body").await;
         }
         tracing::debug!(swipes = answer.receipts.len(), "handed over");
         Ok(())
+    }
+
+    /// The hub said what time it was, asked at this time since the machine's start.
+    fn heard(&self, at: Instant, asked: i64) {
+        self.clock.hub_says(at, asked, self.clock.since_boot_ms());
+        self.handing.send_modify(|it| (it.heard_at, it.failing) = (Some(at), None));
     }
 
     async fn renew(&self, why: &str) {
@@ -160,7 +182,7 @@ impl SenderTask {
         let input = handover.heartbeat(status, standing, more);
         let asked = self.clock.since_boot_ms();
         let answer = self.client.ask(Heartbeat::build(HeartbeatVariables { input })).await?.gateway_heartbeat;
-        self.clock.hub_says(Instant(answer.received_at.0), asked, self.clock.since_boot_ms());
+        self.heard(Instant(answer.received_at.0), asked);
         for has in &answer.handed_over {
             let found = match handover.wanted(standing, has) {
                 Some(wanted) => self.journal.read(wanted, 1).await?.into_iter().next(),

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rollcall_gateway::app::{RunningGateway, TimeSource};
-use rollcall_gateway::config::{BusConfig, BusReader, Config, HubConfig, JournalConfig, MqttConfig};
+use rollcall_gateway::config::{
+    BusConfig, BusReader, Config, HubConfig, JournalConfig, MqttConfig, PageConfig,
+};
 use rollcall_hub::app::RunningHub;
 use rollcall_hub::service::access::{Role, create_token};
 use rollcall_hub::service::feed::{FeedCursor, latest};
@@ -162,6 +164,7 @@ impl World {
         let broker = free_port()?;
         let config = Config {
             ascii: Vec::new(),
+            page: PageConfig::none(),
             gateway: code.clone(),
             data: folder.join("data"),
             hub: HubConfig { url: self.url(), token_file, ca_file: None },

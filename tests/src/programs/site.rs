@@ -150,7 +150,7 @@ impl Site {
     pub fn write_config(&self, url: &str, hub: &str, rest: &str) {
         let text = format!(
             "gateway = 'GW-A'\ndata = '{}'\n[hub]\nurl = '{url}'\ntoken_file = '{}'\n{hub}\n[mqtt]\nlisten = \
-             '127.0.0.1:{}'\n{rest}",
+             '127.0.0.1:{}'\n[page]\nlisten = '127.0.0.1:0'\n{rest}",
             self.path("data").display(),
             self.path("token").display(),
             self.broker_port
