@@ -227,6 +227,9 @@ async fn lights_follow_the_gateway_and_go_dark_without_it() {
         "count": 3, "for_seq": 1, "ttl_ms": 3000}),
         )
         .await;
+    // What comes back last was dealt with last: the broker now retains both, and neither reaches the reader as news.
+    gateway.send("birth", false, json!("fence")).await;
+    assert_eq!(gateway.of("birth").await, "fence");
     let (_reader, mut happened) = reader(port).await;
     online(&mut happened).await;
     // The retained flash is not shown.

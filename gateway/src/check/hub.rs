@@ -87,7 +87,11 @@ fn known(config: &Config, me: &Me, say: &mut impl FnMut(Finding)) {
             ),
             Some(reader) if reader.kind != *kind => Finding::fail(
                 "reader",
-                format!("{code} hangs on a line of kind {kind:?} here, and is {:?} at the hub", reader.kind),
+                format!(
+                    "{code} hangs on an {} line here, and is {} at the hub",
+                    word(*kind),
+                    word(reader.kind)
+                ),
                 "make both say the same",
             ),
             Some(reader) if reader.room_id.is_none() => Finding::warn(
@@ -102,7 +106,7 @@ fn known(config: &Config, me: &Me, say: &mut impl FnMut(Finding)) {
         if reader.kind != ReaderKind::Mqtt && !here.contains_key(reader.code.as_str()) {
             say(Finding::warn(
                 "reader",
-                format!("{} is {:?} at the hub, and on no line here", reader.code, reader.kind),
+                format!("{} is {} at the hub, and on no line here", reader.code, word(reader.kind)),
                 "add it with its code: [[bus.reader]] for an OSDP one, [[ascii]] for one that prints numbers",
             ));
         }
@@ -113,5 +117,13 @@ fn known(config: &Config, me: &Me, say: &mut impl FnMut(Finding)) {
                 "add [mqtt] listen = \"127.0.0.1:1883\"",
             ));
         }
+    }
+}
+
+fn word(kind: ReaderKind) -> &'static str {
+    match kind {
+        ReaderKind::Osdp => "OSDP",
+        ReaderKind::Ascii => "ASCII",
+        ReaderKind::Mqtt => "MQTT",
     }
 }
