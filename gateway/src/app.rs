@@ -197,7 +197,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         journal: journal.clone(),
         handing: handing_seen,
     };
-    start_page(config, windows, &stopping, &mut tasks).await?;
+    start_page(config, windows, &stopping, &mut tasks).await;
     let sender = SenderTask {
         client: HubClient::new(address, token),
         journal: journal.clone(),
@@ -215,15 +215,18 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     Ok(RunningGateway { status, journal, stop: ask, main })
 }
 
-/// The page is a comfort: where its address is taken, doors go on without it.
+/// The page is a comfort: where its address is taken or its password cannot be read, doors go on without it.
 async fn start_page(
     config: &Config,
     windows: Windows,
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
-    let Some(listen) = config.page.listen() else { return Ok(()) };
-    let password = config.page.password()?;
+) {
+    let Some(listen) = config.page.listen() else { return };
+    let password = match config.page.password() {
+        Ok(password) => password,
+        Err(error) => return tracing::warn!("no status page: {error:#}"),
+    };
     match TcpListener::bind(listen).await {
         Ok(listener) => {
             let address = listener.local_addr().unwrap_or(listen);
@@ -232,7 +235,6 @@ async fn start_page(
         }
         Err(error) => tracing::warn!("no status page: {listen}: {error}; say another [page] listen"),
     }
-    Ok(())
 }
 
 /// What the journal held.

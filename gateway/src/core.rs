@@ -246,7 +246,7 @@ impl Gateway {
             mono_ms: tag.mono_ms,
         });
         let tag = read.tag.map(|tag| (tag.boot, tag.seq));
-        if self.pending.len() >= MAX_PENDING {
+        if self.pending.values().filter(|pending| !pending.answered).count() >= MAX_PENDING {
             if let Some((boot, seq)) = &tag {
                 self.repeats.forget(&read.reader, boot, *seq);
             }

@@ -25,9 +25,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::journal::writer::Journal;
 use crate::uplink::sender::Handing;
 
+mod few;
 pub mod look;
 mod metrics;
 
+use few::Few;
 use look::{Doors, Look};
 
 /// How often a page that is open hears how things are.
@@ -97,7 +99,7 @@ pub async fn serve(
         // Asked by watchdogs, which know no password; it says nothing but how it is.
         .route("/health", get(health))
         .with_state(shared);
-    let served = axum::serve(listener, router)
+    let served = axum::serve(Few::new(listener), router)
         .with_graceful_shutdown(async move { crate::stop::told(&mut stopping).await });
     if let Err(error) = served.await {
         tracing::warn!("the status page ended: {error}");

@@ -8,6 +8,7 @@ use super::hands::Hands;
 use crate::core::Input;
 use crate::core::outages::Cause;
 use crate::core::reading::Reading;
+use crate::journal::log::Damage;
 use crate::journal::record::{AnchorRecord, Record};
 
 impl Hands {
@@ -27,11 +28,6 @@ impl Hands {
             }));
         }
         let Some(standing) = self.journal.standing().await else { return };
-        for damage in standing.damages {
-            tracing::error!(segment = %damage.segment, missing = ?damage.missing, "the journal was damaged while the gateway ran: {}", damage.what);
-            let lost = self.outages.over(Uuid::new_v4(), Cause::JournalDamaged, None, now);
-            self.notes.add(Record::Outage(lost));
-        }
         let usage = standing.usage;
         if usage.has_room && self.mind.refusing_since().is_some() {
             // At a quiet door no swipe may come for days that would find that out.
@@ -51,6 +47,15 @@ impl Hands {
             }
         }
         self.warned = step;
+    }
+
+    /// Notes that records were found damaged while the gateway ran.
+    pub(super) fn note_damage(&mut self, damages: Vec<Damage>, now: Reading) {
+        for damage in damages {
+            tracing::error!(segment = %damage.segment, missing = ?damage.missing, "the journal was damaged while the gateway ran: {}", damage.what);
+            let lost = self.outages.over(Uuid::new_v4(), Cause::JournalDamaged, None, now);
+            self.notes.add(Record::Outage(lost));
+        }
     }
 
     /// Notes that swipes were refused for want of room since `refusing`, if that is over.

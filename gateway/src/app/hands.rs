@@ -133,7 +133,6 @@ impl Hands {
                 Some((code, event)) = hear.ascii.recv() => Happening::Ascii(code, event),
                 Some(said) = hear.mqtt.recv() => Happening::Mqtt(said),
                 Some(reply) = hear.status.recv() => Happening::Status(reply),
-                Some(reply) = hear.doors.recv() => Happening::Doors(reply),
                 Some(input) = hear.input.recv() => Happening::Input(input),
                 Some(reason) = hear.broken.recv() => Happening::Broken(reason),
                 Ok(()) = current.changed() => Happening::Current,
@@ -141,6 +140,8 @@ impl Hands {
                 _ = minutes.tick() => Happening::Minute,
                 () = crate::stop::told(&mut asked) => Happening::Stop,
                 () = tick => Happening::Tick,
+                // Last: who only looks must not delay a light.
+                Some(reply) = hear.doors.recv() => Happening::Doors(reply),
             };
             if matches!(happening, Happening::Stop) {
                 break;
@@ -214,6 +215,7 @@ impl Hands {
                     }
                 }
             }
+            Happening::Written(Written::Damaged(damages)) => self.note_damage(damages, now),
             Happening::Written(Written::Failed(tickets, error)) => {
                 for ticket in tickets {
                     self.mind.handle(Input::NotDurable { ticket }, now);
@@ -300,10 +302,10 @@ impl Hands {
                 tracing::info!(reader = %code, "reader online");
                 self.notes_up(id, now);
             }
-            ascii::Event::Offline => {
+            ascii::Event::Offline { silent_ms } => {
                 seen.online = false;
                 tracing::warn!(reader = %code, "reader offline: its port is lost, or it is silent; is it plugged in?");
-                self.notes_down(id, now.at);
+                self.notes_down(id, now.at.plus_ms(-silent_ms));
             }
             ascii::Event::Card(card) => {
                 seen.last_swipe = Some(now.at);

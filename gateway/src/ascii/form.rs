@@ -194,7 +194,8 @@ impl Decoder {
                 self.resume();
             } else if self.message.len() > self.form.start.len() && self.message.ends_with(&self.form.end) {
                 let body = self.form.start.len()..self.message.len() - self.form.end.len();
-                match self.message.get(body).and_then(|body| self.form.card(body)) {
+                let card = self.message.get(body).and_then(|body| self.form.card(body));
+                match card.or_else(|| self.card_behind_noise()) {
                     Some(card) => {
                         cards.push(card);
                         self.message.clear();
@@ -206,6 +207,13 @@ impl Decoder {
             }
         }
         cards
+    }
+
+    /// The card of a message whose own start stands behind what had looked like one.
+    fn card_behind_noise(&self) -> Option<CardRead> {
+        let (start, end) = (&self.form.start, self.message.len() - self.form.end.len());
+        let at = (1..end).rev().find(|at| !start.is_empty() && self.message[*at..end].starts_with(start))?;
+        self.form.card(&self.message[at + start.len()..end])
     }
 
     /// Looks for a start behind the first byte of what is there.
@@ -295,7 +303,8 @@ mod tests {
 
     #[test]
     fn a_message_that_was_cut_off_does_not_spoil_the_next() {
-        assert_eq!(cards(Form::rdm6300(), b"\x0262E3\x0262E3086CED08\x03").len(), 0);
+        assert_eq!(cards(Form::rdm6300(), b"\x0262E3\x0262E3086CED08\x03").len(), 1);
+        assert_eq!(cards(Form::rdm6300(), b"\x02\x0262E3086CED08\x03").len(), 1);
         let mut decoder = Decoder::new(Form::rdm6300());
         decoder.feed(b"\x0262E3", 0);
         assert_eq!(decoder.feed(b"\x0262E3086CED08\x03", 600).len(), 1);

@@ -19,6 +19,10 @@ use super::twn4;
 const REOPEN_AFTER: Duration = Duration::from_secs(2);
 /// How often a reader is asked that must be asked.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// It is asked again without an answer after this.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
+/// A port that takes nothing for so long is lost.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 /// A reader that must be asked and is silent for so long is gone.
 const SILENT_AFTER: Duration = Duration::from_secs(8);
 /// How long a flash lasts.
@@ -41,7 +45,10 @@ pub enum Event {
     /// The port is open; a reader that must be asked has answered.
     Online,
     /// The port is lost, or the reader that must be asked is silent.
-    Offline,
+    Offline {
+        /// For so long nothing good came from it, in milliseconds.
+        silent_ms: i64,
+    },
     /// A card was held to it.
     Card(CardRead),
 }
@@ -118,6 +125,8 @@ struct Line {
     flash_until: Option<Instant>,
     online: bool,
     heard: Instant,
+    /// When it was asked what it has not answered.
+    asked: Option<Instant>,
 }
 
 /// Serves a line until told to stop.
@@ -144,6 +153,7 @@ pub async fn run(
         flash_until: None,
         online: false,
         heard: now,
+        asked: None,
         settings,
     };
     let mut failed = false;
@@ -196,12 +206,12 @@ impl Line {
         ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.heard = Instant::now();
         if asked {
-            port.write_all(twn4::LIGHTS_READY).await?;
+            write(port, twn4::LIGHTS_READY).await?;
         } else {
             self.is_online(true).await;
         }
-        self.flash_until = None;
-        port.write_all(&self.settings.speech.light(self.rest)).await?;
+        (self.flash_until, self.asked) = (None, None);
+        write(port, &self.settings.speech.light(self.rest)).await?;
         let mut buffer = [0u8; 256];
         loop {
             let flash_over = self.flash_until;
@@ -214,27 +224,30 @@ impl Line {
                     Some(LightOrder::Rest(colour)) => {
                         self.rest = colour;
                         if self.flash_until.is_none() {
-                            port.write_all(&self.settings.speech.light(colour)).await?;
+                            write(port, &self.settings.speech.light(colour)).await?;
                         }
                     }
                     Some(LightOrder::Flash(colour)) => {
                         self.flash_until = Some(Instant::now() + FLASH);
-                        port.write_all(&self.settings.speech.light(colour)).await?;
+                        write(port, &self.settings.speech.light(colour)).await?;
                     }
                     None => return Ok(()),
                 },
                 () = tokio::time::sleep_until(flash_over.unwrap_or(self.started)), if flash_over.is_some() => {
                     self.flash_until = None;
-                    port.write_all(&self.settings.speech.light(self.rest)).await?;
+                    write(port, &self.settings.speech.light(self.rest)).await?;
                 }
                 _ = ask.tick(), if asked => {
                     if self.heard.elapsed() > SILENT_AFTER {
                         self.is_online(false).await;
                     }
-                    port.write_all(twn4::SEARCH).await?;
+                    if self.asked.is_none_or(|asked| asked.elapsed() > ANSWERS_WITHIN) {
+                        self.asked = Some(Instant::now());
+                        write(port, twn4::SEARCH).await?;
+                    }
                 }
                 () = crate::stop::told(stop) => {
-                    port.write_all(&self.settings.speech.light(Colour::Off)).await?;
+                    write(port, &self.settings.speech.light(Colour::Off)).await?;
                     return Ok(());
                 }
             }
@@ -267,7 +280,7 @@ impl Line {
             let answer = twn4::answer(&self.answer);
             self.answer.clear();
             if answer.is_some() {
-                self.heard = Instant::now();
+                (self.heard, self.asked) = (Instant::now(), None);
                 if !self.online {
                     self.is_online(true).await;
                 }
@@ -282,12 +295,25 @@ impl Line {
     async fn is_online(&mut self, online: bool) {
         if self.online != online {
             self.online = online;
-            self.tell(if online { Event::Online } else { Event::Offline }).await;
+            let silent_ms = match self.settings.speech {
+                // Nobody hears such a reader until a card lies there.
+                Speech::Form { .. } => 0,
+                Speech::Twn4 => i64::try_from(self.heard.elapsed().as_millis()).unwrap_or(i64::MAX),
+            };
+            self.tell(if online { Event::Online } else { Event::Offline { silent_ms } }).await;
         }
     }
 
     /// The other end is gone only when the gateway stops.
     async fn tell(&self, event: Event) {
         let _ = self.events.send(event).await;
+    }
+}
+
+/// A device that hangs takes nothing any more; the port is then opened anew.
+async fn write(port: &mut SerialStream, bytes: &[u8]) -> std::io::Result<()> {
+    match tokio::time::timeout(WRITTEN_WITHIN, port.write_all(bytes)).await {
+        Ok(written) => written,
+        Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "it takes nothing any more")),
     }
 }

@@ -29,6 +29,10 @@ pub(super) fn check(config: &Config, running: bool, say: &mut impl FnMut(Finding
             }
         }
     }
+    if let Err(error) = config.page.password() {
+        let advice = "chown it to the user of the service, or take page.password_file out; there is no page without it";
+        say(Finding::fail("page", format!("{error:#}"), advice));
+    }
     if let (Some(mqtt), false) = (&config.mqtt, running) {
         say(match std::net::TcpListener::bind(mqtt.listen) {
             Ok(_) => Finding::pass("mqtt", format!("{} is free for the broker", mqtt.listen)),

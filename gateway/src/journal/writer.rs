@@ -37,6 +37,8 @@ pub enum Written {
     Refused(Vec<u64>, Arc<JournalError>),
     /// They may or may not be on the disk, and nothing more will be.
     Failed(Vec<u64>, Arc<JournalError>),
+    /// Records were found damaged while the journal was read.
+    Damaged(Vec<Damage>),
 }
 
 /// How the journal stands.
@@ -50,8 +52,6 @@ pub struct Standing {
     pub segments: Vec<Segment>,
     /// How full it is.
     pub usage: Usage,
-    /// Damage that was found since this was last asked.
-    pub damages: Vec<Damage>,
 }
 
 /// A handle on the journal's thread.
@@ -159,8 +159,14 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                 }
             }
             Ask::Read { from, limit, reply } => {
+                let read = log.read(from, limit).map_err(Arc::new);
+                // Told before the answer: whoever reads on must not be faster than what says that something is missing.
+                let news = log.take_news();
+                if !news.is_empty() && written.blocking_send(Written::Damaged(news)).is_err() {
+                    return;
+                }
                 // Whoever asked may have gone.
-                let _ = reply.send(log.read(from, limit).map_err(Arc::new));
+                let _ = reply.send(read);
             }
             Ask::Standing(reply) => {
                 let standing = Standing {
@@ -168,7 +174,6 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                     next: log.next_sequence(),
                     segments: log.segments().cloned().collect(),
                     usage: log.usage(),
-                    damages: log.take_news(),
                 };
                 let _ = reply.send(standing);
             }

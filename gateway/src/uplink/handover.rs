@@ -275,7 +275,9 @@ impl HandOver {
                 "the hub takes this record by no means; it stays in the journal, and the others go on"
             );
             (self.refused, self.batch) = (0, BATCH);
-            self.places.advance(journal, through);
+            // Claimed to be there, so that the hub finds it missing: it takes no watermark, and at each heartbeat the
+            // record is tried again. Nobody is absent for it meanwhile.
+            self.places.handed_over(journal, through);
             return None;
         }
         let mut batch = Batch::default();

@@ -86,7 +86,7 @@ impl Places {
         self.advance(journal, through);
     }
 
-    /// Records of a journal up to this one cannot be handed over: they were passed over.
+    /// Records of a journal up to this one cannot be read any more, and were passed over: damage that is told of as such.
     pub fn advance(&mut self, journal: Uuid, through: u64) {
         let known = self.through.entry(journal).or_insert(0);
         *known = through.max(*known);

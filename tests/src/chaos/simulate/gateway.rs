@@ -7,7 +7,7 @@ use rollcall_gateway::core::outages::{Cause, Outages};
 use rollcall_gateway::core::reading::Reading;
 use rollcall_gateway::core::time::{Kept, Sample, Timekeeper};
 use rollcall_gateway::core::{Answer, Change, Gateway, Input, Output, Read, ReaderClock, Tag};
-use rollcall_gateway::journal::log::{JournalError, Limits, Log};
+use rollcall_gateway::journal::log::{JournalError, Limits, Log, Stored};
 use rollcall_gateway::journal::record::{AnchorRecord, OutageRecord, Record};
 use rollcall_gateway::journal::writer::Standing;
 use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
@@ -405,9 +405,21 @@ impl SimGateway {
             next: running.log.next_sequence(),
             segments: running.log.segments().cloned().collect(),
             usage: running.log.usage(),
-            damages: running.log.take_news(),
         };
         Some((status, standing))
+    }
+
+    /// Reads what is to be handed over. Damage that shows is told of first.
+    pub(super) fn read(&mut self, from: u64, limit: usize, now: i64) -> Option<Vec<Stored>> {
+        let sample = self.machine.sample(now);
+        let running = self.running.as_mut()?;
+        let read = running.log.read(from, limit).ok();
+        let reading = running.keeper.read(sample);
+        for _ in running.log.take_news() {
+            let lost = running.outages.over(Uuid::new_v4(), Cause::JournalDamaged, None, reading);
+            running.tell(Some(lost));
+        }
+        read
     }
 
     /// Its handing-over, and its journal to read from.

@@ -23,14 +23,20 @@ impl World {
         }
         let now = self.now;
         let Some((status, standing)) = self.gateways[index].status(now) else { return };
-        let Some((handover, log)) = self.gateways[index].uplink() else { return };
-        let message = match handover.step(&status, &standing) {
+        let Some((handover, _)) = self.gateways[index].uplink() else { return };
+        let step = handover.step(&status, &standing);
+        let stored = match step {
+            Step::Read { from, limit, .. } => self.gateways[index].read(from, limit, now),
+            _ => None,
+        };
+        let Some((handover, _)) = self.gateways[index].uplink() else { return };
+        let message = match step {
             Step::Heartbeat => {
                 let input = handover.heartbeat(&status, &standing, More::default());
                 Message::Heartbeat(Box::new(HeartbeatVariables { input }), Box::new((status, standing)))
             }
-            Step::Read { journal, from, limit } => {
-                let Ok(stored) = log.read(from, limit) else { return };
+            Step::Read { journal, from, .. } => {
+                let Some(stored) = stored else { return };
                 match handover.batch((journal, from), stored, &status, &standing, None, None) {
                     Some(sent) => {
                         self.last_submitted = now;
