@@ -163,6 +163,8 @@ pub(super) struct World {
     /// Requests, answers: how likely one is lost, in percent.
     loss: (u32, u32),
     harmed: Vec<bool>,
+    /// No disk fails or is put back.
+    whole_disks: bool,
     snapshots: Vec<Option<SimDisk>>,
     backup: PathBuf,
     backed_up: bool,
@@ -223,6 +225,7 @@ impl World {
             up: true,
             loss: (0, 0),
             harmed: vec![false; count],
+            whole_disks: seed % 2 == 1,
             snapshots: vec![None; count],
             backup: folder.join("backup.sqlite"),
             backed_up: false,

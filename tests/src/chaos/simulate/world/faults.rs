@@ -38,6 +38,9 @@ impl World {
         let index = self.rng.random_range(0..self.gateways.len());
         let operations = self.rng.random_range(0..12);
         let kind = self.rng.random_range(0..13);
+        // What was on a disk that lies or is put back nobody can say, so half the worlds have none: there every register is
+        // held against the truth from both sides.
+        let kind = if self.whole_disks && matches!(kind, 5 | 12) { 0 } else { kind };
         tracing::info!(at = self.now, gateway = index, up = self.up, "fault {}", FAULTS[kind]);
         match kind {
             0 | 1 => {
