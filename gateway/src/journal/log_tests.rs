@@ -178,3 +178,28 @@ fn a_renewed_journal_has_a_segment_and_numbers_of_its_own() {
     let (log, damages, found) = open(folder.path());
     assert_eq!((damages, found.len(), log.journal()), (vec![], 4, new));
 }
+
+#[tokio::test]
+async fn damage_that_shows_while_reading_is_told_of_before_what_is_left_is_given_and_once() {
+    use crate::journal::writer::{Journal, Written};
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    // Two segments: the harmed one is not written to any more.
+    for _ in 0..3 {
+        log.append(&bodies(40, 60_000)).unwrap();
+    }
+    harm(&file(folder.path(), 1), |bytes| bytes[HEADER_BYTES + 100] ^= 1);
+    let (written, mut heard) = tokio::sync::mpsc::channel(8);
+    let journal = Journal::start(log, written).unwrap();
+    let kept = journal.read(1, 1_000).await.unwrap();
+    assert!(kept.first().is_some_and(|it| it.sequence == 2), "{:?}", kept.first().map(|it| it.sequence));
+    let Ok(Written::Damaged(damages)) = heard.try_recv() else {
+        panic!("the reader was faster than the news")
+    };
+    let missing: Vec<u64> = damages.iter().flat_map(|it| it.missing.iter().cloned().flatten()).collect();
+    assert_eq!(missing, [1]);
+    // Whoever looks how the journal stands takes the news from nobody, and it is told of once.
+    journal.standing().await.unwrap();
+    journal.read(1, 1_000).await.unwrap();
+    assert!(heard.try_recv().is_err());
+}
