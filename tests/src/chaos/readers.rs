@@ -31,8 +31,9 @@ use super::site::{MQTT_READERS, OSDP_READERS, credential};
 const OSDP_ANSWER: Duration = Duration::from_millis(2_500);
 /// After a light that is not clear whose it is, so long without one makes it clear again.
 const OSDP_QUIET: Duration = Duration::from_millis(1_500);
-/// How long after its last acknowledgement an MQTT reader waits for flashes that did not come yet.
-const MQTT_QUIET: Duration = Duration::from_millis(500);
+/// How long after its last acknowledgement an MQTT reader waits for flashes that did not come yet: their time to live and
+/// a little more. No later one is shown, which would be taken for the next card's.
+const MQTT_QUIET: Duration = Duration::from_millis(3_200);
 /// The most cards that are held to an MQTT reader at once.
 const BURST: u32 = 5;
 
