@@ -38,6 +38,7 @@ use crate::uplink::sign::SigningKey;
 mod care;
 mod channels;
 mod hands;
+mod heard;
 mod notes;
 
 use channels::Channels;
@@ -141,6 +142,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     let (stop, stopping) = watch::channel(false);
     let last_durable = found.log.next_sequence().saturating_sub(1);
     let (durable, durable_seen) = watch::channel(last_durable);
+    let (came_or_went, came_or_went_seen) = watch::channel(0);
     let journal = Journal::start(found.log, happen.written.clone())
         .context("the journal's thread cannot be started")?;
     let (configured, configured_seen) = watch::channel(cached.config.unwrap_or_default());
@@ -159,6 +161,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         codes: BTreeMap::new(),
         seen: BTreeMap::new(),
         durable,
+        came_or_went,
         last_durable,
         current_at: cached.synced_at.map(Instant),
         configured: configured_seen,
@@ -203,6 +206,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         journal: journal.clone(),
         key: key.ok(),
         durable: durable_seen,
+        readers: came_or_went_seen,
         status: happen.status.clone(),
         clock,
         data: config.data.clone(),

@@ -202,11 +202,13 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
     });
     let (_stop, stopping) = watch::channel(false);
     let address = Address::new(&format!("http://{}", hub.running.address), None, clock.clone()).unwrap();
+    let (_doors, readers) = watch::channel(0);
     let sender = SenderTask {
         client: HubClient::new(address, gateway.token.clone()),
         journal: journal.clone(),
         key: None,
         durable: seen,
+        readers,
         status,
         clock,
         data: folder.path().to_path_buf(),

@@ -11,15 +11,14 @@ use rollcall_rules::time::Instant;
 use rollcall_rules::verdict::Decision;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::channels::Hearing;
 use super::notes::Notes;
 use crate::ascii::line as ascii;
 use crate::ascii::line::LightOrder;
-use crate::clock::{BUILT_AFTER, Clock, Reading, Source};
-use crate::core::outages::{Cause, Outages};
-use crate::core::{Answer, Gateway, Input, Output, Read, Tag};
+use crate::clock::{BUILT_AFTER, Clock, Source};
+use crate::core::outages::Outages;
+use crate::core::{Answer, Gateway, Input, Output};
 use crate::journal::record::{Record, SwipeRecord};
 use crate::journal::writer::{Journal, Written};
 use crate::mqtt::client::{MqttOrder, ReaderSaid};
@@ -38,8 +37,6 @@ const LAST_RED: Duration = Duration::from_secs(2);
 const LAST_OFF: Duration = Duration::from_millis(300);
 /// How often what must survive a restart is kept, and the journal's fill is looked at.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
-/// A serial reader is reported gone after so long without a good reply.
-const OSDP_SILENCE_MS: i64 = 8_000;
 
 /// Where a reader hangs.
 #[derive(Debug, Clone, Copy)]
@@ -51,10 +48,10 @@ pub(super) struct OnBus {
 /// How a reader is, beside what the mind knows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
-    online: bool,
-    firmware: Option<String>,
-    last_swipe: Option<Instant>,
-    line: Option<LineQuality>,
+    pub(super) online: bool,
+    pub(super) firmware: Option<String>,
+    pub(super) last_swipe: Option<Instant>,
+    pub(super) line: Option<LineQuality>,
 }
 
 /// The gateway's hands.
@@ -72,6 +69,8 @@ pub(super) struct Hands {
     pub(super) codes: BTreeMap<(usize, u8), String>,
     pub(super) seen: BTreeMap<String, Seen>,
     pub(super) durable: watch::Sender<u64>,
+    /// Grows when a reader comes or goes.
+    pub(super) came_or_went: watch::Sender<u64>,
     pub(super) last_durable: u64,
     pub(super) current_at: Option<Instant>,
     /// Source and start of the time that was kept last, in milliseconds since the epoch.
@@ -258,113 +257,6 @@ impl Hands {
         }
     }
 
-    fn bus_event(&mut self, code: String, event: Event) {
-        let now = self.clock.read();
-        let seen = self.seen.entry(code.clone()).or_default();
-        match event {
-            Event::Online(identity) => {
-                let id = self.mind.reader(&code).map(|reader| reader.id);
-                self.notes_up(id, now);
-                let seen = self.seen.entry(code.clone()).or_default();
-                let [major, minor, build] = identity.firmware;
-                seen.online = true;
-                seen.firmware = Some(format!("{major}.{minor}.{build}"));
-                tracing::info!(reader = %code, serial = identity.serial, "reader online");
-            }
-            Event::Offline => {
-                seen.online = false;
-                let id = self.mind.reader(&code).map(|reader| reader.id);
-                self.notes_down(id, now.at.plus_ms(-OSDP_SILENCE_MS));
-                tracing::warn!(reader = %code, "reader offline: silent for 8 s; is it powered and the line whole?");
-            }
-            Event::Card(card) => {
-                seen.last_swipe = Some(now.at);
-                self.mind.handle(Input::Read(Read { reader: code, card, tag: None, random: random() }), now);
-            }
-            Event::FormattedCard => {
-                tracing::warn!(reader = %code, "the reader sends formatted card data, which is ambiguous; set it to raw bits");
-            }
-            Event::Keypad { digits } => tracing::debug!(reader = %code, digits, "keys pressed"),
-            Event::Tamper(true) => tracing::warn!(reader = %code, "tamper: the reader was opened"),
-            Event::Tamper(false) => tracing::info!(reader = %code, "tamper over"),
-            Event::Line(quality) => seen.line = Some(quality),
-            Event::PowerUp => tracing::info!(reader = %code, "the reader was switched on"),
-        }
-    }
-
-    fn ascii_event(&mut self, code: String, event: ascii::Event) {
-        let now = self.clock.read();
-        let id = self.mind.reader(&code).map(|reader| reader.id);
-        let seen = self.seen.entry(code.clone()).or_default();
-        match event {
-            ascii::Event::Online => {
-                seen.online = true;
-                tracing::info!(reader = %code, "reader online");
-                self.notes_up(id, now);
-            }
-            ascii::Event::Offline { silent_ms } => {
-                seen.online = false;
-                tracing::warn!(reader = %code, "reader offline: its port is lost, or it is silent; is it plugged in?");
-                self.notes_down(id, now.at.plus_ms(-silent_ms));
-            }
-            ascii::Event::Card(card) => {
-                seen.last_swipe = Some(now.at);
-                let read = Read { reader: code, card: Ok(card), tag: None, random: random() };
-                self.mind.handle(Input::Read(read), now);
-            }
-        }
-    }
-
-    fn mqtt_said(&mut self, said: ReaderSaid) {
-        let now = self.clock.read();
-        match said {
-            ReaderSaid::Ready { reader, firmware, clock } => {
-                let online = Input::Online { reader: reader.clone(), clock };
-                self.mind.handle(online, now);
-                let id = self.mind.reader(&reader).map(|reader| reader.id);
-                self.notes_up(id, now);
-                let seen = self.seen.entry(reader.clone()).or_default();
-                if !seen.online {
-                    tracing::info!(%reader, "reader online");
-                }
-                seen.online = true;
-                seen.firmware = firmware.or(seen.firmware.take());
-            }
-            ReaderSaid::Kept { reader, firmware } => {
-                self.seen.entry(reader).or_default().firmware = Some(firmware);
-            }
-            ReaderSaid::Lost { reader } => {
-                tracing::warn!(%reader, "reader lost");
-                let id = self.mind.reader(&reader).map(|reader| reader.id);
-                self.notes_down(id, now.at);
-                self.seen.entry(reader.clone()).or_default().online = false;
-                self.mind.handle(Input::Gone { reader }, now);
-            }
-            ReaderSaid::Swipe { reader, message } => {
-                if self.places.contains_key(&reader) || self.ascii.contains_key(&reader) {
-                    tracing::warn!(%reader, "a swipe by MQTT for a reader that hangs on a serial line: not taken");
-                    return;
-                }
-                let seen = self.seen.entry(reader.clone()).or_default();
-                seen.last_swipe = Some(now.at);
-                if !message.historical && !seen.online {
-                    // Whatever it said before, or was not heard of: it works.
-                    seen.online = true;
-                    let id = self.mind.reader(&reader).map(|reader| reader.id);
-                    self.notes_up(id, now);
-                }
-                let tag = Tag {
-                    boot: message.boot,
-                    seq: message.seq,
-                    mono_ms: message.mono_ms,
-                    historical: message.historical,
-                };
-                let read = Read { reader, card: message.card, tag: Some(tag), random: random() };
-                self.mind.handle(Input::Read(read), now);
-            }
-        }
-    }
-
     /// Does what the mind says.
     async fn act(&mut self) {
         while let Some(output) = self.mind.poll_output() {
@@ -393,37 +285,6 @@ impl Hands {
         self.recent.truncate(RECENT - 1);
         self.recent.push_front(Recent::new(&record));
         Record::Swipe(record).body()
-    }
-
-    fn notes_up(&mut self, reader: Option<Uuid>, now: Reading) {
-        let ended = reader.and_then(|reader| self.outages.up(reader, now));
-        if let Some(ended) = ended {
-            self.notes.add(Record::Outage(ended));
-        }
-    }
-
-    fn notes_down(&mut self, reader: Option<Uuid>, from: Instant) {
-        let Some(reader) = reader else { return };
-        let began = self.outages.down(reader, Cause::ReaderUnreachable, from, Uuid::new_v4());
-        if let Some(began) = began {
-            self.notes.add(Record::Outage(began));
-        }
-    }
-
-    /// Readers that the hub has just named and that do not answer are out from now on; those that do are not.
-    fn await_readers(&mut self, now: Reading) {
-        let readers: Vec<(Uuid, bool)> = self
-            .mind
-            .readers()
-            .map(|reader| (reader.id, self.seen.get(&reader.code).is_some_and(|seen| seen.online)))
-            .collect();
-        for (reader, online) in readers {
-            if online {
-                self.notes_up(Some(reader), now);
-            } else {
-                self.notes_down(Some(reader), now.at);
-            }
-        }
     }
 
     async fn rest(&mut self, reader: String, colour: Colour) {
@@ -531,14 +392,4 @@ fn led(colour: Colour) -> LedColour {
         Colour::Red => LedColour::Red,
         Colour::Amber => LedColour::Amber,
     }
-}
-
-/// Randomness for a swipe's id.
-fn random() -> [u8; 10] {
-    let mut bytes = [0u8; 10];
-    if getrandom::fill(&mut bytes).is_err() {
-        // The kernel has no randomness: version 4 ids ask it too, but by another way.
-        bytes.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
-    }
-    bytes
 }

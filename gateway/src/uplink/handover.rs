@@ -4,6 +4,8 @@
 //! The caller asks [`HandOver::step`], does it, and tells what came of it: [`HandOver::heartbeat_answered`],
 //! [`HandOver::submitted`] or [`HandOver::failed`].
 
+use std::collections::BTreeMap;
+
 use rollcall_rules::light::Colour;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
@@ -28,6 +30,8 @@ use crate::osdp::panel::LineQuality;
 const BATCH: usize = 500;
 /// How often the gateway says how it is, unless the hub says otherwise.
 const HEARTBEAT_EVERY_MS: i64 = 60_000;
+/// A reader that came or went is told at once, but no more often than this.
+const STATES_EVERY_MS: i64 = 2_000;
 /// How often a record that the hub turns down by itself is sent again before the others go on without it.
 const TRIES_OF_ONE: u32 = 5;
 
@@ -116,6 +120,8 @@ pub struct Submission {
 pub struct HandOver {
     places: Places,
     next_heartbeat: Instant,
+    /// Which readers answered at the last heartbeat, and when that was.
+    told: (BTreeMap<Uuid, bool>, Instant),
     watermark: Instant,
     batch: usize,
     /// The hub was heard since the connection failed last: what it has is known.
@@ -129,6 +135,7 @@ impl Default for HandOver {
         Self {
             places: Places::default(),
             next_heartbeat: Instant(0),
+            told: (BTreeMap::new(), Instant(0)),
             // Until the hub said what it has, nothing is said to be handed over.
             watermark: Instant(0),
             batch: BATCH,
@@ -143,7 +150,7 @@ impl HandOver {
     #[must_use]
     pub fn step(&self, status: &Status, standing: &Standing) -> Step {
         let known = standing.segments.iter().all(|segment| self.places.knows(segment.journal));
-        if !self.reconciled || !known || status.now.at >= self.next_heartbeat {
+        if !self.reconciled || !known || status.now.at >= self.due(status) {
             return Step::Heartbeat;
         }
         match self.places.next(&standing.segments) {
@@ -151,8 +158,17 @@ impl HandOver {
                 let most = if status.max_batch > 0 { status.max_batch } else { BATCH };
                 Step::Read { journal, from, limit: self.batch.min(most) }
             }
-            None => Step::Wait(self.next_heartbeat),
+            None => Step::Wait(self.due(status)),
         }
+    }
+
+    /// When the next heartbeat is due.
+    fn due(&self, status: &Status) -> Instant {
+        let (told, at) = &self.told;
+        if states(status) == *told {
+            return self.next_heartbeat;
+        }
+        self.next_heartbeat.min(at.plus_ms(STATES_EVERY_MS))
     }
 
     /// How far each journal is handed over.
@@ -248,6 +264,7 @@ impl HandOver {
         self.reconciled = true;
         let every = if status.heartbeat_ms > 0 { status.heartbeat_ms } else { HEARTBEAT_EVERY_MS };
         self.next_heartbeat = status.now.at.plus_ms(every);
+        self.told = (states(status), status.now.at);
         Ok(())
     }
 
@@ -363,6 +380,11 @@ impl HandOver {
         self.refused += 1;
         false
     }
+}
+
+/// Which readers answer.
+fn states(status: &Status) -> BTreeMap<Uuid, bool> {
+    status.readers.iter().map(|reader| (reader.id, reader.online)).collect()
 }
 
 /// All journals of which there is anything, and the one that is written.

@@ -48,6 +48,8 @@ pub struct SenderTask {
     pub key: Option<SigningKey>,
     /// Grows with the sequence of the last durable record.
     pub durable: watch::Receiver<u64>,
+    /// Grows when a reader comes or goes.
+    pub readers: watch::Receiver<u64>,
     /// Asks how the gateway is.
     pub status: mpsc::Sender<StatusAsk>,
     /// The clock.
@@ -104,6 +106,7 @@ impl SenderTask {
     }
 
     async fn round(&mut self, handover: &mut HandOver) -> Result<(), RoundError> {
+        self.readers.mark_unchanged();
         let status = self.ask().await?;
         self.durable.mark_unchanged();
         let standing = self.journal.standing().await.ok_or(RoundError::Stopping)?;
@@ -122,6 +125,7 @@ impl SenderTask {
                 let clock = self.clock.clone();
                 tokio::select! {
                     changed = self.durable.changed() => changed.map_err(|_| RoundError::Stopping),
+                    changed = self.readers.changed() => changed.map_err(|_| RoundError::Stopping),
                     () = clock.sleep_until(until) => Ok(()),
                 }
             }

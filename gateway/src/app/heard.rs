@@ -1,0 +1,175 @@
+//! What readers of each kind tell, and what the gateway makes of it: a card for the mind, a state, an outage.
+
+use rollcall_rules::time::Instant;
+use uuid::Uuid;
+
+use super::hands::Hands;
+use crate::ascii::line as ascii;
+use crate::clock::Reading;
+use crate::core::outages::Cause;
+use crate::core::{Input, Read, Tag};
+use crate::journal::record::Record;
+use crate::mqtt::client::ReaderSaid;
+use crate::osdp::panel::Event;
+
+/// A serial reader is reported gone after so long without a good reply.
+const OSDP_SILENCE_MS: i64 = 8_000;
+
+impl Hands {
+    pub(super) fn bus_event(&mut self, code: String, event: Event) {
+        let now = self.clock.read();
+        let seen = self.seen.entry(code.clone()).or_default();
+        match event {
+            Event::Online(identity) => {
+                let id = self.mind.reader(&code).map(|reader| reader.id);
+                self.notes_up(id, now);
+                self.is_online(&code, true);
+                let [major, minor, build] = identity.firmware;
+                self.seen.entry(code.clone()).or_default().firmware =
+                    Some(format!("{major}.{minor}.{build}"));
+                tracing::info!(reader = %code, serial = identity.serial, "reader online");
+            }
+            Event::Offline => {
+                self.is_online(&code, false);
+                let id = self.mind.reader(&code).map(|reader| reader.id);
+                self.notes_down(id, now.at.plus_ms(-OSDP_SILENCE_MS));
+                tracing::warn!(reader = %code, "reader offline: silent for 8 s; is it powered and the line whole?");
+            }
+            Event::Card(card) => {
+                seen.last_swipe = Some(now.at);
+                self.mind.handle(Input::Read(Read { reader: code, card, tag: None, random: random() }), now);
+            }
+            Event::FormattedCard => {
+                tracing::warn!(reader = %code, "the reader sends formatted card data, which is ambiguous; set it to raw bits");
+            }
+            Event::Keypad { digits } => tracing::debug!(reader = %code, digits, "keys pressed"),
+            Event::Tamper(true) => tracing::warn!(reader = %code, "tamper: the reader was opened"),
+            Event::Tamper(false) => tracing::info!(reader = %code, "tamper over"),
+            Event::Line(quality) => seen.line = Some(quality),
+            Event::PowerUp => tracing::info!(reader = %code, "the reader was switched on"),
+        }
+    }
+
+    pub(super) fn ascii_event(&mut self, code: String, event: ascii::Event) {
+        let now = self.clock.read();
+        let id = self.mind.reader(&code).map(|reader| reader.id);
+        match event {
+            ascii::Event::Online => {
+                self.is_online(&code, true);
+                tracing::info!(reader = %code, "reader online");
+                self.notes_up(id, now);
+            }
+            ascii::Event::Offline { silent_ms } => {
+                self.is_online(&code, false);
+                tracing::warn!(reader = %code, "reader offline: its port is lost, or it is silent; is it plugged in?");
+                self.notes_down(id, now.at.plus_ms(-silent_ms));
+            }
+            ascii::Event::Card(card) => {
+                self.seen.entry(code.clone()).or_default().last_swipe = Some(now.at);
+                let read = Read { reader: code, card: Ok(card), tag: None, random: random() };
+                self.mind.handle(Input::Read(read), now);
+            }
+        }
+    }
+
+    pub(super) fn mqtt_said(&mut self, said: ReaderSaid) {
+        let now = self.clock.read();
+        match said {
+            ReaderSaid::Ready { reader, firmware, clock } => {
+                let online = Input::Online { reader: reader.clone(), clock };
+                self.mind.handle(online, now);
+                let id = self.mind.reader(&reader).map(|reader| reader.id);
+                self.notes_up(id, now);
+                if self.is_online(&reader, true) {
+                    tracing::info!(%reader, "reader online");
+                }
+                let seen = self.seen.entry(reader.clone()).or_default();
+                seen.firmware = firmware.or(seen.firmware.take());
+            }
+            ReaderSaid::Kept { reader, firmware } => {
+                self.seen.entry(reader).or_default().firmware = Some(firmware);
+            }
+            ReaderSaid::Lost { reader } => {
+                tracing::warn!(%reader, "reader lost");
+                let id = self.mind.reader(&reader).map(|reader| reader.id);
+                self.notes_down(id, now.at);
+                self.is_online(&reader, false);
+                self.mind.handle(Input::Gone { reader }, now);
+            }
+            ReaderSaid::Swipe { reader, message } => {
+                if self.places.contains_key(&reader) || self.ascii.contains_key(&reader) {
+                    tracing::warn!(%reader, "a swipe by MQTT for a reader that hangs on a serial line: not taken");
+                    return;
+                }
+                let seen = self.seen.entry(reader.clone()).or_default();
+                seen.last_swipe = Some(now.at);
+                // Whatever it said before, or was not heard of: it works.
+                if !message.historical && self.is_online(&reader, true) {
+                    let id = self.mind.reader(&reader).map(|reader| reader.id);
+                    self.notes_up(id, now);
+                }
+                let tag = Tag {
+                    boot: message.boot,
+                    seq: message.seq,
+                    mono_ms: message.mono_ms,
+                    historical: message.historical,
+                };
+                let read = Read { reader, card: message.card, tag: Some(tag), random: random() };
+                self.mind.handle(Input::Read(read), now);
+            }
+        }
+    }
+
+    /// Notes that a reader answers or does not; `true` when that is news.
+    fn is_online(&mut self, code: &str, online: bool) -> bool {
+        let seen = self.seen.entry(code.to_owned()).or_default();
+        let news = seen.online != online;
+        seen.online = online;
+        if news {
+            self.came_or_went.send_modify(|times| *times += 1);
+        }
+        news
+    }
+
+    fn notes_up(&mut self, reader: Option<Uuid>, now: Reading) {
+        let ended = reader.and_then(|reader| self.outages.up(reader, now));
+        if let Some(ended) = ended {
+            self.notes.add(Record::Outage(ended));
+        }
+    }
+
+    fn notes_down(&mut self, reader: Option<Uuid>, from: Instant) {
+        let Some(reader) = reader else { return };
+        let began = self.outages.down(reader, Cause::ReaderUnreachable, from, Uuid::new_v4());
+        if let Some(began) = began {
+            self.notes.add(Record::Outage(began));
+        }
+    }
+
+    /// Readers that the hub has just named and that do not answer are out from now on; those that do are not.
+    pub(super) fn await_readers(&mut self, now: Reading) {
+        let readers: Vec<(Uuid, bool)> = self
+            .mind
+            .readers()
+            .map(|reader| (reader.id, self.seen.get(&reader.code).is_some_and(|seen| seen.online)))
+            .collect();
+        self.came_or_went.send_modify(|times| *times += 1);
+        for (reader, online) in readers {
+            if online {
+                self.notes_up(Some(reader), now);
+            } else {
+                self.notes_down(Some(reader), now.at);
+            }
+        }
+    }
+}
+
+/// Randomness for a swipe's id.
+fn random() -> [u8; 10] {
+    let mut bytes = [0u8; 10];
+    if getrandom::fill(&mut bytes).is_err() {
+        // The kernel has no randomness: version 4 ids ask it too, but by another way.
+        bytes.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
+    }
+    bytes
+}
