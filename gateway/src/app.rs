@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -25,8 +26,9 @@ use crate::journal::disk::Folder;
 use crate::journal::log::{Damage, Limits, Log};
 use crate::journal::record::{OutageRecord, Record};
 use crate::journal::writer::Journal;
+use crate::keys::ReaderKeys;
 use crate::mqtt::{broker, client as mqtt_client};
-use crate::osdp::bus::{self, BusSettings};
+use crate::osdp::bus::{self, BusSettings, Keyed};
 use crate::page::{self, Windows};
 use crate::timetable::Cache;
 use crate::uplink::client::HubClient;
@@ -111,7 +113,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     let data = Folder::open(config.data.clone())
         .with_context(|| format!("the folder {} cannot be made", config.data.display()))?;
     drop(data);
-    let lock = lock(config)?;
+    let lock = lock(&config.data)?;
     let clock_file = config.data.join("clock.json");
     let alive = clock::last_alive(&clock_file);
     let clock: Arc<dyn Clock> = match time {
@@ -172,7 +174,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         fault: None,
         _lock: lock,
     };
-    start_buses(config, &mut hands, &happen, &stopping, &mut tasks);
+    start_buses(config, &ReaderKeys::load(&config.data)?, &mut hands, &happen, &stopping, &mut tasks);
     start_ascii(config, &mut hands, &happen, &stopping, &mut tasks)?;
     if let Some(mqtt) = &config.mqtt {
         start_mqtt(config, mqtt.listen, &mut hands, &happen, &stopping, &mut tasks)?;
@@ -328,17 +330,18 @@ fn lost_between(
     Ok(lost)
 }
 
-fn lock(config: &Config) -> anyhow::Result<File> {
-    let path = config.data.join("lock");
+pub(crate) fn lock(data: &Path) -> anyhow::Result<File> {
+    let path = data.join("lock");
     let file = File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!("another gateway runs on {}; stop it first", config.data.display());
+        bail!("a gateway runs on {}; stop it first: systemctl stop rollcall-gateway", data.display());
     }
     Ok(file)
 }
 
 fn start_buses(
     config: &Config,
+    keys: &ReaderKeys,
     hands: &mut Hands,
     happen: &Channels,
     stopping: &watch::Receiver<bool>,
@@ -364,6 +367,9 @@ fn start_buses(
             port: settings.port.clone(),
             baud: settings.baud,
             addresses: settings.readers.iter().map(|reader| reader.address).collect(),
+            keys: (settings.readers.iter())
+                .filter_map(|reader| Some((reader.address, Keyed::Under(keys.key(&reader.code)?.clone()))))
+                .collect(),
         };
         tasks.spawn(bus::run(settings, ordered, events, stopping.clone()));
     }

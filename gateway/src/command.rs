@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
@@ -9,6 +10,7 @@ use rollcall_gateway::app::{self, TimeSource};
 use rollcall_gateway::check::{self, Finding, Verdict};
 use rollcall_gateway::config::{BAUDS, Config};
 use rollcall_gateway::journal::tool;
+use rollcall_gateway::keyset;
 use rollcall_gateway::osdp::frame::MAX_ADDRESS;
 use rollcall_gateway::scan::{self, Heard, Line};
 use rollcall_gateway::watchdog::Watchdog;
@@ -20,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   RUST_LOG=debug rollcall-gateway run --config gateway.toml
   rollcall-gateway check --config gateway.toml
   rollcall-gateway scan --port /dev/ttyUSB0 --baud 9600
+  rollcall-gateway reader keyset R101-DOOR --config gateway.toml
   rollcall-gateway check-config --config gateway.toml
   rollcall-gateway journal verify --data /var/lib/rollcall-gateway
   rollcall-gateway journal export --data /mnt/card/rollcall-gateway > swipes.jsonl";
@@ -56,6 +59,9 @@ enum Command {
     /// Finds the OSDP readers on serial lines: speed, address, vendor, model, firmware, what they can do. Stop the
     /// gateway first: a line belongs to one program.
     Scan(ScanArgs),
+    /// Sets up one reader. Stop the gateway first: a line belongs to one program.
+    #[command(subcommand)]
+    Reader(ReaderCommand),
     /// Reads the configuration and says whether it can be used.
     CheckConfig {
         /// The configuration.
@@ -73,6 +79,22 @@ enum JournalCommand {
     /// Prints every record as a line of JSON with its place and chain value, and one line with the gateway's
     /// signature at the end: to be carried to the hub on a stick.
     Export(Folder),
+}
+
+#[derive(Subcommand)]
+enum ReaderCommand {
+    /// Gives an OSDP reader a random key of its own: from then on its line is encrypted, and clear text and the key that
+    /// everybody knows are refused. Again: another key.
+    Keyset {
+        /// The reader's code, as in the configuration.
+        code: String,
+        /// The configuration.
+        #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
+        config: PathBuf,
+        /// For so many seconds the reader may speak by the key that everybody knows.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=600))]
+        within: u64,
+    },
 }
 
 #[derive(clap::Args)]
@@ -119,6 +141,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Command::Scan(args) => {
             let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
             runtime.block_on(scan_lines(&args))
+        }
+        Command::Reader(ReaderCommand::Keyset { code, config, within }) => {
+            let config = Config::load(&config)?;
+            let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+            runtime
+                .block_on(keyset::run(&config, &code, Duration::from_secs(within), |said| say(&code, said)))
         }
         Command::CheckConfig { config } => {
             let found = Config::load(&config)?;
@@ -190,6 +218,11 @@ async fn scan_lines(args: &ScanArgs) -> anyhow::Result<()> {
     eprintln!("{readers} readers on {} lines", ports.len() - failed);
     ensure!(failed == 0, "{failed} lines could not be asked");
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn say(code: &str, said: &str) {
+    println!("{code}: {said}");
 }
 
 /// Prints a finding.

@@ -147,7 +147,7 @@ async fn ask(
                 // Its own echo, or a late reply of another.
                 Decoded::Frame(_) => {}
                 Decoded::Noise(count) => garbled += count,
-                Decoded::Secured { .. } => garbled += 1,
+                Decoded::Secured(_) => garbled += 1,
             }
         }
     }

@@ -37,6 +37,11 @@ pub enum DeviceEvent {
         /// The reader's code.
         reader: String,
     },
+    /// OSDP only: it was given a key of its own.
+    Keyed {
+        /// The reader's code.
+        reader: String,
+    },
     /// MQTT only: the gateway acknowledged the swipe of this sequence number.
     Acknowledged {
         /// The reader's code.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::device::ascii::AsciiReader;
 use crate::device::mqtt::MqttReader;
-use crate::device::osdp::{OsdpBus, OsdpReader};
+use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Shown};
 use crate::plan::{Colour, Credential};
 
@@ -25,6 +25,8 @@ Examples:
   reader-sim reader --osdp new
       makes a pty, prints its path (`pty /dev/pts/7`) for the gateway to open, and serves it
   reader-sim reader --osdp /dev/ttyUSB0 --baud 9600 --address 2
+  reader-sim reader --osdp new --install
+      has no key yet: `rollcall-gateway reader keyset` gives it one, which it forgets when it ends
   reader-sim reader --ascii new
       an RDM6300 that prints card numbers, and a light that the letters O B G R A set
   reader-sim reader --mqtt mqtt://127.0.0.1:1883 --gateway GW-MAIN --code R-101
@@ -66,6 +68,12 @@ pub struct ReaderArgs {
     /// The serial number that the reader reports (OSDP only)
     #[arg(long, default_value_t = 1)]
     pub serial: u32,
+    /// Has no key yet: takes the well-known one, to be given its own (OSDP only)
+    #[arg(long, requires = "osdp")]
+    pub install: bool,
+    /// File with the reader's own key, 32 hexadecimal digits: it takes nothing that is not sealed by it (OSDP only)
+    #[arg(long, value_name = "FILE", requires = "osdp", conflicts_with = "install")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Where a broker listens: `mqtt://host:port`, the port 1883 when left out.
@@ -119,7 +127,12 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
             Device::Ascii(reader)
         }
         (Some(path), ..) => {
-            let reader = OsdpReader { code: args.code, address: args.address, serial: args.serial };
+            let key = match (args.install, args.key_file) {
+                (true, _) => ReaderKey::Install,
+                (false, Some(path)) => ReaderKey::Own(read_key(&path)?),
+                (false, None) => ReaderKey::None,
+            };
+            let reader = OsdpReader { code: args.code, address: args.address, serial: args.serial, key };
             let bus = if path == Path::new("new") {
                 OsdpBus::on_new_pty(vec![reader], events)?
             } else {
@@ -167,6 +180,16 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn read_key(path: &Path) -> anyhow::Result<[u8; 16]> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let digits = text.trim().as_bytes();
+    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let bytes = pairs.collect::<Option<Vec<u8>>>().filter(|_| digits.len() == 32);
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .with_context(|| format!("{}: a key has 32 hexadecimal digits", path.display()))
+}
+
 fn present(device: &Device, code: &str, credential: &Credential) -> anyhow::Result<()> {
     match device {
         Device::Osdp(bus) => bus.present(code, credential)?,
@@ -201,6 +224,7 @@ fn describe(event: &DeviceEvent) -> String {
         DeviceEvent::Light { shown: Shown::Base(colour), .. } => format!("light {}", name(*colour)),
         DeviceEvent::Light { shown: Shown::Flash(colour), .. } => format!("flash {}", name(*colour)),
         DeviceEvent::Buzzer { .. } => "buzzer".into(),
+        DeviceEvent::Keyed { .. } => "key set".into(),
         DeviceEvent::Acknowledged { seq, result, .. } => format!("ack {seq} {result}"),
     }
 }

@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::io::Write as _;
 use std::time::{Duration, Instant as Moment};
 
-use reader_sim::device::osdp::{OsdpBus, OsdpReader};
+use reader_sim::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use reader_sim::device::{DeviceEvent, Shown};
 use reader_sim::plan::Colour as SimColour;
 use rollcall_gateway::core::reading::{Reading, Trust};
@@ -313,7 +313,7 @@ async fn program() {
     std::fs::write(data.join("clock.json"), serde_json::to_vec(&kept).unwrap()).unwrap();
     std::fs::write(folder.path().join("token"), "none").unwrap();
     let (events, mut heard) = mpsc::unbounded_channel();
-    let reader = OsdpReader { code: "R0".to_owned(), address: 1, serial: 1 };
+    let reader = OsdpReader { code: "R0".to_owned(), address: 1, serial: 1, key: ReaderKey::None };
     let bus = OsdpBus::on_new_pty(vec![reader], events).unwrap();
     let text = format!(
         "gateway = 'G'\ndata = '{}'\n[hub]\nurl = 'http://127.0.0.1:9'\ntoken_file = '{}'\n[[bus]]\nport = '{}'\nbaud = 115200\n\

@@ -3,5 +3,6 @@
 
 pub mod chaos;
 pub mod hub;
+pub mod osdp_line;
 pub mod programs;
 pub mod timetable;

@@ -60,6 +60,7 @@ fn the_pure_rooms_touch_no_clock_file_socket_or_async() {
     for codec in [
         "osdp/frame.rs",
         "osdp/command.rs",
+        "osdp/secure_channel.rs",
         "osdp/reply.rs",
         "osdp/panel.rs",
         "ascii/form.rs",

@@ -4,100 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use reader_sim::device::osdp::{OsdpBus, OsdpReader};
 use reader_sim::device::{DeviceEvent, Shown};
-use reader_sim::plan::{Colour, Credential};
-use rollcall_gateway::osdp::bus::{self, BusOrder, BusSettings};
+use reader_sim::plan::Colour;
+use rollcall_gateway::osdp::bus::BusOrder;
 use rollcall_gateway::osdp::command::LedColour;
 use rollcall_gateway::osdp::panel::Event;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::sync::watch;
-use tokio::time::timeout;
-
-/// Far more than anything here takes, the eight seconds of silence included.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Line {
-    devices: OsdpBus,
-    seen: UnboundedReceiver<DeviceEvent>,
-    orders: mpsc::Sender<BusOrder>,
-    events: mpsc::Receiver<(u8, Event)>,
-    stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Line {
-    /// Three readers, 1 to 3, all online.
-    async fn start(baud: u32) -> Line {
-        let (send, seen) = mpsc::unbounded_channel();
-        let reader = |n: u8| OsdpReader { code: format!("R{n}"), address: n, serial: 1000 + u32::from(n) };
-        let devices = OsdpBus::on_new_pty((1..=3).map(reader).collect(), send).unwrap();
-        let (orders, ordered) = mpsc::channel(16);
-        let (tell, events) = mpsc::channel(16);
-        let (stop, stopped) = watch::channel(false);
-        let settings = BusSettings { port: devices.path().to_owned(), baud, addresses: vec![1, 2, 3] };
-        let task = tokio::spawn(bus::run(settings, ordered, tell, stopped));
-        let mut line = Line { devices, seen, orders, events, stop, task };
-        let mut online = Vec::new();
-        for _ in 0..3 {
-            let (address, event) = line.event(|(_, event)| matches!(event, Event::Online(_))).await;
-            let Event::Online(identity) = event else { unreachable!() };
-            assert_eq!((identity.vendor, identity.serial), ([0x52, 0x43, 0x53], 1000 + u32::from(address)));
-            online.push(address);
-        }
-        online.sort_unstable();
-        assert_eq!(online, [1, 2, 3]);
-        line
-    }
-
-    /// The next event of the gateway's side that fits.
-    async fn event(&mut self, fits: impl Fn(&(u8, Event)) -> bool) -> (u8, Event) {
-        let wait = async {
-            loop {
-                let event = self.events.recv().await.unwrap();
-                if fits(&event) {
-                    return event;
-                }
-            }
-        };
-        timeout(PATIENCE, wait).await.unwrap()
-    }
-
-    /// Waits until a reader shows this.
-    async fn shows(&mut self, code: &str, wanted: Shown) {
-        let fits = |event: &DeviceEvent| match event {
-            DeviceEvent::Light { reader, shown } => reader == code && *shown == wanted,
-            _ => false,
-        };
-        self.device(fits).await;
-    }
-
-    async fn device(&mut self, fits: impl Fn(&DeviceEvent) -> bool) {
-        let wait = async { while !fits(&self.seen.recv().await.unwrap()) {} };
-        timeout(PATIENCE, wait).await.unwrap();
-    }
-
-    async fn order(&self, order: BusOrder) {
-        self.orders.send(order).await.unwrap();
-    }
-
-    /// Holds a card to a reader and gives bits, bytes, and how long it took to come out.
-    async fn swipe(&mut self, address: u8, bits: u16, raw: &[u8]) -> Duration {
-        let held = Instant::now();
-        self.devices.present(&format!("R{address}"), &Credential { bits, raw: raw.to_vec() }).unwrap();
-        let (from, event) = self.event(|(_, event)| matches!(event, Event::Card(_))).await;
-        let took = held.elapsed();
-        let Event::Card(card) = event else { unreachable!() };
-        let card = card.unwrap();
-        assert_eq!((from, card.bits(), card.raw()), (address, bits, raw));
-        took
-    }
-
-    async fn end(self) {
-        self.stop.send(true).unwrap();
-        timeout(PATIENCE, self.task).await.unwrap().unwrap();
-    }
-}
+use rollcall_tests::osdp_line::Line;
 
 async fn cards_and_lights(baud: u32) {
     let mut line = Line::start(baud).await;

@@ -46,6 +46,14 @@ impl Hands {
             Event::Tamper(true) => tracing::warn!(reader = %code, "tamper: the reader was opened"),
             Event::Tamper(false) => tracing::info!(reader = %code, "tamper over"),
             Event::Line(quality) => seen.line = Some(quality),
+            Event::Insecure(error) => {
+                tracing::error!(
+                    reader = %code,
+                    "the reader has a key and does not speak under it: {error}; it is not talked to. Was it exchanged, or is \
+                     somebody at its line? A reader that was exchanged: rollcall-gateway reader keyset {code}"
+                );
+            }
+            Event::KeySet(_) => tracing::info!(reader = %code, "the reader has a new key"),
             Event::PowerUp => tracing::info!(reader = %code, "the reader was switched on"),
         }
     }

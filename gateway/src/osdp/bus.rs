@@ -2,6 +2,7 @@
 //!
 //! The only file of `osdp` that touches a device. A port that cannot be opened, or is lost, is tried again.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
 use super::command::LedColour;
 use super::panel::{Event, Micros, Panel};
+use super::secure_channel::Key;
 
 /// How long to wait before a port is opened again.
 const REOPEN_AFTER: Duration = Duration::from_secs(2);
@@ -40,6 +42,20 @@ pub enum BusOrder {
     },
 }
 
+/// How a device that has a key is talked to.
+#[derive(Debug, Clone)]
+pub enum Keyed {
+    /// Under its key.
+    Under(Key),
+    /// Under its key, until it has got another.
+    Change {
+        /// The key that it has.
+        from: Key,
+        /// The key that it gets.
+        to: Key,
+    },
+}
+
 /// A serial line and the devices on it.
 #[derive(Debug, Clone)]
 pub struct BusSettings {
@@ -49,6 +65,8 @@ pub struct BusSettings {
     pub baud: u32,
     /// The devices' addresses.
     pub addresses: Vec<u8>,
+    /// The keys of those that have one, by address.
+    pub keys: BTreeMap<u8, Keyed>,
 }
 
 /// Speaks on a bus until told to stop. Events go to `events`, with the device's address.
@@ -60,6 +78,12 @@ pub async fn run(
 ) {
     let started = Instant::now();
     let mut panel = Panel::new(&settings.addresses, settings.baud, 0);
+    for (address, keyed) in settings.keys.clone() {
+        match keyed {
+            Keyed::Under(key) => panel.secure(address, key, random_seed(), 0),
+            Keyed::Change { from, to } => panel.set_key(address, from, to, random_seed(), 0),
+        }
+    }
     let mut failed = false;
     while !*stop.borrow() {
         let port = tokio_serial::new(settings.port.to_string_lossy(), settings.baud).open_native_async();
@@ -88,6 +112,17 @@ pub async fn run(
             () = without_port(&mut panel, &mut orders, &events, started) => {}
         }
     }
+}
+
+/// What a panel's random numbers come from.
+#[must_use]
+pub fn random_seed() -> [u8; 16] {
+    let mut seed = [0; 16];
+    if getrandom::fill(&mut seed).is_err() {
+        // Version 4 ids ask the kernel too, but by another way.
+        seed = *uuid::Uuid::new_v4().as_bytes();
+    }
+    seed
 }
 
 /// Waits until the port is to be opened again. Meanwhile no device answers, and what is to flash is too late.

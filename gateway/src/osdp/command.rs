@@ -41,6 +41,12 @@ pub enum Command {
         /// How often, 1 to 255.
         count: u8,
     },
+    /// Begins the handshake of a secure channel (CHLNG).
+    Challenge,
+    /// Goes on with it (SCRYPT).
+    ServerCryptogram,
+    /// Gives the device a key of its own (KEYSET); only within a secure channel.
+    KeySet,
 }
 
 impl Command {
@@ -54,16 +60,21 @@ impl Command {
             Self::LocalStatus => 0x64,
             Self::LedPermanent(_) | Self::LedFlash { .. } => 0x69,
             Self::Buzzer { .. } => 0x6a,
+            Self::KeySet => 0x75,
+            Self::Challenge => 0x76,
+            Self::ServerCryptogram => 0x77,
         }
     }
 
     /// What follows the code. LED: reader, LED, temporary record (code, on, off, on colour, off colour, timer
     /// in 100 ms, little-endian), permanent record (code, on, off, on colour, off colour). On and off are never
-    /// both 0; a permanent command leaves the temporary record alone, because some readers misread it.
+    /// both 0; a permanent command leaves the temporary record alone, because some readers misread it. What follows the
+    /// commands of the secure channel is the channel's to know.
     #[must_use]
     pub fn data(self) -> Vec<u8> {
         match self {
             Self::Poll | Self::LocalStatus => Vec::new(),
+            Self::Challenge | Self::ServerCryptogram | Self::KeySet => Vec::new(),
             Self::Id | Self::Capabilities => vec![0],
             Self::LedPermanent(colour) => {
                 let colour = colour as u8;

@@ -6,10 +6,14 @@
 //! `FF` is an optional mark that the length does not count. `ctrl`: bits 0-1 sequence, bit 2 CRC-16 (else a
 //! one-byte two's-complement checksum), bit 3 a security block is there. A reply's address has bit 7 set.
 
+use super::secure_channel::MAC_BYTES;
+
 /// Start of message.
 const SOM: u8 = 0x53;
 /// Mark before a frame; some transceivers need it to wake up.
 const MARK: u8 = 0xff;
+/// In `ctrl`: a security block is there.
+const SECURED: u8 = 8;
 /// The longest frame taken: OSDP's own limit.
 pub const MAX_FRAME: usize = 1_440;
 /// The shortest: header, one byte of id, checksum.
@@ -26,7 +30,7 @@ pub enum Check {
     Checksum,
 }
 
-/// A frame, in clear text.
+/// A frame, as it is without a security block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// 00-7E a device, 7F all of them.
@@ -71,16 +75,40 @@ impl Frame {
     /// The bytes, without mark.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        self.put(&[], |_| [])
+    }
+
+    /// The bytes, without mark, with a security block: its type and what belongs to it.
+    #[must_use]
+    pub fn encode_secured(&self, block: &[u8]) -> Vec<u8> {
+        self.put(block, |_| [])
+    }
+
+    /// The same with a MAC behind the data, made from all that stands before it.
+    #[must_use]
+    pub fn encode_sealed(&self, block: &[u8], mac: impl FnOnce(&[u8]) -> [u8; MAC_BYTES]) -> Vec<u8> {
+        self.put(block, mac)
+    }
+
+    fn put<const N: usize>(&self, block: &[u8], mac: impl FnOnce(&[u8]) -> [u8; N]) -> Vec<u8> {
         let check_len = if self.check == Check::Crc { 2 } else { 1 };
-        let length = 6 + self.data.len() + check_len;
+        let block_len = if block.is_empty() { 0 } else { 1 + block.len() };
+        let length = 6 + block_len + self.data.len() + N + check_len;
         let mut bytes = Vec::with_capacity(length);
         bytes.push(SOM);
         bytes.push(self.address & 0x7f | if self.reply { 0x80 } else { 0 });
         bytes.push((length & 0xff) as u8);
         bytes.push((length >> 8) as u8);
-        bytes.push(self.sequence & 3 | if self.check == Check::Crc { 4 } else { 0 });
+        let secured = if block.is_empty() { 0 } else { SECURED };
+        bytes.push(self.sequence & 3 | if self.check == Check::Crc { 4 } else { 0 } | secured);
+        if !block.is_empty() {
+            bytes.push(block_len as u8);
+            bytes.extend_from_slice(block);
+        }
         bytes.push(self.code);
         bytes.extend_from_slice(&self.data);
+        let mac = mac(&bytes);
+        bytes.extend_from_slice(&mac);
         match self.check {
             Check::Crc => bytes.extend_from_slice(&crc16(&bytes).to_le_bytes()),
             Check::Checksum => bytes.push(checksum(&bytes)),
@@ -96,11 +124,19 @@ pub enum Decoded {
     Frame(Frame),
     /// Bytes that are no frame were passed over: noise, a wrong check, an impossible length.
     Noise(usize),
-    /// A frame with a security block, which clear text does not have.
-    Secured {
-        /// Who sent it.
-        address: u8,
-    },
+    /// A whole frame with a security block.
+    Secured(Box<Secured>),
+}
+
+/// A frame with a security block. Nothing of it is checked but what every frame has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secured {
+    /// The frame. A MAC, where its block says that there is one, is the end of its data.
+    pub frame: Frame,
+    /// The security block: its type and what belongs to it, without its length.
+    pub block: Vec<u8>,
+    /// The bytes of the frame up to the check, MAC included.
+    pub wire: Vec<u8>,
 }
 
 /// Finds frames in a stream of bytes. Holds one frame's bytes at the most.
@@ -180,18 +216,30 @@ fn parse(bytes: &[u8]) -> Option<Decoded> {
     if !good {
         return None;
     }
-    let address = bytes[1] & 0x7f;
-    if ctrl & 8 != 0 {
-        return Some(Decoded::Secured { address });
-    }
-    Some(Decoded::Frame(Frame {
-        address,
+    // The length of a security block counts itself.
+    let (block, rest) = match (ctrl & SECURED, &body[5..]) {
+        (0, rest) => (None, rest),
+        (_, rest @ [length, ..]) if *length >= 2 => {
+            let (block, rest) = rest.split_at_checked(usize::from(*length))?;
+            (Some(&block[1..]), rest)
+        }
+        _ => return None,
+    };
+    let (code, data) = rest.split_first()?;
+    let frame = Frame {
+        address: bytes[1] & 0x7f,
         reply: bytes[1] & 0x80 != 0,
         sequence: ctrl & 3,
         check,
-        code: body[5],
-        data: body[6..].to_vec(),
-    }))
+        code: *code,
+        data: data.to_vec(),
+    };
+    Some(match block {
+        None => Decoded::Frame(frame),
+        Some(block) => {
+            Decoded::Secured(Box::new(Secured { frame, block: block.to_vec(), wire: body.to_vec() }))
+        }
+    })
 }
 
 #[cfg(test)]
@@ -273,6 +321,20 @@ mod tests {
             decoder.feed(&wire[cut..]);
             found.extend(all(&mut decoder));
             prop_assert_eq!(found, vec![Decoded::Frame(frame)]);
+        }
+
+        #[test]
+        fn every_secured_frame_comes_back(
+            sequence in 0u8..4, crc: bool, code: u8, data in prop::collection::vec(any::<u8>(), 0..200),
+            block in prop::collection::vec(any::<u8>(), 1..5),
+        ) {
+            let check = if crc { Check::Crc } else { Check::Checksum };
+            let frame = Frame { address: 5, reply: true, sequence, check, code, data };
+            let wire = frame.encode_secured(&block);
+            let mut decoder = Decoder::default();
+            decoder.feed(&wire);
+            let signed = wire[..wire.len() - if crc { 2 } else { 1 }].to_vec();
+            prop_assert_eq!(all(&mut decoder), vec![Decoded::Secured(Box::new(Secured { frame, block, wire: signed }))]);
         }
 
         #[test]

@@ -12,12 +12,15 @@ use std::collections::VecDeque;
 use rollcall_rules::card::{CardError, CardRead};
 
 use super::command::LedColour;
-use super::frame::{Decoded, Decoder, Frame};
-use super::reply::{Identity, Reply};
+use super::frame::{Decoded, Decoder, Frame, Secured};
+use super::reply::Identity;
+use super::secure_channel::{Key, SecureError};
 
 mod device;
+mod secure;
 
 use device::Device;
+use secure::Secure;
 
 /// Microseconds of some monotonic clock. What it counts from does not matter.
 pub type Micros = u64;
@@ -52,6 +55,10 @@ pub enum Event {
     Tamper(bool),
     /// It was switched on; its light is set again.
     PowerUp,
+    /// It has a key, and does not speak under it: it is not talked to. Told once, until it does again.
+    Insecure(SecureError),
+    /// It has taken a new key.
+    KeySet(Key),
     /// How its line does: what [`Panel::tell_lines`] asks for.
     Line(LineQuality),
 }
@@ -124,6 +131,27 @@ impl Panel {
         }
     }
 
+    /// Talks to a device under a key, and in no other way: clear text and the well-known key are refused. `seed` must be
+    /// random, and another one each time.
+    pub fn secure(&mut self, address: u8, key: Key, seed: [u8; 16], now: Micros) {
+        if let Some(device) = self.device_mut(address) {
+            device.secure(Secure::new(key, None, seed), now);
+        }
+    }
+
+    /// Gives a device a new key over a channel by the one that it has, and goes on under the new one.
+    pub fn set_key(&mut self, address: u8, present: Key, new: Key, seed: [u8; 16], now: Micros) {
+        if let Some(device) = self.device_mut(address) {
+            device.secure(Secure::new(present, Some(new), seed), now);
+        }
+    }
+
+    /// Whether a secure channel to a device stands.
+    #[must_use]
+    pub fn is_secured(&self, address: u8) -> bool {
+        self.devices.iter().any(|device| device.address == address && device.is_secured())
+    }
+
     /// Sets the light at rest of a device; it is set again whenever the device comes back.
     pub fn set_rest(&mut self, address: u8, colour: LedColour) {
         if let Some(device) = self.device_mut(address) {
@@ -162,11 +190,11 @@ impl Panel {
         self.decoder.feed(bytes);
         while let Some(found) = self.decoder.take() {
             match found {
-                Decoded::Frame(frame) if frame.reply => self.handle_reply(&frame, now),
+                Decoded::Frame(frame) if frame.reply => self.handle_reply(&frame, None, now),
+                Decoded::Secured(it) if it.frame.reply => self.handle_reply(&it.frame, Some(&it), now),
                 // On some adapters the panel hears itself.
-                Decoded::Frame(_) => {}
+                Decoded::Frame(_) | Decoded::Secured(_) => {}
                 Decoded::Noise(count) => self.noise += count as u64,
-                Decoded::Secured { .. } => self.noise += 1,
             }
         }
         let latest = REPLY_TIMEOUT + self.wire(REPLY_BYTES);
@@ -253,7 +281,7 @@ impl Panel {
         self.noise += self.decoder.reset() as u64;
         let device = &mut self.devices[index];
         let hasty = device.is_silent() && !device.slow;
-        let bytes = device.next_frame(now).encode();
+        let bytes = device.next_bytes(now);
         let patience = if hasty { SHORT_TIMEOUT } else { REPLY_TIMEOUT };
         let deadline = now + patience + self.wire(bytes.len() as u64 + REPLY_BYTES);
         self.outgoing.push_back(bytes);
@@ -273,19 +301,18 @@ impl Panel {
         }
     }
 
-    fn handle_reply(&mut self, frame: &Frame, now: Micros) {
+    fn handle_reply(&mut self, frame: &Frame, sealed: Option<&Secured>, now: Micros) {
         let short = SHORT_TIMEOUT + self.wire(2 * REPLY_BYTES);
-        let reply = Reply::decode(frame.code, &frame.data);
         let underway = self.underway.take_if(|underway| {
             let device = &self.devices[underway.device];
-            device.address == frame.address && device.expects(frame.sequence, &reply)
+            device.address == frame.address && device.expects(frame, sealed)
         });
         if let Some(underway) = underway {
             let device = &mut self.devices[underway.device];
             let took = now.saturating_sub(underway.sent);
             device.slow |= took > short;
             device.quality.replied_after(took);
-            device.replied(reply, now, &mut self.events);
+            device.replied(frame, sealed, now, &mut self.events);
         } else if let Some(device) = self.device_mut(frame.address) {
             device.quality.bad_replies += 1;
             // It lives, but takes longer than a short time-out: the next try waits for it.
@@ -295,3 +322,6 @@ impl Panel {
         }
     }
 }
+
+#[cfg(test)]
+mod secure_tests;

@@ -57,6 +57,10 @@ pub enum Reply {
     },
     /// Not now; ask again.
     Busy,
+    /// It has proved that it has the key (CCRYPT).
+    ClientCryptogram,
+    /// The secure channel stands (RMAC_I).
+    InitialMac,
     /// A reply that this panel does not use.
     Other(u8),
     /// A reply whose data does not fit its code.
@@ -64,12 +68,17 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// The code of a refusal.
+    pub const NAK: u8 = 0x41;
+    /// The code of [`Reply::Busy`].
+    pub const BUSY: u8 = 0x79;
+
     /// Reads a reply.
     #[must_use]
     pub fn decode(code: u8, data: &[u8]) -> Self {
         let decoded = match (code, data) {
             (0x40, _) => Some(Self::Ack),
-            (0x41, [reason, ..]) => Some(Self::Nak(*reason)),
+            (Self::NAK, [reason, ..]) => Some(Self::Nak(*reason)),
             (0x45, _) => identity(data),
             (0x46, _) if data.len().is_multiple_of(3) => {
                 let each = |it: &[u8]| Capability { function: it[0], level: it[1], count: it[2] };
@@ -83,8 +92,8 @@ impl Reply {
             }
             (0x51, _) => Some(Self::FormattedCard),
             (0x53, [_reader, digits, ..]) => Some(Self::Keypad { digits: *digits }),
-            (0x79, _) => Some(Self::Busy),
-            (0x41 | 0x46 | 0x48 | 0x50 | 0x53, _) => None,
+            (Self::BUSY, _) => Some(Self::Busy),
+            (Self::NAK | 0x46 | 0x48 | 0x50 | 0x53, _) => None,
             (other, _) => Some(Self::Other(other)),
         };
         decoded.unwrap_or(Self::Malformed(code))

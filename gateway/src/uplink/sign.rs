@@ -1,7 +1,6 @@
 //! The gateway's own key, made on the device, and its signature under the journal's end.
 
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use ring::rand::SystemRandom;
@@ -48,14 +47,6 @@ impl SigningKey {
 fn make(path: &Path) -> io::Result<Vec<u8>> {
     let failed = |_| io::Error::other("the system has no randomness for a key");
     let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(failed)?;
-    let next = path.with_extension("next");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-    io::Write::write_all(&mut file, document.as_ref())?;
-    file.sync_all()?;
-    std::fs::rename(&next, path)?;
-    if let Some(folder) = path.parent() {
-        std::fs::File::open(folder)?.sync_all()?;
-    }
+    crate::private::write(path, document.as_ref())?;
     Ok(document.as_ref().to_vec())
 }

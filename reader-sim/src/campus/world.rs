@@ -21,7 +21,7 @@ use super::clock::VirtualClock;
 use super::timetable::{Published, gateway_code};
 use super::view::View;
 use crate::device::mqtt::{MqttReader, Uptime};
-use crate::device::osdp::{OsdpBus, OsdpReader};
+use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Events};
 use crate::plan::{Credential, Plan, ReaderKind};
 
@@ -153,7 +153,12 @@ impl World {
             let mut settings = Vec::new();
             for (number, reader) in (1u8..).zip(readers) {
                 let serial = u32::try_from(building * 1_000 + line * 100).unwrap_or(0) + u32::from(number);
-                devices.push(OsdpReader { code: reader.code.clone(), address: number, serial });
+                devices.push(OsdpReader {
+                    code: reader.code.clone(),
+                    address: number,
+                    serial,
+                    key: ReaderKey::None,
+                });
                 settings.push(BusReader { code: reader.code.clone(), address: number });
                 self.places.insert(reader.code.clone(), Place::Bus(self.buses.len()));
             }

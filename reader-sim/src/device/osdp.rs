@@ -4,6 +4,7 @@
 //! libosdp's peripheral device, written by other people than the gateway's codec, so that the two check each
 //! other. Never decides anything about attendance, and never talks secure channel: in clear only.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -41,6 +42,30 @@ pub struct OsdpReader {
     pub address: u8,
     /// The serial number that it reports.
     pub serial: u32,
+    /// What its line is secured by.
+    pub key: ReaderKey,
+}
+
+/// What a reader's line is secured by.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum ReaderKey {
+    /// Nothing: it knows no secure channel.
+    #[default]
+    None,
+    /// Nothing yet: it takes the well-known key, and is given one of its own over that.
+    Install,
+    /// A key of its own. It takes nothing that is not sealed by it.
+    Own([u8; 16]),
+}
+
+impl fmt::Debug for ReaderKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            ReaderKey::None => "None",
+            ReaderKey::Install => "Install",
+            ReaderKey::Own(_) => "Own(…)",
+        })
+    }
 }
 
 /// Why a bus could not be made, or would not do what was asked.

@@ -16,7 +16,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use reader_sim::device::mqtt::MqttReader;
-use reader_sim::device::osdp::{OsdpBus, OsdpReader};
+use reader_sim::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use reader_sim::device::{DeviceEvent, Shown};
 use reader_sim::plan::Colour;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -90,8 +90,12 @@ impl Readers {
         let (events, mut from_bus) = unbounded_channel();
         let code = |it: usize| format!("D{it}");
         let address = |it: usize| u8::try_from(it + 1).unwrap();
-        let readers =
-            (0..OSDP_READERS).map(|it| OsdpReader { code: code(it), address: address(it), serial: 7 });
+        let readers = (0..OSDP_READERS).map(|it| OsdpReader {
+            code: code(it),
+            address: address(it),
+            serial: 7,
+            key: ReaderKey::None,
+        });
         let bus = Arc::new(OsdpBus::on_new_pty(readers.collect(), events).unwrap());
         let (mut to, mut heard) = (BTreeMap::new(), BTreeMap::new());
         for it in 0..OSDP_READERS {
@@ -105,6 +109,7 @@ impl Readers {
                 let (DeviceEvent::Online { reader }
                 | DeviceEvent::Light { reader, .. }
                 | DeviceEvent::Buzzer { reader }
+                | DeviceEvent::Keyed { reader }
                 | DeviceEvent::Acknowledged { reader, .. }) = &event;
                 // A door that has stopped listens no more.
                 let _ = to.get(reader).map(|to| to.send(event.clone()));
@@ -236,7 +241,7 @@ impl Door {
                         }
                         self.history.sign();
                     }
-                    Some(DeviceEvent::Buzzer { .. }) => {}
+                    Some(DeviceEvent::Buzzer { .. } | DeviceEvent::Keyed { .. }) => {}
                     None => return,
                 },
                 () = sleep_until(dark_since + MQTT_QUIET), if waiting.is_empty() && !dark.is_empty() => {}

@@ -4,10 +4,12 @@
 
 use std::collections::VecDeque;
 
+use super::secure::Secure;
 use super::{Event, LineQuality, MS, Micros};
 use crate::osdp::command::{Command, LedColour};
-use crate::osdp::frame::{Check, Frame};
+use crate::osdp::frame::{Check, Frame, Secured};
 use crate::osdp::reply::{Capability, Identity, Reply};
+use crate::osdp::secure_channel::SecureError;
 
 /// A device that was silent for this long is offline (SIA OSDP v2.2, section 5.7).
 const OFFLINE_AFTER: Micros = 8_000 * MS;
@@ -25,6 +27,8 @@ const PROBE_EVERY: Micros = 5_000 * MS;
 const LATE_REPLY: Micros = 400 * MS;
 /// How many things to show may wait for one device; the oldest goes first when there are more.
 const MAX_QUEUE: usize = 8;
+/// So many broken secure channels in a row are no accident.
+const MAX_BREAKS: u32 = 3;
 /// A flash lasts this many tenths of a second.
 const FLASH_TENTHS: u16 = 12;
 /// A flash that could not be shown within this time is not shown any more: the student has gone.
@@ -53,6 +57,12 @@ enum Phase {
     Identify,
     /// It is asked what it can do.
     Capabilities,
+    /// It is to prove that it has its key.
+    Challenge,
+    /// It is shown that we have it.
+    Cryptogram,
+    /// It is given a new key.
+    KeySet,
     /// It is asked for tamper and power.
     Status,
     /// It is polled.
@@ -75,6 +85,10 @@ pub(super) struct Device {
     pub(super) due: Micros,
     /// The command of the present sequence number: repeated, and no other, until it is answered.
     pending: Option<Command>,
+    /// The bytes that this was sent as.
+    sent: Vec<u8>,
+    /// None where it may speak in clear text.
+    secure: Option<Secure>,
     /// How often in a row that was sent without an answer.
     unanswered: u32,
     /// The flash that was sent and not yet acknowledged.
@@ -105,6 +119,8 @@ impl Device {
             last_heard: now,
             due: now,
             pending: None,
+            sent: Vec::new(),
+            secure: None,
             unanswered: 0,
             showing: None,
             flashes: VecDeque::new(),
@@ -118,6 +134,17 @@ impl Device {
             tamper: false,
             quality: LineQuality::default(),
         }
+    }
+
+    /// From now on it is talked to under a key, and in no other way.
+    pub(super) fn secure(&mut self, secure: Secure, now: Micros) {
+        self.secure = Some(secure);
+        self.restart(Phase::Offline { tries: 0, since: now });
+        self.due = now;
+    }
+
+    pub(super) fn is_secured(&self) -> bool {
+        self.secure.as_ref().is_some_and(Secure::is_open)
     }
 
     pub(super) fn set_rest(&mut self, colour: LedColour) {
@@ -152,27 +179,47 @@ impl Device {
         due.max(self.free_at[usize::from(self.sequence & 3)])
     }
 
-    /// The frame to send now: the pending one again, or the next.
-    pub(super) fn next_frame(&mut self, now: Micros) -> Frame {
+    /// The bytes to send now: the pending command again, or the next.
+    pub(super) fn next_bytes(&mut self, now: Micros) -> Vec<u8> {
         if self.showing.is_some_and(|flash| flash.is_late(now)) {
-            // If the device knows the number, it repeats its reply to the flash; if not, it is polled.
             self.showing = None;
-            self.pending = Some(Command::Poll);
+            if self.is_secured() {
+                // Nobody knows whether its link of the chain was taken.
+                self.restart(Phase::Identify);
+            } else {
+                // If the device knows the number, it repeats its reply to the flash; if not, it is polled.
+                self.pending = Some(Command::Poll);
+                self.sent = Vec::new();
+            }
         }
         self.quality.sent += 1;
         if self.pending.is_some() {
             self.quality.repeats += 1;
             self.free_at[usize::from(self.sequence & 3)] = now + LATE_REPLY;
+        } else {
+            self.sent = Vec::new();
         }
         let command = self.pending.unwrap_or_else(|| self.next_command(now));
         self.pending = Some(command);
-        Frame::command(self.address, self.sequence, self.check, command.code(), command.data())
+        if self.sent.is_empty() {
+            self.sent = match &mut self.secure {
+                Some(secure) => secure.frame(self.address, self.sequence, self.check, command),
+                None => {
+                    let data = command.data();
+                    Frame::command(self.address, self.sequence, self.check, command.code(), data).encode()
+                }
+            };
+        }
+        self.sent.clone()
     }
 
     fn next_command(&mut self, now: Micros) -> Command {
         match self.phase {
             Phase::Offline { .. } | Phase::Identify => return Command::Id,
             Phase::Capabilities => return Command::Capabilities,
+            Phase::Challenge => return Command::Challenge,
+            Phase::Cryptogram => return Command::ServerCryptogram,
+            Phase::KeySet => return Command::KeySet,
             Phase::Status => return Command::LocalStatus,
             Phase::Online => {}
         }
@@ -246,6 +293,10 @@ impl Device {
     fn restart(&mut self, phase: Phase) {
         self.phase = phase;
         self.sequence = 0;
+        self.sent = Vec::new();
+        if let Some(secure) = &mut self.secure {
+            secure.close();
+        }
         self.unanswered = 0;
         self.rest_shown = false;
         if let Some(Command::Buzzer { count }) = self.pending.take() {
@@ -256,18 +307,40 @@ impl Device {
         }
     }
 
-    /// Whether this can be the reply to the pending command. BUSY and NAK may come with any number, but for the
-    /// first of a session: there a NAK of another number is a late one of the session before.
-    pub(super) fn expects(&self, sequence: u8, reply: &Reply) -> bool {
-        match reply {
-            Reply::Busy => true,
-            Reply::Nak(_) => sequence == self.sequence || self.pending != Some(Command::Id),
-            _ => sequence == self.sequence,
-        }
+    /// Whether a reply of this code can be the one to the pending command. BUSY and NAK may come with any number, but for
+    /// the first of a session: there a NAK of another number is a late one of the session before.
+    /// A sealed one belongs to the channel that is open, not to the one before it.
+    pub(super) fn expects(&self, frame: &Frame, sealed: Option<&Secured>) -> bool {
+        let in_place = match (&self.secure, sealed) {
+            (_, None) => true,
+            (Some(secure), Some(sealed)) => secure.fits(sealed),
+            (None, Some(_)) => false,
+        };
+        let numbered = match frame.code {
+            Reply::BUSY => true,
+            Reply::NAK => frame.sequence == self.sequence || self.pending != Some(Command::Id),
+            _ => frame.sequence == self.sequence,
+        };
+        in_place && numbered
     }
 
     /// The reply to the pending command has come.
-    pub(super) fn replied(&mut self, reply: Reply, now: Micros, events: &mut VecDeque<(u8, Event)>) {
+    pub(super) fn replied(
+        &mut self,
+        frame: &Frame,
+        sealed: Option<&Secured>,
+        now: Micros,
+        events: &mut VecDeque<(u8, Event)>,
+    ) {
+        let read = match (&mut self.secure, sealed) {
+            (Some(secure), sealed) => secure.read(frame, sealed),
+            (None, None) => Ok(Reply::decode(frame.code, &frame.data)),
+            (None, Some(_)) => Ok(Reply::Malformed(frame.code)),
+        };
+        let reply = match read {
+            Ok(reply) => reply,
+            Err(error) => return self.insecure(error, now, events),
+        };
         self.last_heard = now;
         self.quality.replies += 1;
         match reply {
@@ -281,10 +354,32 @@ impl Device {
         }
     }
 
+    /// The secure channel cannot be had, or broke. One that broke is made anew at once; a device that does not prove
+    /// itself, or whose channels break one after another, is as good as silent.
+    fn insecure(&mut self, error: SecureError, now: Micros, events: &mut VecDeque<(u8, Event)>) {
+        self.quality.bad_replies += 1;
+        let Some(secure) = &mut self.secure else { return };
+        secure.breaks += 1;
+        let broke = secure.is_open() && secure.breaks < MAX_BREAKS;
+        if (!broke || error == SecureError::Clear) && !std::mem::replace(&mut secure.alarmed, true) {
+            events.push_back((self.address, Event::Insecure(error)));
+        }
+        if broke {
+            self.restart(Phase::Identify);
+            self.due = now;
+        } else {
+            self.lost(now, events);
+            self.due = now + PROBE_EVERY;
+        }
+    }
+
     fn refused(&mut self, reason: u8, now: Micros, events: &mut VecDeque<(u8, Event)>) {
         self.quality.naks += 1;
         match (reason, self.pending) {
             (_, None | Some(Command::Id)) => self.stranger(now, events),
+            (2.., Some(Command::Challenge | Command::ServerCryptogram | Command::KeySet)) => {
+                self.insecure(SecureError::Refused(reason), now, events);
+            }
             // The command came in damaged, so that its number still stands.
             (1, _) if self.unanswered < QUICK_TRIES => {
                 self.unanswered += 1;
@@ -329,7 +424,22 @@ impl Device {
                 if let Reply::Capabilities(list) = reply {
                     self.can_beep = list.iter().any(|it: &Capability| it.function == 5 && it.level > 0);
                 }
-                self.phase = Phase::Status;
+                // Whatever it says of itself: what has a key must use it.
+                self.phase = if self.secure.is_some() { Phase::Challenge } else { Phase::Status };
+            }
+            (Some(Command::Challenge), Reply::ClientCryptogram) => self.phase = Phase::Cryptogram,
+            (Some(Command::ServerCryptogram), Reply::InitialMac) => {
+                let installs = self.secure.as_ref().is_some_and(Secure::installs);
+                self.phase = if installs { Phase::KeySet } else { Phase::Status };
+            }
+            (Some(Command::KeySet), Reply::Ack) => {
+                if let Some(key) = self.secure.as_mut().and_then(Secure::installed) {
+                    events.push_back((self.address, Event::KeySet(key)));
+                }
+                self.restart(Phase::Identify);
+            }
+            (Some(Command::Challenge | Command::ServerCryptogram | Command::KeySet), _) => {
+                self.insecure(SecureError::Form, now, events);
             }
             (Some(Command::LocalStatus), reply) => {
                 self.phase = Phase::Online;

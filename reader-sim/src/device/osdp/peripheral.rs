@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use libosdp::{
-    Channel, ChannelError, OsdpCommand, OsdpCommandLed, OsdpError, OsdpEvent, OsdpLedColor, OsdpLedParams,
-    OsdpStatusReport, OsdpStatusReportType, PdCapEntity, PdCapability, PdId, PdInfoBuilder, PeripheralDevice,
+    Channel, ChannelError, OsdpCommand, OsdpCommandLed, OsdpError, OsdpEvent, OsdpFlag, OsdpLedColor,
+    OsdpLedParams, OsdpStatusReport, OsdpStatusReportType, PdCapEntity, PdCapability, PdId, PdInfoBuilder,
+    PeripheralDevice,
 };
 
 use super::frames::Frame;
-use super::{OsdpBusError, OsdpReader, lock};
+use super::{OsdpBusError, OsdpReader, ReaderKey, lock};
 use crate::device::{DeviceEvent, Events, Shown};
 use crate::plan::Colour;
 
@@ -172,6 +173,13 @@ impl Peripheral {
             OsdpCommand::Buzzer(buzzer) if buzzer.control_code > BUZZER_SILENT => {
                 self.report(|reader| DeviceEvent::Buzzer { reader });
             }
+            OsdpCommand::KeySet(keyset) => {
+                if let Ok(key) = keyset.data.as_slice().try_into() {
+                    // For when it is plugged in again.
+                    self.reader.key = ReaderKey::Own(key);
+                    self.report(|reader| DeviceEvent::Keyed { reader });
+                }
+            }
             _ => {}
         }
     }
@@ -238,11 +246,16 @@ fn new_device(
         .capability(PdCapability::AudibleOutput(entity(2, 1)))
         .capability(PdCapability::CheckCharacterSupport(entity(1, 0)))
         .capability(PdCapability::Readers(entity(0, 1)));
+    let info = match reader.key {
+        ReaderKey::Own(key) => info.secure_channel_key(key).flag(OsdpFlag::EnforceSecure),
+        ReaderKey::None | ReaderKey::Install => info,
+    };
     let mut device = PeripheralDevice::new(info, Box::new(Wire(Arc::clone(shared))))?;
     // Without a key libosdp enters install mode and offers a secure channel under the well-known key: say
     // that there is none. The list needs an end mark, because libosdp gets it without its length.
+    let secure = if reader.key == ReaderKey::None { entity(0, 0) } else { entity(1, 1) };
     device.set_capabilities(&[
-        PdCapability::CommunicationSecurity(entity(0, 0)),
+        PdCapability::CommunicationSecurity(secure),
         PdCapability::Unknown(0, entity(0, 0)),
     ]);
     let shared = Arc::clone(shared);
@@ -253,7 +266,7 @@ fn new_device(
 /// Called back by libosdp: 0 accepts, less refuses with a NAK.
 fn take_command(shared: &mut Shared, command: &mut OsdpCommand) -> i32 {
     match command {
-        OsdpCommand::Led(_) | OsdpCommand::Buzzer(_) => {
+        OsdpCommand::Led(_) | OsdpCommand::Buzzer(_) | OsdpCommand::KeySet(_) => {
             shared.commands.push(command.clone());
             0
         }

@@ -87,7 +87,9 @@ fn poll_frame(address: u8, sequence: u8) -> Vec<u8> {
 }
 
 fn readers(count: u8) -> Vec<OsdpReader> {
-    (1..=count).map(|n| OsdpReader { code: format!("R{n}"), address: n, serial: n.into() }).collect()
+    (1..=count)
+        .map(|n| OsdpReader { code: format!("R{n}"), address: n, serial: n.into(), key: ReaderKey::None })
+        .collect()
 }
 
 fn bus(count: u8) -> (OsdpBus, Panel, UnboundedReceiver<DeviceEvent>) {
@@ -107,6 +109,7 @@ fn short(event: &DeviceEvent) -> String {
         DeviceEvent::Light { reader, shown: Shown::Base(c) } => format!("{reader} base {c:?}"),
         DeviceEvent::Light { reader, shown: Shown::Flash(c) } => format!("{reader} flash {c:?}"),
         DeviceEvent::Buzzer { reader } => format!("{reader} buzzer"),
+        DeviceEvent::Keyed { reader } => format!("{reader} key set"),
         DeviceEvent::Acknowledged { reader, .. } => format!("{reader} acknowledged"),
     }
 }
