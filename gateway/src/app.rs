@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::ascii::line;
 use crate::clock::{self, Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, GateConfig};
 use crate::core::outages::{self, Cause, Outages};
 use crate::core::{Change, Gateway, Input};
 use crate::journal::disk::Folder;
@@ -27,7 +27,8 @@ use crate::journal::log::{Damage, Limits, Log};
 use crate::journal::record::{OutageRecord, Record};
 use crate::journal::writer::Journal;
 use crate::keys::ReaderKeys;
-use crate::mqtt::{broker, client as mqtt_client};
+use crate::mqtt::gate::{self, GateSettings};
+use crate::mqtt::{broker, certificate, client as mqtt_client};
 use crate::osdp::bus::{self, BusSettings, Keyed};
 use crate::page::{self, Windows};
 use crate::timetable::Cache;
@@ -178,6 +179,9 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     start_ascii(config, &mut hands, &happen, &stopping, &mut tasks)?;
     if let Some(mqtt) = &config.mqtt {
         start_mqtt(config, mqtt.listen, &mut hands, &happen, &stopping, &mut tasks)?;
+        if let Some(gate) = &mqtt.gate {
+            start_gate(config, mqtt.listen, gate, &stopping, &mut tasks).await?;
+        }
     }
     let (current, current_seen) = watch::channel(0u64);
     let feed = FeedTask {
@@ -422,5 +426,33 @@ fn start_mqtt(
         happen.mqtt.clone(),
         stopping.clone(),
     ));
+    Ok(())
+}
+
+/// Opens the door for readers on the network.
+async fn start_gate(
+    config: &Config,
+    broker: SocketAddr,
+    gate: &GateConfig,
+    stopping: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let tls = match (&gate.cert_file, &gate.key_file) {
+        (Some(certificate), Some(key)) => certificate::given(certificate, key)?,
+        _ => certificate::own(&config.data, &config.gateway, &gate.names)?,
+    };
+    let listener = TcpListener::bind(gate.listen)
+        .await
+        .with_context(|| format!("mqtt.gate.listen: {} cannot be listened on", gate.listen))?;
+    tracing::info!("MQTT readers are let in at {}", listener.local_addr().unwrap_or(gate.listen));
+    let settings = GateSettings {
+        gateway: config.gateway.clone(),
+        data: config.data.clone(),
+        broker,
+        broker_v5: broker::listen_v5(broker),
+        tls,
+        per_address: gate.per_address,
+    };
+    tasks.spawn(gate::serve(listener, settings, stopping.clone()));
     Ok(())
 }

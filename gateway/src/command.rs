@@ -11,6 +11,8 @@ use rollcall_gateway::check::{self, Finding, Verdict};
 use rollcall_gateway::config::{BAUDS, Config};
 use rollcall_gateway::journal::tool;
 use rollcall_gateway::keyset;
+use rollcall_gateway::mqtt::certificate::authority;
+use rollcall_gateway::mqtt::passwords::Passwords;
 use rollcall_gateway::osdp::frame::MAX_ADDRESS;
 use rollcall_gateway::scan::{self, Heard, Line};
 use rollcall_gateway::watchdog::Watchdog;
@@ -95,6 +97,15 @@ enum ReaderCommand {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=600))]
         within: u64,
     },
+    /// Makes a password for an MQTT reader and prints it, once: user name and client id are its code. The gateway may
+    /// run meanwhile; an earlier password ends.
+    Password {
+        /// The reader's code, as the hub knows it.
+        code: String,
+        /// The configuration.
+        #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
+        config: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -148,6 +159,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             runtime
                 .block_on(keyset::run(&config, &code, Duration::from_secs(within), |said| say(&code, said)))
         }
+        Command::Reader(ReaderCommand::Password { code, config }) => password(&Config::load(&config)?, &code),
         Command::CheckConfig { config } => {
             let found = Config::load(&config)?;
             tracing::info!(gateway = %found.gateway, buses = found.buses.len(), "{} can be used", config.display());
@@ -217,6 +229,32 @@ async fn scan_lines(args: &ScanArgs) -> anyhow::Result<()> {
     }
     eprintln!("{readers} readers on {} lines", ports.len() - failed);
     ensure!(failed == 0, "{failed} lines could not be asked");
+    Ok(())
+}
+
+/// Makes a password; the only line on standard output is the password.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "what was asked for, and what to do with it")]
+fn password(config: &Config, code: &str) -> anyhow::Result<()> {
+    let serial = config.buses.iter().flat_map(|bus| &bus.readers).any(|reader| reader.code == code);
+    ensure!(
+        !serial && config.ascii.iter().all(|reader| reader.code != code),
+        "{code} hangs on a serial line and needs no password"
+    );
+    ensure!(
+        !code.is_empty() && !code.contains(['/', '+', '#', ' ']),
+        "'{code}': a reader's code is not empty and holds no / + # nor space"
+    );
+    let password = Passwords::load(&config.data)?.renew(code)?;
+    println!("{password}");
+    eprintln!(
+        "user name and client id: {code}; the authority that it trusts: {}",
+        authority(&config.data).display()
+    );
+    if config.mqtt.as_ref().is_none_or(|mqtt| mqtt.gate.is_none()) {
+        eprintln!(
+            "no reader is let in yet: add [mqtt.gate] to the configuration; deploy/gateway.toml shows how"
+        );
+    }
     Ok(())
 }
 

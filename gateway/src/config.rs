@@ -57,6 +57,30 @@ pub struct HubConfig {
 pub struct MqttConfig {
     /// Where it listens: loopback only.
     pub listen: SocketAddr,
+    /// The door for readers on the network; none when all readers are on this machine.
+    pub gate: Option<GateConfig>,
+}
+
+/// The door of the broker: TLS, and a password for each reader.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateConfig {
+    /// Where it listens, usually `0.0.0.0:8883`.
+    pub listen: SocketAddr,
+    /// By which names and addresses readers call this machine: they stand in its certificate.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// A certificate of the institution's own authority, instead of one from the gateway's.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+    /// How many connections an address may have.
+    #[serde(default = "default_per_address")]
+    pub per_address: usize,
+}
+
+fn default_per_address() -> usize {
+    64
 }
 
 /// The journal.
@@ -415,9 +439,20 @@ impl Config {
         if let Some(mqtt) = &self.mqtt {
             ensure!(
                 mqtt.listen.ip().is_loopback(),
-                "mqtt.listen: {} is not loopback; use 127.0.0.1",
+                "mqtt.listen: {} is not loopback; use 127.0.0.1, and [mqtt.gate] for readers on the network",
                 mqtt.listen
             );
+            if let Some(gate) = &mqtt.gate {
+                ensure!(
+                    gate.cert_file.is_some() == gate.key_file.is_some(),
+                    "mqtt.gate: cert_file and key_file go together"
+                );
+                ensure!(
+                    gate.cert_file.is_some() || !gate.names.is_empty(),
+                    "mqtt.gate.names: say by which names or addresses readers call this machine, such as \
+                     [\"192.0.2.7\"]"
+                );
+            }
         }
         Ok(())
     }

@@ -1,9 +1,12 @@
 //! MQTT readers: the embedded broker, the gateway's own client on it, and what is said between them.
 //!
-//! `topic` and `payload` are pure. The broker listens on loopback alone; the gate that lets readers in from
-//! outside, with TLS and each reader confined to its own topics, will stand in front of it.
+//! `topic`, `payload` and the gate's `guard` are pure. The broker listens on loopback alone; the gate in front of it lets
+//! readers in from outside, by TLS, each confined to its own topics.
 
 pub mod broker;
+pub mod certificate;
 pub mod client;
+pub mod gate;
+pub mod passwords;
 pub mod payload;
 pub mod topic;

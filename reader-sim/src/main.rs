@@ -20,7 +20,7 @@ enum Command {
     /// The whole system in one process, on embedded defaults: a day of teaching in about a minute.
     Campus(Box<CampusArgs>),
     /// One reader, driven by lines of text, attached to a running gateway.
-    Reader(ReaderArgs),
+    Reader(Box<ReaderArgs>),
 }
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let run = async {
         match cli.command {
             Command::Campus(args) => campus::run(*args).await,
-            Command::Reader(args) => reader::run(args).await,
+            Command::Reader(args) => reader::run(*args).await,
         }
     };
     let ended = match tokio::runtime::Runtime::new() {

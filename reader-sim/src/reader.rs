@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use crate::device::ascii::AsciiReader;
-use crate::device::mqtt::MqttReader;
+use crate::device::mqtt::{Credentials, MqttReader};
 use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Shown};
 use crate::plan::{Colour, Credential};
@@ -30,6 +30,8 @@ Examples:
   reader-sim reader --ascii new
       an RDM6300 that prints card numbers, and a light that the letters O B G R A set
   reader-sim reader --mqtt mqtt://127.0.0.1:1883 --gateway GW-MAIN --code R-101
+  reader-sim reader --mqtt mqtts://192.0.2.7:8883 --gateway GW-MAIN --code R-101 --ca-file ca.pem --password-file pw
+      from another machine, through the gateway's door for the network
 
 Standard input, one a line:
   uid 04A2B3C4D5E680    a card's UID, in hexadecimal
@@ -51,7 +53,7 @@ pub struct ReaderArgs {
     #[arg(long, value_name = "PATH", group = "link")]
     pub ascii: Option<PathBuf>,
     /// Be an MQTT reader of the broker at this address
-    #[arg(long, value_name = "mqtt://HOST:PORT", group = "link", requires = "gateway")]
+    #[arg(long, value_name = "mqtt[s]://HOST:PORT", group = "link", requires = "gateway")]
     pub mqtt: Option<BrokerAddress>,
     /// The reader's code
     #[arg(long, default_value = "reader-1")]
@@ -74,33 +76,45 @@ pub struct ReaderArgs {
     /// File with the reader's own key, 32 hexadecimal digits: it takes nothing that is not sealed by it (OSDP only)
     #[arg(long, value_name = "FILE", requires = "osdp", conflicts_with = "install")]
     pub key_file: Option<PathBuf>,
+    /// File with the authority that the gateway's certificate comes from: its data folder's mqtt-ca.pem (mqtts only)
+    #[arg(long, value_name = "FILE", requires = "mqtt")]
+    pub ca_file: Option<PathBuf>,
+    /// File with the reader's password, which `rollcall-gateway reader password` printed (mqtts only)
+    #[arg(long, value_name = "FILE", requires = "mqtt")]
+    pub password_file: Option<PathBuf>,
 }
 
-/// Where a broker listens: `mqtt://host:port`, the port 1883 when left out.
+/// Where a broker listens: `mqtt://host:port`, the port 1883 when left out, or `mqtts://host:port`, the port 8883.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerAddress {
     /// Name or address.
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// By TLS.
+    pub tls: bool,
 }
 
 impl FromStr for BrokerAddress {
     type Err = String;
 
     fn from_str(url: &str) -> Result<BrokerAddress, String> {
-        let wrong = || format!("`{url}` is not like mqtt://127.0.0.1:1883");
-        let rest = url.strip_prefix("mqtt://").ok_or_else(wrong)?;
+        let wrong = || format!("`{url}` is not like mqtt://127.0.0.1:1883 or mqtts://192.0.2.7:8883");
+        let (tls, rest) = match (url.strip_prefix("mqtts://"), url.strip_prefix("mqtt://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err(wrong()),
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
-            _ => (rest, 1883),
+            _ => (rest, if tls { 8883 } else { 1883 }),
         };
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() || host.contains(['/', '@', ' ']) {
             return Err(wrong());
         }
-        Ok(BrokerAddress { host: host.to_owned(), port })
+        Ok(BrokerAddress { host: host.to_owned(), port, tls })
     }
 }
 
@@ -146,7 +160,16 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
         (None, None, Some(broker)) => {
             let gateway = args.gateway.context("--mqtt needs --gateway")?;
             let (host, port) = (broker.host, broker.port);
-            Device::Mqtt(MqttReader::connect(args.code, gateway, host, port, events).await?)
+            let reader = match (args.ca_file, args.password_file) {
+                (Some(authority), Some(password)) => {
+                    let by =
+                        Credentials { authority: read(&authority)?.into_bytes(), password: read(&password)? };
+                    MqttReader::connect_secured(args.code, gateway, host, port, by, events).await?
+                }
+                _ if broker.tls => anyhow::bail!("mqtts:// needs --ca-file and --password-file"),
+                _ => MqttReader::connect(args.code, gateway, host, port, events).await?,
+            };
+            Device::Mqtt(reader)
         }
         (None, None, None) => anyhow::bail!("one of --osdp, --ascii and --mqtt is needed"),
     };
@@ -180,9 +203,15 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_key(path: &Path) -> anyhow::Result<[u8; 16]> {
+/// What a file holds, without the line's end.
+fn read(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let digits = text.trim().as_bytes();
+    Ok(text.trim_end().to_owned())
+}
+
+fn read_key(path: &Path) -> anyhow::Result<[u8; 16]> {
+    let text = read(path)?;
+    let digits = text.as_bytes();
     let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     let bytes = pairs.collect::<Option<Vec<u8>>>().filter(|_| digits.len() == 32);
     bytes

@@ -118,7 +118,8 @@ type Happened = UnboundedReceiver<DeviceEvent>;
 async fn reader(port: u16) -> (MqttReader, Happened) {
     let (events, happened) = unbounded_channel();
     let (code, gateway, host) = ("R1".into(), "GW-A".into(), "127.0.0.1".into());
-    let reader = MqttReader::connect_as(code, gateway, host, port, "b7".into(), None, events).await.unwrap();
+    let reader =
+        MqttReader::connect_as(code, gateway, host, port, "b7".into(), None, None, events).await.unwrap();
     (reader, happened)
 }
 

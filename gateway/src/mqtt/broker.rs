@@ -4,10 +4,13 @@
 //! acknowledged by the application, lights are said again when it comes up.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 use thiserror::Error;
+
+/// Everything from 127.0.0.0 to 127.255.255.255 is this machine.
+const LOOPBACK_V5: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 
 /// Why the broker cannot be started.
 #[derive(Debug, Error)]
@@ -28,6 +31,12 @@ pub enum BrokerError {
     Thread(std::io::Error),
 }
 
+/// Where the broker speaks MQTT 5, which it does not at the same address: at the same port of another loopback address.
+#[must_use]
+pub fn listen_v5(listen: SocketAddr) -> SocketAddr {
+    (if listen.ip() == LOOPBACK_V5 { Ipv4Addr::LOCALHOST } else { LOOPBACK_V5 }, listen.port()).into()
+}
+
 /// Starts the broker. It runs until the process ends; `ended` is called if it ends before.
 ///
 /// # Errors
@@ -38,7 +47,9 @@ pub fn start(listen: SocketAddr, ended: impl FnOnce() + Send + 'static) -> Resul
     }
     // rumqttd only logs that an address is taken; look first, so that the installer hears of it.
     std::net::TcpListener::bind(listen).map_err(|source| BrokerError::Taken { address: listen, source })?;
-    let server = ServerSettings {
+    let v5 = listen_v5(listen);
+    std::net::TcpListener::bind(v5).map_err(|source| BrokerError::Taken { address: v5, source })?;
+    let server = |listen| ServerSettings {
         name: "readers".to_owned(),
         listen,
         tls: None,
@@ -62,7 +73,8 @@ pub fn start(listen: SocketAddr, ended: impl FnOnce() + Send + 'static) -> Resul
             max_segment_count: 2,
             ..RouterConfig::default()
         },
-        v4: Some(HashMap::from([("readers".to_owned(), server)])),
+        v4: Some(HashMap::from([("readers".to_owned(), server(listen))])),
+        v5: Some(HashMap::from([("readers".to_owned(), server(v5))])),
         ..Config::default()
     };
     let run = move || {

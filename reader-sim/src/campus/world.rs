@@ -173,7 +173,7 @@ impl World {
             gateway: code.clone(),
             data: folder.join("data"),
             hub: HubConfig { url: self.url(), token_file, ca_file: None },
-            mqtt: (!here(ReaderKind::Mqtt).is_empty()).then_some(MqttConfig { listen: broker }),
+            mqtt: (!here(ReaderKind::Mqtt).is_empty()).then_some(MqttConfig { listen: broker, gate: None }),
             journal: JournalConfig::default(),
             buses,
         };

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, LastWill, MqttOptions, QoS};
+use rumqttc::{AsyncClient, LastWill, MqttOptions, QoS, TlsConfiguration, Transport};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -74,6 +74,21 @@ impl fmt::Debug for Uptime {
     }
 }
 
+/// What a reader needs to come through its gateway's door for the network.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The certificate of the authority that it trusts, PEM.
+    pub authority: Vec<u8>,
+    /// Its password; its user name is its code.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
 /// A reader and its connection. Dropped without [`MqttReader::stop`] it vanishes, and its last will is done.
 #[derive(Debug)]
 pub struct MqttReader {
@@ -94,7 +109,19 @@ impl MqttReader {
         port: u16,
         events: Events,
     ) -> Result<MqttReader, MqttReaderError> {
-        Self::connect_as(code, gateway, url_host, port, outbox::random_boot(), None, events).await
+        Self::connect_as(code, gateway, url_host, port, outbox::random_boot(), None, None, events).await
+    }
+
+    /// The same by TLS, under a password.
+    pub async fn connect_secured(
+        code: String,
+        gateway: String,
+        url_host: String,
+        port: u16,
+        by: Credentials,
+        events: Events,
+    ) -> Result<MqttReader, MqttReaderError> {
+        Self::connect_as(code, gateway, url_host, port, outbox::random_boot(), None, Some(by), events).await
     }
 
     /// The same, with a clock of its own.
@@ -106,7 +133,8 @@ impl MqttReader {
         uptime: Uptime,
         events: Events,
     ) -> Result<MqttReader, MqttReaderError> {
-        Self::connect_as(code, gateway, url_host, port, outbox::random_boot(), Some(uptime), events).await
+        Self::connect_as(code, gateway, url_host, port, outbox::random_boot(), Some(uptime), None, events)
+            .await
     }
 
     /// The same, under a given boot name.
@@ -117,6 +145,7 @@ impl MqttReader {
         port: u16,
         boot: String,
         uptime: Option<Uptime>,
+        by: Option<Credentials>,
         events: Events,
     ) -> Result<MqttReader, MqttReaderError> {
         for level in [&code, &gateway] {
@@ -128,6 +157,10 @@ impl MqttReader {
         let mut options = MqttOptions::new(code.clone(), url_host, port);
         let will = LastWill::new(format!("{topic}/state"), "lost", QoS::AtLeastOnce, true);
         options.set_keep_alive(KEEP_ALIVE).set_clean_session(true).set_last_will(will);
+        if let Some(by) = by {
+            let tls = TlsConfiguration::Simple { ca: by.authority, alpn: None, client_auth: None };
+            options.set_transport(Transport::tls_with_config(tls)).set_credentials(code.clone(), by.password);
+        }
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
         event_loop.network_options.set_tcp_nodelay(true);
         let (notes, inbox) = mpsc::unbounded_channel();

@@ -26,6 +26,7 @@ pub(super) enum Note {
 
 /// Runs until the client has sent its DISCONNECT, or the session has gone.
 pub(super) async fn pump(mut event_loop: EventLoop, notes: UnboundedSender<Note>) {
+    let mut told = String::new();
     loop {
         let note = match event_loop.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(ack))) if ack.code == ConnectReturnCode::Success => Note::Up,
@@ -34,7 +35,11 @@ pub(super) async fn pump(mut event_loop: EventLoop, notes: UnboundedSender<Note>
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
             Ok(_) => continue,
             Err(error) => {
-                tracing::debug!(%error, "MQTT connection");
+                let reason = error.to_string();
+                if reason != told {
+                    tracing::warn!("no connection: {reason}; trying again");
+                    told = reason;
+                }
                 if notes.send(Note::Down).is_err() {
                     return;
                 }

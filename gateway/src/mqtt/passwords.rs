@@ -1,0 +1,114 @@
+//! The passwords of MQTT readers: a line each of code, salt and hash, in a file that only its owner may read.
+//!
+//! Passwords are made here and are 128 random bits, so that a plain SHA-256 does: there is nothing to guess.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use crate::core::hex;
+use crate::osdp::bus::random_seed;
+
+const HEAD: &str =
+    "# MQTT readers: code, salt, SHA-256 of salt and password. Made by rollcall-gateway reader password.\n";
+
+/// The file in the gateway's data folder.
+#[must_use]
+pub fn path(data: &Path) -> PathBuf {
+    data.join("reader-passwords")
+}
+
+/// All passwords, as far as they are known: their hashes.
+#[derive(Debug)]
+pub struct Passwords {
+    path: PathBuf,
+    readers: BTreeMap<String, (String, String)>,
+}
+
+impl Passwords {
+    /// Reads them; none when there is no file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is malformed: then its line.
+    pub fn load(data: &Path) -> anyhow::Result<Self> {
+        let path = path(data);
+        let mut readers = BTreeMap::new();
+        let name = path.display();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(|| format!("{name} cannot be read")),
+        };
+        for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let [code, salt, hash] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                bail!("{name}, line {number}: not like 'CODE SALT HASH'");
+            };
+            let one = (salt.to_owned(), hash.to_owned());
+            ensure!(
+                readers.insert(code.to_owned(), one).is_none(),
+                "{name}, line {number}: {code} stands twice"
+            );
+        }
+        Ok(Self { path, readers })
+    }
+
+    /// Gives a reader a new password; the old one is worth nothing any more.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn renew(&mut self, code: &str) -> anyhow::Result<String> {
+        let password = URL_SAFE_NO_PAD.encode(random_seed());
+        let salt = hex(&random_seed());
+        self.readers.insert(code.to_owned(), (salt.clone(), hash(&salt, &password)));
+        let mut text = HEAD.to_owned();
+        for (code, (salt, hash)) in &self.readers {
+            text.push_str(&format!("{code} {salt} {hash}\n"));
+        }
+        let name = self.path.display();
+        crate::private::write(&self.path, text.as_bytes())
+            .with_context(|| format!("{name} cannot be written"))?;
+        Ok(password)
+    }
+
+    /// Whether this is the reader's password.
+    #[must_use]
+    pub fn are(&self, code: &str, password: &str) -> bool {
+        let Some((salt, known)) = self.readers.get(code) else { return false };
+        let found = hash(salt, password);
+        found.len() == known.len()
+            && found.bytes().zip(known.bytes()).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+    }
+}
+
+fn hash(salt: &str, password: &str) -> String {
+    hex(&Sha256::new().chain_update(salt).chain_update(password).finalize())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_known_again_and_stands_nowhere() {
+        let data = tempfile::tempdir().unwrap();
+        let mut passwords = Passwords::load(data.path()).unwrap();
+        let first = passwords.renew("D2").unwrap();
+        let second = passwords.renew("D2").unwrap();
+        let other = passwords.renew("D3").unwrap();
+        let again = Passwords::load(data.path()).unwrap();
+        assert!(again.are("D2", &second) && again.are("D3", &other));
+        assert!(!again.are("D2", &first) && !again.are("D2", &other) && !again.are("D4", ""));
+        let text = std::fs::read_to_string(path(data.path())).unwrap();
+        assert!(!text.contains(&second));
+        std::fs::write(path(data.path()), "# x\nD2 only\n").unwrap();
+        assert!(Passwords::load(data.path()).unwrap_err().to_string().contains("line 2"));
+    }
+}

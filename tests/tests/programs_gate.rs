@@ -1,0 +1,211 @@
+//! MQTT readers on the network: the gate in front of the broker, with a simulated reader, stock clients and bad company.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use std::process::Stdio;
+
+use rollcall_tests::programs::site::*;
+use rollcall_tests::programs::{Ended, PATIENCE, Program, free_port, run};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+/// A site whose gateway lets readers in at a port.
+struct Gated {
+    site: Site,
+    port: u16,
+}
+
+impl Gated {
+    async fn new() -> Self {
+        let site = Site::new().await;
+        let port = free_port();
+        let gate = format!("[mqtt.gate]\nlisten = '127.0.0.1:{port}'\nnames = ['localhost', '127.0.0.1']\n");
+        site.write_config(&format!("http://127.0.0.1:{}", site.hub_port), "", &gate);
+        std::fs::create_dir_all(site.path("data")).unwrap();
+        Self { site, port }
+    }
+
+    async fn gateway(&self) -> Program {
+        let mut gateway = self.site.gateway();
+        gateway.line_with("MQTT readers are let in at").await;
+        gateway
+    }
+
+    /// Makes a password; gives the file that it lies in.
+    async fn password(&self, code: &str) -> String {
+        let made = run(GATEWAY, &["reader", "password", code, "--config", &self.site.config()]).await;
+        assert_eq!(made.code, Some(0), "{made:?}");
+        assert!(made.err.contains("mqtt-ca.pem"), "{made:?}");
+        let path = self.site.path(&format!("{code}.password"));
+        std::fs::write(&path, &made.out).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn authority(&self) -> String {
+        self.site.path("data").join("mqtt-ca.pem").to_str().unwrap().to_owned()
+    }
+
+    fn reader(&self, password: &str) -> Program {
+        let url = format!("mqtts://127.0.0.1:{}", self.port);
+        let authority = self.authority();
+        let by = ["--ca-file", &authority, "--password-file", password];
+        let reader = ["reader", "--mqtt", &url, "--gateway", "GW-A", "--code", "D2"];
+        Program::start(SIMULATOR, &[&reader[..], &by].concat())
+    }
+
+    /// Runs a client of Mosquitto as reader D2, with these words and lines to send.
+    async fn mosquitto(&self, program: &str, password: &str, arguments: &[&str], lines: &str) -> Ended {
+        let port = self.port.to_string();
+        let authority = self.authority();
+        let password = std::fs::read_to_string(password).unwrap();
+        let mut child = Command::new("timeout")
+            .args(["30", program, "-h", "127.0.0.1", "-p", &port, "--cafile", &authority])
+            .args(["-u", "D2", "-P", password.trim(), "-i", "D2"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let lines = lines.to_owned();
+        // One that was shut out takes no more.
+        let typing = tokio::spawn(async move { drop(input.write_all(lines.as_bytes()).await) });
+        let ended = child.wait_with_output().await.unwrap();
+        typing.await.unwrap();
+        Ended {
+            code: ended.status.code(),
+            out: String::from_utf8(ended.stdout).unwrap(),
+            err: String::from_utf8(ended.stderr).unwrap(),
+        }
+    }
+}
+
+fn own(channel: &str) -> String {
+    format!("att/v1/GW-A/reader/D2/{channel}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_on_the_network_comes_in_by_its_password_and_by_no_other() {
+    let gated = Gated::new().await;
+    let mut hub = gated.site.hub().await;
+    let mut gateway = gated.gateway().await;
+    let password = gated.password("D2").await;
+    let mut reader = gated.reader(&password);
+    reader.line_with("light blue").await;
+    reader.say(CARDS[0]).await;
+    reader.line_with("flash green").await;
+    gated.site.swipes_are(1).await;
+    drop(reader);
+
+    // Another password was made meanwhile: the old one is worth nothing, without a restart.
+    let old = gated.site.path("old");
+    std::fs::copy(&password, &old).unwrap();
+    let password = gated.password("D2").await;
+    let mut late = gated.reader(old.to_str().unwrap());
+    late.line_with("no connection").await;
+    gateway.line_with("has no password here, or another one").await;
+    let mut reader = gated.reader(&password);
+    reader.line_with("light blue").await;
+
+    // A broker that is not who it says it is is not talked to.
+    let other = Gated::new().await;
+    let mut impostor = other.gateway().await;
+    let url = format!("mqtts://127.0.0.1:{}", other.port);
+    let authority = gated.authority();
+    let fooled = ["--ca-file", &authority, "--password-file", &password];
+    let call = ["reader", "--mqtt", &url, "--gateway", "GW-A", "--code", "D2"];
+    let mut fooled = Program::start(SIMULATOR, &[&call[..], &fooled].concat());
+    fooled.line_with("no connection").await;
+    impostor.line_with("not let in by the MQTT gate").await;
+
+    let text = std::fs::read_to_string(&password).unwrap();
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+    assert!(!gateway.all().contains(text.trim()), "a password in a log");
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_clients_of_both_versions_may_say_and_hear_what_is_their_own_and_nothing_else() {
+    let gated = Gated::new().await;
+    let mut hub = gated.site.hub().await;
+    let mut gateway = gated.gateway().await;
+    let password = gated.password("D2").await;
+    let swipe = |boot: &str, uid: &str| {
+        json!({"boot": boot, "seq": 1, "mono_ms": 5_000, "bits": 56, "uid": uid, "historical": false})
+            .to_string()
+    };
+    for (number, version) in ["mqttv311", "mqttv5"].into_iter().enumerate() {
+        let sub = async |arguments: &[&str]| {
+            // One that is shut out comes back until its time is over.
+            let all = [&["-V", version, "-W", "8"], arguments].concat();
+            gated.mosquitto("mosquitto_sub", &password, &all, "").await
+        };
+        let publish = async |topic: &str, message: &str| {
+            let all = ["-V", version, "-q", "1", "-t", topic, "-m", message];
+            gated.mosquitto("mosquitto_pub", &password, &all, "").await
+        };
+        let ready = publish(&own("state"), "ready").await;
+        assert_eq!(ready.code, Some(0), "{version}: {ready:?}");
+        let heard = sub(&["-C", "1", "-t", &own("light/set")]).await;
+        assert!(heard.out.contains("\"base\":\"blue\""), "{version}: {heard:?}");
+        let swiped = publish(&own("swipe"), &swipe(version, FIRST_UID)).await;
+        assert_eq!(swiped.code, Some(0), "{version}: {swiped:?}");
+        gated.site.swipes_are(number + 1).await;
+
+        let foreign = "att/v1/GW-A/reader/D3/swipe";
+        let refused = publish(foreign, &swipe("forged", FIRST_UID)).await;
+        assert_ne!(refused.code, Some(0), "{version}: {refused:?}");
+        gateway.line_with(&format!("topic '{foreign}' is not its own")).await;
+        let refused = sub(&["-C", "1", "-t", "att/v1/GW-A/reader/+/swipe"]).await;
+        assert!(refused.code != Some(0) && refused.out.is_empty(), "{version}: {refused:?}");
+        gateway.line_with("topic 'att/v1/GW-A/reader/+/swipe' is not its own").await;
+        let will = ["--will-topic", foreign, "--will-payload", "x", "-C", "1", "-t", &own("light/set")];
+        let refused = sub(&will).await;
+        assert_ne!(refused.code, Some(0), "{version}: {refused:?}");
+        let refused = sub(&["-i", "D3", "-C", "1", "-t", &own("light/set")]).await;
+        assert_ne!(refused.code, Some(0), "{version}: {refused:?}");
+        gateway.line_with("client id 'D3' is not the reader's code").await;
+    }
+    assert_eq!(gated.site.swipes().await.len(), 2);
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_and_garbage_sending_and_flooding_peers_are_in_nobodys_way() {
+    let gated = Gated::new().await;
+    let mut hub = gated.site.hub().await;
+    let mut gateway = gated.gateway().await;
+    let password = gated.password("D2").await;
+    let address = ("127.0.0.1", gated.port);
+    let mut silent = Vec::new();
+    for _ in 0..30 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut garbage = TcpStream::connect(address).await.unwrap();
+    garbage.write_all(&[0x5a; 4_000]).await.unwrap();
+    // More than a reader may send at once; what is malformed in it is passed over, one by one.
+    let flood = "x\n".repeat(600);
+    let flooding = gated.mosquitto("mosquitto_pub", &password, &["-t", &own("light"), "-l"], &flood).await;
+    assert_eq!(flooding.code, Some(0), "{flooding:?}");
+
+    let mut reader = gated.reader(&password);
+    reader.line_with("light blue").await;
+    for (count, card) in CARDS.iter().take(4).enumerate() {
+        reader.say(card).await;
+        reader.line_with("flash green").await;
+        gated.site.swipes_are(count + 1).await;
+    }
+    // None of the silent ones is kept.
+    for mut peer in silent.into_iter().chain([garbage]) {
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(PATIENCE, peer.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "a silent peer is still there");
+    }
+    gateway.line_with("no CONNECT within 5 s").await;
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+}
