@@ -277,7 +277,7 @@ impl Found {
                     last = last.max(Some(swipe.earliest));
                 }
                 Record::Outage(outage) => outages.remember(outage, now),
-                Record::Anchor(_) => {}
+                Record::Anchor(_) | Record::Reader(_) => {}
             }
         })?;
         clock.at_least(last.map(Instant));

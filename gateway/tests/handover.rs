@@ -29,6 +29,7 @@ fn status(at: i64, online: bool) -> Status {
             last_swipe: None,
             line: None,
         }],
+        unassigned: Vec::new(),
         current_at: None,
         heartbeat_ms: 60_000,
         max_batch: 0,

@@ -11,6 +11,7 @@ pub mod attendance;
 pub mod connection;
 pub mod context;
 pub mod estate;
+pub mod event;
 pub mod feed;
 pub mod gateway;
 pub mod id;

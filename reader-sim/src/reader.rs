@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::device::ascii::AsciiReader;
 use crate::device::mqtt::{Credentials, MqttReader};
-use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
+use crate::device::osdp::{OsdpBus, OsdpBusError, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Shown};
 use crate::plan::{Colour, Credential};
 
@@ -38,6 +38,8 @@ Standard input, one a line:
   h10301 42 12345       a 26-bit card: facility and number
   h10306 42 12345       a 34-bit card: facility and number
   raw 26 95181CC0       any bits, left-justified and zero-padded
+  tamper on | off       opens or closes its case (OSDP only)
+  unplug | plug         takes it off line and power, or puts it back (OSDP only)
   quit                  as the end of the input does, so keep it open
 
 Standard output, one a line: `online`, `light blue`, `flash green`, `buzzer`, `ack 3 recorded`, `error: …`";
@@ -185,6 +187,8 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
                         say(&format!("error: {error:#}"))?;
                     }
                 }
+                Some(Ok(Line::Tamper(on))) => tell(&device, |bus| bus.tamper(&code, on))?,
+                Some(Ok(Line::Unplug(off))) => tell(&device, |bus| bus.unplug(&code, off))?,
                 Some(Err(error)) => say(&format!("error: {error}"))?,
             },
             event = happened.recv() => match event {
@@ -217,6 +221,16 @@ fn read_key(path: &Path) -> anyhow::Result<[u8; 16]> {
     bytes
         .and_then(|bytes| bytes.try_into().ok())
         .with_context(|| format!("{}: a key has 32 hexadecimal digits", path.display()))
+}
+
+/// Does something to the reader itself, which only OSDP readers can be told.
+fn tell(device: &Device, what: impl FnOnce(&OsdpBus) -> Result<(), OsdpBusError>) -> anyhow::Result<()> {
+    match device {
+        Device::Osdp(bus) => what(bus).or_else(|error| say(&format!("error: {error}"))),
+        Device::Ascii(_) | Device::Mqtt(_) => {
+            say("error: only an OSDP reader can be opened or unplugged here")
+        }
+    }
 }
 
 fn present(device: &Device, code: &str, credential: &Credential) -> anyhow::Result<()> {
@@ -282,11 +296,12 @@ mod tests {
     #[test]
     fn broker_addresses() {
         let parsed = |url: &str| url.parse::<BrokerAddress>().map(|a| (a.host, a.port));
+        assert_eq!(parsed("mqtts://gw-a").unwrap(), ("gw-a".into(), 8883));
         assert_eq!(parsed("mqtt://127.0.0.1:2883").unwrap(), ("127.0.0.1".into(), 2883));
         assert_eq!(parsed("mqtt://broker/").unwrap(), ("broker".into(), 1883));
         assert_eq!(parsed("mqtt://[::1]:2883").unwrap(), ("::1".into(), 2883));
         assert_eq!(parsed("mqtt://[::1]").unwrap(), ("::1".into(), 1883));
-        for wrong in ["127.0.0.1:1883", "mqtt://", "mqtt://host:many", "mqtt://a/b", "mqtts://host"] {
+        for wrong in ["127.0.0.1:1883", "mqtt://", "mqtt://host:many", "mqtt://a/b", "https://host"] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
     }

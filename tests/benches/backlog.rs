@@ -193,6 +193,7 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
                 last_durable: 0,
                 basis: String::new(),
                 readers: Vec::new(),
+                unassigned: Vec::new(),
                 current_at: None,
                 heartbeat_ms: 60_000,
                 max_batch: 0,

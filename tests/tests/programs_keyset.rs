@@ -5,10 +5,30 @@
 use std::os::unix::fs::MetadataExt;
 
 use rollcall_tests::programs::site::*;
-use rollcall_tests::programs::{Program, run};
+use rollcall_tests::programs::{Program, run, until};
+use serde_json::json;
 
 async fn keyset(site: &Site, code: &str) -> rollcall_tests::programs::Ended {
     run(GATEWAY, &["reader", "keyset", code, "--config", &site.config()]).await
+}
+
+/// Waits until this is all that happened to reader D1.
+async fn events_are(site: &Site, kinds: &[&str]) {
+    let look = async || {
+        let query = "{ readers { nodes { code events(first: 50) { nodes { kind reader { code } } } } } }";
+        let found = site.client.ask(query, json!({})).await;
+        let readers = found["readers"]["nodes"].as_array().unwrap().clone();
+        let mine = readers.iter().find(|reader| reader["code"] == "D1").unwrap();
+        let events = mine["events"]["nodes"].as_array().unwrap().iter();
+        events.map(|event| event["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    until("what happened to the reader", look, |found| found == kinds).await;
+}
+
+async fn alerts(site: &Site) -> Vec<String> {
+    let found = site.client.ask("{ alerts(first: 50) { nodes { kind } } }", json!({})).await;
+    let alerts = found["alerts"]["nodes"].as_array().unwrap().iter();
+    alerts.map(|alert| alert["kind"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,6 +62,16 @@ async fn a_reader_gets_its_own_key_swipes_under_it_and_a_stranger_in_its_place_d
     site.swipes_are(1).await;
     failed_naming(&keyset(&site, "D1").await, &["stop it first"]);
 
+    // What happens to the reader itself is told to the hub, once, and a person is called to what matters.
+    let kinds = ["TAMPER", "TAMPER_OVER", "POWER_UP"];
+    for (count, lines) in [&["tamper on"][..], &["tamper off"], &["unplug", "plug"]].iter().enumerate() {
+        for line in *lines {
+            reader.say(line).await;
+        }
+        events_are(&site, &kinds[..=count]).await;
+    }
+    assert_eq!(alerts(&site).await, ["READER_TAMPER"]);
+
     // Somebody hangs another reader in its place, at the same line.
     drop(reader);
     gateway.line_with("serial port lost").await;
@@ -51,9 +81,34 @@ async fn a_reader_gets_its_own_key_swipes_under_it_and_a_stranger_in_its_place_d
     site.configure(Some(&port));
     let mut gateway = site.gateway();
     gateway.line_with("does not speak under it").await;
+    events_are(&site, &[&kinds[..], &["INSECURE"]].concat()).await;
+    assert_eq!(alerts(&site).await, ["READER_TAMPER", "READER_INSECURE"]);
     stranger.say(CARDS[0]).await;
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert!(!gateway.all().contains(&key) && !hub.all().contains(&key), "a key in a log");
     assert_eq!(site.swipes().await.len(), 1);
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_the_hub_does_not_know_shows_with_its_serial_number_until_it_is_saved() {
+    let site = Site::new().await;
+    let mut hub = site.hub().await;
+    let mut reader = Program::start(SIMULATOR, &["reader", "--osdp", "new", "--serial", "4711"]);
+    let port = reader.line_with("pty ").await.replace("pty ", "");
+    let bus = format!("[[bus]]\nport = '{port}'\n[[bus.reader]]\ncode = 'D9'\naddress = 1\n");
+    site.write_config(&format!("http://127.0.0.1:{}", site.hub_port), "", &bus);
+    let mut gateway = site.gateway();
+    let look = async || {
+        let query = "{ gateways { nodes { unassignedReaders { code kind online serial } } } }";
+        site.client.ask(query, json!({})).await["gateways"]["nodes"][0]["unassignedReaders"].clone()
+    };
+    let found = json!([{"code": "D9", "kind": "OSDP", "online": true, "serial": "4711"}]);
+    until("the unknown reader", look, |unassigned| *unassigned == found).await;
+    let saved = json!({"code": "D9", "gateway": "GW-A", "room": "R1", "kind": "OSDP"});
+    site.client.save("readers", json!([saved])).await;
+    until("its door", look, |unassigned| *unassigned == json!([])).await;
+    reader.line_with("light blue").await;
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
 }

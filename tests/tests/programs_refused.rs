@@ -100,10 +100,7 @@ async fn a_second_gateway_on_the_same_folder_or_broker_port_ends_with_what_is_ta
     let mut reader = site.mqtt_reader();
     reader.line_with("online").await;
     let data = site.path("data");
-    failed_naming(
-        &site.failing_gateway().await,
-        &["another gateway runs", data.to_str().unwrap(), "stop it"],
-    );
+    failed_naming(&site.failing_gateway().await, &["a gateway runs", data.to_str().unwrap(), "stop it"]);
 
     let other = std::fs::read_to_string(site.path("gateway.toml")).unwrap();
     let elsewhere = site.path("elsewhere");

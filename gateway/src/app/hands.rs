@@ -29,7 +29,8 @@ use crate::page::DoorsAsk;
 use crate::page::look::{Doors, RECENT, Recent};
 use crate::timetable::Cache;
 use crate::timetable::item::CachedConfig;
-use crate::uplink::sender::{ReaderStatus, Status, StatusAsk};
+use crate::uplink::operations::ReaderKind;
+use crate::uplink::sender::{ReaderStatus, Status, StatusAsk, Unassigned};
 
 /// How long a fatal fault leaves readers to show red before the gateway ends.
 const LAST_RED: Duration = Duration::from_secs(2);
@@ -50,6 +51,7 @@ pub(super) struct OnBus {
 pub(super) struct Seen {
     pub(super) online: bool,
     pub(super) firmware: Option<String>,
+    pub(super) serial: Option<u32>,
     pub(super) last_swipe: Option<Instant>,
     pub(super) line: Option<LineQuality>,
 }
@@ -342,6 +344,21 @@ impl Hands {
         }
     }
 
+    /// Readers that are here and that the hub does not know; an MQTT reader once it has spoken.
+    fn unassigned(&self) -> Vec<Unassigned> {
+        let serial = self.places.keys().map(|code| (code, ReaderKind::Osdp));
+        let all = serial.chain(self.ascii.keys().map(|code| (code, ReaderKind::Ascii)));
+        let heard = self.seen.keys().map(|code| (code, ReaderKind::Mqtt));
+        let mut found: BTreeMap<&String, ReaderKind> = heard.collect();
+        found.extend(all);
+        let unknown = found.into_iter().filter(|(code, _)| self.mind.reader(code).is_none());
+        let described = unknown.map(|(code, kind)| {
+            let Seen { online, serial, firmware, .. } = self.seen.get(code).cloned().unwrap_or_default();
+            Unassigned { code: code.clone(), kind, online, serial, firmware }
+        });
+        described.collect()
+    }
+
     fn status(&self) -> Status {
         let now = self.clock.read();
         let rests = self.mind.rests();
@@ -366,6 +383,7 @@ impl Hands {
                     }
                 })
                 .collect(),
+            unassigned: self.unassigned(),
             current_at: self.current_at,
             heartbeat_ms: self.configured.borrow().heartbeat_ms,
             max_batch: self.configured.borrow().max_batch,

@@ -8,7 +8,7 @@ use crate::ascii::line as ascii;
 use crate::clock::Reading;
 use crate::core::outages::Cause;
 use crate::core::{Input, Read, Tag};
-use crate::journal::record::Record;
+use crate::journal::record::{ReaderRecord, Record};
 use crate::mqtt::client::ReaderSaid;
 use crate::osdp::panel::Event;
 
@@ -25,8 +25,9 @@ impl Hands {
                 self.notes_up(id, now);
                 self.is_online(&code, true);
                 let [major, minor, build] = identity.firmware;
-                self.seen.entry(code.clone()).or_default().firmware =
-                    Some(format!("{major}.{minor}.{build}"));
+                let seen = self.seen.entry(code.clone()).or_default();
+                seen.serial = Some(identity.serial);
+                seen.firmware = Some(format!("{major}.{minor}.{build}"));
                 tracing::info!(reader = %code, serial = identity.serial, "reader online");
             }
             Event::Offline => {
@@ -43,8 +44,14 @@ impl Hands {
                 tracing::warn!(reader = %code, "the reader sends formatted card data, which is ambiguous; set it to raw bits");
             }
             Event::Keypad { digits } => tracing::debug!(reader = %code, digits, "keys pressed"),
-            Event::Tamper(true) => tracing::warn!(reader = %code, "tamper: the reader was opened"),
-            Event::Tamper(false) => tracing::info!(reader = %code, "tamper over"),
+            Event::Tamper(true) => {
+                tracing::warn!(reader = %code, "tamper: the reader was opened");
+                self.happened(&code, "TAMPER", Some("it was opened, or taken off the wall".into()));
+            }
+            Event::Tamper(false) => {
+                tracing::info!(reader = %code, "tamper over");
+                self.happened(&code, "TAMPER_OVER", None);
+            }
             Event::Line(quality) => seen.line = Some(quality),
             Event::Insecure(error) => {
                 tracing::error!(
@@ -52,9 +59,20 @@ impl Hands {
                     "the reader has a key and does not speak under it: {error}; it is not talked to. Was it exchanged, or is \
                      somebody at its line? A reader that was exchanged: rollcall-gateway reader keyset {code}"
                 );
+                self.happened(
+                    &code,
+                    "INSECURE",
+                    Some(format!("{error}: was it exchanged, or is somebody at its line?")),
+                );
             }
-            Event::KeySet(_) => tracing::info!(reader = %code, "the reader has a new key"),
-            Event::PowerUp => tracing::info!(reader = %code, "the reader was switched on"),
+            Event::KeySet(_) => {
+                tracing::info!(reader = %code, "the reader has a new key");
+                self.happened(&code, "KEY_SET", None);
+            }
+            Event::PowerUp => {
+                tracing::info!(reader = %code, "the reader was switched on");
+                self.happened(&code, "POWER_UP", None);
+            }
         }
     }
 
@@ -137,6 +155,21 @@ impl Hands {
             self.came_or_went.send_modify(|times| *times += 1);
         }
         news
+    }
+
+    /// Notes what happened to a reader itself, for the hub. One that the hub does not know has no name there.
+    fn happened(&mut self, code: &str, kind: &str, detail: Option<String>) {
+        let now = self.clock.read();
+        let Some(reader) = self.mind.reader(code) else { return };
+        self.notes.add(Record::Reader(ReaderRecord {
+            id: Uuid::new_v4(),
+            reader: reader.id,
+            kind: kind.to_owned(),
+            at: now.at.0,
+            earliest: now.when.earliest.0,
+            latest: now.when.latest.0,
+            detail,
+        }));
     }
 
     fn notes_up(&mut self, reader: Option<Uuid>, now: Reading) {

@@ -19,6 +19,9 @@ pub enum Record {
     /// A tie between the machine's time since its start and real time.
     #[serde(rename = "anchor")]
     Anchor(AnchorRecord),
+    /// What happened to a reader itself.
+    #[serde(rename = "reader")]
+    Reader(ReaderRecord),
 }
 
 /// A swipe as it was seen. No card number: a key; no name: a pseudonym.
@@ -110,6 +113,25 @@ pub struct AnchorRecord {
     pub source: String,
 }
 
+/// What happened to a reader itself. Instants in milliseconds since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReaderRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// The reader's id at the hub.
+    pub reader: Uuid,
+    /// What happened: the hub's word.
+    pub kind: String,
+    /// When.
+    pub at: i64,
+    /// Not before.
+    pub earliest: i64,
+    /// Not after.
+    pub latest: i64,
+    /// More of it, in words.
+    pub detail: Option<String>,
+}
+
 impl Record {
     /// As it stands in the journal.
     ///
@@ -134,7 +156,7 @@ impl Record {
             Self::Swipe(swipe) if !swipe.late && swipe.latest < FAR_FUTURE.0 => {
                 Some((Instant(swipe.earliest), Instant(swipe.latest)))
             }
-            Self::Swipe(_) | Self::Outage(_) | Self::Anchor(_) => None,
+            Self::Swipe(_) | Self::Outage(_) | Self::Anchor(_) | Self::Reader(_) => None,
         }
     }
 
@@ -145,6 +167,7 @@ impl Record {
             Self::Swipe(swipe) => Some(swipe.at),
             Self::Outage(outage) => outage.until.or(outage.from),
             Self::Anchor(anchor) => Some(anchor.at),
+            Self::Reader(event) => Some(event.at),
         }
     }
 }

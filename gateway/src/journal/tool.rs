@@ -116,6 +116,7 @@ pub fn list(data: &Path) -> anyhow::Result<()> {
                 (Some(it.at), format!("swipe {} at {}: {} {}", it.id, it.code, it.light, it.reason))
             }
             Ok(Record::Outage(it)) => (it.from, format!("outage {}", it.cause)),
+            Ok(Record::Reader(it)) => (Some(it.at), format!("reader {}", it.kind)),
             Ok(Record::Anchor(it)) => (Some(it.at), format!("anchor from {}", it.source)),
             Err(error) => (None, format!("unknown: {error}")),
         };

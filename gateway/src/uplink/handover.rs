@@ -15,7 +15,7 @@ use super::message::{Batch, clock_input, light, line_input};
 use super::operations::{
     Counter, DateTime, Duration, GatewayHandedOver, GatewayHeadInput, GatewayHeartbeatInput,
     GatewayHeartbeatPayload, GatewayJournalInput, GatewayReaderReport, GatewaySubmitSwipesInput,
-    GatewaySubmitSwipesPayload, ReceiptOutcome,
+    GatewaySubmitSwipesPayload, ReaderKind, ReceiptOutcome, UnassignedReaderInput,
 };
 use super::place::{AtHub, Places};
 use super::sign::SigningKey;
@@ -48,6 +48,8 @@ pub struct Status {
     pub basis: String,
     /// The readers.
     pub readers: Vec<ReaderStatus>,
+    /// Readers that the hub does not know.
+    pub unassigned: Vec<Unassigned>,
     /// When the timetable copy was last known to be current.
     pub current_at: Option<Instant>,
     /// How often the hub wants to hear how the gateway is, in milliseconds; 0 when it did not say.
@@ -73,6 +75,21 @@ pub struct ReaderStatus {
     pub last_swipe: Option<Instant>,
     /// How its serial line does.
     pub line: Option<LineQuality>,
+}
+
+/// A reader that the hub does not know.
+#[derive(Debug, Clone)]
+pub struct Unassigned {
+    /// Its code in the configuration.
+    pub code: String,
+    /// How it talks.
+    pub kind: ReaderKind,
+    /// It answers.
+    pub online: bool,
+    /// Its serial number.
+    pub serial: Option<u32>,
+    /// Its firmware.
+    pub firmware: Option<String>,
 }
 
 /// What to do next.
@@ -120,8 +137,8 @@ pub struct Submission {
 pub struct HandOver {
     places: Places,
     next_heartbeat: Instant,
-    /// Which readers answered at the last heartbeat, and when that was.
-    told: (BTreeMap<Uuid, bool>, Instant),
+    /// Which readers were known and answered at the last heartbeat, and when that was.
+    told: (BTreeMap<String, (bool, bool)>, Instant),
     watermark: Instant,
     batch: usize,
     /// The hub was heard since the connection failed last: what it has is known.
@@ -209,6 +226,7 @@ impl HandOver {
             readers: readers.collect(),
             journals: Some(said.collect()),
             anchors: None,
+            unassigned: Some(status.unassigned.iter().map(unassigned).collect()),
         }
     }
 
@@ -323,6 +341,7 @@ impl HandOver {
             }),
             outages: Some(batch.outages),
             anchors: Some(batch.anchors),
+            reader_events: Some(batch.reader_events),
             head,
             swipes: batch.swipes,
         };
@@ -382,9 +401,21 @@ impl HandOver {
     }
 }
 
-/// Which readers answer.
-fn states(status: &Status) -> BTreeMap<Uuid, bool> {
-    status.readers.iter().map(|reader| (reader.id, reader.online)).collect()
+/// Which readers are known to the hub, and which answer.
+fn states(status: &Status) -> BTreeMap<String, (bool, bool)> {
+    let known = status.readers.iter().map(|reader| (reader.code.clone(), (true, reader.online)));
+    let unknown = status.unassigned.iter().map(|reader| (reader.code.clone(), (false, reader.online)));
+    known.chain(unknown).collect()
+}
+
+fn unassigned(reader: &Unassigned) -> UnassignedReaderInput {
+    UnassignedReaderInput {
+        code: reader.code.clone(),
+        kind: reader.kind,
+        online: reader.online,
+        serial: reader.serial.map(|serial| serial.to_string()),
+        firmware: reader.firmware.clone(),
+    }
 }
 
 /// All journals of which there is anything, and the one that is written.

@@ -4,12 +4,13 @@ use sha2::{Digest, Sha256};
 
 use super::operations::{
     ClockSource, ClockTrust, Counter, DateTime, Duration, GatewayAnchorInput, GatewayClockInput,
-    GatewayOutageInput, GatewaySwipeInput, LightColour, ReaderLineInput, SwipeDecision, SwipeReason,
+    GatewayOutageInput, GatewayReaderEventInput, GatewaySwipeInput, LightColour, ReaderLineInput,
+    SwipeDecision, SwipeReason,
 };
 use crate::clock::{Reading, Source, Trust};
 use crate::core::hex;
 use crate::journal::log::Stored;
-use crate::journal::record::{AnchorRecord, OutageRecord, Record, SwipeRecord};
+use crate::journal::record::{AnchorRecord, OutageRecord, ReaderRecord, Record, SwipeRecord};
 use crate::osdp::panel::LineQuality;
 use rollcall_rules::light::Colour;
 
@@ -19,6 +20,7 @@ pub(super) struct Batch {
     pub(super) swipes: Vec<GatewaySwipeInput>,
     pub(super) outages: Vec<GatewayOutageInput>,
     pub(super) anchors: Vec<GatewayAnchorInput>,
+    pub(super) reader_events: Vec<GatewayReaderEventInput>,
     /// SHA-256 of the body of each record, hex digits.
     pub(super) links: Vec<String>,
 }
@@ -31,6 +33,7 @@ impl Batch {
             Ok(Record::Swipe(swipe)) => self.add_swipe(*swipe, stored),
             Ok(Record::Outage(record)) => outage(&record).map(|it| self.outages.push(it)),
             Ok(Record::Anchor(record)) => anchor(&record).map(|it| self.anchors.push(it)),
+            Ok(Record::Reader(record)) => reader_event(&record).map(|it| self.reader_events.push(it)),
             Err(error) => {
                 tracing::error!(sequence = stored.sequence, "a record cannot be read: {error}");
                 return;
@@ -82,6 +85,18 @@ fn outage(record: &OutageRecord) -> Option<GatewayOutageInput> {
         cause: word(&record.cause)?,
         from: record.from.map(DateTime),
         until: record.until.map(DateTime),
+    })
+}
+
+fn reader_event(record: &ReaderRecord) -> Option<GatewayReaderEventInput> {
+    Some(GatewayReaderEventInput {
+        event_id: record.id,
+        reader_id: record.reader,
+        kind: word(&record.kind)?,
+        at: DateTime(record.at),
+        earliest_at: DateTime(record.earliest),
+        latest_at: DateTime(record.latest),
+        detail: record.detail.clone(),
     })
 }
 

@@ -89,6 +89,28 @@ enums! {
         /// A clock chip.
         Rtc,
     }
+    /// How a reader talks.
+    ReaderKind {
+        /// It prints card numbers.
+        Ascii,
+        /// An MQTT client.
+        Mqtt,
+        /// On a serial bus.
+        Osdp,
+    }
+    /// What happened to a reader itself.
+    ReaderEventKind {
+        /// It did not speak under its key.
+        Insecure,
+        /// It was given a key.
+        KeySet,
+        /// It was switched on.
+        PowerUp,
+        /// It was opened.
+        Tamper,
+        /// It was closed again.
+        TamperOver,
+    }
     /// Why a door could not record.
     OutageCause {
         /// The gateway was off.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::backoff::Backoff;
 use super::client::{HubClient, UplinkError};
 use super::handover::{HandOver, More, Step};
-pub use super::handover::{ReaderStatus, Status};
+pub use super::handover::{ReaderStatus, Status, Unassigned};
 use super::operations::{Heartbeat, HeartbeatVariables, SubmitSwipes, SubmitVariables};
 use super::sign::SigningKey;
 use crate::clock::{Clock, Reading, Trust};

@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 
 use super::connection::{self, connection, page};
 use super::context::{Needs, READERS, hub, local};
+use super::event::{ReaderEvent, ReaderEventConnection, ReaderEventFilter, event_list};
 use super::gateway::Gateway;
 use super::id::Kind;
 use super::loader::{self, GatewaysOfBuilding, ReadersOfRoom, RoomsOfBuilding};
@@ -200,6 +201,21 @@ impl Reader {
     async fn line(&self, ctx: &Context<'_>) -> Result<Option<ReaderLine>> {
         let gateway = loader::one::<entity::Gateway>(ctx, self.0.gateway_id).await?;
         Ok(gateway.as_ref().and_then(Report::of).and_then(|mut report| report.lines.remove(&self.0.id)))
+    }
+    /// What happened to it itself, by time: opened, switched on, spoken to by somebody else.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<ReaderEventFilter>,
+    ) -> Result<ReaderEventConnection> {
+        let list = event_list(self.0.id, filter.as_ref());
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(ReaderEventConnection::new(paged, total, ReaderEvent))
     }
     /// The swipes at it, by time.
     #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]

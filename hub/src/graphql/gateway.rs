@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use uuid::Uuid;
 
 use super::connection::{self, connection, page};
-use super::context::{DECIDERS, GATEWAYS, Needs, caller, coded, fault, hub, local};
+use super::context::{DECIDERS, GATEWAYS, Needs, READERS, caller, coded, fault, hub, local};
 use super::estate::{Building, Reader};
 use super::id::Kind;
 use super::loader::{self, ReadersOfGateway};
@@ -14,7 +14,7 @@ use crate::scalar::{Counter, DateTime, Duration, UuidScalar};
 use crate::service::feed::{self, FeedCursor};
 use crate::service::intake::evidence::hexed;
 use crate::service::intake::journal::HandedOver;
-use crate::service::intake::message::{GatewayHeartbeatInput, GatewaySubmitSwipesInput};
+use crate::service::intake::message::{GatewayHeartbeatInput, GatewaySubmitSwipesInput, UnassignedReader};
 use crate::service::intake::outage::{self, DeclareGatewayLostInput};
 use crate::service::intake::{self, Receipt, ReceiptOutcome, Report};
 use crate::service::refusal::Code;
@@ -132,6 +132,11 @@ impl Gateway {
     /// Its readers, by code.
     async fn readers(&self, ctx: &Context<'_>) -> Result<Vec<Reader>> {
         Ok(loader::list(ctx, ReadersOfGateway(self.0.id)).await?.into_iter().map(Reader).collect())
+    }
+    /// Readers in its configuration that are not known here: save them under these codes to give them a door.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn unassigned_readers(&self) -> Vec<UnassignedReader> {
+        Report::of(&self.0).map(|report| report.unassigned).unwrap_or_default()
     }
     /// Its standing.
     async fn state(&self, ctx: &Context<'_>) -> Result<GatewayState> {

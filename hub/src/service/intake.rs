@@ -14,6 +14,7 @@ use crate::store::entity::{Gateway, Reader, Swipe};
 use crate::store::{StoreError, Tx, Value};
 
 mod batch;
+mod event;
 pub mod evidence;
 pub mod journal;
 pub mod message;
@@ -22,10 +23,14 @@ mod stamp;
 
 use batch::Batch;
 use journal::HandedOver;
-use message::{GatewayHeartbeatInput, GatewayReaderReport, GatewaySubmitSwipesInput, ReaderLine};
+use message::{
+    GatewayHeartbeatInput, GatewayReaderReport, GatewaySubmitSwipesInput, ReaderLine, UnassignedReader,
+};
 
 /// The most swipes in one batch.
 pub const MAX_BATCH: usize = 1_000;
+/// How many unknown readers of a gateway are kept.
+const MAX_UNASSIGNED: usize = 100;
 
 /// What became of a swipe on its way in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -88,6 +93,9 @@ pub struct Report {
     /// How the lines of its serial readers do.
     #[serde(default)]
     pub lines: BTreeMap<Uuid, ReaderLine>,
+    /// Readers that are not known here.
+    #[serde(default)]
+    pub unassigned: Vec<UnassignedReader>,
 }
 
 impl Report {
@@ -136,6 +144,8 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
     sender.enrolled_at = sender.enrolled_at.or(Some(now.0));
     let outages = input.outages.as_deref().unwrap_or_default();
     outage::take(hub, &mut tx, &sender, outages, &mut touched).await?;
+    let events = input.reader_events.as_deref().unwrap_or_default();
+    event::take(hub, &mut tx, &sender, events).await?;
     let journals: Vec<_> = input.journal.iter().cloned().collect();
     let (complete, handed_over) = journal::take(hub, &mut tx, &sender, &journals).await?;
     evidence::take(hub, &mut tx, &sender, input).await?;
@@ -206,6 +216,7 @@ pub async fn heartbeat(
         cache_cursor: input.cache_cursor.clone(),
         cache_age_ms: input.cache_age.0,
         free_disk_bytes: input.free_disk_bytes.map(|count| count.0),
+        unassigned: input.unassigned.iter().flatten().take(MAX_UNASSIGNED).cloned().collect(),
         lines: input.readers.iter().filter_map(|it| Some((it.reader_id.0, it.line.clone()?))).collect(),
     };
     sender.enrolled_at = sender.enrolled_at.or(Some(now));

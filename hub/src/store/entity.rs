@@ -134,8 +134,11 @@ macro_rules! entity {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, async_graphql::Enum)]
-        pub enum $name { $($(#[$word_doc])* $word,)* }
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, async_graphql::Enum, serde::Serialize,
+            serde::Deserialize,
+        )]
+        pub enum $name { $($(#[$word_doc])* #[serde(rename = $text)] $word,)* }
 
         impl $name {
             /// The word that is stored and sent.

@@ -43,6 +43,8 @@ lists! {
     swipes = "swipe w", "w.id, w.claimed_id, w.gateway_id, w.journal_id, w.sequence, w.reader_id, w.room_id, w.building_id, w.card_key, w.card_bits, w.card_id, w.student_id, w.shown_student_id, w.swiped_at, w.earliest_at, w.latest_at, w.received_at, w.clock_trust, w.decision, w.reason, w.decided_at, w.shown, w.body, w.boot_id, w.since_boot, w.late, w.holder, w.record" by "w.swiped_at", "w.id";
     /// Outages by their beginning.
     outages = "outage o", "o.id, o.gateway_id, o.reader_id, o.cause, o.from_at, o.until_at, o.received_at" by "o.from_at", "o.id";
+    /// What happened to readers, by time.
+    reader_events = "reader_event e", "e.id, e.gateway_id, e.reader_id, e.kind, e.at, e.earliest_at, e.latest_at, e.detail, e.received_at" by "e.at", "e.id";
     /// Alerts by time.
     alerts = "alarm l", "l.id, l.at, l.kind, l.gateway_id, l.detail" by "l.at", "l.id";
     /// Attendance by the student's number.

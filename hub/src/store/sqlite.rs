@@ -32,6 +32,7 @@ fn migrator() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "foundation", include_str!("../../migrations/sqlite/0001_foundation.sql")),
         migration(2, "evidence", include_str!("../../migrations/sqlite/0002_evidence.sql")),
+        migration(3, "reader events", include_str!("../../migrations/sqlite/0003_reader_events.sql")),
     ])
 }
 

@@ -11,6 +11,10 @@ use crate::plan::Credential;
 pub(super) enum Line {
     /// Hold this card to the reader.
     Card(Credential),
+    /// Open the reader's case, or close it.
+    Tamper(bool),
+    /// Take it off its line and its power, or put it back.
+    Unplug(bool),
     /// An empty line.
     Nothing,
     /// End.
@@ -22,7 +26,8 @@ pub(super) enum Line {
 pub(super) enum LineError {
     /// Another first word, or another count of words.
     #[error(
-        "expected `uid HEX`, `h10301 FACILITY NUMBER`, `h10306 FACILITY NUMBER`, `raw BITS HEX` or `quit`"
+        "expected `uid HEX`, `h10301 FACILITY NUMBER`, `h10306 FACILITY NUMBER`, `raw BITS HEX`, `tamper on|off`, \
+         `unplug`, `plug` or `quit`"
     )]
     Command,
     /// Not hexadecimal bytes.
@@ -66,6 +71,10 @@ impl FromStr for Line {
         let credential = match words[..] {
             [] => return Ok(Line::Nothing),
             ["quit"] => return Ok(Line::Quit),
+            ["tamper", "on"] => return Ok(Line::Tamper(true)),
+            ["tamper", "off"] => return Ok(Line::Tamper(false)),
+            ["unplug"] => return Ok(Line::Unplug(true)),
+            ["plug"] => return Ok(Line::Unplug(false)),
             ["uid", digits] => uid(digits)?,
             ["h10301", facility, number] => wiegand(8, 16, facility, number)?,
             ["h10306", facility, number] => wiegand(16, 16, facility, number)?,

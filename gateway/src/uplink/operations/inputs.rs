@@ -68,6 +68,32 @@ pub struct GatewayOutageInput {
     pub until: Option<DateTime>,
 }
 
+/// What happened to a reader itself.
+#[derive(cynic::InputObject, Debug, Clone)]
+#[cynic(schema = "hub")]
+#[expect(missing_docs, reason = "schema.graphql says what each field means")]
+pub struct GatewayReaderEventInput {
+    pub event_id: uuid::Uuid,
+    pub reader_id: uuid::Uuid,
+    pub kind: ReaderEventKind,
+    pub at: DateTime,
+    pub earliest_at: DateTime,
+    pub latest_at: DateTime,
+    pub detail: Option<String>,
+}
+
+/// A reader that the hub does not know.
+#[derive(cynic::InputObject, Debug, Clone)]
+#[cynic(schema = "hub")]
+#[expect(missing_docs, reason = "schema.graphql says what each field means")]
+pub struct UnassignedReaderInput {
+    pub code: String,
+    pub kind: ReaderKind,
+    pub online: bool,
+    pub serial: Option<String>,
+    pub firmware: Option<String>,
+}
+
 /// A tie between the machine's time and real time.
 #[derive(cynic::InputObject, Debug, Clone)]
 #[cynic(schema = "hub")]
@@ -106,6 +132,7 @@ pub struct GatewaySubmitSwipesInput {
     pub journal: Option<GatewayJournalInput>,
     pub outages: Option<Vec<GatewayOutageInput>>,
     pub anchors: Option<Vec<GatewayAnchorInput>>,
+    pub reader_events: Option<Vec<GatewayReaderEventInput>>,
     pub head: Option<GatewayHeadInput>,
 }
 
@@ -154,4 +181,5 @@ pub struct GatewayHeartbeatInput {
     pub readers: Vec<GatewayReaderReport>,
     pub journals: Option<Vec<GatewayJournalInput>>,
     pub anchors: Option<Vec<GatewayAnchorInput>>,
+    pub unassigned: Option<Vec<UnassignedReaderInput>>,
 }

@@ -4,7 +4,9 @@ use async_graphql::{Enum, InputObject, SimpleObject};
 use serde::{Deserialize, Serialize};
 
 use crate::scalar::{Counter, DateTime, Duration, UuidScalar};
-use crate::store::entity::{ClockTrust, LightColour, OutageCause, SwipeDecision, SwipeReason};
+use crate::store::entity::{
+    ClockTrust, LightColour, OutageCause, ReaderEventKind, ReaderKind, SwipeDecision, SwipeReason,
+};
 
 /// Where a clock gets its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -109,6 +111,8 @@ pub struct GatewaySubmitSwipesInput {
     pub outages: Option<Vec<GatewayOutageInput>>,
     /// Ties between the gateway's time since its start and real time.
     pub anchors: Option<Vec<GatewayAnchorInput>>,
+    /// What happened to readers themselves.
+    pub reader_events: Option<Vec<GatewayReaderEventInput>>,
     /// The gateway's signature under the journal's end with this batch.
     pub head: Option<GatewayHeadInput>,
 }
@@ -139,6 +143,41 @@ pub struct GatewayOutageInput {
     pub from: Option<DateTime>,
     /// The first instant that was good again; null while it lasts.
     pub until: Option<DateTime>,
+}
+
+/// What happened to a reader itself.
+#[derive(Debug, Clone, InputObject)]
+pub struct GatewayReaderEventInput {
+    /// Its id; sent again it is the same.
+    pub event_id: UuidScalar,
+    /// The reader.
+    pub reader_id: UuidScalar,
+    /// What happened.
+    pub kind: ReaderEventKind,
+    /// When, by the gateway's clock.
+    pub at: DateTime,
+    /// Not before.
+    pub earliest_at: DateTime,
+    /// Not after.
+    pub latest_at: DateTime,
+    /// More of it, in words: 500 letters at the most.
+    pub detail: Option<String>,
+}
+
+/// A reader of the gateway's that the hub does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, InputObject, SimpleObject)]
+#[graphql(name = "UnassignedReader", input_name = "UnassignedReaderInput")]
+pub struct UnassignedReader {
+    /// Its code in the gateway's configuration.
+    pub code: String,
+    /// How it talks to its gateway.
+    pub kind: ReaderKind,
+    /// Whether the gateway can talk to it.
+    pub online: bool,
+    /// Its serial number, as it says itself.
+    pub serial: Option<String>,
+    /// Its firmware, as it says itself.
+    pub firmware: Option<String>,
 }
 
 /// A tie between a machine's time since its start and real time.
@@ -238,4 +277,6 @@ pub struct GatewayHeartbeatInput {
     pub journals: Option<Vec<GatewayJournalInput>>,
     /// Ties between the gateway's time since its start and real time.
     pub anchors: Option<Vec<GatewayAnchorInput>>,
+    /// Readers that the hub does not know, 100 at the most.
+    pub unassigned: Option<Vec<UnassignedReader>>,
 }

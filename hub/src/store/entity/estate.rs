@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Entity, LightColour, OutageCause, ReaderKind};
+use super::{Entity, LightColour, OutageCause, ReaderEventKind, ReaderKind};
 use crate::store::{Row, StoreError, Value};
 
 entity! {
@@ -139,6 +139,29 @@ entity! {
         /// The first that was good again; none while it lasts.
         until_at: Option<i64>,
         /// When the hub last heard of it.
+        received_at: i64,
+    }
+}
+entity! {
+    /// What happened to a reader itself.
+    ReaderEvent in "reader_event" by "id" {
+        /// Its id, of the gateway's making.
+        id: Uuid,
+        /// Whose reader it is.
+        gateway_id: Uuid,
+        /// The reader.
+        reader_id: Uuid,
+        /// What happened.
+        kind: ReaderEventKind,
+        /// When, by the gateway's clock.
+        at: i64,
+        /// Not before.
+        earliest_at: i64,
+        /// Not after.
+        latest_at: i64,
+        /// More of it, in words.
+        detail: Option<String>,
+        /// When the hub heard of it.
         received_at: i64,
     }
 }

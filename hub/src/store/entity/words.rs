@@ -186,6 +186,21 @@ words! {
     }
 }
 words! {
+    /// What happened to a reader itself.
+    ReaderEventKind {
+        /// It has a key and did not speak under it: it was exchanged, or somebody is at its line.
+        Insecure = "INSECURE",
+        /// It was given a key of its own.
+        KeySet = "KEY_SET",
+        /// It was switched on.
+        PowerUp = "POWER_UP",
+        /// It was opened, or taken off the wall.
+        Tamper = "TAMPER",
+        /// It was closed again.
+        TamperOver = "TAMPER_OVER",
+    }
+}
+words! {
     /// Why a door could not record.
     OutageCause {
         /// The gateway was off, or its program.
@@ -198,6 +213,14 @@ words! {
         ReaderUnreachable = "READER_UNREACHABLE",
         /// The gateway began with an empty disk: swipes that were shown green may be lost.
         StorageLost = "STORAGE_LOST",
+    }
+}
+
+impl ReaderEventKind {
+    /// Whether a person should look at once.
+    #[must_use]
+    pub fn alarms(self) -> bool {
+        matches!(self, Self::Insecure | Self::Tamper)
     }
 }
 

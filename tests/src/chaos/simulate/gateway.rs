@@ -396,6 +396,7 @@ impl SimGateway {
             last_durable: running.last_durable,
             basis: running.mind.basis().to_owned(),
             readers: Vec::new(),
+            unassigned: Vec::new(),
             current_at: None,
             heartbeat_ms: 60_000,
             max_batch: 7,
