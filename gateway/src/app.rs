@@ -43,10 +43,12 @@ mod channels;
 mod hands;
 mod heard;
 mod notes;
+mod refusals;
 
 use channels::Channels;
 use hands::{Hands, OnBus};
 use notes::Notes;
+use refusals::Refusals;
 
 /// How many happenings of one kind may wait.
 const QUEUE: usize = 1_024;
@@ -126,6 +128,11 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     let mut mind = Gateway::new(clock.boot_id());
     let facts = cached.config.as_ref().map(|config| config.reader_facts()).unwrap_or_default();
     let mut found = Found::open(config, &mut mind, &*clock)?;
+    let refusals = Refusals::open(&config.data);
+    if let Some(since) = refusals.since() {
+        tracing::warn!("swipes were refused for want of room when this gateway ended");
+        mind.refused_before(since);
+    }
     let now = clock.read();
     let changes = cached.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
     let basis = cached.cursor.clone().unwrap_or_default();
@@ -156,6 +163,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         clock: clock.clone(),
         journal: journal.clone(),
         notes: Notes::new(found.notes),
+        refusals,
         outages: found.outages,
         buses: Vec::new(),
         ascii: BTreeMap::new(),

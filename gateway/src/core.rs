@@ -140,6 +140,11 @@ impl Gateway {
         self.refusing
     }
 
+    /// The gateway starts and had refused swipes since then: that lasts until there is room.
+    pub fn refused_before(&mut self, since: Instant) {
+        self.refusing = Some(since);
+    }
+
     /// The feed position that is decided by.
     #[must_use]
     pub fn basis(&self) -> &str {
@@ -455,5 +460,14 @@ mod tests {
         mind.handle(Input::Durable { ticket }, at(60_001));
         assert_eq!(mind.durable_before(Instant(90_000)), Instant(90_000));
         assert_eq!(mind.refusing_since(), None);
+    }
+    #[test]
+    fn what_was_refused_before_a_restart_holds_the_watermark_until_there_is_room() {
+        let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
+        let mut mind = Gateway::new(Uuid::from_u128(1));
+        mind.refused_before(Instant(500));
+        assert_eq!(mind.durable_before(Instant(9_000)), Instant(500));
+        mind.handle(Input::Room, at(10_000));
+        assert_eq!(mind.durable_before(Instant(11_000)), Instant(11_000));
     }
 }

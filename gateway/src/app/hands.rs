@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::channels::Hearing;
 use super::notes::Notes;
+use super::refusals::Refusals;
 use crate::ascii::line as ascii;
 use crate::ascii::line::LightOrder;
 use crate::clock::{BUILT_AFTER, Clock, Source};
@@ -62,6 +63,7 @@ pub(super) struct Hands {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) journal: Journal,
     pub(super) notes: Notes,
+    pub(super) refusals: Refusals,
     pub(super) outages: Outages,
     pub(super) buses: Vec<mpsc::Sender<BusOrder>>,
     /// The lights of serial readers that print card numbers, by code.
@@ -152,6 +154,8 @@ impl Hands {
             }
             self.keep_new_time();
             self.handle(happening, &cache);
+            // Before anybody sees red for it.
+            self.refusals.keep(self.mind.refusing_since().or(self.notes.refused_since()));
             self.act().await;
         }
         self.keep_clock();

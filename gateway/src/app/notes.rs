@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use rollcall_rules::time::Instant;
+
+use crate::core::outages::Cause;
 use crate::journal::record::Record;
 use crate::journal::writer::Journal;
 
@@ -35,6 +38,15 @@ impl Notes {
     /// Whether a ticket is one of a note.
     pub(super) fn owns(ticket: u64) -> bool {
         ticket >= FIRST_TICKET
+    }
+
+    /// Since when swipes were refused for want of room, by a note that is not durable yet.
+    pub(super) fn refused_since(&self) -> Option<Instant> {
+        let outages = self.waiting.iter().chain(self.asked.values()).filter_map(|record| match record {
+            Record::Outage(outage) if outage.cause == Cause::JournalRefused.word() => outage.from,
+            _ => None,
+        });
+        outages.min().map(Instant)
     }
 
     /// A note is durable.

@@ -1,0 +1,98 @@
+//! Since when swipes are refused for want of room, kept through a restart: a gateway that is killed while it refuses must
+//! not forget that it did, or those whom it refused would be absent.
+//!
+//! A small file, made while there is room and then written in place, so that a full disk does not matter.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rollcall_rules::time::Instant;
+
+/// Milliseconds since the epoch in so many digits; all 0 when nothing is refused.
+const DIGITS: usize = 20;
+
+/// The file, as far as it can be had.
+pub(super) struct Refusals {
+    file: Option<File>,
+    kept: Option<Instant>,
+}
+
+impl Refusals {
+    /// Opens it, or makes it. A gateway goes without where the disk refuses: it forgets then, as said in the log.
+    pub(super) fn open(data: &Path) -> Self {
+        let path = data.join("refusing");
+        match read(&path) {
+            Ok((file, kept)) => Self { file: Some(file), kept },
+            Err(error) => {
+                tracing::warn!(
+                    "{} cannot be used: {error}; a restart forgets that swipes were refused",
+                    path.display()
+                );
+                Self { file: None, kept: None }
+            }
+        }
+    }
+
+    /// What it says.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.kept
+    }
+
+    /// Keeps since when swipes are refused; durable when this returns.
+    pub(super) fn keep(&mut self, since: Option<Instant>) {
+        if since == self.kept {
+            return;
+        }
+        self.kept = since;
+        if let Some(file) = &self.file
+            && let Err(error) = write(file, since)
+        {
+            tracing::warn!("since when swipes are refused cannot be kept: {error}");
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<(File, Option<Instant>)> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut digits = [0; DIGITS];
+    match file.read_exact_at(&mut digits, 0) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            write(&file, None)?;
+            return Ok((file, None));
+        }
+        Err(error) => return Err(error),
+    }
+    let since = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    Ok((file, (since > 0).then_some(Instant(since))))
+}
+
+fn write(file: &File, since: Option<Instant>) -> io::Result<()> {
+    file.write_all_at(format!("{:0DIGITS$}", since.map_or(0, |since| since.0.max(0))).as_bytes(), 0)?;
+    file.sync_data()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_known_after_a_restart_until_it_is_over_and_takes_no_more_room() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join("refusing");
+        let mut refusals = Refusals::open(data.path());
+        assert_eq!(refusals.since(), None);
+        let size = std::fs::metadata(&path).unwrap().len();
+        for since in [Some(Instant(1_800_000_000_123)), Some(Instant(5)), None] {
+            refusals.keep(since);
+            refusals = Refusals::open(data.path());
+            assert_eq!(refusals.since(), since);
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
+        }
+        std::fs::write(&path, "what is this that stands here").unwrap();
+        assert_eq!(Refusals::open(data.path()).since(), None);
+    }
+}
