@@ -6,7 +6,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reader_sim::plan::Colour;
+use serde_json::{Value, json};
 use tokio::time::{Instant, interval};
 
 use super::history::History;
@@ -93,6 +95,7 @@ async fn attack(
     let mut hub = site.hub().await;
     let runs = gateway.runs();
     gateway.kill().await;
+    let killed_at = Timestamp::now();
     let (mut gateway, _) = start(site).await?;
     let red = history.answers(Colour::Red);
     wait("no red after a start on a full disk", || history.answers(Colour::Red) > red + 2).await?;
@@ -105,6 +108,7 @@ async fn attack(
     readers.stop(PATIENCE).await;
     let figures = check(site, history, Excused { red: true, amber: false }, DRAINED_WITHIN).await?;
     bounded(site, &gateway)?;
+    refusal_is_known(site, killed_at).await?;
     gateway.interrupt().await;
     // It knows the timetable again, and must still know it after a start with no room and no hub.
     let taken_over = site.gateway_said("snapshot taken").len();
@@ -130,6 +134,25 @@ async fn attack(
         return Err(Violation { at: None, what });
     }
     Ok(format!("{taken} green until the disk was full; {figures}"))
+}
+
+/// The hub knows that swipes were refused from before the gateway was killed until after it came back: nobody was absent.
+async fn refusal_is_known(site: &Site, killed_at: Timestamp) -> Result<(), Violation> {
+    let query =
+        "{ gateways { nodes { outages(filter: {causes: [JOURNAL_REFUSED]}) { nodes { from until } } } } }";
+    let found = site.client.ask(query, json!({})).await;
+    let outages = found["gateways"]["nodes"][0]["outages"]["nodes"].as_array().cloned().unwrap_or_default();
+    let at = |outage: &Value, end: &str| outage[end].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+    let covers = |outage: &Value| {
+        at(outage, "from").is_some_and(|from| from <= killed_at)
+            && at(outage, "until").is_some_and(|until| until > killed_at)
+    };
+    if outages.iter().any(covers) {
+        return Ok(());
+    }
+    let what =
+        format!("refused from before it was killed at {killed_at}, and the hub knows only {outages:?}");
+    Err(Violation { at: None, what })
 }
 
 /// Starts the gateway, which must come up; gives what it says that it knows.

@@ -32,6 +32,8 @@ use world::World;
 
 /// How many students there are; the first of them are on the class list.
 const STUDENTS: usize = 60;
+/// How often it is told how far it is, in seeds.
+const TELL_EVERY: u64 = 500;
 const LISTED: usize = 40;
 /// The defects that this suite can see. `sled-flush` is a sync that reaches no further than the kernel, as sled's
 /// does: the same as `eatmydata`.
@@ -120,6 +122,7 @@ fn setup(error: impl std::fmt::Display, seed: u64) -> Broken {
     Broken { seed, what: format!("cannot be set up: {error}") }
 }
 
+#[expect(clippy::print_stderr, reason = "a program for people: how far it is")]
 async fn seeds(run: &Run) -> super::Result {
     let memory = std::path::Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
@@ -127,7 +130,13 @@ async fn seeds(run: &Run) -> super::Result {
     let base = base(folder.path()).await;
     let begun = Moment::now();
     let (mut swipes, mut greens, mut faults, mut slowest, mut virtual_ms) = (0, 0, 0, 0, 0);
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut played = 0;
     for seed in run.seed..run.seed + run.cycles {
+        // Whoever stops it early still hears what was played.
+        if futures_util::poll!(interrupted.as_mut()).is_ready() {
+            break;
+        }
         let place = tempfile::tempdir_in(folder.path()).map_err(|error| setup(error, seed))?;
         let mut world = World::new(&base, seed, place.path(), run.control.as_deref()).await;
         let drained = world.play().await;
@@ -146,12 +155,19 @@ async fn seeds(run: &Run) -> super::Result {
         faults += world.faults;
         slowest = slowest.max(took);
         virtual_ms += world.elapsed_ms();
+        played += 1;
+        if played % TELL_EVERY == 0 {
+            let seconds = begun.elapsed().as_secs();
+            eprintln!(
+                "{played} of {} seeds in {seconds} s: {swipes} swipes, {greens} green, all held",
+                run.cycles
+            );
+        }
     }
     let seconds = begun.elapsed().as_secs_f64();
     Ok(Outcome::Held(format!(
-        "{} seeds, {swipes} swipes, {greens} green, 0 lost, 0 doubled, {faults} faults; drained {:.0} s after the last \
-         at the latest; {:.0} simulated seconds a second",
-        run.cycles,
+        "{played} seeds, {swipes} swipes, {greens} green, 0 lost, 0 doubled, {faults} faults; drained {:.0} s after the \
+         last at the latest; {:.0} simulated seconds a second",
         slowest as f64 / 1e3,
         virtual_ms as f64 / 1e3 / seconds.max(0.001)
     )))
