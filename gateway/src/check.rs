@@ -29,7 +29,7 @@ pub enum Verdict {
 /// What was found, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: `config`, `disk`, `clock`, `port`, `page`, `mqtt`, `hub` or `reader`.
+    /// What was looked at: `config`, `disk`, `clock`, `port`, `page`, `mqtt`, `key`, `hub` or `reader`.
     pub check: &'static str,
     /// How it was found.
     pub verdict: Verdict,

@@ -15,6 +15,7 @@ use rollcall_gateway::mqtt::certificate::authority;
 use rollcall_gateway::mqtt::passwords::Passwords;
 use rollcall_gateway::osdp::frame::MAX_ADDRESS;
 use rollcall_gateway::scan::{self, Heard, Line};
+use rollcall_gateway::support;
 use rollcall_gateway::watchdog::Watchdog;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -25,6 +26,7 @@ const EXAMPLES: &str = "Examples:
   rollcall-gateway check --config gateway.toml
   rollcall-gateway scan --port /dev/ttyUSB0 --baud 9600
   rollcall-gateway reader keyset R101-DOOR --config gateway.toml
+  rollcall-gateway support-bundle --config gateway.toml
   rollcall-gateway check-config --config gateway.toml
   rollcall-gateway journal verify --data /var/lib/rollcall-gateway
   rollcall-gateway journal export --data /mnt/card/rollcall-gateway > swipes.jsonl";
@@ -61,6 +63,16 @@ enum Command {
     /// Finds the OSDP readers on serial lines: speed, address, vendor, model, firmware, what they can do. Stop the
     /// gateway first: a line belongs to one program.
     Scan(ScanArgs),
+    /// Gathers what somebody far away needs to help, in a tar.gz: checks, status, metrics, the journal's state, logs. Nothing
+    /// about anybody is in it: no card, name, key or token, and no swipe.
+    SupportBundle {
+        /// The configuration.
+        #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
+        config: PathBuf,
+        /// Where it goes; a file that is not there yet.
+        #[arg(long, default_value = "rollcall-support.tar.gz")]
+        output: PathBuf,
+    },
     /// Sets up one reader. Stop the gateway first: a line belongs to one program.
     #[command(subcommand)]
     Reader(ReaderCommand),
@@ -152,6 +164,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Command::Scan(args) => {
             let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
             runtime.block_on(scan_lines(&args))
+        }
+        Command::SupportBundle { config, output } => {
+            let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+            runtime.block_on(support::bundle(&config, &output, |part| say("gathering", part)))?;
+            say("done", &output.display().to_string());
+            Ok(())
         }
         Command::Reader(ReaderCommand::Keyset { code, config, within }) => {
             let config = Config::load(&config)?;
@@ -259,8 +277,8 @@ fn password(config: &Config, code: &str) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
-fn say(code: &str, said: &str) {
-    println!("{code}: {said}");
+fn say(of: &str, said: &str) {
+    println!("{of}: {said}");
 }
 
 /// Prints a finding.

@@ -19,6 +19,7 @@ pub mod page;
 mod private;
 pub mod scan;
 mod stop;
+pub mod support;
 pub mod timetable;
 pub mod uplink;
 pub mod watchdog;

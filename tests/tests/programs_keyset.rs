@@ -61,6 +61,8 @@ async fn a_reader_gets_its_own_key_swipes_under_it_and_a_stranger_in_its_place_d
     reader.line_with("flash green").await;
     site.swipes_are(1).await;
     failed_naming(&keyset(&site, "D1").await, &["stop it first"]);
+    let checked = run(GATEWAY, &["check", "--config", &site.config()]).await;
+    assert!(checked.out.contains("all 1 OSDP readers have keys of their own"), "{checked:?}");
 
     // What happens to the reader itself is told to the hub, once, and a person is called to what matters.
     let kinds = ["TAMPER", "TAMPER_OVER", "POWER_UP"];

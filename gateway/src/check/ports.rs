@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Finding;
 use crate::config::Config;
+use crate::keys::ReaderKeys;
 
 /// Milliseconds that an adapter waits for more before it hands over what it has; more than this delays every reply.
 const LATENCY_MS: u32 = 4;
@@ -34,14 +35,46 @@ pub(super) fn check(config: &Config, running: bool, say: &mut impl FnMut(Finding
         say(Finding::fail("page", format!("{error:#}"), advice));
     }
     if let (Some(mqtt), false) = (&config.mqtt, running) {
-        say(match std::net::TcpListener::bind(mqtt.listen) {
-            Ok(_) => Finding::pass("mqtt", format!("{} is free for the broker", mqtt.listen)),
-            Err(error) => Finding::fail(
-                "mqtt",
-                format!("{} cannot be listened on: {error}", mqtt.listen),
-                "stop the other broker (systemctl disable --now mosquitto), or say another [mqtt] listen",
+        let gate = mqtt.gate.as_ref().map(|gate| (gate.listen, "the readers' gate"));
+        for (listen, whose) in [(mqtt.listen, "the broker")].into_iter().chain(gate) {
+            say(match std::net::TcpListener::bind(listen) {
+                Ok(_) => Finding::pass("mqtt", format!("{listen} is free for {whose}")),
+                Err(error) => Finding::fail(
+                    "mqtt",
+                    format!("{listen} cannot be listened on: {error}"),
+                    "stop the other broker (systemctl disable --now mosquitto), or say another listen below [mqtt]",
+                ),
+            });
+        }
+    }
+    keys(config, say);
+}
+
+/// Whether each OSDP reader has a key of its own.
+fn keys(config: &Config, say: &mut impl FnMut(Finding)) {
+    let keys = match ReaderKeys::load(&config.data) {
+        Ok(keys) => keys,
+        Err(error) => {
+            let advice = "no line is served before that; a key that is lost is made anew: rollcall-gateway reader keyset";
+            return say(Finding::fail("key", format!("{error:#}"), advice));
+        }
+    };
+    let readers: Vec<&str> =
+        config.buses.iter().flat_map(|bus| &bus.readers).map(|reader| reader.code.as_str()).collect();
+    let bare: Vec<&str> = readers.iter().copied().filter(|code| keys.key(code).is_none()).collect();
+    if let Some(first) = bare.first() {
+        say(Finding::warn(
+            "key",
+            format!(
+                "{} have no key: who reaches their wire can read cards and play them again",
+                bare.join(", ")
             ),
-        });
+            format!(
+                "rollcall-gateway reader keyset {first}, and so on; a reader that knows no secure channel stays"
+            ),
+        ));
+    } else if !readers.is_empty() {
+        say(Finding::pass("key", format!("all {} OSDP readers have keys of their own", readers.len())));
     }
 }
 

@@ -84,8 +84,15 @@ fn read(data: &Path) -> anyhow::Result<Found> {
 /// # Errors
 /// When something is not.
 pub fn verify(data: &Path) -> anyhow::Result<()> {
+    verify_to(data, std::io::stdout().lock())
+}
+
+/// Says what is whole, to somebody else.
+///
+/// # Errors
+/// When something is not, or it cannot be said.
+pub fn verify_to(data: &Path, mut out: impl Write) -> anyhow::Result<()> {
     let found = read(data)?;
-    let mut out = std::io::stdout().lock();
     let (first, last) = (found.records.keys().next(), found.records.keys().next_back());
     let range = first.zip(last).map_or_else(String::new, |(first, last)| format!(", {first} to {last}"));
     writeln!(out, "{} records in {} segments{range}", found.records.len(), found.segments)?;
