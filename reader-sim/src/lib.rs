@@ -3,7 +3,7 @@
 //! `plan` says what a run needs to know; `generate`, `itc2019` and `scenario` make plans, `crowd` the students'
 //! behaviour; `expected` is the oracle, which knows neither the rules' code nor the gateway's; `device` holds
 //! the readers, with libosdp's peripheral device behind the serial ones; `campus` plays a plan against the real
-//! hub and gateways and compares.
+//! hub and gateways and compares; `load` holds many cards to many readers and measures.
 
 pub mod campus;
 pub mod crowd;
@@ -11,6 +11,7 @@ pub mod device;
 pub mod expected;
 pub mod generate;
 pub mod itc2019;
+pub mod load;
 pub mod plan;
 pub mod reader;
 pub mod scenario;

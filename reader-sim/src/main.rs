@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use reader_sim::campus::{self, CampusArgs};
+use reader_sim::load::{self, LoadArgs};
 use reader_sim::reader::{self, ReaderArgs};
 use tracing_subscriber::EnvFilter;
 
@@ -19,6 +20,8 @@ struct Cli {
 enum Command {
     /// The whole system in one process, on embedded defaults: a day of teaching in about a minute.
     Campus(Box<CampusArgs>),
+    /// Many readers at one gateway, a morning rush, and how long students wait for their light.
+    Load(LoadArgs),
     /// One reader, driven by lines of text, attached to a running gateway.
     Reader(Box<ReaderArgs>),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let run = async {
         match cli.command {
             Command::Campus(args) => campus::run(*args).await,
+            Command::Load(args) => load::run(args).await,
             Command::Reader(args) => reader::run(*args).await,
         }
     };

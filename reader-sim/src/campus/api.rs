@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
+/// How many things go into one bulk.
+const BULK: usize = 5_000;
+
 /// A client that shows a token.
 pub struct Api {
     address: SocketAddr,
@@ -76,4 +79,21 @@ impl Api {
         }
         Ok(())
     }
+}
+
+/// Saves many things by a mutation that takes a list of them.
+///
+/// # Errors
+/// When the hub turns them down.
+pub async fn bulk(
+    api: &mut Api,
+    mutation: &str,
+    kind: &str,
+    list: &str,
+    things: Vec<Value>,
+) -> anyhow::Result<()> {
+    for chunk in things.chunks(BULK) {
+        api.write(mutation, kind, json!({ list: chunk })).await?;
+    }
+    Ok(())
 }

@@ -4,11 +4,8 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::api::Api;
+use super::api::{Api, bulk};
 use crate::plan::{Card, Change, ChangeKind, Credential, Membership, Millis, Plan, ReaderKind, Session};
-
-/// How many things go into one bulk.
-const BULK: usize = 5_000;
 
 /// An instant as the API takes it.
 pub(super) fn instant(ms: Millis) -> anyhow::Result<String> {
@@ -173,17 +170,4 @@ fn membership(plan: &Plan, stay: &Membership) -> Value {
         "from": stay.from,
         "until": stay.until,
     })
-}
-
-async fn bulk(
-    api: &mut Api,
-    mutation: &str,
-    kind: &str,
-    list: &str,
-    things: Vec<Value>,
-) -> anyhow::Result<()> {
-    for chunk in things.chunks(BULK) {
-        api.write(mutation, kind, json!({ list: chunk })).await?;
-    }
-    Ok(())
 }

@@ -1,0 +1,386 @@
+//! `reader-sim load`: many readers at one gateway, a morning rush, and how long students wait for their light.
+//!
+//! Called by `main`. Brings up a hub and a gateway in this process, on this machine's clock, loads a session that is on now,
+//! and holds cards to readers at a steady rate. Every card is on the class list: what is not green is counted as wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use rollcall_gateway::app::{RunningGateway, TimeSource};
+use rollcall_gateway::config::{
+    BusConfig, BusReader, Config, HubConfig, JournalConfig, MqttConfig, PageConfig,
+};
+use rollcall_hub::app::RunningHub;
+use rollcall_hub::clock::SystemClock;
+use rollcall_hub::service::access::{Role, create_token};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::MissedTickBehavior;
+
+use crate::campus::api::{Api, bulk};
+use crate::device::mqtt::MqttReader;
+use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
+use crate::device::{DeviceEvent, Events, Shown};
+use crate::plan::{Colour, Credential};
+
+const EXAMPLE: &str = "\
+Examples:
+  reader-sim load --osdp 8
+  reader-sim load --osdp 8 --dead 2 --seconds 30
+  reader-sim load --mqtt 1000 --json";
+
+/// How long all readers may take to be blue, beside what each of them takes.
+const UP_WITHIN: Duration = Duration::from_secs(60);
+/// A card without an answer after this was not answered.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+/// How many students there are at the most; then their cards come again.
+const STUDENTS: usize = 2_000;
+/// The edges of the histogram, in milliseconds.
+const EDGES: [u64; 10] = [2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000];
+/// The widest bar.
+const BAR: usize = 50;
+
+/// Many readers at one gateway: how long do students wait for their light?
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE, group(clap::ArgGroup::new("readers").required(true).multiple(true)))]
+pub struct LoadArgs {
+    /// So many MQTT readers
+    #[arg(long, group = "readers", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub mqtt: Option<u16>,
+    /// So many OSDP readers on pseudo-terminals
+    #[arg(long, group = "readers", value_parser = clap::value_parser!(u16).range(1..=126 * 8))]
+    pub osdp: Option<u16>,
+    /// How many OSDP readers share a line
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub per_bus: u8,
+    /// So many more on the first line that are configured and do not answer
+    #[arg(long, default_value_t = 0, requires = "osdp", value_parser = clap::value_parser!(u8).range(0..=20))]
+    pub dead: u8,
+    /// Cards a minute, over all readers
+    #[arg(long, default_value_t = 960, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub rate: u32,
+    /// For so long
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: u32,
+    /// One JSON object at the end instead of words
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a reader hangs on.
+enum Place {
+    Bus(usize),
+    Mqtt(Box<MqttReader>),
+}
+
+/// Everything that runs.
+struct World {
+    events: UnboundedReceiver<DeviceEvent>,
+    buses: Vec<OsdpBus>,
+    readers: Vec<(String, Place)>,
+    gateway: RunningGateway,
+    hub: RunningHub,
+    _folder: TempDir,
+}
+
+/// Runs the rush.
+///
+/// # Errors
+/// When something does not come up, or a card got no green.
+pub async fn run(args: LoadArgs) -> anyhow::Result<()> {
+    // Both ends of each connection are in this process.
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files)?;
+    let count = usize::try_from(u64::from(args.rate) * u64::from(args.seconds) / 60)?.max(1);
+    let mut world = World::start(&args, count.min(STUDENTS)).await?;
+    let rush = tokio::select! {
+        rush = world.rush(&args, count) => rush?,
+        _ = tokio::signal::ctrl_c() => bail!("stopped"),
+    };
+    world.stop().await?;
+    rush.tell(&args)?;
+    ensure!(rush.greens == count, "{} of {count} cards were not answered green", count - rush.greens);
+    Ok(())
+}
+
+/// What came of a rush.
+struct Rush {
+    greens: usize,
+    others: usize,
+    /// From the card at the reader to its flash, sorted.
+    took: Vec<Duration>,
+    lasted: Duration,
+}
+
+impl World {
+    async fn start(args: &LoadArgs, students: usize) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("rollcall-load-").tempdir()?;
+        let config = rollcall_hub::config::Config {
+            listen: "127.0.0.1:0".parse()?,
+            database: folder.path().join("hub.sqlite"),
+            tls: None,
+            zone: rollcall_hub::config::zone("Europe/London")?,
+            console: false,
+        };
+        let hub = rollcall_hub::app::start(&config, Arc::new(SystemClock)).await?;
+        let token = async |role, gateway| match create_token(&hub.hub, "load", &[role], gateway, None).await?
+        {
+            Ok(token) => Ok(token),
+            Err(refusals) => bail!("no token: {refusals:?}"),
+        };
+        let names =
+            |what: &str, count: u16| (1..=count).map(|n| format!("{what}-{n:04}")).collect::<Vec<_>>();
+        let (osdp, mqtt) = (names("OSDP", args.osdp.unwrap_or(0)), names("MQTT", args.mqtt.unwrap_or(0)));
+        let dead = names("DEAD", args.dead.into());
+        let mut api = Api::new(hub.address, token(Role::Administrator, None).await?);
+        load(&mut api, &[(&osdp, "OSDP"), (&dead, "OSDP"), (&mqtt, "MQTT")], students).await?;
+
+        let token_file = folder.path().join("token");
+        std::fs::write(&token_file, token(Role::Gateway, Some("GW-A")).await?)?;
+        let (sender, events) = mpsc::unbounded_channel();
+        let (buses, settings) = hang(&osdp, &dead, args.per_bus.into(), &sender)?;
+        let broker: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let gateway = gateway(folder.path(), hub.address, token_file, settings, broker, !mqtt.is_empty());
+        let gateway = rollcall_gateway::app::start(&gateway, TimeSource::System).await?;
+        let of_bus = |(index, code)| (code, Place::Bus(index / usize::from(args.per_bus)));
+        let mut readers: Vec<(String, Place)> = osdp.into_iter().enumerate().map(of_bus).collect();
+        for code in mqtt {
+            let host = broker.ip().to_string();
+            let reader =
+                MqttReader::connect(code.clone(), "GW-A".into(), host, broker.port(), sender.clone()).await?;
+            readers.push((code, Place::Mqtt(Box::new(reader))));
+        }
+        let mut world = Self { events, buses, readers, gateway, hub, _folder: folder };
+        world.wait_until_blue().await?;
+        Ok(world)
+    }
+
+    async fn wait_until_blue(&mut self) -> anyhow::Result<()> {
+        let mut waiting: BTreeSet<&str> = self.readers.iter().map(|(code, _)| code.as_str()).collect();
+        let until = tokio::time::Instant::now() + UP_WITHIN;
+        while !waiting.is_empty() {
+            let Ok(event) = tokio::time::timeout_at(until, self.events.recv()).await else {
+                bail!("{} readers are not blue after {UP_WITHIN:?}", waiting.len());
+            };
+            if let Some(DeviceEvent::Light { reader, shown: Shown::Base(Colour::Blue) }) = event {
+                waiting.remove(reader.as_str());
+            }
+        }
+        Ok(())
+    }
+
+    async fn rush(&mut self, args: &LoadArgs, count: usize) -> anyhow::Result<Rush> {
+        let mut ticks = tokio::time::interval(Duration::from_secs(60) / args.rate);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let begun = Instant::now();
+        let mut asked: BTreeMap<String, Instant> = BTreeMap::new();
+        let (mut held, mut next) = (0, 0);
+        let mut rush = Rush { greens: 0, others: 0, took: Vec::with_capacity(count), lasted: Duration::ZERO };
+        while held < count || !asked.is_empty() {
+            let late = asked.values().min().map(|at| tokio::time::Instant::from_std(*at + ANSWERED_WITHIN));
+            let late = tokio::time::sleep_until(
+                late.unwrap_or_else(|| tokio::time::Instant::now() + ANSWERED_WITHIN),
+            );
+            tokio::select! {
+                event = self.events.recv() => {
+                    if let Some(DeviceEvent::Light { reader, shown: Shown::Flash(colour) }) = event
+                        && let Some(at) = asked.remove(&reader)
+                    {
+                        rush.took.push(at.elapsed());
+                        let right = colour == Colour::Green;
+                        (rush.greens, rush.others) = (rush.greens + usize::from(right), rush.others + usize::from(!right));
+                    }
+                }
+                _ = ticks.tick(), if held < count => {
+                    // The next reader at which nobody waits; at most as many as there are.
+                    let free = (0..self.readers.len())
+                        .map(|step| (next + step) % self.readers.len())
+                        .find(|index| !asked.contains_key(&self.readers[*index].0));
+                    if let Some(index) = free {
+                        self.present(index, &card(held % STUDENTS))?;
+                        asked.insert(self.readers[index].0.clone(), Instant::now());
+                        (held, next) = (held + 1, index + 1);
+                        show(held, count, args)?;
+                    }
+                }
+                () = late, if !asked.is_empty() => asked.retain(|_, at| at.elapsed() < ANSWERED_WITHIN),
+            }
+        }
+        rush.lasted = begun.elapsed();
+        rush.took.sort_unstable();
+        Ok(rush)
+    }
+
+    fn present(&self, index: usize, credential: &Credential) -> anyhow::Result<()> {
+        match &self.readers[index] {
+            (code, Place::Bus(bus)) => self.buses[*bus].present(code, credential)?,
+            (_, Place::Mqtt(reader)) => drop(reader.present(credential)?),
+        }
+        Ok(())
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.gateway.stop().await?;
+        self.hub.stop().await
+    }
+}
+
+/// Makes the lines and what the gateway is told of them; the dead ones stand on the first.
+fn hang(
+    codes: &[String],
+    dead: &[String],
+    per_bus: usize,
+    events: &Events,
+) -> anyhow::Result<(Vec<OsdpBus>, Vec<BusConfig>)> {
+    let (mut buses, mut settings) = (Vec::new(), Vec::new());
+    for (line, codes) in codes.chunks(per_bus).enumerate() {
+        let devices = (1u8..).zip(codes).map(|(address, code)| OsdpReader {
+            code: code.clone(),
+            address,
+            serial: u32::try_from(line * 1_000).unwrap_or(0) + u32::from(address),
+            key: ReaderKey::None,
+        });
+        let bus = OsdpBus::on_new_pty(devices.collect(), events.clone())?;
+        let silent = (101u8..).zip(dead).filter(|_| line == 0);
+        let readers = (1u8..).zip(codes).chain(silent);
+        let readers = readers.map(|(address, code)| BusReader { code: code.clone(), address }).collect();
+        settings.push(BusConfig { port: bus.path().to_path_buf(), baud: 115_200, readers });
+        buses.push(bus);
+    }
+    Ok((buses, settings))
+}
+
+fn gateway(
+    folder: &Path,
+    hub: SocketAddr,
+    token_file: std::path::PathBuf,
+    buses: Vec<BusConfig>,
+    broker: SocketAddr,
+    mqtt: bool,
+) -> Config {
+    Config {
+        gateway: "GW-A".into(),
+        data: folder.join("data"),
+        hub: HubConfig { url: format!("http://{hub}"), token_file, ca_file: None },
+        mqtt: mqtt.then_some(MqttConfig { listen: broker, gate: None }),
+        journal: JournalConfig::default(),
+        page: PageConfig::none(),
+        buses,
+        ascii: Vec::new(),
+    }
+}
+
+/// Loads an estate with these readers, all at one room's door, and a session there that is on now.
+async fn load(api: &mut Api, readers: &[(&Vec<String>, &str)], students: usize) -> anyhow::Result<()> {
+    let now = jiff::Timestamp::now();
+    let at = |hours: i64| (now + jiff::SignedDuration::from_hours(hours)).to_string();
+    let one = |value: Value| vec![value];
+    bulk(api, "saveBuildings", "SaveBuildingsInput", "buildings", one(json!({"code": "A", "name": "A"})))
+        .await?;
+    bulk(api, "saveRooms", "SaveRoomsInput", "rooms", one(json!({"code": "R", "building": "A"}))).await?;
+    bulk(api, "saveGateways", "SaveGatewaysInput", "gateways", one(json!({"code": "GW-A", "building": "A"})))
+        .await?;
+    for (codes, kind) in readers {
+        let readers =
+            codes.iter().map(|code| json!({"code": code, "gateway": "GW-A", "room": "R", "kind": kind}));
+        bulk(api, "saveReaders", "SaveReadersInput", "readers", readers.collect()).await?;
+    }
+    let numbers: Vec<String> = (0..students).map(|index| format!("S{index}")).collect();
+    let people = numbers.iter().map(|number| json!({"number": number, "name": number})).collect();
+    bulk(api, "saveStudents", "SaveStudentsInput", "students", people).await?;
+    let cards = numbers.iter().enumerate().map(|(index, number)| {
+        let raw: String = card(index).raw.iter().map(|byte| format!("{byte:02X}")).collect();
+        json!({"code": format!("C-{number}"), "student": number, "credentials": [{"uid": raw}], "from": at(-24)})
+    });
+    bulk(api, "saveCards", "SaveCardsInput", "cards", cards.collect()).await?;
+    bulk(api, "saveCourses", "SaveCoursesInput", "courses", one(json!({"code": "C", "title": "C"}))).await?;
+    bulk(api, "saveGroups", "SaveGroupsInput", "groups", one(json!({"code": "G", "course": "C"}))).await?;
+    let from = (now - jiff::SignedDuration::from_hours(48)).strftime("%F").to_string();
+    let stays = numbers.iter().map(|number| json!({"group": "G", "student": number, "from": from})).collect();
+    bulk(api, "saveMemberships", "SaveMembershipsInput", "memberships", stays).await?;
+    let session = json!({"externalId": "RUSH", "title": "Rush", "course": "C", "rooms": ["R"], "groups": ["G"],
+                         "startsAt": at(-1), "endsAt": at(20)});
+    bulk(api, "saveSessions", "SaveSessionsInput", "sessions", one(session)).await
+}
+
+/// The card of a student: a UID of seven bytes.
+fn card(student: usize) -> Credential {
+    let [.., a, b, c] = student.to_be_bytes();
+    Credential { bits: 56, raw: vec![4, 0x10, 0xad, 0, a, b, c] }
+}
+
+/// How far it is, for who waits before a terminal.
+fn show(held: usize, count: usize, args: &LoadArgs) -> anyhow::Result<()> {
+    let mut out = std::io::stderr().lock();
+    if !args.json && out.is_terminal() {
+        write!(out, "\r{held} of {count} cards")?;
+        if held == count {
+            writeln!(out)?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+impl Rush {
+    /// The time within which so many of a hundred were answered, in milliseconds.
+    fn percentile(&self, share: f64) -> f64 {
+        let last = self.took.len().saturating_sub(1);
+        let index = (last as f64 * share / 100.0).round() as usize;
+        self.took.get(index).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+    }
+
+    /// How many fell between each two edges, and beyond the last.
+    fn histogram(&self) -> Vec<(u64, usize)> {
+        let mut from = Duration::ZERO;
+        let mut buckets = Vec::new();
+        for edge in EDGES.into_iter().chain([u64::MAX]) {
+            let until = Duration::from_millis(edge);
+            buckets.push((edge, self.took.iter().filter(|took| (from..until).contains(*took)).count()));
+            from = until;
+        }
+        buckets
+    }
+
+    fn tell(&self, args: &LoadArgs) -> anyhow::Result<()> {
+        let [p50, p90, p99, most] = [50.0, 90.0, 99.0, 100.0].map(|share| self.percentile(share));
+        let mut out = std::io::stdout().lock();
+        if args.json {
+            let buckets: Vec<Value> = self
+                .histogram()
+                .into_iter()
+                .map(|(edge, count)| json!({"belowMs": (edge < u64::MAX).then_some(edge), "cards": count}))
+                .collect();
+            let said = json!({
+                "osdp": args.osdp, "mqtt": args.mqtt, "dead": args.dead, "cards": self.took.len(), "green": self.greens,
+                "other": self.others, "seconds": self.lasted.as_secs_f64(),
+                "lightMs": {"p50": p50, "p90": p90, "p99": p99, "max": most}, "histogram": buckets,
+            });
+            writeln!(out, "{said}")?;
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "{} cards answered in {:.1} s: {} green, {} others\ncard to light: p50 {p50:.1} ms, p90 {p90:.1} ms, p99 \
+             {p99:.1} ms, at the most {most:.1} ms",
+            self.took.len(),
+            self.lasted.as_secs_f64(),
+            self.greens,
+            self.others
+        )?;
+        let most = self.histogram().iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
+        for (edge, count) in self.histogram() {
+            let name = if edge == u64::MAX { "more".into() } else { format!("< {edge} ms") };
+            writeln!(out, "{name:>9} {count:>7} {}", "#".repeat(count * BAR / most))?;
+        }
+        Ok(())
+    }
+}
