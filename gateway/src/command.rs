@@ -10,11 +10,11 @@ use rollcall_gateway::app::{self, TimeSource};
 use rollcall_gateway::check::{self, Finding, Verdict};
 use rollcall_gateway::config::{BAUDS, Config};
 use rollcall_gateway::journal::tool;
-use rollcall_gateway::keyset;
 use rollcall_gateway::mqtt::certificate::authority;
 use rollcall_gateway::mqtt::passwords::Passwords;
 use rollcall_gateway::osdp::frame::MAX_ADDRESS;
 use rollcall_gateway::scan::{self, Heard, Line};
+use rollcall_gateway::setup::{address, keyset};
 use rollcall_gateway::support;
 use rollcall_gateway::watchdog::Watchdog;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,6 +26,7 @@ const EXAMPLES: &str = "Examples:
   rollcall-gateway check --config gateway.toml
   rollcall-gateway scan --port /dev/ttyUSB0 --baud 9600
   rollcall-gateway reader keyset R101-DOOR --config gateway.toml
+  rollcall-gateway reader set-address R101-DOOR --to 7 --config gateway.toml
   rollcall-gateway support-bundle --config gateway.toml
   rollcall-gateway check-config --config gateway.toml
   rollcall-gateway journal verify --data /var/lib/rollcall-gateway
@@ -109,6 +110,20 @@ enum ReaderCommand {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=600))]
         within: u64,
     },
+    /// Moves an OSDP reader to another address or speed, and finds it again there (COMSET).
+    SetAddress {
+        /// The reader's code, as in the configuration.
+        code: String,
+        /// Its new address; the one that it has when left out.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_ADDRESS)), required_unless_present = "baud")]
+        to: Option<u8>,
+        /// Its new speed; the one that it has when left out.
+        #[arg(long)]
+        baud: Option<u32>,
+        /// The configuration.
+        #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
+        config: PathBuf,
+    },
     /// Makes a password for an MQTT reader and prints it, once: user name and client id are its code. The gateway may
     /// run meanwhile; an earlier password ends.
     Password {
@@ -176,6 +191,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
             let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
             runtime
                 .block_on(keyset::run(&config, &code, Duration::from_secs(within), |said| say(&code, said)))
+        }
+        Command::Reader(ReaderCommand::SetAddress { code, to, baud, config }) => {
+            let config = Config::load(&config)?;
+            let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+            runtime.block_on(address::run(&config, &code, to, baud, |said| say(&code, said)))
         }
         Command::Reader(ReaderCommand::Password { code, config }) => password(&Config::load(&config)?, &code),
         Command::CheckConfig { config } => {

@@ -114,3 +114,33 @@ async fn a_reader_that_the_hub_does_not_know_shows_with_its_serial_number_until_
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_is_moved_to_another_address_with_and_without_a_key_and_found_again_there() {
+    let site = Site::new().await;
+    let mut reader = Program::start(SIMULATOR, &["reader", "--osdp", "new", "--install", "--code", "D1"]);
+    let port = reader.line_with("pty ").await.replace("pty ", "");
+    std::fs::create_dir_all(site.path("data")).unwrap();
+    let at = |address: u8| {
+        let bus = format!("[[bus]]\nport = '{port}'\n[[bus.reader]]\ncode = 'D1'\naddress = {address}\n");
+        let other = "[[bus.reader]]\ncode = 'D3'\naddress = 9\n";
+        site.write_config("http://127.0.0.1:9", "", &format!("{bus}{other}"));
+    };
+    let moved = async |to: &str| {
+        let arguments = ["reader", "set-address", "D1", "--to", to, "--config", &site.config()];
+        run(GATEWAY, &arguments).await
+    };
+    at(1);
+    let ended = moved("7").await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.out.contains("it answers at address 7, 9600 baud"), "{ended:?}");
+    // The configuration still says where it was.
+    failed_naming(&moved("8").await, &["no answer from address 1", "rollcall-gateway scan"]);
+    at(7);
+    failed_naming(&moved("9").await, &["address 9 is that of D3"]);
+    failed_naming(&moved("7").await, &["is there already"]);
+    let ended = keyset(&site, "D1").await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let ended = moved("1").await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}

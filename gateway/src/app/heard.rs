@@ -52,6 +52,7 @@ impl Hands {
                 tracing::info!(reader = %code, "tamper over");
                 self.happened(&code, "TAMPER_OVER", None);
             }
+            Event::Reconfigured { .. } | Event::NotReconfigured => {}
             Event::Line(quality) => seen.line = Some(quality),
             Event::Insecure(error) => {
                 tracing::error!(

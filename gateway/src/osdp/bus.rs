@@ -31,6 +31,15 @@ pub enum BusOrder {
         /// The colour.
         colour: LedColour,
     },
+    /// Give it another address and speed.
+    Reconfigure {
+        /// The device.
+        address: u8,
+        /// Its new address.
+        to: u8,
+        /// Its new speed.
+        baud: u32,
+    },
     /// Flash.
     Flash {
         /// The device.
@@ -189,6 +198,7 @@ async fn serve(
                     panel.set_rest(address, colour);
                     panel.handle_time(now());
                 }
+                Some(BusOrder::Reconfigure { address, to, baud }) => panel.reconfigure(address, to, baud),
                 Some(BusOrder::Flash { address, colour, beeps }) => {
                     panel.flash(address, colour, beeps, now());
                     panel.handle_time(now());

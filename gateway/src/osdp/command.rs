@@ -41,6 +41,13 @@ pub enum Command {
         /// How often, 1 to 255.
         count: u8,
     },
+    /// Gives the device another address and speed (COMSET).
+    Communication {
+        /// The address.
+        address: u8,
+        /// The speed.
+        baud: u32,
+    },
     /// Begins the handshake of a secure channel (CHLNG).
     Challenge,
     /// Goes on with it (SCRYPT).
@@ -60,6 +67,7 @@ impl Command {
             Self::LocalStatus => 0x64,
             Self::LedPermanent(_) | Self::LedFlash { .. } => 0x69,
             Self::Buzzer { .. } => 0x6a,
+            Self::Communication { .. } => 0x6e,
             Self::KeySet => 0x75,
             Self::Challenge => 0x76,
             Self::ServerCryptogram => 0x77,
@@ -83,6 +91,10 @@ impl Command {
             Self::LedFlash { colour, tenths } => {
                 let [low, high] = tenths.to_le_bytes();
                 vec![0, 0, 2, 2, 2, colour as u8, 0, low, high, 0, 0, 0, 0, 0]
+            }
+            Self::Communication { address, baud } => {
+                let [a, b, c, d] = baud.to_le_bytes();
+                vec![address, a, b, c, d]
             }
             Self::Buzzer { count } => vec![0, 2, 1, 1, count.max(1)],
         }

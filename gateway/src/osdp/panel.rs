@@ -57,6 +57,15 @@ pub enum Event {
     PowerUp,
     /// It has a key, and does not speak under it: it is not talked to. Told once, until it does again.
     Insecure(SecureError),
+    /// It goes on at this address and speed.
+    Reconfigured {
+        /// The address.
+        address: u8,
+        /// The speed.
+        baud: u32,
+    },
+    /// It does not let its address and speed be set.
+    NotReconfigured,
     /// It has taken a new key.
     KeySet(Key),
     /// How its line does: what [`Panel::tell_lines`] asks for.
@@ -143,6 +152,13 @@ impl Panel {
     pub fn set_key(&mut self, address: u8, present: Key, new: Key, seed: [u8; 16], now: Micros) {
         if let Some(device) = self.device_mut(address) {
             device.secure(Secure::new(present, Some(new), seed), now);
+        }
+    }
+
+    /// Gives a device another address and speed, once it is online. The panel goes on asking at the old ones.
+    pub fn reconfigure(&mut self, address: u8, to: u8, baud: u32) {
+        if let Some(device) = self.device_mut(address) {
+            device.reconfigure = Some((to, baud));
         }
     }
 

@@ -55,6 +55,13 @@ pub enum Reply {
         /// How many.
         digits: u8,
     },
+    /// The address and the speed that it goes on with.
+    Communication {
+        /// The address.
+        address: u8,
+        /// The speed.
+        baud: u32,
+    },
     /// Not now; ask again.
     Busy,
     /// It has proved that it has the key (CCRYPT).
@@ -92,8 +99,11 @@ impl Reply {
             }
             (0x51, _) => Some(Self::FormattedCard),
             (0x53, [_reader, digits, ..]) => Some(Self::Keypad { digits: *digits }),
+            (0x54, &[address, a, b, c, d, ..]) => {
+                Some(Self::Communication { address, baud: u32::from_le_bytes([a, b, c, d]) })
+            }
             (Self::BUSY, _) => Some(Self::Busy),
-            (Self::NAK | 0x46 | 0x48 | 0x50 | 0x53, _) => None,
+            (Self::NAK | 0x46 | 0x48 | 0x50 | 0x53 | 0x54, _) => None,
             (other, _) => Some(Self::Other(other)),
         };
         decoded.unwrap_or(Self::Malformed(code))

@@ -87,6 +87,8 @@ pub(super) struct Device {
     pending: Option<Command>,
     /// The bytes that this was sent as.
     sent: Vec<u8>,
+    /// The address and the speed that it is to have.
+    pub(super) reconfigure: Option<(u8, u32)>,
     /// None where it may speak in clear text.
     secure: Option<Secure>,
     /// How often in a row that was sent without an answer.
@@ -120,6 +122,7 @@ impl Device {
             due: now,
             pending: None,
             sent: Vec::new(),
+            reconfigure: None,
             secure: None,
             unanswered: 0,
             showing: None,
@@ -222,6 +225,9 @@ impl Device {
             Phase::KeySet => return Command::KeySet,
             Phase::Status => return Command::LocalStatus,
             Phase::Online => {}
+        }
+        if let Some((address, baud)) = self.reconfigure {
+            return Command::Communication { address, baud };
         }
         // The beeps of the last flash, before another one begins.
         if self.beeps > 0 {
@@ -440,6 +446,14 @@ impl Device {
             }
             (Some(Command::Challenge | Command::ServerCryptogram | Command::KeySet), _) => {
                 self.insecure(SecureError::Form, now, events);
+            }
+            (Some(Command::Communication { .. }), reply) => {
+                self.reconfigure = None;
+                let event = match reply {
+                    Reply::Communication { address, baud } => Event::Reconfigured { address, baud },
+                    _ => Event::NotReconfigured,
+                };
+                events.push_back((self.address, event));
             }
             (Some(Command::LocalStatus), reply) => {
                 self.phase = Phase::Online;

@@ -173,6 +173,7 @@ impl Peripheral {
             OsdpCommand::Buzzer(buzzer) if buzzer.control_code > BUZZER_SILENT => {
                 self.report(|reader| DeviceEvent::Buzzer { reader });
             }
+            OsdpCommand::ComSetDone(to) => self.reader.address = to.address,
             OsdpCommand::KeySet(keyset) => {
                 if let Ok(key) = keyset.data.as_slice().try_into() {
                     // For when it is plugged in again.
@@ -266,7 +267,11 @@ fn new_device(
 /// Called back by libosdp: 0 accepts, less refuses with a NAK.
 fn take_command(shared: &mut Shared, command: &mut OsdpCommand) -> i32 {
     match command {
-        OsdpCommand::Led(_) | OsdpCommand::Buzzer(_) | OsdpCommand::KeySet(_) => {
+        OsdpCommand::ComSet(_) => 0,
+        OsdpCommand::Led(_)
+        | OsdpCommand::Buzzer(_)
+        | OsdpCommand::KeySet(_)
+        | OsdpCommand::ComSetDone(_) => {
             shared.commands.push(command.clone());
             0
         }

@@ -5,18 +5,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout_at};
+use anyhow::bail;
+use tokio::time::Instant;
 
+use super::{Talk, place};
 use crate::config::{BusConfig, Config};
 use crate::keys::ReaderKeys;
-use crate::osdp::bus::{self, BusSettings, Keyed, random_seed};
+use crate::osdp::bus::{Keyed, random_seed};
 use crate::osdp::panel::Event;
 use crate::osdp::secure_channel::{Key, SecureError};
-
-/// A reader gets this long to answer at all.
-const SILENT_AFTER: Duration = Duration::from_secs(10);
 
 /// How trying a key went.
 enum Tried {
@@ -82,48 +79,19 @@ pub async fn run(
     }
 }
 
-fn place<'a>(config: &'a Config, code: &str) -> anyhow::Result<(&'a BusConfig, u8)> {
-    let all = || config.buses.iter().flat_map(|bus| bus.readers.iter().map(move |reader| (bus, reader)));
-    let found = all().find(|(_, reader)| reader.code == code).map(|(bus, reader)| (bus, reader.address));
-    let known: Vec<&str> = all().map(|(_, reader)| reader.code.as_str()).collect();
-    found.with_context(|| {
-        format!("no OSDP reader {code} in this configuration; there are: {}", known.join(", "))
-    })
-}
-
 /// Talks to the reader until it is known whether it has the key.
 async fn attempt(bus: &BusConfig, address: u8, keyed: Keyed, until: Instant) -> anyhow::Result<Tried> {
     let mut changes = matches!(keyed, Keyed::Change { .. });
-    let settings = BusSettings {
-        port: bus.port.clone(),
-        baud: bus.baud,
-        addresses: vec![address],
-        keys: [(address, keyed)].into(),
-    };
-    let (_orders, ordered) = mpsc::channel(1);
-    let (events, mut heard) = mpsc::channel(16);
-    let (stop, stopped) = watch::channel(false);
-    let speaking = tokio::spawn(bus::run(settings, ordered, events, stopped));
-    let silent = (Instant::now() + SILENT_AFTER).min(until);
+    let mut talk = Talk::begin(bus, bus.baud, address, Some(keyed), until);
     let tried = loop {
-        let Ok(event) = timeout_at(silent, heard.recv()).await else {
-            break Err(anyhow::anyhow!(
-                "no answer from address {address} on {} at {} baud; is it powered, and is this its address? \
-                 rollcall-gateway scan",
-                bus.port.display(),
-                bus.baud
-            ));
-        };
-        match event {
-            Some((_, Event::Insecure(error))) => break Ok(Tried::Refused(error)),
-            Some((_, Event::KeySet(_))) => changes = false,
-            Some((_, Event::Online(_))) if !changes => break Ok(Tried::Has),
-            Some(_) => {}
-            None => break Err(anyhow::anyhow!("the line {} is lost", bus.port.display())),
+        match talk.next().await {
+            Ok(Event::Insecure(error)) => break Ok(Tried::Refused(error)),
+            Ok(Event::KeySet(_)) => changes = false,
+            Ok(Event::Online(_)) if !changes => break Ok(Tried::Has),
+            Ok(_) => {}
+            Err(error) => break Err(error),
         }
     };
-    stop.send_replace(true);
-    // It ends at once, and the port with it.
-    let _ = speaking.await;
+    talk.end().await;
     tried
 }
