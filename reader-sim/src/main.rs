@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use reader_sim::campus::{self, CampusArgs};
-use reader_sim::load::{self, LoadArgs};
-use reader_sim::reader::{self, ReaderArgs};
+use reader_sim::{campus, load, reader};
 use tracing_subscriber::EnvFilter;
 
 /// Simulated readers, cards and students for Rollcall.
@@ -19,11 +17,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// The whole system in one process, on embedded defaults: a day of teaching in about a minute.
-    Campus(Box<CampusArgs>),
+    Campus(Box<campus::CampusArgs>),
     /// Many readers at one gateway, a morning rush, and how long students wait for their light.
-    Load(LoadArgs),
+    Load(load::LoadArgs),
     /// One reader, driven by lines of text, attached to a running gateway.
-    Reader(Box<ReaderArgs>),
+    Reader(Box<reader::ReaderArgs>),
 }
 
 fn main() -> ExitCode {
