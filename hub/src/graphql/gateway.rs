@@ -51,6 +51,9 @@ pub enum GatewayProblem {
     DiskLow,
     /// One of its readers does not answer.
     ReaderUnreachable,
+    /// It has records that the hub turned down: its log says why. Registers of its building wait for them, until the settle
+    /// limit or until `declareGatewayLost`.
+    RecordsHeldBack,
 }
 
 /// How far a gateway's clock can be believed.
@@ -209,6 +212,9 @@ fn problems(report: &Report, latest: i64, readers: &[entity::Reader]) -> Vec<Gat
     }
     if readers.iter().any(|reader| reader.enabled && reader.online != Some(true)) {
         problems.push(GatewayProblem::ReaderUnreachable);
+    }
+    if report.held_back {
+        problems.push(GatewayProblem::RecordsHeldBack);
     }
     problems
 }

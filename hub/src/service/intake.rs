@@ -93,6 +93,9 @@ pub struct Report {
     /// How the lines of its serial readers do.
     #[serde(default)]
     pub lines: BTreeMap<Uuid, ReaderLine>,
+    /// It has records that were turned down here, and registers wait for them.
+    #[serde(default)]
+    pub held_back: bool,
     /// Readers that are not known here.
     #[serde(default)]
     pub unassigned: Vec<UnassignedReader>,
@@ -205,7 +208,8 @@ pub async fn heartbeat(
         return Ok(Err(check.refusals().unwrap_or_default()));
     };
     let now = hub.now().0;
-    let report = Report {
+    let mut report = Report {
+        held_back: false,
         clock_trust: input.clock.trust.word().to_owned(),
         clock_source: format!("{:?}", input.clock.source).to_uppercase(),
         uncertainty_ms: input.clock.uncertainty.map(|duration| duration.0),
@@ -223,7 +227,6 @@ pub async fn heartbeat(
     sender.software_version = Some(input.software_version.clone());
     sender.reported_at = Some(input.sent_at.ms());
     sender.received_at = Some(now);
-    sender.report = serde_json::to_string(&report).ok();
     let reports: BTreeMap<Uuid, &GatewayReaderReport> =
         input.readers.iter().map(|report| (report.reader_id.0, report)).collect();
     let mut readers = tx.by_column::<Reader>("gateway_id", [Value::from(gateway)]).await?;
@@ -247,6 +250,9 @@ pub async fn heartbeat(
     if complete {
         advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
     }
+    // It says that everything was said, and there is something that is not here: something here turned it down.
+    report.held_back = !complete && input.backlog == 0;
+    sender.report = serde_json::to_string(&report).ok();
     tx.put(std::slice::from_ref(&sender)).await?;
     hub.settle(tx, touched, None).await?;
     Ok(Ok((sender, handed_over)))
