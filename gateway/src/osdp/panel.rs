@@ -91,6 +91,8 @@ pub struct LineQuality {
     pub formatted_cards: u64,
     /// How long a reply takes, smoothed over the last eight or so, in microseconds; 0 before the first.
     pub reply_us: u64,
+    /// It is spoken to over a secure channel that stands.
+    pub secured: bool,
 }
 
 impl LineQuality {
@@ -191,7 +193,8 @@ impl Panel {
 
     /// Tells how the line to each device does, as events.
     pub fn tell_lines(&mut self) {
-        let lines = self.devices.iter().map(|device| (device.address, Event::Line(device.quality)));
+        let line = |it: &Device| LineQuality { secured: it.is_secured(), ..it.quality };
+        let lines = self.devices.iter().map(|device| (device.address, Event::Line(line(device))));
         self.events.extend(lines);
     }
 

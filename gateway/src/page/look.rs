@@ -127,13 +127,24 @@ pub struct LineLook {
     pub bad_replies: u64,
     /// How long a reply takes, smoothed, in milliseconds.
     pub reply_ms: f64,
+    /// It is spoken to under a key of its own.
+    pub secured: bool,
 }
 
 impl LineLook {
     #[expect(clippy::cast_precision_loss, reason = "a reply never takes centuries")]
     fn new(line: LineQuality) -> Self {
-        let LineQuality { sent, replies, repeats, timeouts, naks, bad_replies, .. } = line;
-        Self { sent, replies, repeats, timeouts, naks, bad_replies, reply_ms: line.reply_us as f64 / 1e3 }
+        let LineQuality { sent, replies, repeats, timeouts, naks, bad_replies, secured, .. } = line;
+        Self {
+            sent,
+            replies,
+            repeats,
+            timeouts,
+            naks,
+            bad_replies,
+            reply_ms: line.reply_us as f64 / 1e3,
+            secured,
+        }
     }
 }
 

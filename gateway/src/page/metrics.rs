@@ -65,14 +65,17 @@ pub(super) fn text(look: &Look) -> Result<String, fmt::Error> {
 
     let online = Family::<Of, Number>::default();
     let reply = Family::<Of, Number>::default();
+    let secured = Family::<Of, Number>::default();
     for reader in &look.readers {
         let of = Of { reader: reader.code.clone() };
         online.get_or_create(&of).set(f64::from(u8::from(reader.online)));
         if let Some(line) = &reader.line {
             reply.get_or_create(&of).set(line.reply_ms / 1e3);
+            secured.get_or_create(&of).set(f64::from(u8::from(line.secured)));
         }
     }
     registry.register("reader_online", "The reader answers", online);
+    registry.register("line_secured", "The reader is spoken to under a key of its own", secured);
     registry.register_with_unit("line_reply", "How long a reply takes, smoothed", Unit::Seconds, reply);
     let counts: [(&str, &str, fn(&LineLook) -> u64); 6] = [
         ("line_commands", "Commands sent on the reader's line, repeats included", |line| line.sent),

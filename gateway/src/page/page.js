@@ -56,6 +56,7 @@ function show(look) {
     clock(reader.lastSwipe),
     reader.line ? `${reader.line.replyMs.toFixed(1)} ms` : "–",
     reader.line ? `${reader.line.timeouts} of ${reader.line.sent}` : "–",
+    reader.line ? (reader.line.secured ? "encrypted" : "clear text") : "–",
     reader.firmware ?? "–",
   ])));
   by("swipes").replaceChildren(...look.swipes.map((swipe) =>

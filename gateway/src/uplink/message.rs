@@ -127,6 +127,7 @@ pub(super) fn line_input(line: LineQuality) -> ReaderLineInput {
         bad_replies: Counter(line.bad_replies),
         formatted_cards: Counter(line.formatted_cards),
         reply_time: (line.reply_us > 0).then_some(Duration(reply_ms)),
+        secured: line.secured,
     }
 }
 

@@ -172,7 +172,9 @@ fn a_lost_reply_is_given_again_and_its_card_counts_once() {
     assert_eq!(wire.cards_taken(), 0);
     wire.turns(3);
     assert_eq!((wire.cards_taken(), wire.sessions), (1, 1));
-    assert!(wire.panel.is_secured(1));
+    wire.panel.tell_lines();
+    let Some((1, Event::Line(line))) = wire.panel.poll_event() else { panic!("nothing of the line") };
+    assert!(line.secured && line.repeats == 1, "{line:?}");
 }
 
 #[test]

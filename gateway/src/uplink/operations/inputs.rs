@@ -149,6 +149,7 @@ pub struct ReaderLineInput {
     pub bad_replies: Counter,
     pub formatted_cards: Counter,
     pub reply_time: Option<Duration>,
+    pub secured: bool,
 }
 
 /// How a reader is.

@@ -230,6 +230,10 @@ pub struct ReaderLine {
     pub formatted_cards: Counter,
     /// How long a reply takes, smoothed; null before the first.
     pub reply_time: Option<Duration>,
+    /// Whether it is spoken to under a key of its own.
+    #[graphql(default)]
+    #[serde(default)]
+    pub secured: bool,
 }
 
 /// How one of a gateway's readers is.
