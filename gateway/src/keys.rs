@@ -57,10 +57,7 @@ impl ReaderKeys {
         let mode = std::fs::metadata(&path).with_context(|| format!("{name} cannot be read"))?.mode();
         ensure!(mode & 0o077 == 0, "{name} may be read by others: chmod 600 {name}");
         let text = std::fs::read_to_string(&path).with_context(|| format!("{name} cannot be read"))?;
-        for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
+        for (number, line) in crate::private::lines(&text) {
             let mut words = line.split_whitespace();
             let key = words.clone().nth(1).and_then(key_of);
             let (Some(code), Some(key)) = (words.next(), key) else {

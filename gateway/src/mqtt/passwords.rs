@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::core::hex;
 use crate::osdp::bus::random_seed;
+use crate::osdp::secure_channel::same;
 
 const HEAD: &str =
     "# MQTT readers: code, salt, SHA-256 of salt and password. Made by rollcall-gateway reader password.\n";
@@ -43,10 +44,7 @@ impl Passwords {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(|| format!("{name} cannot be read")),
         };
-        for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
+        for (number, line) in crate::private::lines(&text) {
             let [code, salt, hash] = line.split_whitespace().collect::<Vec<_>>()[..] else {
                 bail!("{name}, line {number}: not like 'CODE SALT HASH'");
             };
@@ -81,9 +79,7 @@ impl Passwords {
     #[must_use]
     pub fn are(&self, code: &str, password: &str) -> bool {
         let Some((salt, known)) = self.readers.get(code) else { return false };
-        let found = hash(salt, password);
-        found.len() == known.len()
-            && found.bytes().zip(known.bytes()).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+        same(hash(salt, password).as_bytes(), known.as_bytes())
     }
 }
 

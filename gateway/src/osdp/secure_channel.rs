@@ -360,7 +360,7 @@ fn xor(mut left: Block, right: Block) -> Block {
 }
 
 /// Compares in the same time wherever they differ.
-fn same(left: &[u8], right: &[u8]) -> bool {
+pub(crate) fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
