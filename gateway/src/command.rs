@@ -12,6 +12,7 @@ use rollcall_gateway::config::{BAUDS, Config};
 use rollcall_gateway::journal::tool;
 use rollcall_gateway::mqtt::certificate::authority;
 use rollcall_gateway::mqtt::passwords::Passwords;
+use rollcall_gateway::mqtt::topic::is_code;
 use rollcall_gateway::osdp::frame::MAX_ADDRESS;
 use rollcall_gateway::scan::{self, Heard, Line};
 use rollcall_gateway::setup::{address, keyset};
@@ -278,10 +279,7 @@ fn password(config: &Config, code: &str) -> anyhow::Result<()> {
         !serial && config.ascii.iter().all(|reader| reader.code != code),
         "{code} hangs on a serial line and needs no password"
     );
-    ensure!(
-        !code.is_empty() && !code.contains(['/', '+', '#', ' ']),
-        "'{code}': a reader's code is not empty and holds no / + # nor space"
-    );
+    ensure!(is_code(code), "{code:?}: a reader's code has 1 to 64 letters, none of them / + # $ or a space");
     let password = Passwords::load(&config.data)?.renew(code)?;
     println!("{password}");
     eprintln!(

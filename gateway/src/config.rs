@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::ascii::form::{Checksum, Digits, Form};
 use crate::ascii::line::{Lights, LineSettings, Speech};
+use crate::mqtt::topic::is_code;
 use crate::osdp::frame::MAX_ADDRESS;
 
 /// What a gateway is told.
@@ -391,8 +392,8 @@ impl Config {
                 .chain(self.ascii.iter().map(|reader| ("ascii.code", reader.code.as_str()))),
         ) {
             ensure!(
-                !code.is_empty() && !code.contains(['/', '+', '#']),
-                "{name}: '{code}' must not be empty nor hold / + #"
+                is_code(code),
+                "{name}: {code:?} must have 1 to 64 letters, none of them / + # $ or a space"
             );
         }
         ensure!(

@@ -22,8 +22,8 @@ const HEAD: &str = "# Keys of OSDP readers. Whoever has this file can open their
 pub struct Known {
     /// The key that the reader has proved to have.
     pub key: Option<Key>,
-    /// One that it was to get.
-    pub pending: Option<Key>,
+    /// Those that it was to get since then, the last one last: any of them may be its key.
+    pub pending: Vec<Key>,
 }
 
 /// All keys.
@@ -64,12 +64,13 @@ impl ReaderKeys {
                 bail!("{name}, line {number}: not like 'CODE 32-HEX-DIGITS'");
             };
             let known = readers.entry(code.to_owned()).or_default();
-            let slot = match words.nth(1) {
-                None => &mut known.key,
-                Some(PENDING) => &mut known.pending,
+            match words.nth(1) {
+                None => {
+                    ensure!(known.key.replace(key).is_none(), "{name}, line {number}: {code} stands twice");
+                }
+                Some(PENDING) => known.pending.push(key),
                 Some(_) => bail!("{name}, line {number}: nothing but 'pending' may follow the key"),
-            };
-            ensure!(slot.replace(key).is_none(), "{name}, line {number}: {code} stands twice");
+            }
         }
         Ok(Self { path, writable, readers })
     }
@@ -79,7 +80,7 @@ impl ReaderKeys {
     #[must_use]
     pub fn key(&self, code: &str) -> Option<&Key> {
         let known = self.readers.get(code)?;
-        known.key.as_ref().or(known.pending.as_ref())
+        known.key.as_ref().or(known.pending.last())
     }
 
     /// What is known of a reader's key.
@@ -88,22 +89,21 @@ impl ReaderKeys {
         self.readers.get(code).cloned().unwrap_or_default()
     }
 
-    /// Keeps a key that a reader is to get.
+    /// Keeps a key that a reader is to get; none that it may have is forgotten for it.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn begin(&mut self, code: &str, key: Key) -> anyhow::Result<()> {
-        self.readers.entry(code.to_owned()).or_default().pending = Some(key);
+        self.readers.entry(code.to_owned()).or_default().pending.push(key);
         self.write()
     }
 
-    /// The reader has the key that it was to get.
+    /// The reader has proved that it has this key: the others are none of its.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn finish(&mut self, code: &str) -> anyhow::Result<()> {
-        let known = self.readers.entry(code.to_owned()).or_default();
-        known.key = known.pending.take().or(known.key.take());
+    pub fn finish(&mut self, code: &str, key: Key) -> anyhow::Result<()> {
+        self.readers.insert(code.to_owned(), Known { key: Some(key), pending: Vec::new() });
         self.write()
     }
 
@@ -112,10 +112,9 @@ impl ReaderKeys {
         ensure!(self.writable, "{name} is a systemd credential: change it where it comes from");
         let mut text = HEAD.to_owned();
         for (code, known) in &self.readers {
-            for (key, mark) in [(&known.key, ""), (&known.pending, " pending")] {
-                if let Some(key) = key {
-                    text.push_str(&format!("{code} {}{mark}\n", hex(key.bytes())));
-                }
+            let pending = known.pending.iter().map(|key| (key, " pending"));
+            for (key, mark) in known.key.iter().map(|key| (key, "")).chain(pending) {
+                text.push_str(&format!("{code} {}{mark}\n", hex(key.bytes())));
             }
         }
         crate::private::write(&self.path, text.as_bytes())
@@ -149,14 +148,17 @@ mod tests {
         let (old, new) = (Key::new([1; 16]), Key::new([2; 16]));
         keys.begin("D1", old.clone()).unwrap();
         assert_eq!(ReaderKeys::load(data.path()).unwrap().key("D1"), Some(&old), "it may have it");
-        keys.finish("D1").unwrap();
-        keys.begin("D1", new.clone()).unwrap();
+        keys.finish("D1", old.clone()).unwrap();
+        let tried = [Key::new([3; 16]), new.clone()];
+        for key in &tried {
+            keys.begin("D1", key.clone()).unwrap();
+        }
         let mut again = ReaderKeys::load(data.path()).unwrap();
         assert_eq!(again.key("D1"), Some(&old));
-        assert_eq!(again.known("D1").pending, Some(new.clone()));
-        again.finish("D1").unwrap();
+        assert_eq!(again.known("D1").pending, tried, "the reader may have any of them");
+        again.finish("D1", new.clone()).unwrap();
         let again = ReaderKeys::load(data.path()).unwrap();
-        assert_eq!((again.key("D1"), again.known("D1").pending), (Some(&new), None));
+        assert_eq!((again.key("D1"), again.known("D1").pending), (Some(&new), Vec::new()));
 
         let path = data.path().join(NAME);
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);

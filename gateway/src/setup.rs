@@ -35,11 +35,21 @@ struct Talk {
     stop: watch::Sender<bool>,
     speaking: JoinHandle<()>,
     until: Instant,
+    /// The reader must have answered something by then; none once it has.
+    silent: Option<Instant>,
 }
 
 impl Talk {
-    /// Begins; the reader is waited for until `until` at the most.
-    fn begin(bus: &BusConfig, baud: u32, address: u8, keyed: Option<Keyed>, until: Instant) -> Self {
+    /// Begins; the reader is waited for until `until` at the most, and not so long where it says nothing at all, unless it
+    /// may yet be switched on.
+    fn begin(
+        bus: &BusConfig,
+        baud: u32,
+        address: u8,
+        keyed: Option<Keyed>,
+        until: Instant,
+        patient: bool,
+    ) -> Self {
         let settings = BusSettings {
             port: bus.port.clone(),
             baud,
@@ -50,15 +60,22 @@ impl Talk {
         let (events, heard) = mpsc::channel(16);
         let (stop, stopped) = watch::channel(false);
         let speaking = tokio::spawn(bus::run(settings.clone(), ordered, events, stopped));
-        let until = (Instant::now() + SILENT_AFTER).min(until);
-        Self { settings, orders, heard, stop, speaking, until }
+        let silent = (!patient).then(|| Instant::now() + SILENT_AFTER);
+        Self { settings, orders, heard, stop, speaking, until, silent }
     }
 
     /// What the reader does next.
     async fn next(&mut self) -> anyhow::Result<Event> {
         let BusSettings { port, baud, addresses, .. } = &self.settings;
-        match timeout_at(self.until, self.heard.recv()).await {
-            Ok(Some((_, event))) => Ok(event),
+        let until = self.silent.map_or(self.until, |silent| silent.min(self.until));
+        match timeout_at(until, self.heard.recv()).await {
+            Ok(Some((_, event))) => {
+                // How the line does is told also where nobody answers.
+                if !matches!(event, Event::Line(_)) {
+                    self.silent = None;
+                }
+                Ok(event)
+            }
             Ok(None) => anyhow::bail!("the line {} is lost", port.display()),
             Err(_) => anyhow::bail!(
                 "no answer from address {} on {} at {baud} baud; is it powered, and is this its address? \

@@ -205,11 +205,16 @@ impl Program {
 
     /// Presses Ctrl-C and waits for its end; gives the exit code, none when the signal itself ended it.
     pub async fn interrupt(&mut self) -> Option<i32> {
+        self.signal("-INT").await;
+        self.ended().await
+    }
+
+    /// Sends a signal by its name, such as `-STOP`.
+    pub async fn signal(&self, name: &str) {
         let pid =
             self.child.id().unwrap_or_else(|| panic!("{} has ended; it said:\n{}", self.name, self.all()));
-        let sent = Command::new("kill").args(["-INT", &pid.to_string()]).status().await.unwrap();
+        let sent = Command::new("kill").args([name, &pid.to_string()]).status().await.unwrap();
         assert!(sent.success());
-        self.ended().await
     }
 
     /// Waits for its end; gives the exit code, none when a signal ended it.

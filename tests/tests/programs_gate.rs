@@ -158,16 +158,16 @@ async fn stock_clients_of_both_versions_may_say_and_hear_what_is_their_own_and_n
         let foreign = "att/v1/GW-A/reader/D3/swipe";
         let refused = publish(foreign, &swipe("forged", FIRST_UID)).await;
         assert_ne!(refused.code, Some(0), "{version}: {refused:?}");
-        gateway.line_with(&format!("topic '{foreign}' is not its own")).await;
+        gateway.line_with(&format!("topic \"{foreign}\" is not its own")).await;
         let refused = sub(&["-C", "1", "-t", "att/v1/GW-A/reader/+/swipe"]).await;
         assert!(refused.code != Some(0) && refused.out.is_empty(), "{version}: {refused:?}");
-        gateway.line_with("topic 'att/v1/GW-A/reader/+/swipe' is not its own").await;
+        gateway.line_with("topic \"att/v1/GW-A/reader/+/swipe\" is not its own").await;
         let will = ["--will-topic", foreign, "--will-payload", "x", "-C", "1", "-t", &own("light/set")];
         let refused = sub(&will).await;
         assert_ne!(refused.code, Some(0), "{version}: {refused:?}");
         let refused = sub(&["-i", "D3", "-C", "1", "-t", &own("light/set")]).await;
         assert_ne!(refused.code, Some(0), "{version}: {refused:?}");
-        gateway.line_with("client id 'D3' is not the reader's code").await;
+        gateway.line_with("client id \"D3\" is not the reader's code").await;
     }
     assert_eq!(gated.site.swipes().await.len(), 2);
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
@@ -206,6 +206,30 @@ async fn silent_and_garbage_sending_and_flooding_peers_are_in_nobodys_way() {
         assert!(closed.is_ok(), "a silent peer is still there");
     }
     gateway.line_with("no CONNECT within 5 s").await;
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_comes_again_while_its_old_connection_lingers_is_still_missed_when_it_goes() {
+    let gated = Gated::new().await;
+    let mut hub = gated.site.hub().await;
+    let mut gateway = gated.gateway().await;
+    let password = gated.password("D2").await;
+    let mut before = gated.reader(&password);
+    before.line_with("light blue").await;
+    gateway.line_with("reader online").await;
+    // Its network is gone, and nobody has noticed; it comes back by another way.
+    before.signal("-STOP").await;
+    let mut now = gated.reader(&password);
+    now.line_with("light blue").await;
+    now.say(CARDS[0]).await;
+    now.line_with("flash green").await;
+    assert!(gateway.take_with("reader lost").is_empty(), "it was there all the time:\n{}", gateway.all());
+    // Its power is cut: its last will is its own.
+    now.kill().await;
+    gateway.line_with("reader lost").await;
+    before.kill().await;
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
 }

@@ -20,7 +20,7 @@ use crate::ascii::line::LightOrder;
 use crate::clock::{BUILT_AFTER, Clock, Source};
 use crate::core::outages::Outages;
 use crate::core::{Answer, Gateway, Input, Output};
-use crate::journal::record::{Record, SwipeRecord};
+use crate::journal::record::{ReaderRecord, Record, SwipeRecord};
 use crate::journal::writer::{Journal, Written};
 use crate::mqtt::client::{MqttOrder, ReaderSaid};
 use crate::osdp::bus::BusOrder;
@@ -53,6 +53,10 @@ pub(super) struct Seen {
     pub(super) online: bool,
     pub(super) firmware: Option<String>,
     pub(super) serial: Option<u32>,
+    /// When it was last told that such a thing happened to it, in milliseconds since the machine's start.
+    pub(super) happened: BTreeMap<&'static str, i64>,
+    /// What happened to it and could not be told yet.
+    pub(super) untold: Vec<ReaderRecord>,
     pub(super) last_swipe: Option<Instant>,
     pub(super) line: Option<LineQuality>,
 }

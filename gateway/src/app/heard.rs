@@ -15,6 +15,11 @@ use crate::osdp::panel::Event;
 /// A serial reader is reported gone after so long without a good reply.
 const OSDP_SILENCE_MS: i64 = 8_000;
 
+/// The same thing that happens to a reader is told so often at the most.
+const HAPPENS_EVERY_MS: i64 = 60_000;
+/// How much of what happened to a reader that the hub does not know is kept.
+const MAX_UNTOLD: usize = 16;
+
 impl Hands {
     pub(super) fn bus_event(&mut self, code: String, event: Event) {
         let now = self.clock.read();
@@ -158,19 +163,43 @@ impl Hands {
         news
     }
 
-    /// Notes what happened to a reader itself, for the hub. One that the hub does not know has no name there.
-    fn happened(&mut self, code: &str, kind: &str, detail: Option<String>) {
+    /// Notes what happened to a reader itself, for the hub; the same once a minute at the most, for a contact that chatters
+    /// must not fill the journal. A reader that the hub does not know has no name there: it is told when it has.
+    fn happened(&mut self, code: &str, kind: &'static str, detail: Option<String>) {
         let now = self.clock.read();
-        let Some(reader) = self.mind.reader(code) else { return };
-        self.notes.add(Record::Reader(ReaderRecord {
+        let seen = self.seen.entry(code.to_owned()).or_default();
+        let last = seen.happened.insert(kind, now.since_boot_ms);
+        if last.is_some_and(|last| now.since_boot_ms - last < HAPPENS_EVERY_MS) {
+            // The minute counts from what was told.
+            seen.happened.extend(last.map(|last| (kind, last)));
+            return;
+        }
+        let event = ReaderRecord {
             id: Uuid::new_v4(),
-            reader: reader.id,
+            reader: Uuid::nil(),
             kind: kind.to_owned(),
             at: now.at.0,
             earliest: now.when.earliest.0,
             latest: now.when.latest.0,
             detail,
-        }));
+        };
+        match self.mind.reader(code).map(|reader| reader.id) {
+            Some(reader) => self.notes.add(Record::Reader(ReaderRecord { reader, ..event })),
+            None => {
+                seen.untold.truncate(MAX_UNTOLD - 1);
+                seen.untold.push(event);
+            }
+        }
+    }
+
+    /// Readers that the hub now knows: what happened to them before is told.
+    fn tell_what_happened(&mut self) {
+        for (code, seen) in &mut self.seen {
+            let Some(reader) = self.mind.reader(code).map(|reader| reader.id) else { continue };
+            for event in seen.untold.drain(..) {
+                self.notes.add(Record::Reader(ReaderRecord { reader, ..event }));
+            }
+        }
     }
 
     fn notes_up(&mut self, reader: Option<Uuid>, now: Reading) {
@@ -196,6 +225,7 @@ impl Hands {
             .map(|reader| (reader.id, self.seen.get(&reader.code).is_some_and(|seen| seen.online)))
             .collect();
         self.came_or_went.send_modify(|times| *times += 1);
+        self.tell_what_happened();
         for (reader, online) in readers {
             if online {
                 self.notes_up(Some(reader), now);

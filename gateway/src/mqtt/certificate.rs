@@ -27,24 +27,33 @@ pub fn authority(data: &Path) -> PathBuf {
 /// # Errors
 /// When the authority cannot be read or made, or a name cannot stand in a certificate.
 pub fn own(data: &Path, gateway: &str, names: &[String]) -> anyhow::Result<ServerConfig> {
-    let key_file = data.join("mqtt-ca.key");
-    let key = match std::fs::read_to_string(&key_file) {
-        Ok(pem) => KeyPair::from_pem(&pem).with_context(|| format!("{} holds no key", key_file.display()))?,
+    let (key_file, path) = (data.join("mqtt-ca.key"), authority(data));
+    let mut params = valid(Vec::new(), "Rollcall MQTT authority")?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    let (key, fresh) = match std::fs::read_to_string(&key_file) {
+        Ok(pem) => {
+            (KeyPair::from_pem(&pem).with_context(|| format!("{} holds no key", key_file.display()))?, false)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = KeyPair::generate().context("no key can be made")?;
-            crate::private::write(&key_file, key.serialize_pem().as_bytes())
-                .with_context(|| format!("{} cannot be written", key_file.display()))?;
-            key
+            (KeyPair::generate().context("no key can be made")?, true)
         }
         Err(error) => return Err(error).with_context(|| format!("{} cannot be read", key_file.display())),
     };
-    let mut params = valid(Vec::new(), &format!("Rollcall {gateway} MQTT authority"))?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    let path = authority(data);
-    if !path.exists() {
+    if fresh || !path.exists() {
+        // Its name is the same each time: with the same key it is the same authority to who has an earlier copy.
         let made = params.self_signed(&key).context("no certificate can be made")?;
-        std::fs::write(&path, made.pem()).with_context(|| format!("{} cannot be written", path.display()))?;
+        crate::private::write(&path, made.pem().as_bytes())
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    if fresh {
+        // Last: a certificate without its key is made anew, a key without its certificate is not lost either.
+        crate::private::write(&key_file, key.serialize_pem().as_bytes())
+            .with_context(|| format!("{} cannot be written", key_file.display()))?;
+        tracing::warn!(
+            "a new authority was made: give {} to every MQTT reader that is to come in",
+            path.display()
+        );
     }
     let own_key = KeyPair::generate().context("no key can be made")?;
     let mut server = valid(names.to_vec(), gateway)?;

@@ -6,20 +6,19 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use self::guard::{Guard, Hello, MAX_PACKET, Refused, Version, next_packet};
+use self::guard::{Guard, Hello, MAX_PACKET, Refused, Version, is_goodbye, next_packet};
 use super::passwords::Passwords;
 
 pub mod guard;
@@ -38,6 +37,8 @@ const CONNECTS: Rate = Rate { a_second: 10.0, at_once: 100.0 };
 const PACKETS: Rate = Rate { a_second: 50.0, at_once: 200.0 };
 /// What a connection that was turned away costs its address, in connections.
 const REFUSAL: f64 = 5.0;
+/// Both ends of a connection get so long to let go of it.
+const LEFT_WITHIN: Duration = Duration::from_secs(1);
 /// How many bytes are read at once.
 const CHUNK: usize = 2_048;
 
@@ -102,10 +103,28 @@ struct Visitors {
     by_address: HashMap<IpAddr, Visitor>,
 }
 
+/// A reader's connection, for the one that comes after it.
+struct Live {
+    /// Tells it that the reader has come by another way.
+    leave: watch::Sender<bool>,
+    /// Closed when the broker has let go of it.
+    left: mpsc::Receiver<()>,
+}
+
 struct Gate {
     settings: GateSettings,
     acceptor: TlsAcceptor,
     visitors: Mutex<Visitors>,
+    /// The connection of each reader that came in.
+    live: Mutex<HashMap<String, Live>>,
+    /// What is left of each reader's rate, over all its connections.
+    packets: Mutex<HashMap<String, Arc<Mutex<Allowance>>>>,
+}
+
+/// What a connection holds while it is the reader's.
+struct Held {
+    leave: watch::Receiver<bool>,
+    _left: mpsc::Sender<()>,
 }
 
 /// Counts a connection for as long as it lives.
@@ -136,23 +155,30 @@ enum Ended {
     Silent,
     #[error("the broker closed the connection")]
     Broker,
+    #[error("it said goodbye")]
+    Goodbye,
+    #[error("the reader came by another connection")]
+    Overtaken,
 }
 
 /// A connection that was let in.
 struct Admitted {
-    reader: String,
+    hello: Hello,
     guard: Guard,
     silent: Duration,
     client: TlsStream<TcpStream>,
     broker: TcpStream,
     /// What came with CONNECT.
     rest: BytesMut,
+    held: Held,
+    packets: Arc<Mutex<Allowance>>,
 }
 
 /// Lets readers in until told to stop.
 pub async fn serve(listener: TcpListener, settings: GateSettings, mut stop: watch::Receiver<bool>) {
     let acceptor = TlsAcceptor::from(Arc::new(settings.tls.clone()));
-    let gate = Arc::new(Gate { settings, acceptor, visitors: Mutex::default() });
+    let (visitors, live, packets) = (Mutex::default(), Mutex::default(), Mutex::default());
+    let gate = Arc::new(Gate { settings, acceptor, visitors, live, packets });
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -182,9 +208,31 @@ pub async fn serve(listener: TcpListener, settings: GateSettings, mut stop: watc
     }
 }
 
+/// Nothing is left half done by who panics.
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Gate {
     fn visitors<T>(&self, with: impl FnOnce(&mut Visitors) -> T) -> T {
-        with(&mut self.visitors.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut lock(&self.visitors))
+    }
+
+    /// Makes this the reader's connection; the one before it leaves first.
+    async fn overtake(&self, reader: &str) -> Held {
+        let ((leave, told), (hold, left)) = (watch::channel(false), mpsc::channel(1));
+        let before = lock(&self.live).insert(reader.to_owned(), Live { leave, left });
+        if let Some(mut before) = before {
+            before.leave.send_replace(true);
+            // Nothing is ever sent: it ends when the connection has.
+            let _ = timeout(LEFT_WITHIN, before.left.recv()).await;
+        }
+        Held { leave: told, _left: hold }
+    }
+
+    fn packets(&self, reader: &str) -> Arc<Mutex<Allowance>> {
+        let fresh = || Arc::new(Mutex::new(Allowance::new(PACKETS)));
+        Arc::clone(lock(&self.packets).entry(reader.to_owned()).or_insert_with(fresh))
     }
 
     /// A place for one more connection from an address, if there is one.
@@ -225,24 +273,21 @@ impl Gate {
             }
             Err(_) => return tracing::warn!(%peer, "not let in by the MQTT gate: no CONNECT within 5 s"),
         };
-        let reader = admitted.reader.clone();
+        let reader = admitted.hello.user.clone();
         tracing::debug!(%peer, %reader, "let in by the MQTT gate");
-        let (ended, broker) = pass(admitted).await;
-        match ended {
+        match pass(admitted).await {
             Ended::Refused(error) => {
                 tracing::warn!(%peer, %reader, "shut out by the MQTT gate: {error}");
             }
             other => tracing::debug!(%peer, %reader, "left the MQTT gate: {other}"),
         }
-        // Without DISCONNECT the broker says its last will.
-        drop(broker);
     }
 
     async fn admit(&self, stream: TcpStream) -> Result<Admitted, Ended> {
         stream.set_nodelay(true)?;
         let mut client = self.acceptor.accept(stream).await?;
         let mut bytes = BytesMut::with_capacity(CHUNK);
-        let (hello, connect) = loop {
+        let hello = loop {
             match Hello::take(&mut bytes) {
                 Ok(Some(found)) => break found,
                 Ok(None) => {}
@@ -261,14 +306,16 @@ impl Gate {
             Version::V4 => self.settings.broker,
             Version::V5 => self.settings.broker_v5,
         };
+        let held = self.overtake(&hello.user).await;
         let mut broker = TcpStream::connect(address).await?;
         broker.set_nodelay(true)?;
-        broker.write_all(&connect).await?;
+        broker.write_all(&hello.connect()?).await?;
         let silent = match hello.keep_alive {
             0 => SILENT_AT_MOST,
             seconds => Duration::from_millis(u64::from(seconds) * 1_500),
         };
-        Ok(Admitted { reader: hello.user, guard, silent, client, broker, rest: bytes })
+        let packets = self.packets(&hello.user);
+        Ok(Admitted { hello, guard, silent, client, broker, rest: bytes, held, packets })
     }
 
     /// Passwords are read anew each time: one that was just made counts at once, one that was taken away no more.
@@ -276,11 +323,14 @@ impl Gate {
         let (data, user, password) = (self.settings.data.clone(), hello.user.clone(), hello.password.clone());
         let checked = tokio::task::spawn_blocking(move || {
             let passwords = Passwords::load(&data).inspect_err(|error| tracing::error!("{error:#}"))?;
-            anyhow::Ok(passwords.are(&user, &password))
+            // What somebody unknown calls himself may be a password in the wrong place: it is not for the log.
+            let known = if passwords.has(&user) { user.clone() } else { "?".to_owned() };
+            anyhow::Ok(passwords.are(&user, &password).then_some(()).ok_or(known))
         });
         match checked.await {
-            Ok(Ok(true)) => Ok(()),
-            _ => Err(Refused::Password(hello.user.clone())),
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(known))) => Err(Refused::Password(known)),
+            _ => Err(Refused::Password("?".to_owned())),
         }
     }
 }
@@ -296,20 +346,27 @@ async fn turned_away(client: &mut TlsStream<TcpStream>, error: Refused, version:
     Ended::Refused(error)
 }
 
-/// Passes on what goes both ways until it ends; gives back the broker's side, still open.
-async fn pass(admitted: Admitted) -> (Ended, (OwnedReadHalf, OwnedWriteHalf)) {
-    let Admitted { guard, silent, client, broker, rest, .. } = admitted;
+/// Passes on what goes both ways until it ends, and the broker has let go.
+async fn pass(admitted: Admitted) -> Ended {
+    let Admitted { hello, guard, silent, client, broker, rest, mut held, packets } = admitted;
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_broker, mut to_broker) = broker.into_split();
     let ended = tokio::select! {
-        ended = upward(&mut from_client, &mut to_broker, &guard, silent, rest) => ended,
+        ended = upward(&mut from_client, &mut to_broker, &guard, silent, rest, &packets) => ended,
         ended = downward(&mut from_broker, &mut to_client) => ended,
+        _ = held.leave.wait_for(|leave| *leave) => Ended::Overtaken,
     };
-    let goodbye: WriteHalf<_> = to_client;
-    let end = async { from_client.unsplit(goodbye).shutdown().await };
-    // It may have gone already.
-    let _ = timeout(Duration::from_secs(1), end).await;
-    (ended, (from_broker, to_broker))
+    // What is on its way at either end may have gone already.
+    let _ = timeout(LEFT_WITHIN, from_client.unsplit(to_client).shutdown()).await;
+    let let_go = async {
+        // A reader that came another way is there: it has not left its last will.
+        let said = if matches!(ended, Ended::Overtaken | Ended::Goodbye) { None } else { hello.will.clone() };
+        to_broker.write_all(&Hello { will: said, ..hello }.goodbye()).await?;
+        to_broker.shutdown().await?;
+        tokio::io::copy(&mut from_broker, &mut tokio::io::sink()).await
+    };
+    let _ = timeout(LEFT_WITHIN, let_go).await;
+    ended
 }
 
 async fn upward(
@@ -318,8 +375,8 @@ async fn upward(
     guard: &Guard,
     silent: Duration,
     mut bytes: BytesMut,
+    packets: &Mutex<Allowance>,
 ) -> Ended {
-    let mut packets = Allowance::new(PACKETS);
     loop {
         loop {
             let packet = match next_packet(&mut bytes, MAX_PACKET) {
@@ -330,10 +387,13 @@ async fn upward(
             if let Err(error) = guard.check(&packet) {
                 return error.into();
             }
+            if is_goodbye(&packet) {
+                return Ended::Goodbye;
+            }
             if let Err(error) = to.write_all(&packet).await {
                 return error.into();
             }
-            let wait = packets.take(1.0);
+            let wait = lock(packets).take(1.0);
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
             }

@@ -75,6 +75,12 @@ impl Passwords {
         Ok(password)
     }
 
+    /// Whether this reader has one.
+    #[must_use]
+    pub fn has(&self, code: &str) -> bool {
+        self.readers.contains_key(code)
+    }
+
     /// Whether this is the reader's password.
     #[must_use]
     pub fn are(&self, code: &str, password: &str) -> bool {

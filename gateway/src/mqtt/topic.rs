@@ -37,9 +37,16 @@ impl Channel {
         (Self::Light, "light"),
     ];
 
-    fn tail(self) -> &'static str {
+    pub(crate) fn tail(self) -> &'static str {
         Self::ALL.iter().find(|(channel, _)| *channel == self).map_or("", |(_, tail)| tail)
     }
+}
+
+/// Whether this can be the code of a reader or a gateway: one level of a topic, a client id, a word in a file.
+#[must_use]
+pub fn is_code(code: &str) -> bool {
+    let odd = |letter: char| letter.is_whitespace() || letter.is_control() || "+#/$".contains(letter);
+    !code.is_empty() && code.len() <= 64 && !code.contains(odd)
 }
 
 /// The topic of a reader's channel.

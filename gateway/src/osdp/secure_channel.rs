@@ -75,6 +75,9 @@ pub enum SecureError {
     /// A frame came in clear text where only sealed ones may.
     #[error("the reader spoke in clear text")]
     Clear,
+    /// It answers and does not prove that it has the key.
+    #[error("the reader answers, and has not proved for 8 s that it has its key")]
+    Unproved,
     /// The device refuses, with this reason of its NAK.
     #[error("the reader refuses a secure channel (NAK {0})")]
     Refused(u8),

@@ -42,17 +42,17 @@ pub async fn run(
 
     // Where somebody answers already, two would from then on.
     tell("asking whether the new address is free");
-    let mut there = Talk::begin(bus, baud, to, None, Instant::now() + Duration::from_secs(2));
-    let taken = to != address && there.next().await.is_ok();
+    let mut there = Talk::begin(bus, baud, to, None, Instant::now() + Duration::from_secs(2), false);
+    let taken = to != address && matches!(there.next().await, Ok(Event::Online(_)));
     there.end().await;
     ensure!(!taken, "somebody answers at address {to} already; rollcall-gateway scan says who");
 
-    let mut talk = Talk::begin(bus, bus.baud, address, keyed(), until);
+    let mut talk = Talk::begin(bus, bus.baud, address, keyed(), until, false);
     let moved = moved(&mut talk, address, to, baud).await;
     talk.end().await;
     moved?;
     tell("the reader has taken it; looking for it there");
-    let mut talk = Talk::begin(bus, baud, to, keyed(), until);
+    let mut talk = Talk::begin(bus, baud, to, keyed(), until, false);
     let found = online(&mut talk).await;
     talk.end().await;
     found?;

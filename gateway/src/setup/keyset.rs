@@ -39,13 +39,12 @@ pub async fn run(
     let mut keys = ReaderKeys::load(&config.data)?;
     let until = Instant::now() + within;
     let known = keys.known(code);
-    let tries = |keyed| attempt(bus, address, keyed, until);
 
     // One that was interrupted may have worked.
-    if let Some(pending) = known.pending {
+    for pending in known.pending.into_iter().rev() {
         tell("an earlier attempt did not end: asking whether the reader took that key");
-        if let Tried::Has = tries(Keyed::Under(pending)).await? {
-            keys.finish(code)?;
+        if let Tried::Has = attempt(bus, address, Keyed::Under(pending.clone()), until, false).await? {
+            keys.finish(code, pending)?;
             tell("it did; the key is kept");
             return Ok(());
         }
@@ -54,21 +53,23 @@ pub async fn run(
     if let Some(present) = known.key {
         keys.begin(code, new.clone())?;
         tell("giving the reader a new key over the one that it has");
-        if let Tried::Has = tries(Keyed::Change { from: present, to: new.clone() }).await? {
-            keys.finish(code)?;
+        let change = Keyed::Change { from: present, to: new.clone() };
+        if let Tried::Has = attempt(bus, address, change, until, false).await? {
+            keys.finish(code, new)?;
             tell("the reader speaks under its new key");
             return Ok(());
         }
         tell("it does not take the key that this gateway has for it: was it exchanged, or reset?");
+    } else {
+        keys.begin(code, new.clone())?;
     }
     tell(&format!(
-        "install mode: for {} s the reader may speak by the key that everybody knows",
+        "install mode: for {} s the reader may speak by the key that everybody knows; switch it on now if its maker says so",
         until.duration_since(Instant::now()).as_secs()
     ));
-    keys.begin(code, new.clone())?;
-    match tries(Keyed::Change { from: Key::DEFAULT, to: new }).await? {
+    match attempt(bus, address, Keyed::Change { from: Key::DEFAULT, to: new.clone() }, until, true).await? {
         Tried::Has => {
-            keys.finish(code)?;
+            keys.finish(code, new)?;
             tell("the reader speaks under its own key; from now on nothing else is taken from it");
             Ok(())
         }
@@ -79,17 +80,26 @@ pub async fn run(
     }
 }
 
-/// Talks to the reader until it is known whether it has the key.
-async fn attempt(bus: &BusConfig, address: u8, keyed: Keyed, until: Instant) -> anyhow::Result<Tried> {
+/// Talks to the reader until it is known whether it has the key; a patient one waits for it until the time is over, for it
+/// may yet be put into install mode.
+async fn attempt(
+    bus: &BusConfig,
+    address: u8,
+    keyed: Keyed,
+    until: Instant,
+    patient: bool,
+) -> anyhow::Result<Tried> {
     let mut changes = matches!(keyed, Keyed::Change { .. });
-    let mut talk = Talk::begin(bus, bus.baud, address, Some(keyed), until);
+    let mut talk = Talk::begin(bus, bus.baud, address, Some(keyed), until, patient);
+    let mut refused = None;
     let tried = loop {
         match talk.next().await {
+            Ok(Event::Insecure(error)) if patient => refused = Some(error),
             Ok(Event::Insecure(error)) => break Ok(Tried::Refused(error)),
             Ok(Event::KeySet(_)) => changes = false,
             Ok(Event::Online(_)) if !changes => break Ok(Tried::Has),
             Ok(_) => {}
-            Err(error) => break Err(error),
+            Err(error) => break refused.map(Tried::Refused).ok_or(error),
         }
     };
     talk.end().await;

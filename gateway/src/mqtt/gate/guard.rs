@@ -1,17 +1,23 @@
 //! Who a client says it is, and what it may send: pure, packet by packet, for MQTT 3.1.1 and 5.
 //!
-//! A reader is confined to `att/v1/{gateway}/reader/{its own code}/…`: what it publishes, what it subscribes to, and its
-//! last will. rumqttc's codecs read the packets; they go on to the broker as they came.
+//! A reader is confined to `att/v1/{gateway}/reader/{its own code}/…`, and there to what readers say and hear: the broker
+//! behind keeps every topic and every filter that it ever saw. rumqttc's codecs read the packets; they go on as they came.
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
+
+use crate::mqtt::topic::{Channel, is_code};
 
 /// The longest packet that a reader sends, in bytes: a swipe has some hundreds.
 pub const MAX_PACKET: usize = 4_096;
 /// The longest CONNECT: it comes from somebody unknown.
 const MAX_CONNECT: usize = 1_024;
 const CONNECT: u8 = 1;
+/// DISCONNECT, of both versions.
+const DISCONNECT: [u8; 2] = [0xe0, 0];
+/// In MQTT 5 a client may leave and have its last will said all the same (3.14.2.1).
+const LEAVE_WITH_WILL: u8 = 4;
 
 /// A version of MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +44,17 @@ pub enum Refused {
     #[error("protocol level {0}; MQTT 3.1.1 and 5 are spoken")]
     Version(u8),
     /// No user name, no password, or the wrong one.
-    #[error("user '{0}' has no password here, or another one")]
+    #[error("reader {0:?} has no password here, or another one")]
     Password(String),
     /// The client id is not the reader's code.
-    #[error("client id '{0}' is not the reader's code")]
+    #[error("client id {0:?} is not the reader's code")]
     ClientId(String),
-    /// Somebody else's topic.
-    #[error("topic '{0}' is not its own")]
+    /// Somebody else's topic, or none that a reader has to do with.
+    #[error("topic {0:?} is not its own, or not for this")]
     Topic(String),
+    /// Exactly once, which nobody needs here and the broker pays for.
+    #[error("QoS 2; readers say at least once (QoS 1)")]
+    QoS2,
 }
 
 impl Refused {
@@ -56,7 +65,7 @@ impl Refused {
             Self::Version(_) => (1, 0x84),
             Self::ClientId(_) => (2, 0x85),
             Self::Password(_) => (4, 0x86),
-            Self::Topic(_) | Self::NotAllowed(_) => (5, 0x87),
+            Self::Topic(_) | Self::NotAllowed(_) | Self::QoS2 => (5, 0x87),
             Self::Malformed(_) | Self::TooLong(_) => (5, 0x81),
         };
         match version {
@@ -97,10 +106,24 @@ pub struct Hello {
     pub user: String,
     /// Its password, which is a secret.
     pub password: String,
+    /// It wants nothing of what was before.
+    pub clean: bool,
     /// It is gone when it is silent for one and a half times as long, in seconds; 0 for never.
     pub keep_alive: u16,
-    /// Where its last will goes.
-    pub will: Option<String>,
+    /// Its last will.
+    pub will: Option<Will>,
+}
+
+/// What is said when a reader is gone without a goodbye. The gate says it, not the broker, which would say that of a reader's
+/// next connection for the one before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// Where.
+    pub topic: String,
+    /// What.
+    pub message: Bytes,
+    /// It is kept for who comes later.
+    pub retain: bool,
 }
 
 impl Hello {
@@ -108,14 +131,67 @@ impl Hello {
     ///
     /// # Errors
     /// When it is anything else.
-    pub fn take(bytes: &mut BytesMut) -> Result<Option<(Self, Bytes)>, Refused> {
+    pub fn take(bytes: &mut BytesMut) -> Result<Option<Self>, Refused> {
         if let Some(first) = bytes.first()
             && first >> 4 != CONNECT
         {
             return Err(Refused::NotAllowed(first >> 4));
         }
         let Some(packet) = next_packet(bytes, MAX_CONNECT)? else { return Ok(None) };
-        Ok(Some((Self::read(&packet)?, packet)))
+        Self::read(&packet).map(Some)
+    }
+
+    /// CONNECT for the broker: without the password and the last will, which are the gate's.
+    ///
+    /// # Errors
+    /// When it cannot be written, which no CONNECT that was read meets.
+    pub fn connect(&self) -> Result<Bytes, Refused> {
+        let mut bytes = BytesMut::new();
+        let written = match self.version {
+            Version::V4 => {
+                let mut connect = v4::Connect::new(self.client_id.clone());
+                (connect.keep_alive, connect.clean_session) = (self.keep_alive, self.clean);
+                v4::Packet::Connect(connect).write(&mut bytes, MAX_CONNECT).map_err(|error| error.to_string())
+            }
+            Version::V5 => {
+                let connect = v5::Connect {
+                    keep_alive: self.keep_alive,
+                    client_id: self.client_id.clone(),
+                    clean_start: self.clean,
+                    properties: None,
+                };
+                v5::Packet::Connect(connect, None, None)
+                    .write(&mut bytes, None)
+                    .map_err(|error| error.to_string())
+            }
+        };
+        written.map(|_| bytes.freeze()).map_err(Refused::Malformed)
+    }
+
+    /// PUBLISH of the last will, and then DISCONNECT; the latter alone where there is none.
+    #[must_use]
+    pub fn goodbye(&self) -> Bytes {
+        let mut bytes = BytesMut::new();
+        if let Some(Will { topic, message, retain }) = &self.will {
+            let written = match self.version {
+                Version::V4 => {
+                    let mut publish = v4::Publish::new(topic, rumqttc::QoS::AtMostOnce, message.to_vec());
+                    publish.retain = *retain;
+                    publish.write(&mut bytes).is_ok()
+                }
+                Version::V5 => {
+                    let least = rumqttc::v5::mqttbytes::QoS::AtMostOnce;
+                    let mut publish = v5::Publish::new(topic.clone(), least, message.clone(), None);
+                    publish.retain = *retain;
+                    v5::Packet::Publish(publish).write(&mut bytes, None).is_ok()
+                }
+            };
+            if !written {
+                bytes.clear();
+            }
+        }
+        bytes.extend_from_slice(&DISCONNECT);
+        bytes.freeze()
     }
 
     fn read(packet: &Bytes) -> Result<Self, Refused> {
@@ -135,8 +211,13 @@ impl Hello {
                         client_id: connect.client_id,
                         user,
                         password,
+                        clean: connect.clean_session,
                         keep_alive: connect.keep_alive,
-                        will: connect.last_will.map(|will| will.topic),
+                        will: connect.last_will.map(|will| Will {
+                            topic: will.topic,
+                            message: will.message,
+                            retain: will.retain,
+                        }),
                     })
                 }
                 other => Err(malformed(said(&other))),
@@ -145,15 +226,25 @@ impl Hello {
                 Ok(v5::Packet::Connect(connect, will, login)) => {
                     let (user, password) =
                         login.map(|login| (login.username, login.password)).unwrap_or_default();
-                    let will = will.map(|will| text(&will.topic)).transpose()?;
+                    let will = will.map(|will| {
+                        let topic = text(&will.topic)?;
+                        Ok(Will { topic, message: will.message, retain: will.retain })
+                    });
                     let (client_id, keep_alive) = (connect.client_id, connect.keep_alive);
-                    Ok(Self { version: Version::V5, client_id, user, password, keep_alive, will })
+                    let (version, clean, will) = (Version::V5, connect.clean_start, will.transpose()?);
+                    Ok(Self { version, client_id, user, password, clean, keep_alive, will })
                 }
                 other => Err(malformed(said(&other))),
             },
             other => Err(Refused::Version(other)),
         }
     }
+}
+
+/// Whether this packet is a goodbye after which no last will is said.
+#[must_use]
+pub fn is_goodbye(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first >> 4 == 14) && packet.get(2) != Some(&LEAVE_WITH_WILL)
 }
 
 /// What one reader may do.
@@ -170,12 +261,12 @@ impl Guard {
     /// When its client id is not its user name, which is the reader's code, or its last will is not its own.
     pub fn admit(gateway: &str, hello: &Hello) -> Result<Self, Refused> {
         let code = &hello.user;
-        if hello.client_id != *code {
-            return Err(Refused::ClientId(hello.client_id.clone()));
+        if hello.client_id != *code || !is_code(code) {
+            return Err(Refused::ClientId(short(&hello.client_id)));
         }
         let guard = Self { version: hello.version, own: format!("att/v1/{gateway}/reader/{code}/") };
         match &hello.will {
-            Some(topic) => guard.topic(topic).map(|()| guard.clone()),
+            Some(will) => guard.own(&will.topic, &[Channel::State]).map(|()| guard.clone()),
             None => Ok(guard),
         }
     }
@@ -189,52 +280,58 @@ impl Guard {
         let mut copy = BytesMut::from(&packet[..]);
         match self.version {
             Version::V4 => match v4::Packet::read(&mut copy, MAX_PACKET) {
-                Ok(v4::Packet::Publish(it)) => self.topic(&it.topic),
+                Ok(v4::Packet::Publish(it)) => self.says(&it.topic, it.qos == rumqttc::QoS::ExactlyOnce),
                 Ok(v4::Packet::Subscribe(it)) => {
                     self.topics(it.filters.iter().map(|filter| filter.path.as_str()))
                 }
                 Ok(v4::Packet::Unsubscribe(it)) => self.topics(it.topics.iter().map(String::as_str)),
-                Ok(
-                    v4::Packet::PubAck(_)
-                    | v4::Packet::PubRec(_)
-                    | v4::Packet::PubRel(_)
-                    | v4::Packet::PubComp(_)
-                    | v4::Packet::PingReq
-                    | v4::Packet::Disconnect,
-                ) => Ok(()),
+                Ok(v4::Packet::PubAck(_) | v4::Packet::PingReq | v4::Packet::Disconnect) => Ok(()),
                 Ok(_) => Err(Refused::NotAllowed(kind)),
                 Err(error) => Err(Refused::Malformed(error.to_string())),
             },
             // A DISCONNECT without a reason is one that rumqttc's codec takes for cut short.
             Version::V5 if packet[..] == [0xe0, 0] => Ok(()),
             Version::V5 => match v5::Packet::read(&mut copy, Some(MAX_PACKET as u32)) {
-                Ok(v5::Packet::Publish(it)) => self.topic(&text(&it.topic)?),
+                Ok(v5::Packet::Publish(it)) => {
+                    self.says(&text(&it.topic)?, it.qos == rumqttc::v5::mqttbytes::QoS::ExactlyOnce)
+                }
                 Ok(v5::Packet::Subscribe(it)) => {
                     self.topics(it.filters.iter().map(|filter| filter.path.as_str()))
                 }
                 Ok(v5::Packet::Unsubscribe(it)) => self.topics(it.filters.iter().map(String::as_str)),
-                Ok(
-                    v5::Packet::PubAck(_)
-                    | v5::Packet::PubRec(_)
-                    | v5::Packet::PubRel(_)
-                    | v5::Packet::PubComp(_)
-                    | v5::Packet::PingReq(_)
-                    | v5::Packet::Disconnect(_),
-                ) => Ok(()),
+                Ok(v5::Packet::PubAck(_) | v5::Packet::PingReq(_) | v5::Packet::Disconnect(_)) => Ok(()),
                 Ok(_) => Err(Refused::NotAllowed(kind)),
                 Err(error) => Err(Refused::Malformed(error.to_string())),
             },
         }
     }
 
-    /// One below its own; what is empty names another by an alias, which is not looked through.
-    fn topic(&self, topic: &str) -> Result<(), Refused> {
-        if topic.starts_with(&self.own) { Ok(()) } else { Err(Refused::Topic(topic.to_owned())) }
+    /// What a reader says, at most at least once. An empty topic names another by an alias, which is not looked through.
+    fn says(&self, topic: &str, exactly_once: bool) -> Result<(), Refused> {
+        if exactly_once {
+            return Err(Refused::QoS2);
+        }
+        self.own(topic, &[Channel::Birth, Channel::State, Channel::Swipe, Channel::Light])
     }
 
     fn topics<'a>(&self, mut topics: impl Iterator<Item = &'a str>) -> Result<(), Refused> {
-        topics.try_for_each(|topic| self.topic(topic))
+        let heard = [Channel::SwipeAck, Channel::LightSet, Channel::LightFlash];
+        topics.try_for_each(|topic| self.own(topic, &heard))
     }
+
+    /// One of these below its own.
+    fn own(&self, topic: &str, channels: &[Channel]) -> Result<(), Refused> {
+        let tail = topic.strip_prefix(&self.own);
+        if channels.iter().any(|channel| tail == Some(channel.tail())) {
+            return Ok(());
+        }
+        Err(Refused::Topic(short(topic)))
+    }
+}
+
+/// As much of what somebody says as belongs in a log.
+fn short(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 fn text(bytes: &Bytes) -> Result<String, Refused> {
@@ -267,8 +364,14 @@ mod tests {
     }
 
     fn admitted(packet: &Bytes) -> Result<Guard, Refused> {
-        let (hello, whole) = Hello::take(&mut BytesMut::from(&packet[..]))?.unwrap();
-        assert_eq!(whole, packet);
+        let hello = Hello::take(&mut BytesMut::from(&packet[..]))?.unwrap();
+        let onward = hello.connect().unwrap();
+        assert!(!onward.windows(8).any(|piece| piece == b"a secret"), "the broker needs no password");
+        let again = Hello::take(&mut BytesMut::from(&onward[..]))?.unwrap();
+        assert_eq!(
+            (&again.client_id, again.keep_alive, &again.will),
+            (&hello.client_id, hello.keep_alive, &None)
+        );
         Guard::admit("GW-A", &hello)
     }
 
@@ -290,13 +393,13 @@ mod tests {
         for own in ["att/v1/GW-A/reader/D2/swipe", "att/v1/GW-A/reader/D2/light"] {
             assert_eq!(guard.check(&published(own)), Ok(()));
         }
-        for own in
-            ["att/v1/GW-A/reader/D2/#", "att/v1/GW-A/reader/D2/+/set", "att/v1/GW-A/reader/D2/light/set"]
-        {
-            assert_eq!(guard.check(&subscribed(own)), Ok(()));
+        for own in ["swipe/ack", "light/flash", "light/set"] {
+            assert_eq!(guard.check(&subscribed(&format!("att/v1/GW-A/reader/D2/{own}"))), Ok(()));
         }
         for other in [
             "att/v1/GW-A/reader/D3/swipe",
+            "att/v1/GW-A/reader/D2/swipe/more",
+            "att/v1/GW-A/reader/D2/light/set",
             "att/v1/GW-A/reader/D2",
             "att/v1/GW-A/reader/D22/swipe",
             "att/v1/GW-B/reader/D2/swipe",
@@ -313,6 +416,11 @@ mod tests {
         ] {
             assert!(matches!(guard.check(&subscribed(other)), Err(Refused::Topic(_))), "{other}");
         }
+        let mut once = v4::Publish::new("att/v1/GW-A/reader/D2/swipe", QoS::ExactlyOnce, b"x".to_vec());
+        once.pkid = 1;
+        let mut bytes = BytesMut::new();
+        once.write(&mut bytes).unwrap();
+        assert_eq!(guard.check(&bytes.freeze()), Err(Refused::QoS2));
         assert_eq!(guard.check(&connect(|_| {})), Err(Refused::NotAllowed(1)));
         assert_eq!(guard.check(&Bytes::from_static(&[0xc0, 0])), Ok(()));
     }
@@ -321,6 +429,11 @@ mod tests {
     fn its_client_id_is_its_code_and_its_will_is_its_own() {
         let other = admitted(&connect(|it| it.client_id = "D3".into()));
         assert_eq!(other.unwrap_err(), Refused::ClientId("D3".into()));
+        let odd = admitted(&connect(|it| {
+            it.client_id = "$x".into();
+            it.set_login("$x", "a secret");
+        }));
+        assert_eq!(odd.unwrap_err(), Refused::ClientId("$x".into()));
         let will = |topic: &str| v4::LastWill::new(topic, "lost", QoS::AtMostOnce, true);
         assert!(admitted(&connect(|it| it.last_will = Some(will("att/v1/GW-A/reader/D2/state")))).is_ok());
         let other = admitted(&connect(|it| it.last_will = Some(will("att/v1/GW-A/reader/D3/state"))));
@@ -330,7 +443,7 @@ mod tests {
     #[test]
     fn what_is_no_connect_or_too_long_is_turned_away_before_it_is_whole() {
         let take =
-            |bytes: &[u8]| Hello::take(&mut BytesMut::from(bytes)).map(|found| found.map(|(it, _)| it.user));
+            |bytes: &[u8]| Hello::take(&mut BytesMut::from(bytes)).map(|found| found.map(|it| it.user));
         assert_eq!(take(b"GET / HTTP/1.1"), Err(Refused::NotAllowed(4)));
         assert_eq!(take(&[0x10]), Ok(None));
         assert_eq!(take(&[0x10, 0xff, 0x7f]), Err(Refused::TooLong(3 + 0x3fff)));

@@ -100,6 +100,8 @@ pub(super) struct Device {
     rest: Option<LedColour>,
     rest_shown: bool,
     identity: Option<Identity>,
+    /// Who it was when the gateway was told that it is online.
+    told: Option<Identity>,
     /// The gateway was told that it is online.
     announced: bool,
     can_beep: bool,
@@ -131,6 +133,7 @@ impl Device {
             rest: None,
             rest_shown: true,
             identity: None,
+            told: None,
             announced: false,
             can_beep: false,
             slow: false,
@@ -339,7 +342,7 @@ impl Device {
         events: &mut VecDeque<(u8, Event)>,
     ) {
         let read = match (&mut self.secure, sealed) {
-            (Some(secure), sealed) => secure.read(frame, sealed),
+            (Some(secure), sealed) => secure.read(frame, sealed, now),
             (None, None) => Ok(Reply::decode(frame.code, &frame.data)),
             (None, Some(_)) => Ok(Reply::Malformed(frame.code)),
         };
@@ -347,6 +350,15 @@ impl Device {
             Ok(reply) => reply,
             Err(error) => return self.insecure(error, now, events),
         };
+        // What is said in clear text proves nothing, however long it goes on.
+        let back = matches!(self.phase, Phase::Offline { .. });
+        if let Some(secure) = &mut self.secure {
+            if back {
+                secure.proved = now;
+            } else if now >= secure.proved + OFFLINE_AFTER {
+                return self.unproved(SecureError::Unproved, now, events);
+            }
+        }
         self.last_heard = now;
         self.quality.replies += 1;
         match reply {
@@ -367,16 +379,26 @@ impl Device {
         let Some(secure) = &mut self.secure else { return };
         secure.breaks += 1;
         let broke = secure.is_open() && secure.breaks < MAX_BREAKS;
-        if (!broke || error == SecureError::Clear) && !std::mem::replace(&mut secure.alarmed, true) {
+        if error == SecureError::Clear && !std::mem::replace(&mut secure.alarmed, true) {
             events.push_back((self.address, Event::Insecure(error)));
         }
         if broke {
             self.restart(Phase::Identify);
             self.due = now;
         } else {
-            self.lost(now, events);
-            self.due = now + PROBE_EVERY;
+            self.unproved(error, now, events);
         }
+    }
+
+    /// A device that does not prove itself is as good as silent.
+    fn unproved(&mut self, error: SecureError, now: Micros, events: &mut VecDeque<(u8, Event)>) {
+        if let Some(secure) = &mut self.secure
+            && !std::mem::replace(&mut secure.alarmed, true)
+        {
+            events.push_back((self.address, Event::Insecure(error)));
+        }
+        self.lost(now, events);
+        self.due = now + PROBE_EVERY;
     }
 
     fn refused(&mut self, reason: u8, now: Micros, events: &mut VecDeque<(u8, Event)>) {
@@ -458,8 +480,11 @@ impl Device {
             (Some(Command::LocalStatus), reply) => {
                 self.phase = Phase::Online;
                 self.rest_shown = false;
-                self.announced = true;
-                if let Some(identity) = self.identity {
+                let announced = std::mem::replace(&mut self.announced, true);
+                if let Some(identity) = self.identity
+                    && (!announced || self.told != self.identity)
+                {
+                    self.told = self.identity;
                     events.push_back((self.address, Event::Online(identity)));
                 }
                 if let Reply::LocalStatus { tamper, .. } = reply {

@@ -2,11 +2,14 @@
 //!
 //! Owned by `device`, which knows whose turn it is and what an error means for the session.
 
+use super::{MS, Micros};
 use crate::osdp::command::Command;
 use crate::osdp::frame::{Check, Frame, Secured};
 use crate::osdp::reply::Reply;
 use crate::osdp::secure_channel::{Challenge, Key, Proof, Randoms, SecureError, Session, block};
 
+/// A channel that stood for so long is no accident: what broke before it is forgotten.
+const LASTS_AFTER: Micros = 10_000 * MS;
 /// NAK 1: the command came in damaged.
 const DAMAGED: u8 = 1;
 
@@ -29,8 +32,12 @@ pub(super) struct Secure {
     channel: Channel,
     /// It was told that there is no channel.
     pub(super) alarmed: bool,
-    /// How often in a row the channel broke before a sealed reply came.
+    /// How often in a row the channel broke before it had lasted.
     pub(super) breaks: u32,
+    /// When the present channel was opened.
+    opened: Micros,
+    /// When the device last proved that it has the key, or was first heard since it was silent.
+    pub(super) proved: Micros,
 }
 
 impl Secure {
@@ -42,6 +49,8 @@ impl Secure {
             channel: Channel::Closed,
             alarmed: false,
             breaks: 0,
+            opened: 0,
+            proved: 0,
         }
     }
 
@@ -101,7 +110,12 @@ impl Secure {
     }
 
     /// What a reply says, if it may say it here.
-    pub(super) fn read(&mut self, frame: &Frame, sealed: Option<&Secured>) -> Result<Reply, SecureError> {
+    pub(super) fn read(
+        &mut self,
+        frame: &Frame,
+        sealed: Option<&Secured>,
+        now: Micros,
+    ) -> Result<Reply, SecureError> {
         let Some(sealed) = sealed else {
             let reply = Reply::decode(frame.code, &frame.data);
             return match (&self.channel, reply) {
@@ -118,11 +132,15 @@ impl Secure {
             }
             Channel::Proved(proof) => {
                 self.channel = Channel::Open(Box::new(proof.answered(&sealed.block, &frame.data)?));
+                (self.opened, self.proved) = (now, now);
                 Ok(Reply::InitialMac)
             }
             Channel::Open(session) => {
                 let data = session.open(sealed)?;
-                (self.alarmed, self.breaks) = (false, 0);
+                self.proved = now;
+                if now >= self.opened + LASTS_AFTER {
+                    (self.alarmed, self.breaks) = (false, 0);
+                }
                 Ok(Reply::decode(frame.code, &data))
             }
             Channel::Closed => Err(SecureError::Form),

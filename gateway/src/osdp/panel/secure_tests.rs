@@ -124,25 +124,68 @@ fn sequence(command: &[u8]) -> u8 {
     command[4] & 3
 }
 
+fn clear(command: &[u8], code: u8, data: &[u8]) -> Vec<u8> {
+    let mut forged = Frame::command(1, sequence(command), Check::Crc, code, data.to_vec());
+    forged.reply = true;
+    forged.encode()
+}
+
 #[test]
 fn a_card_in_clear_text_on_a_secured_line_is_not_taken_and_told_once() {
     let mut wire = Wire::open();
     for _ in 0..2 {
-        wire.turn(|command, _| {
-            let mut forged = Frame::command(1, sequence(command), Check::Crc, 0x50, CARD.to_vec());
-            forged.reply = true;
-            forged.encode()
-        });
+        wire.turn(|command, _| clear(command, 0x50, &CARD));
         assert!(!wire.panel.is_secured(1));
         // The channel is made anew and the reader works on.
         wire.turns(8);
         assert!(wire.panel.is_secured(1));
     }
-    assert_eq!(wire.cards_taken(), 0);
-    assert_eq!(wire.events.iter().filter(|it| **it == Event::Insecure(SecureError::Clear)).count(), 2);
+    assert_eq!(wire.events, [Event::Insecure(SecureError::Clear)]);
     wire.cards.push(CARD);
     wire.turns(2);
     assert_eq!(wire.cards_taken(), 1);
+}
+
+/// Somebody answers for a while in place of the reader.
+fn impostor(seconds: u64, mut says: impl FnMut(&[u8], Vec<u8>) -> Vec<u8>) -> Wire {
+    let mut wire = Wire::open();
+    let from = wire.now;
+    while wire.now - from < seconds * 1_000 * MS {
+        wire.turn(&mut says);
+    }
+    wire
+}
+
+#[test]
+fn who_only_says_busy_or_that_commands_came_in_damaged_is_no_reader_that_is_online() {
+    let busy = impostor(60, |_, _| {
+        let mut busy = Frame::command(1, 0, Check::Crc, 0x79, Vec::new());
+        busy.reply = true;
+        busy.encode()
+    });
+    assert_eq!(busy.events, [Event::Insecure(SecureError::Unproved), Event::Offline]);
+    let damaged = impostor(60, |command, reply| {
+        if matches!(command[5], 0x61 | 0x62) && command[4] & 8 == 0 {
+            reply
+        } else {
+            clear(command, 0x41, &[1])
+        }
+    });
+    assert_eq!(damaged.events, [Event::Insecure(SecureError::Unproved), Event::Offline]);
+}
+
+#[test]
+fn a_reader_that_refuses_lights_or_says_nothing_under_its_key_is_offline_and_told_once() {
+    // It makes a channel each time, and answers what comes then in clear text.
+    let polls = impostor(60, |command, reply| {
+        let handshake = command[4] & 8 != 0 && matches!(command[6], 0x11 | 0x13);
+        let begins = command[4] & 8 == 0 || handshake || command[7] == 0x64;
+        if begins { reply } else { clear(command, 0x40, &[]) }
+    });
+    let told = polls.events.iter().filter(|it| matches!(it, Event::Insecure(_))).count();
+    assert_eq!((told, polls.cards_taken()), (1, 0), "{:?}", polls.events);
+    assert!(polls.events.contains(&Event::Offline));
+    assert!(polls.sessions < 60, "{} sessions in a minute", polls.sessions);
 }
 
 #[test]
