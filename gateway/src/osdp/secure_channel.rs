@@ -76,7 +76,7 @@ pub enum SecureError {
     #[error("the reader spoke in clear text")]
     Clear,
     /// It answers and does not prove that it has the key.
-    #[error("the reader answers, and has not proved for 8 s that it has its key")]
+    #[error("the reader answers, and does not prove that it has its key")]
     Unproved,
     /// The device refuses, with this reason of its NAK.
     #[error("the reader refuses a secure channel (NAK {0})")]

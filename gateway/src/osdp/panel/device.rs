@@ -27,6 +27,9 @@ const PROBE_EVERY: Micros = 5_000 * MS;
 const LATE_REPLY: Micros = 400 * MS;
 /// How many things to show may wait for one device; the oldest goes first when there are more.
 const MAX_QUEUE: usize = 8;
+/// A device with a key that answers must prove it so often: one that was silent for nearly as long as it may be, because it
+/// was switched off and on, has time for a handshake.
+const PROVED_WITHIN: Micros = OFFLINE_AFTER + 4_000 * MS;
 /// So many broken secure channels in a row are no accident.
 const MAX_BREAKS: u32 = 3;
 /// A flash lasts this many tenths of a second.
@@ -355,7 +358,7 @@ impl Device {
         if let Some(secure) = &mut self.secure {
             if back {
                 secure.proved = now;
-            } else if now >= secure.proved + OFFLINE_AFTER {
+            } else if now >= secure.proved + PROVED_WITHIN {
                 return self.unproved(SecureError::Unproved, now, events);
             }
         }

@@ -128,6 +128,7 @@ impl Secure {
         match &mut self.channel {
             Channel::Begun(challenge) => {
                 self.channel = Channel::Proved(Box::new(challenge.answered(&sealed.block, &frame.data)?));
+                self.proved = now;
                 Ok(Reply::ClientCryptogram)
             }
             Channel::Proved(proof) => {
