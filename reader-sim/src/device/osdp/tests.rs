@@ -150,7 +150,9 @@ fn golden_frames_are_answered_and_lights_reported() {
     assert_eq!(panel.data(&frame(1, 3, 0x6a, &[0, 2, 1, 1, 1])), [0x40]);
     assert_eq!(panel.data(&frame(1, 1, 0x6a, &[0, 1, 0, 0, 0])), [0x40]);
     assert_eq!(drain(&mut happened), ["R1 base Off", "R1 buzzer"]);
-    assert_eq!(panel.data(&frame(1, 2, 0x6e, &[2, 0x80, 0x25, 0, 0])), [0x41, 9]);
+    // It moves, and is there from then on.
+    assert_eq!(panel.data(&frame(1, 2, 0x6e, &[2, 0x80, 0x25, 0, 0])), [0x54, 2, 0x80, 0x25, 0, 0]);
+    assert_eq!(panel.data(&frame(2, 0, 0x61, &[0])), pdid);
 }
 
 #[test]
