@@ -417,6 +417,12 @@ impl Gateway {
     }
 }
 
+/// Compares in the same time wherever they differ.
+#[must_use]
+pub fn same(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
 /// Bytes as hex digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

@@ -16,6 +16,7 @@ pub mod mqtt;
 pub mod osdp;
 pub mod page;
 mod private;
+pub mod random;
 pub mod scan;
 pub mod setup;
 mod stop;

@@ -168,12 +168,10 @@ impl Hands {
     fn happened(&mut self, code: &str, kind: &'static str, detail: Option<String>) {
         let now = self.clock.read();
         let seen = self.seen.entry(code.to_owned()).or_default();
-        let last = seen.happened.insert(kind, now.since_boot_ms);
-        if last.is_some_and(|last| now.since_boot_ms - last < HAPPENS_EVERY_MS) {
-            // The minute counts from what was told.
-            seen.happened.extend(last.map(|last| (kind, last)));
+        if seen.happened.get(kind).is_some_and(|last| now.since_boot_ms - last < HAPPENS_EVERY_MS) {
             return;
         }
+        seen.happened.insert(kind, now.since_boot_ms);
         let event = ReaderRecord {
             id: Uuid::new_v4(),
             reader: Uuid::nil(),
@@ -238,10 +236,6 @@ impl Hands {
 
 /// Randomness for a swipe's id.
 fn random() -> [u8; 10] {
-    let mut bytes = [0u8; 10];
-    if getrandom::fill(&mut bytes).is_err() {
-        // The kernel has no randomness: version 4 ids ask it too, but by another way.
-        bytes.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
-    }
-    bytes
+    let [wanted @ .., _, _, _, _, _, _] = crate::random::bytes();
+    wanted
 }

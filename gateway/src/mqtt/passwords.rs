@@ -10,9 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use crate::core::hex;
-use crate::osdp::bus::random_seed;
-use crate::osdp::secure_channel::same;
+use crate::core::{hex, same};
 
 const HEAD: &str =
     "# MQTT readers: code, salt, SHA-256 of salt and password. Made by rollcall-gateway reader password.\n";
@@ -62,8 +60,8 @@ impl Passwords {
     /// # Errors
     /// When the file cannot be written.
     pub fn renew(&mut self, code: &str) -> anyhow::Result<String> {
-        let password = URL_SAFE_NO_PAD.encode(random_seed());
-        let salt = hex(&random_seed());
+        let password = URL_SAFE_NO_PAD.encode(crate::random::bytes());
+        let salt = hex(&crate::random::bytes());
         self.readers.insert(code.to_owned(), (salt.clone(), hash(&salt, &password)));
         let mut text = HEAD.to_owned();
         for (code, (salt, hash)) in &self.readers {

@@ -89,8 +89,8 @@ pub async fn run(
     let mut panel = Panel::new(&settings.addresses, settings.baud, 0);
     for (address, keyed) in settings.keys.clone() {
         match keyed {
-            Keyed::Under(key) => panel.secure(address, key, random_seed(), 0),
-            Keyed::Change { from, to } => panel.set_key(address, from, to, random_seed(), 0),
+            Keyed::Under(key) => panel.secure(address, key, crate::random::bytes(), 0),
+            Keyed::Change { from, to } => panel.set_key(address, from, to, crate::random::bytes(), 0),
         }
     }
     let mut failed = false;
@@ -121,17 +121,6 @@ pub async fn run(
             () = without_port(&mut panel, &mut orders, &events, started) => {}
         }
     }
-}
-
-/// What a panel's random numbers come from.
-#[must_use]
-pub fn random_seed() -> [u8; 16] {
-    let mut seed = [0; 16];
-    if getrandom::fill(&mut seed).is_err() {
-        // Version 4 ids ask the kernel too, but by another way.
-        seed = *uuid::Uuid::new_v4().as_bytes();
-    }
-    seed
 }
 
 /// Waits until the port is to be opened again. Meanwhile no device answers, and what is to flash is too late.

@@ -17,6 +17,7 @@ use aes::Aes128;
 use aes::cipher::{BlockDecrypt, BlockEncrypt, KeyInit};
 
 use super::frame::{Check, Frame, Secured};
+use crate::core::same;
 
 type Block = [u8; 16];
 
@@ -360,11 +361,6 @@ fn xor(mut left: Block, right: Block) -> Block {
         *byte ^= other;
     }
     left
-}
-
-/// Compares in the same time wherever they differ.
-pub(crate) fn same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
 #[cfg(test)]

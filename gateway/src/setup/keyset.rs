@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Talk, place};
 use crate::config::{BusConfig, Config};
 use crate::keys::ReaderKeys;
-use crate::osdp::bus::{Keyed, random_seed};
+use crate::osdp::bus::Keyed;
 use crate::osdp::panel::Event;
 use crate::osdp::secure_channel::{Key, SecureError};
 
@@ -49,7 +49,7 @@ pub async fn run(
             return Ok(());
         }
     }
-    let new = Key::new(random_seed());
+    let new = Key::new(crate::random::bytes());
     if let Some(present) = known.key {
         keys.begin(code, new.clone())?;
         tell("giving the reader a new key over the one that it has");
