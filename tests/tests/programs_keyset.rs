@@ -12,13 +12,13 @@ async fn keyset(site: &Site, code: &str) -> rollcall_tests::programs::Ended {
     run(GATEWAY, &["reader", "keyset", code, "--config", &site.config()]).await
 }
 
-/// Waits until this is all that happened to reader D1.
-async fn events_are(site: &Site, kinds: &[&str]) {
+/// Waits until this is all that happened to a reader.
+async fn events_are(site: &Site, code: &str, kinds: &[&str]) {
     let look = async || {
         let query = "{ readers { nodes { code events(first: 50) { nodes { kind reader { code } } } } } }";
         let found = site.client.ask(query, json!({})).await;
         let readers = found["readers"]["nodes"].as_array().unwrap().clone();
-        let mine = readers.iter().find(|reader| reader["code"] == "D1").unwrap();
+        let mine = readers.iter().find(|reader| reader["code"] == code).unwrap();
         let events = mine["events"]["nodes"].as_array().unwrap().iter();
         events.map(|event| event["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -70,7 +70,7 @@ async fn a_reader_gets_its_own_key_swipes_under_it_and_a_stranger_in_its_place_d
         for line in *lines {
             reader.say(line).await;
         }
-        events_are(&site, &kinds[..=count]).await;
+        events_are(&site, "D1", &kinds[..=count]).await;
     }
     assert_eq!(alerts(&site).await, ["READER_TAMPER"]);
 
@@ -83,7 +83,7 @@ async fn a_reader_gets_its_own_key_swipes_under_it_and_a_stranger_in_its_place_d
     site.configure(Some(&port));
     let mut gateway = site.gateway();
     gateway.line_with("does not speak under it").await;
-    events_are(&site, &[&kinds[..], &["INSECURE"]].concat()).await;
+    events_are(&site, "D1", &[&kinds[..], &["INSECURE"]].concat()).await;
     assert_eq!(alerts(&site).await, ["READER_TAMPER", "READER_INSECURE"]);
     stranger.say(CARDS[0]).await;
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
@@ -107,9 +107,13 @@ async fn a_reader_that_the_hub_does_not_know_shows_with_its_serial_number_until_
     };
     let found = json!([{"code": "D9", "kind": "OSDP", "online": true, "serial": "4711"}]);
     until("the unknown reader", look, |unassigned| *unassigned == found).await;
+    reader.say("tamper on").await;
+    gateway.line_with("tamper: the reader was opened").await;
     let saved = json!({"code": "D9", "gateway": "GW-A", "room": "R1", "kind": "OSDP"});
     site.client.save("readers", json!([saved])).await;
     until("its door", look, |unassigned| *unassigned == json!([])).await;
+    // What happened to it before it had a name at the hub is told now.
+    events_are(&site, "D9", &["TAMPER"]).await;
     reader.line_with("light blue").await;
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
