@@ -37,11 +37,13 @@ use crate::uplink::connect::Address;
 use crate::uplink::feed::FeedTask;
 use crate::uplink::sender::{Handing, SenderTask, Status, StatusAsk};
 use crate::uplink::sign::SigningKey;
+use crate::walk;
 
 mod care;
 mod channels;
 mod hands;
 mod heard;
+mod installer;
 mod notes;
 mod refusals;
 
@@ -215,6 +217,12 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         handing: handing_seen,
     };
     start_page(config, windows, &stopping, &mut tasks).await;
+    match walk::open(&config.data) {
+        Ok(listener) => {
+            tasks.spawn(walk::serve(listener, happen.walk.clone(), stopping.clone()));
+        }
+        Err(error) => tracing::warn!("no 'walk' on this gateway: {}: {error}", config.data.display()),
+    }
     let sender = SenderTask {
         client: HubClient::new(address, token),
         journal: journal.clone(),

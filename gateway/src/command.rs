@@ -1,6 +1,6 @@
 //! The gateway's commands: what people type.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,9 +15,11 @@ use rollcall_gateway::mqtt::passwords::Passwords;
 use rollcall_gateway::mqtt::topic::is_code;
 use rollcall_gateway::osdp::frame::MAX_ADDRESS;
 use rollcall_gateway::scan::{self, Heard, Line};
+use rollcall_gateway::setup::walk::{self, Installer, Walk};
 use rollcall_gateway::setup::{address, keyset};
 use rollcall_gateway::support;
 use rollcall_gateway::watchdog::Watchdog;
+use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +30,7 @@ const EXAMPLES: &str = "Examples:
   rollcall-gateway scan --port /dev/ttyUSB0 --baud 9600
   rollcall-gateway reader keyset R101-DOOR --config gateway.toml
   rollcall-gateway reader set-address R101-DOOR --to 7 --config gateway.toml
+  rollcall-gateway walk --installer 'A. Smith' --config gateway.toml
   rollcall-gateway support-bundle --config gateway.toml
   rollcall-gateway check-config --config gateway.toml
   rollcall-gateway journal verify --data /var/lib/rollcall-gateway
@@ -75,6 +78,9 @@ enum Command {
         #[arg(long, default_value = "rollcall-support.tar.gz")]
         output: PathBuf,
     },
+    /// Goes from door to door with an installer while the gateway runs: lights, buzzer, a test card; "did it?". Writes a report
+    /// as text and JSON, which the hub keeps. Ends with 1 when something was not as it should be.
+    Walk(WalkArgs),
     /// Sets up one reader. Stop the gateway first: a line belongs to one program.
     #[command(subcommand)]
     Reader(ReaderCommand),
@@ -137,6 +143,28 @@ enum ReaderCommand {
 }
 
 #[derive(clap::Args)]
+struct WalkArgs {
+    /// The configuration.
+    #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
+    config: PathBuf,
+    /// Who stands at the doors: a name or initials.
+    #[arg(long, required_unless_present = "send")]
+    installer: Option<String>,
+    /// Only this reader, by its code; may be said several times. All when left out.
+    #[arg(long)]
+    reader: Vec<String>,
+    /// Where the report goes.
+    #[arg(long, default_value = ".")]
+    report: PathBuf,
+    /// Also at doors where a session is open, whose students would take the lights for an answer.
+    #[arg(long)]
+    during_teaching: bool,
+    /// Only hands over a report that was written before, when the hub was away.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["installer", "reader", "during_teaching"])]
+    send: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
 struct ScanArgs {
     /// A port; may be said several times. All adapters under /dev/serial/by-id when left out.
     #[arg(long)]
@@ -187,6 +215,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
             say("done", &output.display().to_string());
             Ok(())
         }
+        Command::Walk(args) => {
+            let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+            let ended = runtime.block_on(walk_doors(&args));
+            // A read of the terminal never ends by itself.
+            runtime.shutdown_background();
+            ended
+        }
         Command::Reader(ReaderCommand::Keyset { code, config, within }) => {
             let config = Config::load(&config)?;
             let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
@@ -213,6 +248,55 @@ pub(crate) fn run() -> anyhow::Result<()> {
             ended
         }
     }
+}
+
+/// The one at the terminal.
+struct AtTerminal {
+    lines: tokio::io::Lines<BufReader<Stdin>>,
+}
+
+impl Installer for AtTerminal {
+    #[expect(clippy::print_stdout, reason = "what was asked for")]
+    fn tell(&mut self, line: &str) {
+        println!("{line}");
+    }
+
+    #[expect(clippy::print_stdout, reason = "what was asked for")]
+    async fn answer(&mut self, question: &str) -> Option<String> {
+        if std::io::stdout().is_terminal() {
+            print!("{question}");
+            std::io::stdout().flush().ok()?;
+        } else {
+            println!("{question}");
+        }
+        self.lines.next_line().await.ok()?
+    }
+}
+
+async fn walk_doors(args: &WalkArgs) -> anyhow::Result<()> {
+    let config = Config::load(&args.config)?;
+    if let Some(file) = &args.send {
+        walk::send(&walk::read(file, &config)?, &config).await?;
+        say("handed over", &file.display().to_string());
+        return Ok(());
+    }
+    let mut terminal = AtTerminal { lines: BufReader::new(tokio::io::stdin()).lines() };
+    let installer = args.installer.as_deref().unwrap_or_default();
+    let walk = Walk { config: &config, installer, only: &args.reader, teaching: args.during_teaching };
+    let report = walk.run(&mut terminal).await?;
+    ensure!(!report.doors.is_empty(), "no door was walked; no report");
+    let file = walk::write(&report, &args.report)?;
+    terminal.tell(&report.text());
+    say("report", &format!("{}, and .txt beside it", file.display()));
+    match walk::send(&report, &config).await {
+        Ok(()) => say("handed over", &config.hub.url),
+        Err(error) => say(
+            "NOT handed over",
+            &format!("{error:#}; later: rollcall-gateway walk --send {}", file.display()),
+        ),
+    }
+    ensure!(report.passed(), "not everything was as it should be");
+    Ok(())
 }
 
 /// Asks every address at every speed of every port.

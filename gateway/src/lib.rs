@@ -23,4 +23,5 @@ mod stop;
 pub mod support;
 pub mod timetable;
 pub mod uplink;
+pub mod walk;
 pub mod watchdog;

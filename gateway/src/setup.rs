@@ -13,6 +13,7 @@ use crate::osdp::panel::Event;
 
 pub mod address;
 pub mod keyset;
+pub mod walk;
 
 /// A reader gets this long to answer at all.
 const SILENT_AFTER: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ use crate::service::Hub;
 
 pub mod alert;
 pub mod attendance;
+pub mod commissioning;
 pub mod connection;
 pub mod context;
 pub mod estate;
@@ -40,7 +41,13 @@ pub struct Query(query::Reads, viewer::Myself);
 /// whose `errors` is empty exactly when it took effect.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Mutation")]
-pub struct Mutation(mutation::Saves, mutation::Marks, gateway::GatewayWrites, gateway::GatewayDecisions);
+pub struct Mutation(
+    mutation::Saves,
+    mutation::Marks,
+    gateway::GatewayWrites,
+    gateway::GatewayDecisions,
+    commissioning::CommissioningWrites,
+);
 
 /// The schema that the hub serves.
 pub type HubSchema = Schema<Query, Mutation, subscription::Subscription>;

@@ -22,6 +22,7 @@ pub mod estate;
 pub mod feed;
 pub mod intake;
 pub mod marks;
+pub mod memberships;
 pub mod people;
 pub mod policy;
 pub mod refusal;
@@ -72,6 +73,8 @@ pub struct Touched {
     pub feed_sessions: BTreeSet<Uuid>,
     /// Groups whose members the gateways must hear of.
     pub feed_groups: BTreeSet<Uuid>,
+    /// Memberships that are no more.
+    pub feed_gone_memberships: BTreeSet<Uuid>,
     /// Cards of which the gateways must hear.
     pub feed_cards: BTreeSet<Uuid>,
     /// Gateways whose own configuration may be another.

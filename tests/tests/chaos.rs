@@ -23,7 +23,7 @@ fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
 }
 
 /// Seeds that once broke something, and what it was.
-const ONCE_BROKEN: [(u64, &str); 3] = [
+const ONCE_BROKEN: [(u64, &str); 4] = [
     (
         68,
         "an outage whose end was told after the reader's next one had begun was ended anew, and later, at each start",
@@ -35,6 +35,10 @@ const ONCE_BROKEN: [(u64, &str); 3] = [
     (
         10_158,
         "a segment of which nothing can be read was claimed to be at the hub, which then waited for it and finished no register",
+    ),
+    (
+        6_001_646,
+        "the simulated gateway kept what time it is only once a minute; killed before, it believed a clock that lied",
     ),
 ];
 

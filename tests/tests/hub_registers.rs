@@ -115,6 +115,32 @@ async fn a_class_list_put_right_later_turns_a_red_into_present_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_stay_entered_by_mistake_is_taken_back_and_what_a_door_promised_keeps_counting() {
+    let (hub, mut gateway, held) = class().await;
+    join(&hub, 2..3, "2026-10-05").await;
+    gateway.refresh(&hub).await;
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(1, 0, &at("10:05"), &[&held]);
+    gateway.submit(&hub, &[swipe], &at("12:00")).await;
+    let lines = ["S00000 ABSENT RULE - -", "S00001 PRESENT READER 11:05:00.000 5", "S00002 ABSENT RULE - -"];
+    assert_eq!(register(&hub, "X").await, is("FINAL", &lines));
+
+    let stay = |student: usize, from: &str| json!({"group": "G", "student": number(student), "from": from});
+    let some = json!({"memberships": [stay(2, "2026-10-05"), stay(2, "2026-10-06")]});
+    let unknown = hub.write("removeMemberships", some).await;
+    assert_eq!(refusals(&unknown), ["NOT_FOUND memberships.1.from"]);
+    assert_eq!(register(&hub, "X").await, is("FINAL", &lines), "all or nothing");
+
+    let both = json!({"memberships": [stay(2, "2026-10-05"), stay(1, "2026-09-21")]});
+    hub.done("removeMemberships", both).await;
+    let lines = [lines[0], "S00001 PRESENT READER 11:05:00.000 5 honoured"];
+    assert_eq!(register(&hub, "X").await, is("FINAL", &lines));
+    let before = gateway.cursor.clone();
+    gateway.refresh(&hub).await;
+    assert_ne!(gateway.cursor, before, "the doors hear of it");
+}
+
+#[tokio::test]
 async fn a_session_called_off_is_cancelled_and_reinstated_as_it_was() {
     let (hub, mut gateway, held) = class().await;
     hub.clock.set(&at("12:00"));

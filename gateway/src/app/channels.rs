@@ -10,6 +10,7 @@ use crate::mqtt::client::ReaderSaid;
 use crate::osdp::panel::Event;
 use crate::page::DoorsAsk;
 use crate::uplink::sender::StatusAsk;
+use crate::walk::WalkAsk;
 
 /// The ends that tasks send to.
 pub(super) struct Channels {
@@ -20,6 +21,7 @@ pub(super) struct Channels {
     pub(super) input: mpsc::Sender<Input>,
     pub(super) status: mpsc::Sender<StatusAsk>,
     pub(super) doors: mpsc::Sender<DoorsAsk>,
+    pub(super) walk: mpsc::Sender<WalkAsk>,
     pub(super) broken: mpsc::Sender<String>,
 }
 
@@ -32,6 +34,7 @@ pub(super) struct Hearing {
     pub(super) input: mpsc::Receiver<Input>,
     pub(super) status: mpsc::Receiver<StatusAsk>,
     pub(super) doors: mpsc::Receiver<DoorsAsk>,
+    pub(super) walk: mpsc::Receiver<WalkAsk>,
     pub(super) broken: mpsc::Receiver<String>,
     _keep: Keep,
 }
@@ -42,6 +45,7 @@ struct Keep {
     _ascii: mpsc::Sender<(String, ascii::Event)>,
     _mqtt: mpsc::Sender<ReaderSaid>,
     _doors: mpsc::Sender<DoorsAsk>,
+    _walk: mpsc::Sender<WalkAsk>,
     _broken: mpsc::Sender<String>,
 }
 
@@ -54,12 +58,14 @@ impl Channels {
         let (input, input_heard) = mpsc::channel(QUEUE);
         let (status, status_heard) = mpsc::channel(QUEUE);
         let (doors, doors_heard) = mpsc::channel(QUEUE);
+        let (walk, walk_heard) = mpsc::channel(4);
         let (broken, broken_heard) = mpsc::channel(4);
         let keep = Keep {
             _bus: bus.clone(),
             _ascii: ascii.clone(),
             _mqtt: mqtt.clone(),
             _doors: doors.clone(),
+            _walk: walk.clone(),
             _broken: broken.clone(),
         };
         let hearing = Hearing {
@@ -70,9 +76,10 @@ impl Channels {
             input: input_heard,
             status: status_heard,
             doors: doors_heard,
+            walk: walk_heard,
             broken: broken_heard,
             _keep: keep,
         };
-        (Self { bus, ascii, mqtt, written, input, status, doors, broken }, hearing)
+        (Self { bus, ascii, mqtt, written, input, status, doors, walk, broken }, hearing)
     }
 }

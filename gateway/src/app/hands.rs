@@ -32,6 +32,7 @@ use crate::timetable::Cache;
 use crate::timetable::item::CachedConfig;
 use crate::uplink::operations::ReaderKind;
 use crate::uplink::sender::{ReaderStatus, Status, StatusAsk, Unassigned};
+use crate::walk::WalkAsk;
 
 /// How long a fatal fault leaves readers to show red before the gateway ends.
 const LAST_RED: Duration = Duration::from_secs(2);
@@ -103,6 +104,7 @@ enum Happening {
     Input(Input),
     Status(StatusAsk),
     Doors(DoorsAsk),
+    Walk(WalkAsk),
     Current,
     Tick,
     Minute,
@@ -149,6 +151,7 @@ impl Hands {
                 () = tick => Happening::Tick,
                 // Last: who only looks must not delay a light.
                 Some(reply) = hear.doors.recv() => Happening::Doors(reply),
+                Some(asked) = hear.walk.recv() => Happening::Walk(asked),
             };
             if matches!(happening, Happening::Stop) {
                 break;
@@ -157,7 +160,10 @@ impl Hands {
                 self.look_after().await;
             }
             self.keep_new_time();
-            self.handle(happening, &cache);
+            match happening {
+                Happening::Walk(asked) => self.walked(asked).await,
+                happening => self.handle(happening, &cache),
+            }
             // Before anybody sees red for it.
             self.refusals.keep(self.mind.refusing_since().or(self.notes.refused_since()));
             self.act().await;
@@ -263,7 +269,7 @@ impl Hands {
             }
             Happening::Tick | Happening::Minute => self.mind.handle(Input::Tick, now),
             Happening::Broken(reason) => self.fault = Some(reason),
-            Happening::Stop => {}
+            Happening::Walk(_) | Happening::Stop => {}
         }
     }
 
@@ -297,7 +303,7 @@ impl Hands {
         Record::Swipe(record).body()
     }
 
-    async fn rest(&mut self, reader: String, colour: Colour) {
+    pub(super) async fn rest(&mut self, reader: String, colour: Colour) {
         tracing::debug!(%reader, ?colour, "light at rest");
         if let Some(light) = self.ascii.get(&reader) {
             // A line that has ended shows nothing any more.
@@ -353,7 +359,7 @@ impl Hands {
     }
 
     /// Readers that are here and that the hub does not know; an MQTT reader once it has spoken.
-    fn unassigned(&self) -> Vec<Unassigned> {
+    pub(super) fn unassigned(&self) -> Vec<Unassigned> {
         let serial = self.places.keys().map(|code| (code, ReaderKind::Osdp));
         let all = serial.chain(self.ascii.keys().map(|code| (code, ReaderKind::Ascii)));
         let heard = self.seen.keys().map(|code| (code, ReaderKind::Mqtt));
@@ -410,7 +416,7 @@ async fn stepped(steps: &mut Option<watch::Receiver<u64>>) {
     }
 }
 
-fn led(colour: Colour) -> LedColour {
+pub(super) fn led(colour: Colour) -> LedColour {
     match colour {
         Colour::Off => LedColour::Off,
         Colour::Blue => LedColour::Blue,

@@ -69,6 +69,13 @@ pub enum MqttOrder {
         /// The colour.
         colour: Colour,
     },
+    /// Flash, though no card was held to it.
+    Flash {
+        /// The reader's code.
+        reader: String,
+        /// The colour.
+        colour: Colour,
+    },
     /// Flash and acknowledge.
     Answer {
         /// The reader's code.
@@ -216,25 +223,23 @@ impl Client {
                 self.rests.insert(reader.clone(), colour);
                 self.say_rest(&reader);
             }
+            MqttOrder::Flash { reader, colour } => self.flash(&reader, colour, None),
             MqttOrder::Answer { reader, flash, boot, seq, result } => {
                 if let Some(colour) = flash {
-                    let id = self.id();
-                    let message = LightFlash {
-                        id,
-                        colour: word(colour),
-                        on_ms: 200,
-                        off_ms: 200,
-                        count: 3,
-                        for_seq: Some(seq),
-                        ttl_ms: FLASH_TTL_MS,
-                    };
-                    self.publish(&reader, Channel::LightFlash, false, &message);
+                    self.flash(&reader, colour, Some(seq));
                 }
                 if let Some(result) = result {
                     self.publish(&reader, Channel::SwipeAck, false, &SwipeAck { boot: &boot, seq, result });
                 }
             }
         }
+    }
+
+    fn flash(&mut self, reader: &str, colour: Colour, for_seq: Option<u64>) {
+        let (id, colour) = (self.id(), word(colour));
+        let message =
+            LightFlash { id, colour, on_ms: 200, off_ms: 200, count: 3, for_seq, ttl_ms: FLASH_TTL_MS };
+        self.publish(reader, Channel::LightFlash, false, &message);
     }
 
     fn say_all_rests(&mut self) {

@@ -2,7 +2,7 @@
 
 use rollcall_rules::light::Colour;
 use rollcall_rules::time::Instant;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::FAR_FUTURE;
 use crate::core::words::{colour_word, trust_word};
@@ -15,13 +15,15 @@ use crate::uplink::sender::{Handing, Status};
 pub const RECENT: usize = 20;
 
 /// A swipe, as far as it may be shown.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recent {
     /// When.
     pub at: String,
     /// At which reader.
     pub reader: String,
+    /// How many bits the card had.
+    pub bits: u16,
     /// What was shown.
     pub light: String,
     /// Why.
@@ -37,6 +39,7 @@ impl Recent {
         Self {
             at: time(Instant(record.at)),
             reader: record.code.clone(),
+            bits: record.bits,
             light: record.light.to_lowercase(),
             reason: record.reason.clone(),
             card: record.key.get(..4).unwrap_or_default().to_owned(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 mod schema {}
 
 pub mod check;
+pub mod commissioning;
 mod inputs;
 pub use inputs::*;
 

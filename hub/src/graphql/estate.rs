@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 
+use super::commissioning::{Commissioning, CommissioningConnection};
 use super::connection::{self, connection, page};
 use super::context::{Needs, READERS, hub, local};
 use super::event::{ReaderEvent, ReaderEventConnection, ReaderEventFilter, event_list};
@@ -216,6 +217,22 @@ impl Reader {
         let list = event_list(self.0.id, filter.as_ref());
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(ReaderEventConnection::new(paged, total, ReaderEvent))
+    }
+    /// What installers saw and heard at it, by time.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn commissionings(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+    ) -> Result<CommissioningConnection> {
+        let list = list::commissionings()
+            .and("m.gateway_id = {}", self.0.gateway_id)
+            .and("m.reader_code = {}", self.0.code.clone());
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(CommissioningConnection::new(paged, total, Commissioning))
     }
     /// The swipes at it, by time.
     #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]

@@ -3,6 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use uuid::Uuid;
 
+use super::commissioning::{Commissioning, CommissioningConnection};
 use super::connection::{self, connection, page};
 use super::context::{DECIDERS, GATEWAYS, Needs, READERS, caller, coded, fault, hub, local};
 use super::estate::{Building, Reader};
@@ -127,6 +128,20 @@ impl Gateway {
         let list = outage_list(self.0.id, filter.as_ref());
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(GatewayOutageConnection::new(paged, total, GatewayOutage))
+    }
+    /// What installers saw and heard at its doors, by time.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn commissionings(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+    ) -> Result<CommissioningConnection> {
+        let list = list::commissionings().and("m.gateway_id = {}", self.0.id);
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(CommissioningConnection::new(paged, total, Commissioning))
     }
     /// Where it is.
     async fn building(&self, ctx: &Context<'_>) -> Result<Option<Building>> {

@@ -17,10 +17,11 @@ use super::people::{Card, Student};
 use super::session::{Course, Group, Register, Session, StudentGroupMembership};
 use crate::service::estate::{self, SaveBuilding, SaveGateway, SaveReader, SaveRoom};
 use crate::service::marks::{self, AttendanceMark};
+use crate::service::memberships::{self, RemoveMembership, SaveMembership};
 use crate::service::people::{self, SaveCard, SaveStudent};
 use crate::service::policy::{self, SavePolicy};
 use crate::service::refusal::{Answer, Refusal};
-use crate::service::timetable::{self, SaveCourse, SaveGroup, SaveMembership, SaveSession};
+use crate::service::timetable::{self, SaveCourse, SaveGroup, SaveSession};
 use crate::store::entity::{self, Entity};
 
 /// The most things that one bulk writes.
@@ -44,6 +45,14 @@ fn of_one(mut refusals: Vec<Refusal>) -> Vec<Refusal> {
         refusal.path.drain(..refusal.path.len().min(2));
     }
     refusals
+}
+
+fn within_bulk(name: &str, length: usize) -> Result<()> {
+    if length <= MAX_BULK {
+        return Ok(());
+    }
+    let message = format!("'{name}' holds {MAX_BULK} at the most; send the rest in another bulk");
+    Err(super::context::coded("BAD_USER_INPUT", message))
 }
 
 macro_rules! saves {
@@ -96,10 +105,7 @@ macro_rules! saves {
                 $(#[$many_doc])*
                 #[graphql(guard = "Needs(WRITERS)")]
                 async fn $many(&self, ctx: &Context<'_>, #[graphql(desc = "What to save.")] input: $many_input) -> Result<$many_payload> {
-                    if input.$plural.len() > MAX_BULK {
-                        let message = format!("'{}' holds {MAX_BULK} at the most; send the rest in another bulk", stringify!($plural));
-                        return Err(super::context::coded("BAD_USER_INPUT", message));
-                    }
+                    within_bulk(stringify!($plural), input.$plural.len())?;
                     let answer = $service(hub(ctx)?, caller(ctx)?, &input.$plural).await;
                     let answer = answer.map_err(|error| fault(&error))?;
                     let saved = answer.as_ref().map_or(0, |ids| i32::try_from(ids.len()).unwrap_or(i32::MAX));
@@ -115,6 +121,18 @@ macro_rules! saves {
                 }
             )*
 
+            /// Takes stays in groups back that were entered by mistake, all of them or none. A stay that is over is
+            /// saved with its last day instead. Marks are derived anew; what a door has promised keeps counting.
+            #[graphql(guard = "Needs(WRITERS)")]
+            async fn remove_memberships(&self, ctx: &Context<'_>, #[graphql(desc = "The stays.")] input: RemoveMembershipsInput) -> Result<RemoveMembershipsPayload> {
+                within_bulk("memberships", input.memberships.len())?;
+                let answer = memberships::remove_memberships(hub(ctx)?, caller(ctx)?, &input.memberships).await;
+                Ok(match answer.map_err(|error| fault(&error))? {
+                    Ok(gone) => RemoveMembershipsPayload { removed: i32::try_from(gone.len()).unwrap_or(i32::MAX), errors: Vec::new() },
+                    Err(refusals) => RemoveMembershipsPayload { removed: 0, errors: user_errors(refusals) },
+                })
+            }
+
             /// Saves the institution's attendance policy from an instant on.
             #[graphql(guard = "Needs(DECIDERS)")]
             async fn save_attendance_policy(&self, ctx: &Context<'_>, #[graphql(desc = "The policy.")] input: SavePolicy) -> Result<SaveAttendancePolicyPayload> {
@@ -123,6 +141,22 @@ macro_rules! saves {
             }
         }
     };
+}
+
+/// Stays to take back.
+#[derive(InputObject)]
+pub struct RemoveMembershipsInput {
+    /// The stays, 10000 at the most: all of them or none.
+    memberships: Vec<RemoveMembership>,
+}
+
+/// What came of it.
+#[derive(SimpleObject)]
+pub struct RemoveMembershipsPayload {
+    /// How many were taken back; 0 when the bulk was turned down.
+    removed: i32,
+    /// Why the bulk was turned down; empty exactly when it took effect.
+    errors: Vec<UserError>,
 }
 
 /// What came of it.
@@ -197,7 +231,7 @@ saves! {
     /// Saves groups, by their codes.
     SaveGroupsPayload;
 
-    save_membership, save_memberships, memberships: SaveMembership => StudentGroupMembership of entity::Membership, by timetable::save_memberships,
+    save_membership, save_memberships, memberships: SaveMembership => StudentGroupMembership of entity::Membership, by memberships::save_memberships,
     /// Saves a stay in a group, by group, student and first day.
     SaveMembershipPayload { membership },
     /// Stays to save.

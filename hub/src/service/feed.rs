@@ -134,7 +134,8 @@ pub async fn refresh(
         changes.extend(differences(tx, "CARD", &touched.feed_cards, wanted).await?);
     }
     if !touched.feed_groups.is_empty() {
-        let (stays, wanted) = memberships(tx, &buildings, &touched.feed_groups).await?;
+        let (mut stays, wanted) = memberships(tx, &buildings, &touched.feed_groups).await?;
+        stays.extend(&touched.feed_gone_memberships);
         changes.extend(differences(tx, "MEMBERSHIP", &stays, wanted).await?);
     }
     if !touched.feed_sessions.is_empty() {

@@ -14,6 +14,7 @@ use crate::store::entity::{Gateway, Reader, Swipe};
 use crate::store::{StoreError, Tx, Value};
 
 mod batch;
+pub mod commissioning;
 mod event;
 pub mod evidence;
 pub mod journal;

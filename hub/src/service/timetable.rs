@@ -1,4 +1,4 @@
-//! Courses, groups, memberships, sessions and the attendance policy; and how stored sessions become the
+//! Courses, groups and sessions; and how stored sessions become the
 //! rules' sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +13,10 @@ use super::estate::{find, present};
 use super::policy::policy_at;
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
-use crate::scalar::{DateTime, LocalDate};
-use crate::store::entity::{
-    Course, Group, Membership, MembershipReason, Policy as StoredPolicy, Room, Session, SessionKind,
-    StoredState, Student,
-};
+use crate::scalar::DateTime;
+use crate::store::entity::{Course, Group, Policy as StoredPolicy, Room, Session, SessionKind, StoredState};
 use crate::store::timetable::{LONGEST_OPENING_MS, SessionRoom};
-use crate::store::{StoreError, Tx, Value};
+use crate::store::{StoreError, Tx};
 
 /// A course, by its code: new, or written over.
 #[derive(Debug, Clone, InputObject)]
@@ -44,23 +41,6 @@ pub struct SaveGroup {
     /// What its sessions are.
     #[graphql(default_with = "SessionKind::Lecture")]
     pub kind: SessionKind,
-}
-
-/// A stay in a group, by group, student and first day: new, or written over.
-#[derive(Debug, Clone, InputObject)]
-#[graphql(name = "MembershipInput")]
-pub struct SaveMembership {
-    /// Code of the group.
-    pub group: String,
-    /// Number of the student.
-    pub student: String,
-    /// The first day.
-    pub from: LocalDate,
-    /// The last day; null while it lasts.
-    pub until: Option<LocalDate>,
-    /// Why.
-    #[graphql(default_with = "MembershipReason::Enrolment")]
-    pub reason: MembershipReason,
 }
 
 /// A session, by its external id: new, or written over. Rooms that change once its window has opened hold it
@@ -153,75 +133,6 @@ pub async fn save_groups(hub: &Hub, caller: &Caller, inputs: &[SaveGroup]) -> An
     tx.put(&groups).await?;
     hub.settle(tx, Touched::default(), Some(caller)).await?;
     Ok(Ok(groups.into_iter().map(|group| group.id).collect()))
-}
-
-/// Saves stays in groups.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_memberships(hub: &Hub, caller: &Caller, inputs: &[SaveMembership]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    let keys: Vec<String> =
-        inputs.iter().map(|input| format!("{} {} {}", input.group, input.student, input.from.0)).collect();
-    check.distinct("memberships", "from", keys.iter().map(String::as_str));
-    let mut tx = hub.write().await?;
-    let wanted = inputs
-        .iter()
-        .enumerate()
-        .map(|(index, input)| (format!("memberships.{index}.group"), input.group.as_str()));
-    let groups = find::<Group>(&mut tx, &mut check, "group", wanted, |it| &it.code).await?;
-    let wanted = inputs
-        .iter()
-        .enumerate()
-        .map(|(index, input)| (format!("memberships.{index}.student"), input.student.as_str()));
-    let students = find::<Student>(&mut tx, &mut check, "student", wanted, |it| &it.number).await?;
-    let group_ids: BTreeSet<Uuid> = groups.values().map(|group| group.id).collect();
-    let old: BTreeMap<(Uuid, Uuid, String), Uuid> = tx
-        .by_column::<Membership>("group_id", group_ids.iter().map(|id| Value::from(*id)))
-        .await?
-        .into_iter()
-        .map(|stay| ((stay.group_id, stay.student_id, stay.from_on), stay.id))
-        .collect();
-    let mut stays = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        let path = format!("memberships.{index}");
-        if input.until.is_some_and(|until| until < input.from) {
-            check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
-        }
-        let from_at = input.from.starts_at(hub.zone());
-        let until_at = input.until.map(|until| until.ends_at(hub.zone())).transpose();
-        let (Ok(from_at), Ok(until_at)) = (from_at, until_at) else {
-            check.refuse(Code::Invalid, &format!("{path}.from"), "is outside the calendar");
-            continue;
-        };
-        let (Some(group), Some(student)) = (groups.get(&input.group), students.get(&input.student)) else {
-            continue;
-        };
-        let from_on = input.from.0.to_string();
-        stays.push(Membership {
-            id: old.get(&(group.id, student.id, from_on.clone())).copied().unwrap_or_else(|| hub.mint()),
-            group_id: group.id,
-            student_id: student.id,
-            from_on,
-            until_on: input.until.map(|until| until.0.to_string()),
-            from_at,
-            until_at,
-            reason: input.reason,
-        });
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.put(&stays).await?;
-    let mut touched = Touched { feed_groups: group_ids.clone(), ..Touched::default() };
-    let group_ids: Vec<Uuid> = group_ids.into_iter().collect();
-    touched.sessions.extend(tx.group_sessions(&group_ids).await?.into_iter().map(|(_, session)| session));
-    if tx.any_swipe().await? {
-        let owners: Vec<Uuid> = stays.iter().map(|stay| stay.student_id).collect();
-        touched.swipes.extend(tx.swipes_of_students(&owners).await?);
-    }
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(stays.into_iter().map(|stay| stay.id).collect()))
 }
 
 /// Saves sessions.

@@ -45,6 +45,8 @@ lists! {
     outages = "outage o", "o.id, o.gateway_id, o.reader_id, o.cause, o.from_at, o.until_at, o.received_at" by "o.from_at", "o.id";
     /// What happened to readers, by time.
     reader_events = "reader_event e", "e.id, e.gateway_id, e.reader_id, e.kind, e.at, e.earliest_at, e.latest_at, e.detail, e.received_at" by "e.at", "e.id";
+    /// What installers saw at doors, by time.
+    commissionings = "commissioning m", "m.id, m.gateway_id, m.reader_code, m.installer, m.at, m.passed, m.firmware, m.steps, m.received_at" by "m.at", "m.id";
     /// Alerts by time.
     alerts = "alarm l", "l.id, l.at, l.kind, l.gateway_id, l.detail" by "l.at", "l.id";
     /// Attendance by the student's number.

@@ -33,6 +33,7 @@ fn migrator() -> Migrator {
         migration(1, "foundation", include_str!("../../migrations/sqlite/0001_foundation.sql")),
         migration(2, "evidence", include_str!("../../migrations/sqlite/0002_evidence.sql")),
         migration(3, "reader events", include_str!("../../migrations/sqlite/0003_reader_events.sql")),
+        migration(4, "commissioning", include_str!("../../migrations/sqlite/0004_commissioning.sql")),
     ])
 }
 

@@ -23,6 +23,7 @@ mod check;
 mod disk;
 mod gateway;
 mod hub;
+mod machine;
 mod reader;
 mod world;
 

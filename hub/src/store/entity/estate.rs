@@ -165,3 +165,26 @@ entity! {
         received_at: i64,
     }
 }
+entity! {
+    /// What an installer saw and heard at a door.
+    Commissioning in "commissioning" by "at" {
+        /// Its id, of the installer's tool's making.
+        id: Uuid,
+        /// Whose reader it is.
+        gateway_id: Uuid,
+        /// The reader's code, as in the gateway's configuration: it need not be known here yet.
+        reader_code: String,
+        /// Who stood at the door.
+        installer: String,
+        /// When.
+        at: i64,
+        /// Everything was seen and heard as it should be.
+        passed: bool,
+        /// The reader's firmware, as it said itself.
+        firmware: Option<String>,
+        /// The steps, JSON.
+        steps: String,
+        /// When the hub heard of it.
+        received_at: i64,
+    }
+}

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use rollcall_gateway::core::outages::{Cause, Outages};
 use rollcall_gateway::core::reading::Reading;
-use rollcall_gateway::core::time::{Kept, Sample, Timekeeper};
+use rollcall_gateway::core::time::{Kept, Source, Timekeeper};
 use rollcall_gateway::core::{Answer, Change, Gateway, Input, Output, Read, ReaderClock, Tag};
 use rollcall_gateway::journal::log::{JournalError, Limits, Log, Stored};
 use rollcall_gateway::journal::record::{AnchorRecord, OutageRecord, Record};
 use rollcall_gateway::journal::writer::Standing;
 use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
 use rollcall_gateway::uplink::handover::{HandOver, Status};
+use rollcall_rules::anchor::{Anchor, NEGLIGIBLE_MS};
 use rollcall_rules::card::CardRead;
 use rollcall_rules::light::Colour;
 use rollcall_rules::time::{Instant, Uncertain};
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use super::DOORS;
 use super::disk::SimDisk;
+use super::machine::Machine;
 use super::world::Minted;
 
 /// Small segments, so that a run has many.
@@ -27,39 +29,6 @@ const LIMITS: Limits = Limits { segment: 16 * 1024, quota: 1024 * 1024 };
 const GROUP: usize = 16;
 /// Tickets of notes begin here.
 const NOTES: u64 = 1 << 63;
-
-/// The machine's clocks, as far from the truth as they may be.
-#[derive(Debug, Clone)]
-pub(super) struct Machine {
-    /// Which start of the machine.
-    pub boot: Uuid,
-    /// When it started, in true milliseconds since the epoch.
-    pub started: i64,
-    /// How much faster than true time its own clock runs, in parts per million.
-    pub drift_ppm: i64,
-    /// Wall clock minus the truth, in milliseconds.
-    pub wall_off: i64,
-    /// The kernel's bound of the wall clock's error.
-    pub max_error_ms: Option<i64>,
-}
-
-impl Machine {
-    /// Milliseconds since the start, as the machine counts them.
-    #[must_use]
-    pub(super) fn since_boot(&self, now: i64) -> i64 {
-        let passed = now - self.started;
-        passed + passed * self.drift_ppm / 1_000_000
-    }
-
-    fn sample(&self, now: i64) -> Sample {
-        Sample {
-            wall: Instant(now + self.wall_off),
-            since_boot_ms: self.since_boot(now),
-            max_error_ms: self.max_error_ms,
-            rtc: false,
-        }
-    }
-}
 
 /// A swipe and what became of it at the door.
 #[derive(Debug, Clone)]
@@ -96,6 +65,8 @@ struct Running {
     outages: Outages,
     mute: bool,
     uncertain: bool,
+    /// Source and start of the time that was kept last.
+    kept_tie: Option<(Source, i64)>,
     last_durable: u64,
     /// The swipes that wait for their answer, by ticket.
     waiting: BTreeMap<u64, Uuid>,
@@ -206,6 +177,7 @@ impl SimGateway {
             outages,
             mute: self.mute,
             uncertain: false,
+            kept_tie: None,
             waiting: BTreeMap::new(),
             answered: Vec::new(),
         };
@@ -221,9 +193,25 @@ impl SimGateway {
         running.waiting.into_values().map(silent).collect()
     }
 
+    /// The time is kept before anything is shown by it, as in `gateway::app`.
+    fn keep_new_time(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        let start = |anchor: Anchor| anchor.at.since_ms(Instant(anchor.since_boot_ms));
+        let tie = running.keeper.tie().map(|(anchor, source)| (source, start(anchor)));
+        let same = match (running.kept_tie, tie) {
+            (Some((kept, was)), Some((source, is))) => kept == source && (is - was).abs() < NEGLIGIBLE_MS,
+            (kept, tie) => kept.is_none() && tie.is_none(),
+        };
+        if !same {
+            running.kept_tie = tie;
+            self.kept = Some(running.keeper.kept());
+        }
+    }
+
     /// A reader answers; of an MQTT one that has connected the clock is known where it was told at once.
     pub(super) fn online(&mut self, reader: &str, clock: Option<ReaderClock>, now: i64) {
         let sample = self.machine.sample(now);
+        self.keep_new_time();
         if let Some(running) = &mut self.running {
             let reading = running.keeper.read(sample);
             running.mind.handle(Input::Online { reader: reader.to_owned(), clock }, reading);
@@ -236,6 +224,7 @@ impl SimGateway {
     /// A reader does not answer, since so long.
     pub(super) fn offline(&mut self, reader: &str, since_ms: i64, now: i64) {
         let sample = self.machine.sample(now);
+        self.keep_new_time();
         if let Some(running) = &mut self.running {
             let reading = running.keeper.read(sample);
             let id = running.mind.reader(reader).map(|reader| reader.id);
@@ -264,6 +253,7 @@ impl SimGateway {
     ) -> Taken {
         let hasty = self.hasty;
         let sample = self.machine.sample(now);
+        self.keep_new_time();
         let Some(running) = self.running.as_mut() else { return Taken::Nothing };
         let reading = running.keeper.read(sample);
         let read = Read { reader: reader.to_owned(), card: Ok(card), tag, random };
@@ -298,6 +288,7 @@ impl SimGateway {
     /// When the disk failed.
     pub(super) fn write(&mut self, now: i64) -> Result<Vec<Shown>, Vec<Shown>> {
         let sample = self.machine.sample(now);
+        self.keep_new_time();
         let Some(running) = &mut self.running else { return Ok(Vec::new()) };
         let reading = running.keeper.read(sample);
         let mut shown = std::mem::take(&mut running.answered);
@@ -388,6 +379,7 @@ impl SimGateway {
     /// How it is, and how its journal stands.
     pub(super) fn status(&mut self, now: i64) -> Option<(Status, Standing)> {
         let sample = self.machine.sample(now);
+        self.keep_new_time();
         let running = self.running.as_mut()?;
         let reading = running.keeper.read(sample);
         let status = Status {

@@ -17,8 +17,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::disk::SimDisk;
-use super::gateway::{Machine, Shown, SimGateway};
+use super::gateway::{Shown, SimGateway};
 use super::hub::SimHub;
+use super::machine::Machine;
 use super::reader::SimReader;
 use super::{Base, DOORS, LISTED};
 

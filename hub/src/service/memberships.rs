@@ -1,0 +1,181 @@
+//! Who is in which group, from which day to which.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_graphql::InputObject;
+use uuid::Uuid;
+
+use super::estate::find;
+use super::refusal::{Answer, Check, Code};
+use super::{Caller, Hub, Touched};
+use crate::scalar::LocalDate;
+use crate::store::entity::{Group, Membership, MembershipReason, Student};
+use crate::store::{StoreError, Tx, Value};
+
+/// A stay in a group, by group, student and first day: new, or written over.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "MembershipInput")]
+pub struct SaveMembership {
+    /// Code of the group.
+    pub group: String,
+    /// Number of the student.
+    pub student: String,
+    /// The first day.
+    pub from: LocalDate,
+    /// The last day; null while it lasts.
+    pub until: Option<LocalDate>,
+    /// Why.
+    #[graphql(default_with = "MembershipReason::Enrolment")]
+    pub reason: MembershipReason,
+}
+
+/// A stay that was entered by mistake, by group, student and first day.
+#[derive(Debug, Clone, InputObject)]
+#[graphql(name = "RemoveMembershipInput")]
+pub struct RemoveMembership {
+    /// Code of the group.
+    pub group: String,
+    /// Number of the student.
+    pub student: String,
+    /// Its first day.
+    pub from: LocalDate,
+}
+
+/// Saves stays in groups.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_memberships(hub: &Hub, caller: &Caller, inputs: &[SaveMembership]) -> Answer<Vec<Uuid>> {
+    let mut check = Check::default();
+    let keys: Vec<String> =
+        inputs.iter().map(|input| format!("{} {} {}", input.group, input.student, input.from.0)).collect();
+    check.distinct("memberships", "from", keys.iter().map(String::as_str));
+    let mut tx = hub.write().await?;
+    let names = inputs.iter().map(|input| (input.group.as_str(), input.student.as_str()));
+    let known = Known::read(&mut tx, &mut check, names).await?;
+    let mut stays = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        let path = format!("memberships.{index}");
+        if input.until.is_some_and(|until| until < input.from) {
+            check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
+        }
+        let from_at = input.from.starts_at(hub.zone());
+        let until_at = input.until.map(|until| until.ends_at(hub.zone())).transpose();
+        let (Ok(from_at), Ok(until_at)) = (from_at, until_at) else {
+            check.refuse(Code::Invalid, &format!("{path}.from"), "is outside the calendar");
+            continue;
+        };
+        let Some((group_id, student_id)) = known.ids(&input.group, &input.student) else { continue };
+        let from_on = input.from.0.to_string();
+        stays.push(Membership {
+            id: known
+                .stays
+                .get(&(group_id, student_id, from_on.clone()))
+                .map_or_else(|| hub.mint(), |stay| stay.id),
+            group_id,
+            student_id,
+            from_on,
+            until_on: input.until.map(|until| until.0.to_string()),
+            from_at,
+            until_at,
+            reason: input.reason,
+        });
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    tx.put(&stays).await?;
+    let touched = touched_by(&mut tx, &stays).await?;
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(stays.into_iter().map(|stay| stay.id).collect()))
+}
+
+/// Takes stays back that should never have been entered; one that is over is saved with its last day instead. Marks
+/// that rested on them are derived anew, and what a door has promised keeps counting.
+///
+/// # Errors
+/// When the store fails.
+pub async fn remove_memberships(
+    hub: &Hub,
+    caller: &Caller,
+    inputs: &[RemoveMembership],
+) -> Answer<Vec<Membership>> {
+    let mut check = Check::default();
+    let keys: Vec<String> =
+        inputs.iter().map(|input| format!("{} {} {}", input.group, input.student, input.from.0)).collect();
+    check.distinct("memberships", "from", keys.iter().map(String::as_str));
+    let mut tx = hub.write().await?;
+    let names = inputs.iter().map(|input| (input.group.as_str(), input.student.as_str()));
+    let known = Known::read(&mut tx, &mut check, names).await?;
+    let mut gone = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        let Some((group, student)) = known.ids(&input.group, &input.student) else { continue };
+        match known.stays.get(&(group, student, input.from.0.to_string())) {
+            Some(stay) => gone.push(stay.clone()),
+            None => {
+                let message = format!(
+                    "student '{}' has no stay in group '{}' that begins on this day",
+                    input.student, input.group
+                );
+                check.refuse(Code::NotFound, &format!("memberships.{index}.from"), message);
+            }
+        }
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    tx.execute_in("DELETE FROM membership WHERE id IN ({})", &[], gone.iter().map(|stay| stay.id.into()))
+        .await?;
+    let mut touched = touched_by(&mut tx, &gone).await?;
+    touched.feed_gone_memberships.extend(gone.iter().map(|stay| stay.id));
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(gone))
+}
+
+/// Groups and students that some input names, and the stays in those groups.
+struct Known {
+    groups: BTreeMap<String, Group>,
+    students: BTreeMap<String, Student>,
+    stays: BTreeMap<(Uuid, Uuid, String), Membership>,
+}
+
+impl Known {
+    async fn read<'a>(
+        tx: &mut Tx,
+        check: &mut Check,
+        names: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Result<Self, StoreError> {
+        let wanted = names
+            .clone()
+            .enumerate()
+            .map(|(index, (group, _))| (format!("memberships.{index}.group"), group));
+        let groups = find::<Group>(tx, check, "group", wanted, |it| &it.code).await?;
+        let wanted =
+            names.enumerate().map(|(index, (_, student))| (format!("memberships.{index}.student"), student));
+        let students = find::<Student>(tx, check, "student", wanted, |it| &it.number).await?;
+        let ids: BTreeSet<Uuid> = groups.values().map(|group| group.id).collect();
+        let stays = tx.by_column::<Membership>("group_id", ids.into_iter().map(Value::from)).await?;
+        let stays = stays
+            .into_iter()
+            .map(|stay| ((stay.group_id, stay.student_id, stay.from_on.clone()), stay))
+            .collect();
+        Ok(Self { groups, students, stays })
+    }
+
+    fn ids(&self, group: &str, student: &str) -> Option<(Uuid, Uuid)> {
+        Some((self.groups.get(group)?.id, self.students.get(student)?.id))
+    }
+}
+
+/// What must be derived anew when some stays began, ended or are no more.
+async fn touched_by(tx: &mut Tx, stays: &[Membership]) -> Result<Touched, StoreError> {
+    let groups: BTreeSet<Uuid> = stays.iter().map(|stay| stay.group_id).collect();
+    let ids: Vec<Uuid> = groups.iter().copied().collect();
+    let mut touched = Touched { feed_groups: groups, ..Touched::default() };
+    touched.sessions.extend(tx.group_sessions(&ids).await?.into_iter().map(|(_, session)| session));
+    if tx.any_swipe().await? {
+        let owners: Vec<Uuid> = stays.iter().map(|stay| stay.student_id).collect();
+        touched.swipes.extend(tx.swipes_of_students(&owners).await?);
+    }
+    Ok(touched)
+}
