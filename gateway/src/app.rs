@@ -131,11 +131,13 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     let facts = cached.config.as_ref().map(|config| config.reader_facts()).unwrap_or_default();
     let mut found = Found::open(config, &mut mind, &*clock)?;
     let refusals = Refusals::open(&config.data);
-    if let Some(since) = refusals.since() {
-        tracing::warn!("swipes were refused for want of room when this gateway ended");
-        mind.refused_before(since);
-    }
     let now = clock.read();
+    if let Some(since) = refusals.since() {
+        tracing::warn!("swipes were refused when this gateway ended, and whose is not known any more");
+        mind.refused_before(since);
+        let refused = found.outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(since), now);
+        found.notes.push(Record::Outage(refused));
+    }
     let changes = cached.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
     let basis = cached.cursor.clone().unwrap_or_default();
     mind.handle(Input::Facts { changes, replace: true, basis }, now);
@@ -179,7 +181,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         current_at: cached.synced_at.map(Instant),
         configured: configured_seen,
         kept_tie: None,
-        uncertain: false,
+        uncertain: found.uncertain,
         recent: VecDeque::new(),
         warned: 0,
         fault: None,
@@ -269,6 +271,8 @@ struct Found {
     outages: Outages,
     /// What is to be journalled first.
     notes: Vec<Record>,
+    /// Swipes of this start of the machine wait for a time.
+    uncertain: bool,
 }
 
 impl Found {
@@ -276,7 +280,7 @@ impl Found {
         let folder =
             Folder::open(config.data.join("journal")).context("the journal's folder cannot be made")?;
         let mut outages = Outages::default();
-        let mut last = None;
+        let (mut last, mut uncertain) = (None, false);
         let now = clock.read();
         let limits = Limits::quota(config.journal.max_mib * MIB);
         let (mut log, damages) = Log::open(folder, Uuid::new_v4(), limits, |stored| {
@@ -290,10 +294,12 @@ impl Found {
             match &record {
                 Record::Swipe(swipe) => {
                     mind.remember(swipe, now);
+                    uncertain |= swipe.boot == clock.boot_id() && swipe.earliest != swipe.latest;
                     last = last.max(Some(swipe.earliest));
                 }
                 Record::Outage(outage) => outages.remember(outage, now),
-                Record::Anchor(_) | Record::Reader(_) => {}
+                Record::Anchor(anchor) => uncertain &= anchor.boot != clock.boot_id(),
+                Record::Reader(_) => {}
             }
         })?;
         clock.at_least(last.map(Instant));
@@ -307,7 +313,7 @@ impl Found {
             let lost = lost_between(&mut log, damage, clock, &mut outages)?;
             notes.extend(lost.into_iter().map(Record::Outage));
         }
-        Ok(Self { log, outages, notes })
+        Ok(Self { log, outages, notes, uncertain })
     }
 }
 

@@ -101,6 +101,15 @@ enum JournalCommand {
     /// Prints every record as a line of JSON with its place and chain value, and one line with the gateway's
     /// signature at the end: to be carried to the hub on a stick.
     Export(Folder),
+    /// Checks an export: that each record follows from the one before it, and that the gateway signed the ends.
+    CheckExport {
+        /// The export.
+        file: PathBuf,
+        /// The gateway's public key, 64 hex digits, as noted when it was installed; without it the export's own is taken,
+        /// which proves no more than that nothing was changed.
+        #[arg(long)]
+        key: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -198,6 +207,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
             JournalCommand::Verify(folder) => tool::verify(&folder.data),
             JournalCommand::List(folder) => tool::list(&folder.data),
             JournalCommand::Export(folder) => tool::export(&folder.data),
+            JournalCommand::CheckExport { file, key } => {
+                say(&file.display().to_string(), &tool::check_export(&file, key.as_deref())?);
+                Ok(())
+            }
         },
         Command::Check { config, json } => {
             let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;

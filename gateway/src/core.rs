@@ -16,12 +16,14 @@ use uuid::Uuid;
 
 use crate::journal::record::{SwipeRecord, TagRecord};
 
+mod digits;
 pub mod event;
 pub mod outages;
 pub mod reading;
 pub mod repeats;
 pub mod time;
 pub(crate) mod words;
+pub use digits::{hex, unhex};
 pub use event::{Answer, CardSecret, Change, Input, Output, Read, ReaderClock, ReaderFacts, Tag};
 use reading::Reading;
 use repeats::{Dated, Repeats};
@@ -64,6 +66,8 @@ pub struct Gateway {
     refused: VecDeque<Box<SwipeRecord>>,
     /// Since when there has been no room.
     refusing: Option<Instant>,
+    /// Since when swipes were refused that nobody remembers.
+    forgotten: Option<Instant>,
     /// The last swipe of readers that the hub does not know of: each is answered once.
     strangers: BTreeMap<String, (String, u64)>,
     next_ticket: u64,
@@ -138,6 +142,17 @@ impl Gateway {
     #[must_use]
     pub fn refusing_since(&self) -> Option<Instant> {
         self.refusing
+    }
+
+    /// Since when swipes were refused of which nothing was kept.
+    #[must_use]
+    pub fn forgotten_since(&self) -> Option<Instant> {
+        self.forgotten
+    }
+
+    /// As [`Gateway::forgotten_since`], once: the caller tells of them.
+    pub fn take_forgotten(&mut self) -> Option<Instant> {
+        self.forgotten.take()
     }
 
     /// The gateway starts and had refused swipes since then: that lasts until there is room.
@@ -254,6 +269,9 @@ impl Gateway {
         if self.pending.values().filter(|pending| !pending.answered).count() >= MAX_PENDING {
             if let Some((boot, seq)) = &tag {
                 self.repeats.forget(&read.reader, boot, *seq);
+            } else {
+                // Its reader keeps nothing.
+                self.forgotten = self.forgotten.or(Some(when.earliest));
             }
             let answer = Answer { reader: read.reader, flash: Some(Colour::Red), tag, kept: None };
             self.outputs.push_back(Output::Answer(answer));
@@ -379,8 +397,10 @@ impl Gateway {
             reason_word(Reason::StoreFault).clone_into(&mut record.reason);
             colour_word(Colour::Red).clone_into(&mut record.light);
             record.sessions.clear();
-            if self.refused.len() >= MAX_REFUSED {
-                self.refused.pop_front();
+            if self.refused.len() >= MAX_REFUSED
+                && let Some(oldest) = self.refused.pop_front()
+            {
+                self.forgotten = self.forgotten.or(Some(Instant(oldest.earliest)));
             }
             self.refused.push_back(record);
         }
@@ -421,17 +441,6 @@ impl Gateway {
 #[must_use]
 pub fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b)) == 0
-}
-
-/// Bytes as hex digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,11 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
+use std::collections::BTreeSet;
+
 use rollcall_gateway::clock::{Reading, Trust};
-use rollcall_gateway::journal::log::Usage;
+use rollcall_gateway::journal::log::{Segment, Stored, Usage};
+use rollcall_gateway::journal::record::{AnchorRecord, Record};
 use rollcall_gateway::journal::writer::Standing;
-use rollcall_gateway::uplink::handover::{HandOver, ReaderStatus, Status, Step};
-use rollcall_gateway::uplink::operations::{DateTime, GatewayHeartbeatPayload};
+use rollcall_gateway::uplink::client::UplinkError;
+use rollcall_gateway::uplink::handover::{HandOver, More, ReaderStatus, Status, Step};
+use rollcall_gateway::uplink::operations::{
+    Counter, DateTime, GatewayHandedOver, GatewayHeartbeatPayload, GatewayJournalInput,
+    GatewaySubmitSwipesPayload,
+};
 use rollcall_rules::light::Colour;
 use rollcall_rules::time::{Instant, Uncertain};
 use uuid::Uuid;
@@ -57,4 +64,131 @@ fn a_reader_that_comes_or_goes_is_told_at_once_but_not_at_every_flicker() {
     assert_eq!(flicker, Step::Wait(Instant(START + 12_000)), "it went, a moment later");
     assert_eq!(handover.step(&status(12_000, true), &standing), Step::Wait(Instant(START + 70_000)));
     assert_eq!(handover.step(&status(12_000, false), &standing), Step::Heartbeat);
+}
+
+/// A hub as far as handing over goes; it may turn batches down that hold some record.
+struct Hub {
+    turns_down: Option<u64>,
+    through: u64,
+    has: BTreeSet<u64>,
+    complete: bool,
+    asked: usize,
+}
+
+const JOURNAL: Uuid = Uuid::from_u128(7);
+const RECORDS: u64 = 1_600;
+
+fn stored(sequence: u64) -> Stored {
+    let record = Record::Anchor(AnchorRecord {
+        boot: Uuid::nil(),
+        since_boot: i64::try_from(sequence).unwrap(),
+        at: START,
+        error: 1,
+        source: "HUB".into(),
+    });
+    Stored { journal: JOURNAL, sequence, chain: [1; 32], before: Some([1; 32]), body: record.body().unwrap() }
+}
+
+impl Hub {
+    /// As `hub::service::intake::journal` has it.
+    fn hears(&mut self, said: &GatewayJournalInput) -> GatewayHandedOver {
+        let (through, after) = (said.through.0, said.after.map(|after| after.0));
+        self.complete = true;
+        match after {
+            Some(after) if after == through => self.complete = self.through >= through,
+            Some(after) if after > self.through => self.complete = false,
+            _ if said.chain.is_some() => self.through = self.through.max(through),
+            _ => {}
+        }
+        let chain = if self.through > 0 { "01".repeat(32) } else { String::new() };
+        GatewayHandedOver { journal_id: said.journal_id, through: Counter(self.through), chain }
+    }
+
+    /// Hands over until there is nothing more to say before the next heartbeat; gives how many were held back.
+    fn drain(&mut self, handover: &mut HandOver, at: i64) -> i32 {
+        let segment = Segment { name: "s".into(), journal: JOURNAL, first: 1, last: RECORDS, damaged: false };
+        let standing = Standing {
+            journal: JOURNAL,
+            next: RECORDS + 1,
+            segments: vec![segment],
+            usage: Usage::default(),
+        };
+        let status = status(at, true);
+        let mut held_back = -1;
+        loop {
+            self.asked += 1;
+            assert!(self.asked < 200, "it says the same over and over; the hub has {}", self.has.len());
+            match handover.step(&status, &standing) {
+                Step::Wait(_) => return held_back,
+                Step::Heartbeat => {
+                    let said = handover.heartbeat(&status, &standing, More::default());
+                    held_back = said.held_back.unwrap();
+                    let has = self.hears(&said.journals.unwrap()[0]);
+                    let found = handover.wanted(&standing, &has).map(stored);
+                    assert!(!handover.learn(&standing, &has, found.as_ref(), Uuid::from_u128(8)));
+                    let answer = GatewayHeartbeatPayload {
+                        received_at: DateTime(START),
+                        latest_cursor: String::new(),
+                        handed_over: Vec::new(),
+                        errors: Vec::new(),
+                    };
+                    handover.heartbeat_answered(&status, &standing, &answer).unwrap();
+                }
+                Step::Read { journal, from, limit } => {
+                    let records: Vec<Stored> = (from..=RECORDS).take(limit).map(stored).collect();
+                    let sent = handover.batch((journal, from), records, &status, &standing, None, None);
+                    let Some(sent) = sent else { continue };
+                    let anchors = sent.input.anchors.iter().flatten();
+                    let numbers: Vec<u64> =
+                        anchors.map(|it| u64::try_from(it.since_boot.0).unwrap()).collect();
+                    if self.turns_down.is_some_and(|poison| numbers.contains(&poison)) {
+                        handover.failed(&UplinkError::Refused("no".into()));
+                        continue;
+                    }
+                    self.has.extend(numbers);
+                    let has = self.hears(sent.input.journal.as_ref().unwrap());
+                    let answer = GatewaySubmitSwipesPayload {
+                        receipts: Vec::new(),
+                        committed_at: DateTime(START),
+                        handed_over: vec![has],
+                        renew_journal: false,
+                        errors: Vec::new(),
+                    };
+                    handover.submitted(&sent, &answer, &standing).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_record_that_the_hub_turns_down_holds_up_no_other_and_is_handed_over_when_it_is_taken() {
+    let mut hub = Hub { turns_down: Some(10), through: 0, has: BTreeSet::new(), complete: false, asked: 0 };
+    let mut handover = HandOver::default();
+    hub.drain(&mut handover, 0);
+    assert_eq!((hub.has.len() as u64, hub.through), (RECORDS - 1, 9), "all but the one");
+    for minute in 1..4 {
+        hub.asked = 0;
+        assert_eq!(hub.drain(&mut handover, minute * 60_000), 1, "it says that it holds one back");
+        assert!(!hub.complete, "no watermark is taken while it is missing");
+        assert!(hub.asked < 5, "{} questions in a minute for one record", hub.asked);
+    }
+    // The hub was mended, or the gateway.
+    hub.turns_down = None;
+    hub.drain(&mut handover, 300_000);
+    assert_eq!((hub.has.len() as u64, hub.through), (RECORDS, RECORDS));
+    assert_eq!(hub.drain(&mut handover, 360_000), 0);
+    assert!(hub.complete);
+}
+
+#[test]
+fn a_hub_that_was_restored_while_a_record_is_held_back_gets_everything_again() {
+    let mut hub = Hub { turns_down: Some(700), through: 0, has: BTreeSet::new(), complete: false, asked: 0 };
+    let mut handover = HandOver::default();
+    hub.drain(&mut handover, 0);
+    (hub.through, hub.asked) = (200, 0);
+    hub.has.retain(|sequence| *sequence <= 200);
+    handover.failed(&UplinkError::TimedOut);
+    hub.drain(&mut handover, 30_000);
+    assert_eq!((hub.has.len() as u64, hub.through), (RECORDS - 1, 699));
 }

@@ -104,6 +104,16 @@ enum Token {
         #[arg(long)]
         days: Option<u32>,
     },
+    /// Lists all tokens: name, roles, state. Never the tokens themselves.
+    List(Data),
+    /// Takes all tokens of a name back: whoever shows one is refused from the next request on.
+    Revoke {
+        #[command(flatten)]
+        data: Data,
+        /// The name that they were made under.
+        #[arg(long)]
+        name: String,
+    },
 }
 
 /// Does what was typed.
@@ -125,6 +135,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
             Command::Token(Token::Create { data, name, role, gateway, days }) => {
                 create_token(&data, &name, &role, gateway.as_deref(), days).await
             }
+            Command::Token(Token::List(data)) => list_tokens(&data).await,
+            Command::Token(Token::Revoke { data, name }) => revoke_tokens(&data, &name).await,
         }
     })
 }
@@ -231,5 +243,21 @@ async fn create_token(
                 .collect();
             bail!("{}", words.join("; "))
         }
+    }
+}
+
+async fn list_tokens(data: &Data) -> anyhow::Result<()> {
+    let hub = app::open(&data.config(config::DEFAULT_LISTEN.parse()?)?, Arc::new(SystemClock)).await?;
+    for token in access::tokens(&hub).await? {
+        print(&format!("{token}\n"))?;
+    }
+    Ok(())
+}
+
+async fn revoke_tokens(data: &Data, name: &str) -> anyhow::Result<()> {
+    let hub = app::open(&data.config(config::DEFAULT_LISTEN.parse()?)?, Arc::new(SystemClock)).await?;
+    match access::revoke_tokens(&hub, name).await? {
+        0 => bail!("no token of the name '{name}' is in force; 'rollcall-hub token list' shows all"),
+        count => print(&format!("{count} taken back\n")),
     }
 }

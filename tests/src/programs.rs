@@ -125,6 +125,17 @@ impl Program {
         Self::spawn(name, command)
     }
 
+    /// Starts a program with variables of the environment.
+    pub fn start_with<A: AsRef<OsStr>>(
+        name: &str,
+        arguments: &[A],
+        environment: &[(String, String)],
+    ) -> Self {
+        let mut command = command(name, arguments);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::spawn(name, command)
+    }
+
     /// Starts a program as systemd does that is to be notified at a socket, and fed by a watchdog within so long.
     pub fn start_notifying<A: AsRef<OsStr>>(
         name: &str,

@@ -485,3 +485,44 @@ async fn a_database_of_a_newer_version_is_refused_by_its_number_and_stays_as_it_
     }
     assert_eq!(dump().await, before);
 }
+
+#[tokio::test]
+async fn students_are_found_by_name_and_number_whatever_the_case_and_whatever_stands_in_them() {
+    let hub = TestHub::start().await;
+    let students = [("X_1", "Élodie Ångström"), ("X21", "Ann O'Neill"), ("50%", "Bob de Vries")];
+    let students = students.map(|(number, name)| json!({"number": number, "name": name}));
+    hub.done("saveStudents", json!({"students": students})).await;
+    let found = async |search: &str| -> Vec<String> {
+        let query = format!("{{ students(filter: {{search: \"{search}\"}}) {{ nodes {{ number }} }} }}");
+        let found = hub.read(&query).await["students"]["nodes"].take();
+        found.as_array().unwrap().iter().map(|it| it["number"].as_str().unwrap().to_owned()).collect()
+    };
+    for (search, wanted) in [
+        ("élodie", "X_1"),
+        ("Élodie", "X_1"),
+        ("ÅNGSTRÖM", "X_1"),
+        ("x_1", "X_1"),
+        ("%", "50%"),
+        ("o'neill", "X21"),
+        ("DE V", "50%"),
+    ] {
+        assert_eq!(found(search).await, [wanted], "{search}");
+    }
+    assert_eq!(found("_").await, ["X_1"]);
+    assert_eq!(found("nobody").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_token_that_was_taken_back_lets_nobody_in() {
+    let hub = TestHub::start().await;
+    let query = "{ cards { totalCount } }";
+    assert_eq!(hub.post(Some(&hub.integration), query, json!({})).await.0, 200);
+    let inside = hub.inside();
+    assert!(access::tokens(inside).await.unwrap().iter().all(|line| line.ends_with("in force")));
+    assert_eq!(access::revoke_tokens(inside, "timetable-sync").await.unwrap(), 1);
+    assert_eq!(hub.post(Some(&hub.integration), query, json!({})).await.0, 401);
+    assert_eq!(access::revoke_tokens(inside, "timetable-sync").await.unwrap(), 0);
+    let lines = access::tokens(inside).await.unwrap();
+    assert_eq!(lines.iter().filter(|line| line.contains("taken back on")).count(), 1, "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains("rollcall_")), "{lines:?}");
+}

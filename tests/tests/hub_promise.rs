@@ -386,3 +386,79 @@ async fn a_signature_that_does_not_hold_or_a_new_key_is_an_alert_and_holds_up_no
         assert_eq!(found, wanted);
     }
 }
+
+#[tokio::test]
+async fn a_reader_that_was_moved_to_another_building_loses_no_green_that_it_showed_before() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("10:10"));
+    let swipe = gateway.swipe(0, 0, &at("10:01"), &[&held]);
+    let mut forged = gateway.swipe(1, 0, &at("10:02"), &[&held]);
+    // While the gateway was away its reader was hung in another building.
+    hub.done("saveBuildings", json!({"buildings": [{"code": "B", "name": "Building B"}]})).await;
+    hub.done("saveRooms", json!({"rooms": [{"code": "R9", "building": "B"}]})).await;
+    hub.done("saveGateways", json!({"gateways": [{"code": "GW-B", "building": "B"}]})).await;
+    let moved = |code: &str| json!({"code": code, "gateway": "GW-B", "room": "R9", "kind": "OSDP"});
+    hub.done("saveReaders", json!({"readers": [moved("D1"), moved("D9")]})).await;
+    let elsewhere = Gateway::start(&hub, "GW-B").await;
+    assert_eq!(gateway.submit(&hub, &[swipe], &at("10:10")).await, ["STORED"]);
+    assert_eq!(register(&hub, "X").await.1, ["PRESENT", "EXPECTED"]);
+    assert_eq!(alerts(&hub).await, Vec::<String>::new());
+    // What never was at this gateway is kept, and counts for nobody.
+    let other = elsewhere.config["readers"].as_array().unwrap().iter().find(|it| it["code"] == "D9").unwrap();
+    (forged["readerId"], forged["roomId"]) = (other["readerId"].clone(), other["roomId"].clone());
+    assert_eq!(gateway.submit(&hub, &[forged], &at("10:10")).await, ["STORED"]);
+    assert_eq!(alerts(&hub).await, ["SWIPE_ELSEWHERE"]);
+    assert_eq!(register(&hub, "X").await.1, ["PRESENT", "EXPECTED"]);
+}
+
+#[tokio::test]
+async fn an_outage_that_nobody_can_end_is_over_once_its_reader_answers_and_nothing_more_is_to_come() {
+    let (hub, gateway, _) = class().await;
+    let door = gateway.config["readers"][0]["readerId"].clone();
+    // Its beginning was told; then the card with the journal was lost.
+    let began = outage(1, Some(&door), "READER_UNREACHABLE", "08:40", None);
+    send(&hub, &gateway, &[], &at("08:45"), json!({"outages": [began]})).await;
+    hub.clock.set(&at("09:04"));
+    gateway.heartbeat(&hub, &at("09:04")).await;
+    hub.clock.set(&at("12:00"));
+    let end = async || {
+        let query = "{ gateways { nodes { outages { nodes { until } } } } }";
+        hub.read(query).await["gateways"]["nodes"][0]["outages"]["nodes"][0]["until"].take()
+    };
+    assert_eq!(end().await, Value::Null, "its end may be on its way");
+    hub.clock.set(&at("09:06"));
+    gateway.heartbeat(&hub, &at("09:06")).await;
+    assert_eq!(ms(end().await.as_str().unwrap()), ms(&at("09:06")));
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("12:00")).await;
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["ABSENT", "ABSENT"]));
+    // An end that is told after all is the one that holds.
+    let ended = outage(1, Some(&door), "READER_UNREACHABLE", "08:40", Some("08:50"));
+    send(&hub, &gateway, &[], &at("12:00"), json!({"outages": [ended]})).await;
+    assert_eq!(ms(end().await.as_str().unwrap()), ms(&at("08:50")));
+}
+
+#[tokio::test]
+async fn nobody_is_absent_where_swipes_were_refused_and_nobody_knows_whose_however_short_it_was() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("10:01"), &[&held]);
+    let refused = json!({"outageId": Uuid::from_u128(3), "readerId": null, "cause": "SWIPES_REFUSED",
+                         "from": "2026-10-05T10:02:00Z", "until": "2026-10-05T10:02:02Z"});
+    send(&hub, &gateway, &[swipe], &at("12:00"), json!({"outages": [refused]})).await;
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["PRESENT", "NO_REGISTER"]));
+    assert_eq!(alerts(&hub).await, ["SWIPES_REFUSED"]);
+}
+
+#[tokio::test]
+async fn a_gateway_that_came_back_after_it_was_declared_lost_is_awaited_again() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("09:10"));
+    let lost = json!({"gateway": "GW", "from": at("09:05"), "reason": "burnt"});
+    hub.write_as(&hub.admin, "declareGatewayLost", lost).await;
+    hub.clock.set(&at("09:20"));
+    gateway.heartbeat(&hub, &at("09:20")).await;
+    // It went silent again: nobody declared anything of that.
+    hub.clock.set(&at("12:00"));
+    assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
+}

@@ -27,6 +27,7 @@ impl Hands {
                 source: source.word().to_owned(),
             }));
         }
+        self.note_forgotten(now);
         let Some(standing) = self.journal.standing().await else { return };
         let usage = standing.usage;
         if usage.has_room && self.mind.refusing_since().is_some() {
@@ -64,6 +65,22 @@ impl Hands {
             tracing::info!("the journal has room again");
             let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now);
             self.notes.add(Record::Outage(over));
+        }
+    }
+
+    /// Since when swipes are, or were, refused, as far as the next start must know.
+    pub(super) fn refused_since(&self) -> Option<Instant> {
+        let all = [self.mind.refusing_since(), self.mind.forgotten_since(), self.notes.refused_since()];
+        all.into_iter().flatten().min()
+    }
+
+    /// Tells of swipes that were refused and of which nothing was kept, once swipes are taken again.
+    fn note_forgotten(&mut self, now: Reading) {
+        if self.mind.refusing_since().is_none()
+            && let Some(since) = self.mind.take_forgotten()
+        {
+            let refused = self.outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(since), now);
+            self.notes.add(Record::Outage(refused));
         }
     }
 

@@ -165,7 +165,9 @@ impl Hands {
                 happening => self.handle(happening, &cache),
             }
             // Before anybody sees red for it.
-            self.refusals.keep(self.mind.refusing_since().or(self.notes.refused_since()));
+            if self.fault.is_none() {
+                self.refusals.keep(self.refused_since());
+            }
             self.act().await;
         }
         self.keep_clock();
@@ -232,6 +234,8 @@ impl Hands {
             }
             Happening::Written(Written::Damaged(damages)) => self.note_damage(damages, now),
             Happening::Written(Written::Failed(tickets, error)) => {
+                // Whoever sees red now was there: the next start must say so.
+                self.refusals.keep(Some(self.mind.durable_before(now.when.earliest)));
                 for ticket in tickets {
                     self.mind.handle(Input::NotDurable { ticket }, now);
                 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::hands::Hands;
 use crate::ascii::line as ascii;
-use crate::clock::Reading;
+use crate::clock::{FAR_FUTURE, Reading};
 use crate::core::outages::Cause;
 use crate::core::{Input, Read, Tag};
 use crate::journal::record::{ReaderRecord, Record};
@@ -58,7 +58,21 @@ impl Hands {
                 self.happened(&code, "TAMPER_OVER", None);
             }
             Event::Reconfigured { .. } | Event::NotReconfigured => {}
-            Event::Line(quality) => seen.line = Some(quality),
+            Event::Line(quality) => {
+                let before = seen.line.replace(quality).map_or(0, |line| line.bad_replies);
+                let told = seen.happened.get("LINE").copied();
+                let due = told.is_none_or(|told| now.since_boot_ms - told >= HAPPENS_EVERY_MS);
+                if quality.bad_replies > before && due {
+                    seen.happened.insert("LINE", now.since_boot_ms);
+                    tracing::warn!(
+                        reader = %code,
+                        damaged = quality.bad_replies,
+                        of = quality.sent,
+                        "replies come in damaged, and are asked for again: look at the line's cable, its termination, its speed, \
+                         and whether two readers have one address"
+                    );
+                }
+            }
             Event::Insecure(error) => {
                 tracing::error!(
                     reader = %code,
@@ -209,6 +223,8 @@ impl Hands {
 
     fn notes_down(&mut self, reader: Option<Uuid>, from: Instant) {
         let Some(reader) = reader else { return };
+        // A clock that knows nothing would put it before sessions that were long held.
+        let from = (self.clock.read().when.latest < FAR_FUTURE).then_some(from);
         let began = self.outages.down(reader, Cause::ReaderUnreachable, from, Uuid::new_v4());
         if let Some(began) = began {
             self.notes.add(Record::Outage(began));

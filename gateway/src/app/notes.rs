@@ -43,7 +43,13 @@ impl Notes {
     /// Since when swipes were refused for want of room, by a note that is not durable yet.
     pub(super) fn refused_since(&self) -> Option<Instant> {
         let outages = self.waiting.iter().chain(self.asked.values()).filter_map(|record| match record {
-            Record::Outage(outage) if outage.cause == Cause::JournalRefused.word() => outage.from,
+            Record::Outage(outage)
+                if [Cause::JournalRefused, Cause::SwipesRefused]
+                    .iter()
+                    .any(|it| it.word() == outage.cause) =>
+            {
+                outage.from
+            }
             _ => None,
         });
         outages.min().map(Instant)

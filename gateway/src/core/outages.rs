@@ -25,6 +25,8 @@ pub enum Cause {
     ReaderUnreachable,
     /// The journal began on an empty disk.
     StorageLost,
+    /// Swipes were refused, and whose they were is not known any more.
+    SwipesRefused,
 }
 
 impl Cause {
@@ -37,6 +39,7 @@ impl Cause {
             Self::JournalRefused => "JOURNAL_REFUSED",
             Self::ReaderUnreachable => "READER_UNREACHABLE",
             Self::StorageLost => "STORAGE_LOST",
+            Self::SwipesRefused => "SWIPES_REFUSED",
         }
     }
 }
@@ -64,13 +67,20 @@ fn end(record: &OutageRecord, since_boot_ms: i64, now: Reading) -> Option<i64> {
 }
 
 impl Outages {
-    /// A reader does not answer since `from`: what to journal, when that is news.
-    pub fn down(&mut self, reader: Uuid, cause: Cause, from: Instant, id: Uuid) -> Option<OutageRecord> {
+    /// A reader does not answer since `from`: what to journal, when that is news. Where nobody here knows since when, the
+    /// hub takes it from what was handed over last.
+    pub fn down(
+        &mut self,
+        reader: Uuid,
+        cause: Cause,
+        from: Option<Instant>,
+        id: Uuid,
+    ) -> Option<OutageRecord> {
         if self.readers.contains_key(&reader) {
             return None;
         }
         let cause = cause.word().to_owned();
-        let record = OutageRecord { id, reader: Some(reader), cause, from: Some(from.0), until: None };
+        let record = OutageRecord { id, reader: Some(reader), cause, from: from.map(|at| at.0), until: None };
         self.readers.insert(reader, record.clone());
         Some(record)
     }
@@ -86,7 +96,10 @@ impl Outages {
     ) -> Vec<OutageRecord> {
         let Some(alive) = alive else { return Vec::new() };
         let from = alive.min(now.at);
-        readers.into_iter().filter_map(|reader| self.down(reader, Cause::GatewayDown, from, id())).collect()
+        readers
+            .into_iter()
+            .filter_map(|reader| self.down(reader, Cause::GatewayDown, Some(from), id()))
+            .collect()
     }
 
     /// A reader answers: what to journal, when it did not before and the time is known; else [`Outages::dated`] tells.
@@ -164,7 +177,7 @@ mod tests {
     fn an_outage_that_ends_while_nobody_knows_the_time_lasts_until_its_end_can_be_dated() {
         let (mut outages, reader) = (Outages::default(), Uuid::from_u128(1));
         // The power went at 1,000,000; forty minutes later the machine starts without time, and a reader answers.
-        outages.down(reader, Cause::GatewayDown, Instant(1_000_000), Uuid::from_u128(9));
+        outages.down(reader, Cause::GatewayDown, Some(Instant(1_000_000)), Uuid::from_u128(9));
         assert_eq!(outages.up(reader, dark(1_005_000, 5_000)), None);
         let lost = outages.over(Uuid::from_u128(8), Cause::StorageLost, None, dark(1_006_000, 6_000));
         assert_eq!(lost.until, None);
@@ -220,10 +233,10 @@ mod tests {
     fn an_outage_is_told_when_it_begins_and_when_it_ends_and_once_each() {
         let (mut outages, reader) = (Outages::default(), Uuid::from_u128(1));
         assert_eq!(outages.up(reader, at(5)), None);
-        let began = outages.down(reader, Cause::ReaderUnreachable, Instant(10), Uuid::from_u128(9));
+        let began = outages.down(reader, Cause::ReaderUnreachable, Some(Instant(10)), Uuid::from_u128(9));
         let began = began.unwrap_or_else(|| panic!("no outage"));
         assert_eq!((began.from, began.until), (Some(10), None));
-        assert_eq!(outages.down(reader, Cause::GatewayDown, Instant(20), Uuid::from_u128(8)), None);
+        assert_eq!(outages.down(reader, Cause::GatewayDown, Some(Instant(20)), Uuid::from_u128(8)), None);
         let mut restarted = Outages::default();
         restarted.remember(&began, at(15));
         for outages in [&mut outages, &mut restarted] {

@@ -5,14 +5,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::format::{Chain, Header, chain};
 use super::record::Record;
 use super::scan::{self, gaps, salvage};
-use crate::core::hex;
-use crate::uplink::sign::SigningKey;
+use crate::core::{hex, unhex};
+use crate::uplink::sign::{SigningKey, verify as holds};
 
 /// One record, as it stands on the disk.
 struct Line {
@@ -39,6 +40,8 @@ fn read(data: &Path) -> anyhow::Result<Found> {
         .collect();
     files.sort();
     let mut found = Found { records: BTreeMap::new(), problems: Vec::new(), segments: files.len() };
+    // Where the segment before ended, whole: journal, next sequence, chain value.
+    let mut ended: Option<(Uuid, u64, Chain)> = None;
     for path in files {
         let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         let header = match Header::of_segment(&bytes) {
@@ -49,6 +52,14 @@ fn read(data: &Path) -> anyhow::Result<Found> {
                 continue;
             }
         };
+        if let Some((_, next, chain)) = ended.take().filter(|(journal, ..)| *journal == header.journal) {
+            if header.first != next {
+                let last = header.first.saturating_sub(1);
+                found.problems.push(format!("records {next} to {last} are missing: a whole segment is gone"));
+            } else if header.chain != chain {
+                found.problems.push(format!("{}: it is not the one that followed", path.display()));
+            }
+        }
         let mut before = header.chain;
         let mut broken = None;
         let scanned = scan::whole(&bytes, &header, |head, body| {
@@ -61,6 +72,10 @@ fn read(data: &Path) -> anyhow::Result<Found> {
             found.problems.push(format!("{}: the chain breaks at record {sequence}", path.display()));
         }
         let whole = salvage(&bytes, header.journal);
+        if scanned.damage.is_none() {
+            let next = whole.keys().next_back().map_or(header.first, |last| last + 1);
+            ended = Some((header.journal, next, before));
+        }
         if let Some(damage) = scanned.damage {
             let missing = gaps(header.first, whole.keys().copied());
             let last = whole.keys().next_back().map_or(header.first, |last| last + 1);
@@ -148,17 +163,23 @@ pub fn export(data: &Path) -> anyhow::Result<()> {
     let key = SigningKey::load(&key).with_context(|| format!("{} cannot be used", key.display()))?;
     let mut out = std::io::stdout().lock();
     for (sequence, line) in &found.records {
-        let record: Value = serde_json::from_slice(&line.body).unwrap_or(Value::Null);
+        // Letter for letter: the chain is over the bytes.
+        let record = String::from_utf8_lossy(&line.body);
         let line = json!({"journal": line.journal, "sequence": sequence, "chain": hex(&line.chain), "record": record});
         writeln!(out, "{line}")?;
     }
-    if let Some((sequence, last)) = found.records.last_key_value() {
+    let mut ends: BTreeMap<Uuid, u64> = BTreeMap::new();
+    for (sequence, line) in &found.records {
+        ends.insert(line.journal, *sequence);
+    }
+    for (journal, sequence) in &ends {
+        let Some(last) = found.records.get(sequence) else { continue };
         let at = match Record::read(&last.body) {
             Ok(record) => record.at().unwrap_or(0),
             Err(_) => 0,
         };
-        let signature = key.sign(last.journal, *sequence, &last.chain, at);
-        let head = json!({"journal": last.journal, "through": sequence, "chain": hex(&last.chain), "signedAt": at,
+        let signature = key.sign(*journal, *sequence, &last.chain, at);
+        let head = json!({"journal": journal, "through": sequence, "chain": hex(&last.chain), "signedAt": at,
                           "signature": signature, "publicKey": key.public()});
         writeln!(out, "{}", json!({"head": head}))?;
     }
@@ -166,4 +187,69 @@ pub fn export(data: &Path) -> anyhow::Result<()> {
         tracing::warn!("{problem}");
     }
     Ok(())
+}
+
+/// One line of an export.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Exported {
+    Record { journal: Uuid, sequence: u64, chain: String, record: String },
+    Head { head: ExportedHead },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExportedHead {
+    journal: Uuid,
+    through: u64,
+    chain: String,
+    signed_at: i64,
+    signature: String,
+    public_key: String,
+}
+
+/// Checks an export: that each record follows from the one before it, and that a gateway signed the ends. By `key` (64 hex
+/// digits), or by the export's own, which proves no more than that nothing was changed since. Gives what to say of it.
+///
+/// # Errors
+/// What does not hold, with its line.
+pub fn check_export(file: &Path, key: Option<&str>) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let mut last: BTreeMap<Uuid, (u64, Chain)> = BTreeMap::new();
+    let (mut records, mut holes, mut signed) = (0_u64, 0_u64, 0);
+    for (number, line) in (1..).zip(text.lines()) {
+        let place = || format!("{}, line {number}", file.display());
+        match serde_json::from_str(line).with_context(|| format!("{}: no line of an export", place()))? {
+            Exported::Record { journal, sequence, chain: said, record } => {
+                let said = unhex(&said).and_then(|bytes| Chain::try_from(bytes).ok());
+                let said = said.with_context(|| format!("{}: 'chain' must be 64 hex digits", place()))?;
+                match last.get(&journal) {
+                    Some((before, value)) if *before + 1 == sequence => ensure!(
+                        chain(value, sequence, record.as_bytes()) == said,
+                        "{}: record {sequence} was changed, or another one came before it",
+                        place()
+                    ),
+                    // What was before the first, or in a hole, is not here.
+                    Some(_) => holes += 1,
+                    None => {}
+                }
+                last.insert(journal, (sequence, said));
+                records += 1;
+            }
+            Exported::Head { head } => {
+                let end = last.remove(&head.journal).filter(|(sequence, _)| *sequence == head.through);
+                let (_, value) =
+                    end.with_context(|| format!("{}: signs another end than the export's", place()))?;
+                ensure!(hex(&value) == head.chain, "{}: signs another chain value", place());
+                let key = key.unwrap_or(&head.public_key);
+                ensure!(key == head.public_key, "{}: signed by another key, {}", place(), head.public_key);
+                let known = holds(key, &head.signature, head.journal, head.through, &value, head.signed_at);
+                ensure!(known, "{}: the signature does not hold", place());
+                signed += 1;
+            }
+        }
+    }
+    ensure!(records > 0 && last.is_empty(), "{}: its end is not signed: it was cut off", file.display());
+    let holes = if holes == 0 { String::new() } else { format!(", with {holes} holes in between") };
+    Ok(format!("{records} records{holes}, {signed} signed ends: all hold"))
 }

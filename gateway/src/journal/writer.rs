@@ -182,8 +182,11 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                 let _ = reply.send(());
             }
             Ask::DropBefore(keep_from) => {
-                if let Err(error) = log.drop_before(keep_from) {
-                    tracing::error!("{error}");
+                // An error of the folder's sync is one of the disk's: after it nothing can be promised.
+                if let Err(error) = log.drop_before(keep_from)
+                    && !report(written, Vec::new(), error)
+                {
+                    return;
                 }
             }
         }

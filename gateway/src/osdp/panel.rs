@@ -110,6 +110,8 @@ struct Underway {
     device: usize,
     sent: Micros,
     deadline: Micros,
+    /// Something came in that was no frame.
+    garbled: bool,
 }
 
 /// A control panel for one bus.
@@ -213,7 +215,12 @@ impl Panel {
                 Decoded::Secured(it) if it.frame.reply => self.handle_reply(&it.frame, Some(&it), now),
                 // On some adapters the panel hears itself.
                 Decoded::Frame(_) | Decoded::Secured(_) => {}
-                Decoded::Noise(count) => self.noise += count as u64,
+                Decoded::Noise(count) => {
+                    self.noise += count as u64;
+                    if let Some(underway) = &mut self.underway {
+                        underway.garbled = true;
+                    }
+                }
             }
         }
         let latest = REPLY_TIMEOUT + self.wire(REPLY_BYTES);
@@ -304,14 +311,17 @@ impl Panel {
         let patience = if hasty { SHORT_TIMEOUT } else { REPLY_TIMEOUT };
         let deadline = now + patience + self.wire(bytes.len() as u64 + REPLY_BYTES);
         self.outgoing.push_back(bytes);
-        self.underway = Some(Underway { device: index, sent: now, deadline });
+        self.underway = Some(Underway { device: index, sent: now, deadline, garbled: false });
     }
 
     fn timed_out(&mut self, now: Micros) {
         let Some(underway) = self.underway.take() else { return };
-        self.noise += self.decoder.reset() as u64;
+        let rest = self.decoder.reset() as u64;
+        self.noise += rest;
         let short = SHORT_TIMEOUT + self.wire(2 * REPLY_BYTES);
         let device = &mut self.devices[underway.device];
+        // Something came, and it was no reply that can be read.
+        device.quality.bad_replies += u64::from(underway.garbled || rest > 0);
         if device.is_silent() {
             self.spared_until = now + SPARE_FACTOR * short;
         }

@@ -8,6 +8,7 @@ use rollcall_rules::timetable::{Card, CardKey, Item, Membership};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::core::unhex;
 use crate::core::{CardSecret, ReaderFacts};
 
 /// An item of the slice.
@@ -88,17 +89,6 @@ pub struct CachedConfig {
 
 fn span(from: Option<i64>, until: Option<i64>) -> Span {
     Span { from: from.map(Instant), until: until.map(Instant) }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect::<Option<_>>()?;
-    digits
-        .len()
-        .is_multiple_of(2)
-        .then(|| digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
 impl CachedItem {

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use rollcall_rules::light::Colour;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
@@ -15,16 +14,20 @@ use super::message::{Batch, clock_input, light, line_input};
 use super::operations::{
     Counter, DateTime, Duration, GatewayHandedOver, GatewayHeadInput, GatewayHeartbeatInput,
     GatewayHeartbeatPayload, GatewayJournalInput, GatewayReaderReport, GatewaySubmitSwipesInput,
-    GatewaySubmitSwipesPayload, ReaderKind, ReceiptOutcome, UnassignedReaderInput,
+    GatewaySubmitSwipesPayload, ReceiptOutcome, UnassignedReaderInput,
 };
 use super::place::{AtHub, Places};
 use super::sign::SigningKey;
 use crate::core::hex;
-use crate::core::reading::Reading;
 use crate::core::time::Source;
-use crate::journal::log::Stored;
+use crate::journal::log::{Segment, Stored};
 use crate::journal::writer::Standing;
-use crate::osdp::panel::LineQuality;
+
+mod aside;
+mod status;
+
+use aside::Aside;
+pub use status::{ReaderStatus, Status, Unassigned};
 
 /// How many records go into one batch, unless the hub says less.
 const BATCH: usize = 500;
@@ -34,63 +37,6 @@ const HEARTBEAT_EVERY_MS: i64 = 60_000;
 const STATES_EVERY_MS: i64 = 2_000;
 /// How often a record that the hub turns down by itself is sent again before the others go on without it.
 const TRIES_OF_ONE: u32 = 5;
-
-/// How the gateway is, as its mind knows it.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// The time of asking.
-    pub now: Reading,
-    /// Every swipe before this instant is durable.
-    pub durable_before: Instant,
-    /// The sequence of the last durable record.
-    pub last_durable: u64,
-    /// The feed position decided by.
-    pub basis: String,
-    /// The readers.
-    pub readers: Vec<ReaderStatus>,
-    /// Readers that the hub does not know.
-    pub unassigned: Vec<Unassigned>,
-    /// When the timetable copy was last known to be current.
-    pub current_at: Option<Instant>,
-    /// How often the hub wants to hear how the gateway is, in milliseconds; 0 when it did not say.
-    pub heartbeat_ms: i64,
-    /// How many records the hub wants at once; 0 when it did not say.
-    pub max_batch: usize,
-}
-
-/// How a reader is.
-#[derive(Debug, Clone)]
-pub struct ReaderStatus {
-    /// Its id at the hub.
-    pub id: Uuid,
-    /// Its code.
-    pub code: String,
-    /// It answers.
-    pub online: bool,
-    /// Its light at rest.
-    pub light: Colour,
-    /// Its firmware.
-    pub firmware: Option<String>,
-    /// When a card was last held to it.
-    pub last_swipe: Option<Instant>,
-    /// How its serial line does.
-    pub line: Option<LineQuality>,
-}
-
-/// A reader that the hub does not know.
-#[derive(Debug, Clone)]
-pub struct Unassigned {
-    /// Its code in the configuration.
-    pub code: String,
-    /// How it talks.
-    pub kind: ReaderKind,
-    /// It answers.
-    pub online: bool,
-    /// Its serial number.
-    pub serial: Option<u32>,
-    /// Its firmware.
-    pub firmware: Option<String>,
-}
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +91,10 @@ pub struct HandOver {
     reconciled: bool,
     /// How often the present single record was turned down.
     refused: u32,
+    /// Those that were turned down so often that the others went on.
+    aside: Aside,
+    /// One of them is on its way.
+    trying: Option<(Uuid, u64)>,
 }
 
 impl Default for HandOver {
@@ -158,6 +108,8 @@ impl Default for HandOver {
             batch: BATCH,
             reconciled: false,
             refused: 0,
+            aside: Aside::default(),
+            trying: None,
         }
     }
 }
@@ -169,6 +121,10 @@ impl HandOver {
         let known = standing.segments.iter().all(|segment| self.places.knows(segment.journal));
         if !self.reconciled || !known || status.now.at >= self.due(status) {
             return Step::Heartbeat;
+        }
+        let due = self.aside.due(|journal, sequence| sequence <= self.places.through(journal));
+        if let Some((journal, from)) = due {
+            return Step::Read { journal, from, limit: 1 };
         }
         match self.places.next(&standing.segments) {
             Some((journal, from)) => {
@@ -200,7 +156,12 @@ impl HandOver {
         let said = journals(standing).into_iter().map(|journal| {
             // What was passed over is not claimed to be there, or the hub would wait for it for ever.
             let through = self.places.through(journal);
-            let after = self.places.knows(journal).then_some(Counter(self.places.at_hub(journal)));
+            // Where the hub turned something down, it has less than that: so long it takes no watermark.
+            let claimed = match self.aside.any_before(journal, u64::MAX) {
+                true => through,
+                false => self.places.at_hub(journal),
+            };
+            let after = self.places.knows(journal).then_some(Counter(claimed));
             let journal_id = self.places.name(journal);
             GatewayJournalInput { journal_id, after, through: Counter(through), chain: None }
         });
@@ -227,6 +188,7 @@ impl HandOver {
             journals: Some(said.collect()),
             anchors: None,
             unassigned: Some(status.unassigned.iter().map(unassigned).collect()),
+            held_back: Some(i32::try_from(self.aside.len()).unwrap_or(i32::MAX)),
         }
     }
 
@@ -280,6 +242,7 @@ impl HandOver {
             self.places.advance(journal, 0);
         }
         self.reconciled = true;
+        self.aside.again();
         let every = if status.heartbeat_ms > 0 { status.heartbeat_ms } else { HEARTBEAT_EVERY_MS };
         self.next_heartbeat = status.now.at.plus_ms(every);
         self.told = (states(status), status.now.at);
@@ -297,32 +260,55 @@ impl HandOver {
         source: Option<Source>,
     ) -> Option<Submission> {
         stored.retain(|it| it.journal == journal);
+        let trying = self.aside.holds(journal, from) && from <= self.places.through(journal);
+        if !trying && let Some(first) = stored.first().map(|it| it.sequence) {
+            if self.aside.holds(journal, first) {
+                self.places.advance(journal, first);
+                return None;
+            }
+            let aside = self.aside.first_from(journal, first).unwrap_or(u64::MAX);
+            stored.retain(|it| it.sequence < aside);
+        }
+        let mut batch = Batch::default();
+        // What this version cannot say is held back, for one that can.
+        let sayable = stored.iter().take_while(|it| batch.add(it)).count();
+        if sayable == 0
+            && let Some(first) = stored.first().map(|it| it.sequence)
+        {
+            self.aside.insert(journal, first);
+            self.places.advance(journal, first);
+            return None;
+        }
+        stored.truncate(sayable);
         let (Some(first), Some(last)) = (stored.first(), stored.last()) else {
             // What stood there cannot be read any more; the damage is reported elsewhere.
+            self.aside.remove(journal, from);
             let segments = standing.segments.iter().filter(|it| it.journal == journal && it.last >= from);
             self.places.advance(journal, segments.map(|it| it.last).min().unwrap_or(from));
             return None;
         };
         let through = last.sequence;
-        if self.batch == 1 && self.refused >= TRIES_OF_ONE {
+        if !trying && self.batch == 1 && self.refused >= TRIES_OF_ONE {
             tracing::error!(
                 sequence = through,
                 "the hub takes this record by no means; it stays in the journal, and the others go on"
             );
             (self.refused, self.batch) = (0, BATCH);
-            // Claimed to be there, so that the hub finds it missing: it takes no watermark, and at each heartbeat the
-            // record is tried again. Nobody is absent for it meanwhile.
-            self.places.handed_over(journal, through);
+            self.aside.insert(journal, through);
+            self.places.advance(journal, through);
             return None;
         }
-        let mut batch = Batch::default();
-        stored.iter().for_each(|it| batch.add(it));
+        self.trying = trying.then_some((journal, from));
         let mut after = self.places.clone();
         after.advance(journal, through);
         // With the last of all that is durable, everything before now is handed over.
         let all = after.next(&standing.segments).is_none();
         let watermark = if all { status.durable_before } else { self.watermark };
-        let done = self.places.at_hub(journal);
+        // Behind what was turned down the hub is told that something is missing: nobody is absent for it meanwhile.
+        let done = match self.aside.any_before(journal, first.sequence) {
+            true => first.sequence - 1,
+            false => self.places.at_hub(journal),
+        };
         // A journal of which there are two of that name is signed by neither.
         let key = key.filter(|_| self.places.name(journal) == journal);
         let head = head(key, first, last, batch.links, status.now.at);
@@ -371,9 +357,26 @@ impl HandOver {
                 tracing::error!(swipe = %receipt.swipe_id, "the hub set a swipe aside: {why}");
             }
         }
+        if let Some((journal, sequence)) = self.trying.take() {
+            self.aside.remove(journal, sequence);
+            if answer.handed_over.first().is_none_or(|has| has.through.0 >= sequence) {
+                // Now it can take what came after in order: it has all of it, and knows it again.
+                self.places.handed_over(journal, sequence);
+                self.places.back_to(journal, sequence);
+            }
+            return Ok(answer.renew_journal && journal == standing.journal);
+        }
         match answer.handed_over.first() {
             // It lacks something before this batch: ask what, and go on from there.
-            Some(has) if has.through.0 < sent.through => self.reconciled = false,
+            Some(has) if has.through.0 < sent.through => {
+                // It lacks what it turned down itself, and nothing else.
+                let known = has.through.0 == self.places.at_hub(sent.journal);
+                if known && self.aside.any_before(sent.journal, sent.through + 1) {
+                    self.places.advance(sent.journal, sent.through);
+                } else {
+                    self.reconciled = false;
+                }
+            }
             _ => {
                 self.places.handed_over(sent.journal, sent.through);
                 self.watermark = self.watermark.max(sent.watermark);
@@ -384,13 +387,24 @@ impl HandOver {
         Ok(answer.renew_journal && sent.journal == standing.journal)
     }
 
+    /// Whether a segment holds a record that the hub turned down.
+    #[must_use]
+    pub fn holds_back(&self, segment: &Segment) -> bool {
+        self.aside.first_from(segment.journal, segment.first).is_some_and(|first| first <= segment.last)
+    }
+
     /// Asking did not work. `true` when the same may be tried again at once, in smaller pieces.
     pub fn failed(&mut self, error: &UplinkError) -> bool {
+        let trying = self.trying.take();
         let UplinkError::Refused(reason) = error else {
             // The hub may come back as another one, or from a backup.
             self.reconciled = false;
             return false;
         };
+        if let Some((journal, sequence)) = trying {
+            self.aside.insert(journal, sequence);
+            return true;
+        }
         if self.batch > 1 {
             self.batch = (self.batch / 2).max(1);
             tracing::error!("{reason}; sending {} at a time to find what is at fault", self.batch);

@@ -26,9 +26,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Adds a record; one that this program cannot read is named in the logs and passed over: it stays on the disk.
-    pub(super) fn add(&mut self, stored: &Stored) {
-        self.links.push(hex(&Sha256::digest(&stored.body)));
+    /// Adds a record. `false` for one that this program cannot read or say: it is named in the logs, and stays on the disk.
+    pub(super) fn add(&mut self, stored: &Stored) -> bool {
         let added = match Record::read(&stored.body) {
             Ok(Record::Swipe(swipe)) => self.add_swipe(*swipe, stored),
             Ok(Record::Outage(record)) => outage(&record).map(|it| self.outages.push(it)),
@@ -36,20 +35,23 @@ impl Batch {
             Ok(Record::Reader(record)) => reader_event(&record).map(|it| self.reader_events.push(it)),
             Err(error) => {
                 tracing::error!(sequence = stored.sequence, "a record cannot be read: {error}");
-                return;
+                None
             }
         };
-        if added.is_none() {
+        if added.is_some() {
+            self.links.push(hex(&Sha256::digest(&stored.body)));
+        } else {
             tracing::error!(
                 sequence = stored.sequence,
                 "a record says what this version does not know; it stays in the journal, and an upgrade hands it over"
             );
         }
+        added.is_some()
     }
 
     fn add_swipe(&mut self, swipe: SwipeRecord, stored: &Stored) -> Option<()> {
         let record = String::from_utf8(stored.body.clone()).ok();
-        self.swipes.push(GatewaySwipeInput {
+        let said = GatewaySwipeInput {
             swipe_id: swipe.id,
             journal_id: stored.journal,
             sequence: Counter(stored.sequence),
@@ -73,7 +75,8 @@ impl Batch {
             chain: hex(&stored.chain),
             record,
             late: swipe.late,
-        });
+        };
+        self.swipes.push(said);
         Some(())
     }
 }

@@ -124,6 +124,8 @@ enums! {
         ReaderUnreachable,
         /// The disk was empty.
         StorageLost,
+        /// Swipes were refused, and whose they were is not known any more.
+        SwipesRefused,
     }
     /// What became of a swipe.
     SwipeDecision {

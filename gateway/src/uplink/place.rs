@@ -92,6 +92,11 @@ impl Places {
         *known = through.max(*known);
     }
 
+    /// Records of a journal behind this one are sent again, though they went before.
+    pub fn back_to(&mut self, journal: Uuid, through: u64) {
+        self.through.insert(journal, through);
+    }
+
     /// The first record that is not handed over, and its journal.
     #[must_use]
     pub fn next(&self, segments: &[Segment]) -> Option<(Uuid, u64)> {

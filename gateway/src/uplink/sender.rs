@@ -17,12 +17,14 @@ pub use super::handover::{ReaderStatus, Status, Unassigned};
 use super::operations::{Heartbeat, HeartbeatVariables, SubmitSwipes, SubmitVariables};
 use super::sign::SigningKey;
 use crate::clock::{Clock, Reading, Trust};
-use crate::journal::log::{JournalError, Stored};
+use crate::journal::log::{JournalError, Segment, Stored};
 use crate::journal::record::Record;
 use crate::journal::writer::{Journal, Standing};
 
 /// How long acknowledged swipes stay on the disk.
 const KEEP_MS: i64 = 30 * 24 * 3_600_000;
+/// So many of a segment's last records are asked when they were.
+const LAST_RECORDS: u64 = 50;
 
 /// Asks the gateway's mind how it is.
 pub type StatusAsk = oneshot::Sender<Status>;
@@ -216,6 +218,17 @@ impl SenderTask {
         Ok(found.first().and_then(|it| Record::read(&it.body).ok()?.at()).map(Instant))
     }
 
+    /// The latest instant that the last records of a segment speak of and that has been: a clock may have been wrong.
+    async fn newest_of(&self, segment: &Segment, now: Reading) -> Result<Option<Instant>, RoundError> {
+        let from = segment.first.max(segment.last.saturating_sub(LAST_RECORDS - 1));
+        let found = self.journal.read(from, usize::try_from(LAST_RECORDS).unwrap_or(1)).await?;
+        let times = found
+            .iter()
+            .filter(|it| it.journal == segment.journal && it.sequence <= segment.last)
+            .filter_map(|it| Record::read(&it.body).ok()?.at().map(Instant));
+        Ok(times.filter(|at| *at <= now.when.latest).max())
+    }
+
     /// Drops whole segments that were handed over more than 30 days ago, by the time of what they hold.
     async fn forget_old(
         &self,
@@ -228,10 +241,14 @@ impl SenderTask {
         }
         for pair in standing.segments.windows(2) {
             let segment = &pair[0];
-            if handover.places().through(segment.journal) < segment.last {
+            if handover.places().through(segment.journal) < segment.last || handover.holds_back(segment) {
                 break;
             }
-            let newest = self.time_of(segment.last).await?;
+            // Where nothing in it says when it was, it is older than what came after.
+            let mut newest = None;
+            for segment in pair {
+                newest = newest.or(self.newest_of(segment, now).await?);
+            }
             if newest.is_none_or(|at| now.when.earliest.since_ms(at) <= KEEP_MS) {
                 break;
             }

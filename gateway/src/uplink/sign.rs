@@ -4,10 +4,10 @@ use std::io;
 use std::path::Path;
 
 use ring::rand::SystemRandom;
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use uuid::Uuid;
 
-use crate::core::hex;
+use crate::core::{hex, unhex};
 
 /// The key.
 pub struct SigningKey {
@@ -39,9 +39,20 @@ impl SigningKey {
     /// Signs the end of a journal: the same words as the hub's `service::intake::evidence::message`. Hex digits.
     #[must_use]
     pub fn sign(&self, journal: Uuid, through: u64, chain: &[u8], signed_at: i64) -> String {
-        let words = format!("rollcall journal head 1\n{journal}\n{through}\n{}\n{signed_at}\n", hex(chain));
-        hex(self.pair.sign(words.as_bytes()).as_ref())
+        hex(self.pair.sign(words(journal, through, chain, signed_at).as_bytes()).as_ref())
     }
+}
+
+fn words(journal: Uuid, through: u64, chain: &[u8], signed_at: i64) -> String {
+    format!("rollcall journal head 1\n{journal}\n{through}\n{}\n{signed_at}\n", hex(chain))
+}
+
+/// Whether a signature under the end of a journal is one of this public key's; both as hex digits.
+#[must_use]
+pub fn verify(key: &str, signature: &str, journal: Uuid, through: u64, chain: &[u8], signed_at: i64) -> bool {
+    let (Some(key), Some(signature)) = (unhex(key), unhex(signature)) else { return false };
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    key.verify(words(journal, through, chain, signed_at).as_bytes(), &signature).is_ok()
 }
 
 fn make(path: &Path) -> io::Result<Vec<u8>> {

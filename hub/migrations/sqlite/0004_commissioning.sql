@@ -11,4 +11,6 @@ CREATE TABLE commissioning (
   steps TEXT NOT NULL,
   received_at BIGINT NOT NULL
 );
+-- Those that last are looked for at each heartbeat.
+CREATE INDEX outage_until ON outage (gateway_id, until_at);
 CREATE INDEX commissioning_reader ON commissioning (gateway_id, reader_code, at);

@@ -355,7 +355,7 @@ impl GatewayWrites {
         Ok(match answer.map_err(|error| fault(&error))? {
             Ok(submitted) => GatewaySubmitSwipesPayload {
                 batch_id,
-                receipts: submitted.receipts.into_iter().map(receipt).collect(),
+                receipts: submitted.receipts.into_iter().enumerate().map(receipt).collect(),
                 committed_at: local(ctx, submitted.committed_at)?,
                 handed_over: handed_over(submitted.handed_over),
                 renew_journal: submitted.renew_journal,
@@ -408,12 +408,14 @@ impl GatewayWrites {
     }
 }
 
-fn receipt(receipt: Receipt) -> SwipeReceipt {
-    SwipeReceipt {
-        swipe_id: UuidScalar(receipt.swipe_id),
-        outcome: receipt.outcome,
-        error: receipt.error.map(|message| InputError { code: Code::Invalid, message, path: None }),
-    }
+fn receipt((index, receipt): (usize, Receipt)) -> SwipeReceipt {
+    let error = receipt.error.map(|message| {
+        // What is wrong with a swipe begins with the name of the field.
+        let field = message.split_once(": ").map(|(field, _)| field.to_owned());
+        let path = [Some("swipes".to_owned()), Some(index.to_string()), field];
+        InputError { code: Code::Invalid, message, path: Some(path.into_iter().flatten().collect()) }
+    });
+    SwipeReceipt { swipe_id: UuidScalar(receipt.swipe_id), outcome: receipt.outcome, error }
 }
 
 /// What came of it.

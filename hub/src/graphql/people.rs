@@ -209,6 +209,66 @@ pub struct StudentOrder {
     pub direction: OrderDirection,
 }
 
+/// Those whose name or number holds some text, whatever its case. Engines fold the case of ASCII letters alone, so
+/// other ways to write it are looked for too.
+fn searched(list: List, search: &str) -> List {
+    let lower = search.to_lowercase();
+    let mut upper_next = true;
+    let title: String = lower
+        .chars()
+        .flat_map(|letter| {
+            let upper = std::mem::replace(&mut upper_next, !letter.is_alphanumeric());
+            let cased: Vec<char> =
+                if upper { letter.to_uppercase().collect() } else { letter.to_lowercase().collect() };
+            cased
+        })
+        .collect();
+    let pattern = |text: &str| {
+        let text = text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+        format!("%{text}%")
+    };
+    list.and_any(
+        &[
+            r"LOWER(s.name) LIKE {} ESCAPE '\'",
+            r"LOWER(s.number) LIKE {} ESCAPE '\'",
+            r"s.name LIKE {} ESCAPE '\'",
+            r"s.name LIKE {} ESCAPE '\'",
+            r"s.name LIKE {} ESCAPE '\'",
+        ],
+        [pattern(&lower), pattern(&lower), pattern(search), pattern(&title), pattern(&search.to_uppercase())],
+    )
+}
+
+/// As for StudentFilter.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct CardFilter {
+    /// With one of these codes.
+    codes: Option<Vec<String>>,
+    /// Of one of these students.
+    student_ids: Option<Vec<ID>>,
+}
+
+/// The cards that a filter lets through, by code.
+#[must_use]
+pub fn card_list(filter: Option<&CardFilter>) -> List {
+    let mut list = list::cards();
+    let Some(filter) = filter else { return list };
+    if let Some(codes) = &filter.codes {
+        list = list.and_in("c.code IN ({})", codes.iter().map(|code| code.as_str().into()));
+    }
+    if let Some(ids) = &filter.student_ids {
+        list = list.and_in("c.student_id IN ({})", Kind::Student.all_of(ids).into_iter().map(Into::into));
+    }
+    list
+}
+
+connection! {
+    /// A page of cards.
+    CardConnection,
+    /// A card and its place.
+    CardEdge, Card
+}
+
 /// The students that a filter lets through, in order.
 #[must_use]
 pub fn student_list(filter: Option<&StudentFilter>, order: Option<StudentOrder>) -> List {
@@ -221,8 +281,7 @@ pub fn student_list(filter: Option<&StudentFilter>, order: Option<StudentOrder>)
     list.descending = order.direction == OrderDirection::Desc;
     let Some(filter) = filter else { return list };
     if let Some(search) = &filter.search {
-        let pattern = format!("%{}%", search.to_lowercase().replace(['%', '_'], ""));
-        list = list.and("(LOWER(s.name) || ' ' || LOWER(s.number)) LIKE {}", pattern);
+        list = searched(list, search);
     }
     if let Some(states) = &filter.states {
         list = list.and_in("s.state IN ({})", states.iter().map(|state| (*state).into()));

@@ -17,7 +17,8 @@ use super::gateway::{Gateway, GatewayConnection, GatewayFilter, gateway_list};
 use super::id::{Kind, Node};
 use super::loader;
 use super::people::{
-    Card, OrderDirection, Student, StudentBy, StudentConnection, StudentFilter, StudentOrder, student_list,
+    Card, CardConnection, CardFilter, OrderDirection, Student, StudentBy, StudentConnection, StudentFilter,
+    StudentOrder, card_list, student_list,
 };
 use super::session::{
     CodeBy, Course, CourseConnection, Group, GroupConnection, Register, Session, SessionBy,
@@ -89,6 +90,32 @@ impl Reads {
         let list = student_list(filter.as_ref(), order_by);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(StudentConnection::new(paged, total, Student))
+    }
+
+    /// One card.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn card(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How it is named.")] by: CodeBy,
+    ) -> Result<Option<Card>> {
+        Ok(coded_thing::<entity::Card>(ctx, Kind::Card, by).await?.map(Card))
+    }
+
+    /// Cards, by code.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn cards(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only rows that this lets through.")] filter: Option<CardFilter>,
+    ) -> Result<CardConnection> {
+        let list = card_list(filter.as_ref());
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(CardConnection::new(paged, total, Card))
     }
 
     /// One course.

@@ -115,6 +115,46 @@ pub async fn create_token(
     Ok(Ok(token))
 }
 
+/// All tokens, a line of words for each: name, roles, state.
+///
+/// # Errors
+/// When the store fails.
+pub async fn tokens(hub: &Hub) -> Result<Vec<String>, StoreError> {
+    let mut tx = hub.read().await?;
+    let now = hub.now().0;
+    let line = |token: Token| {
+        let day = |at: i64| {
+            jiff::Timestamp::from_millisecond(at)
+                .map_or_else(|_| "?".to_owned(), |at| at.strftime("%F").to_string())
+        };
+        let state = match (token.revoked_at, token.expires_at) {
+            (Some(at), _) => format!("taken back on {}", day(at)),
+            (None, Some(end)) if end <= now => format!("over since {}", day(end)),
+            (None, Some(end)) => format!("in force until {}", day(end)),
+            (None, None) => "in force".to_owned(),
+        };
+        format!("{}  {}  made on {}  {state}", token.name, token.roles, day(token.created_at))
+    };
+    Ok(tx.all::<Token>().await?.into_iter().map(line).collect())
+}
+
+/// Takes all tokens of a name back; gives how many were in force.
+///
+/// # Errors
+/// When the store fails.
+pub async fn revoke_tokens(hub: &Hub, name: &str) -> Result<usize, StoreError> {
+    let mut tx = hub.write().await?;
+    let now = hub.now().0;
+    let mut tokens = tx.by_keys::<Token>([name]).await?;
+    tokens.retain(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end));
+    for token in &mut tokens {
+        token.revoked_at = Some(now);
+    }
+    tx.put(&tokens).await?;
+    tx.commit().await?;
+    Ok(tokens.len())
+}
+
 /// Who shows this token; `None` when it is unknown, over, or taken back.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use crate::store::{StoreError, Tx};
 pub(super) struct Doors {
     stays: BTreeMap<Uuid, Vec<ReaderStay>>,
     outages: BTreeMap<Uuid, Vec<Outage>>,
-    lost: BTreeMap<Uuid, i64>,
+    lost: BTreeMap<Uuid, Vec<i64>>,
 }
 
 fn span(from: Option<i64>, until: Option<i64>) -> Span {
@@ -41,7 +41,10 @@ impl Doors {
         for outage in tx.outages(&gateways, first, last).await? {
             outages.entry(outage.gateway_id).or_default().push(outage);
         }
-        let lost = tx.lost_since(&gateways).await?.into_iter().collect();
+        let mut lost: BTreeMap<Uuid, Vec<i64>> = BTreeMap::new();
+        for (gateway, from) in tx.lost_since(&gateways).await? {
+            lost.entry(gateway).or_default().push(from);
+        }
         Ok(Self { stays, outages, lost })
     }
 
@@ -78,16 +81,22 @@ impl Doors {
             outage_ms = outage_ms.max(without_reader_ms(first, last, &readers));
         }
         let waits = |watermark: &Option<i64>| watermark.is_none_or(|mark| mark <= window.closes.0);
-        let unpassed: Vec<&Uuid> =
-            awaited.iter().filter(|(_, watermark)| waits(watermark)).map(|(id, _)| id).collect();
+        let unpassed: Vec<(&Uuid, &Option<i64>)> =
+            awaited.iter().filter(|(_, watermark)| waits(watermark)).collect();
+        // One that has come back after all is awaited again.
+        let lost =
+            |(gateway, watermark): &(&Uuid, &Option<i64>)| {
+                self.lost.get(*gateway).into_iter().flatten().any(|from| {
+                    *from <= window.closes.0 && watermark.is_none_or(|watermark| watermark <= *from)
+                })
+            };
         let watermark = awaited.values().copied().collect::<Option<Vec<i64>>>();
         Evidence {
             has_reader: !awaited.is_empty(),
             watermark: watermark.and_then(|all| all.into_iter().min()).map(Instant),
             // No tolerance holds where what was shown green may be gone.
             outage_ms: if swipes_lost { i64::MAX } else { outage_ms },
-            declared_lost: !unpassed.is_empty()
-                && unpassed.iter().all(|id| self.lost.get(id).is_some_and(|from| *from <= window.closes.0)),
+            declared_lost: !unpassed.is_empty() && unpassed.iter().all(lost),
         }
     }
 

@@ -10,7 +10,7 @@ use super::decide;
 use super::refusal::{Answer, Check, Code};
 use super::{Hub, News, Touched};
 use crate::scalar::DateTime;
-use crate::store::entity::{Gateway, Reader, Swipe};
+use crate::store::entity::{ClockTrust, Gateway, Reader, Swipe};
 use crate::store::{StoreError, Tx, Value};
 
 mod batch;
@@ -252,7 +252,11 @@ pub async fn heartbeat(
         advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
     }
     // It says that everything was said, and there is something that is not here: something here turned it down.
-    report.held_back = !complete && input.backlog == 0;
+    report.held_back = input.held_back.is_some_and(|count| count > 0) || (!complete && input.backlog == 0);
+    if complete && input.backlog == 0 && input.clock.trust != ClockTrust::Untrusted {
+        let answering = input.readers.iter().filter(|it| it.online).map(|it| it.reader_id.0).collect();
+        outage::end_forgotten(hub, &mut tx, &sender, &answering, input.sent_at.ms(), &mut touched).await?;
+    }
     sender.report = serde_json::to_string(&report).ok();
     tx.put(std::slice::from_ref(&sender)).await?;
     hub.settle(tx, touched, None).await?;

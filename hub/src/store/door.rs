@@ -1,6 +1,6 @@
 //! Questions about doors: which reader hung there when, when it could not record, and which gateway is awaited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -61,6 +61,28 @@ impl Tx {
         rows.into_iter()
             .map(|mut row| Ok((row.next("reader_stay.reader_id")?, row.next("reader_stay.from_at")?)))
             .collect()
+    }
+
+    /// Which readers hang, or hung, at which doors of a gateway: (reader, room).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn stays_at(&mut self, gateway: Uuid) -> Result<BTreeSet<(Uuid, Uuid)>, StoreError> {
+        let sql = "SELECT DISTINCT reader_id, room_id FROM reader_stay WHERE gateway_id = $1";
+        let rows = self.fetch(sql, vec![gateway.into()]).await?;
+        rows.into_iter()
+            .map(|mut row| Ok((row.next("reader_stay.reader_id")?, row.next("reader_stay.room_id")?)))
+            .collect()
+    }
+
+    /// The outages of a gateway's readers that last.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn open_outages(&mut self, gateway: Uuid) -> Result<Vec<Outage>, StoreError> {
+        let sql = "SELECT id, gateway_id, reader_id, cause, from_at, until_at, received_at FROM outage \
+                   WHERE gateway_id = $1 AND until_at IS NULL AND reader_id IS NOT NULL ORDER BY from_at, id";
+        self.fetch(sql, vec![gateway.into()]).await?.iter_mut().map(Outage::read).collect()
     }
 
     /// Ends the stays of readers at an instant.
@@ -171,8 +193,7 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn lost_since(&mut self, gateways: &[Uuid]) -> Result<Vec<(Uuid, i64)>, StoreError> {
-        let sql =
-            "SELECT gateway_id, MIN(from_at) FROM gateway_lost WHERE gateway_id IN ({}) GROUP BY gateway_id";
+        let sql = "SELECT gateway_id, from_at FROM gateway_lost WHERE gateway_id IN ({}) ORDER BY from_at";
         let rows = self.fetch_in(sql, &[], gateways.iter().map(|id| (*id).into())).await?;
         rows.into_iter()
             .map(|mut row| Ok((row.next("gateway_lost.gateway_id")?, row.next("gateway_lost.from_at")?)))

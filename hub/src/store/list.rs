@@ -31,6 +31,8 @@ lists! {
     students_by_number = "student s", "s.id, s.number, s.name, s.email, s.state, s.at_door" by "s.number", "s.id";
     /// Students by name.
     students_by_name = "student s", "s.id, s.number, s.name, s.email, s.state, s.at_door" by "s.name", "s.id";
+    /// Cards by code.
+    cards = "card c", "c.id, c.code, c.student_id, c.from_at, c.until_at" by "c.code", "c.id";
     /// Courses by code.
     courses = "course c", "c.id, c.code, c.title" by "c.code", "c.id";
     /// Groups by code.

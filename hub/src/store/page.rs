@@ -109,6 +109,18 @@ impl List {
         self
     }
 
+    /// Adds conditions of which one must hold, each on one value.
+    #[must_use]
+    pub fn and_any<const N: usize>(mut self, conditions: &[&str; N], values: [String; N]) -> Self {
+        let mut all = Vec::new();
+        for (condition, value) in conditions.iter().zip(values) {
+            self.values.push(value.into());
+            all.push(condition.replace("{}", &format!("${}", self.values.len())));
+        }
+        self.wheres.push(format!("({})", all.join(" OR ")));
+        self
+    }
+
     /// Adds a condition on a list of values; `{}` in it stands for their numbers. An empty list holds for
     /// nothing.
     #[must_use]

@@ -4,9 +4,11 @@
  *   ack-before-fsync   a sync returns at once, and is done two seconds later
  *   sled-flush         a sync is sync_file_range(), and files are not written before their first use, as with sled 0.34
  *   ack-before-append  a write returns at once, and is done 150 ms later
+ *   fail-sync          a sync fails with EIO while the file named by ROLLCALL_DEFECT_WHILE is there
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -99,6 +101,11 @@ int fdatasync(int file)
     }
     if (defect("ack-before-append")) {
         return 0;
+    }
+    const char *sign = getenv("ROLLCALL_DEFECT_WHILE");
+    if (defect("fail-sync") && sign != NULL && access(sign, F_OK) == 0) {
+        errno = EIO;
+        return -1;
     }
     return really(file);
 }

@@ -27,7 +27,7 @@ pub fn run(run: &Run) -> super::Result {
         append(&whole, seed).map_err(|error| broken(format!("a whole disk failed: {error}")))?;
         let operations = whole.state().operations;
         for operation in 0..operations {
-            for fault in [Fault::Io, Fault::Cut] {
+            for fault in [Fault::Io, Fault::Cut, Fault::NoSpace] {
                 pass(seed, operation, fault).map_err(broken)?;
                 passes += 1;
             }
@@ -35,7 +35,7 @@ pub fn run(run: &Run) -> super::Result {
         full(seed).map_err(broken)?;
     }
     Ok(Outcome::Held(format!(
-        "{passes} passes, EIO and a power cut at each write, sync, rename and creation in turn, and a full disk: \
+        "{passes} passes, EIO, ENOSPC and a power cut at each write, sync, rename and creation in turn, and a full disk: \
          everything acknowledged is there, nothing more was promised"
     )))
 }
@@ -66,12 +66,14 @@ fn pass(seed: u64, operation: u64, fault: Fault) -> Result<(), String> {
     disk.fail_in(operation, fault);
     let mut acknowledged = BTreeSet::new();
     let ended = append_into(&disk, seed, &mut acknowledged);
-    if ended.is_ok() {
+    // Where there is no room for the next segment, this one goes on.
+    if ended.is_ok() && fault != Fault::NoSpace {
         return Err(format!("operation {operation} failed with {fault:?} and nobody noticed"));
     }
     // Whatever the cache pretends: what is on the medium is what counts.
     disk.power_cut();
     disk.power_on();
+    disk.state().full = false;
     let mut found = BTreeSet::new();
     let mut strange = 0;
     let opened = Log::open(disk.clone(), Uuid::from_u128(7), LIMITS, |stored| match stored.body.first() {

@@ -18,6 +18,8 @@ use super::site::{HubSwipe, Site, is_listed, number, student};
 const SLACK: SignedDuration = SignedDuration::from_millis(1_500);
 /// The most memory that a gateway with these few sessions may hold, debug build included.
 const RESIDENT_KIB: u64 = 128 * 1024;
+/// So close to one that is lost others are told of.
+const NEAR: SignedDuration = SignedDuration::from_millis(3_000);
 /// How long between two looks at the hub.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -183,7 +185,21 @@ pub fn judge(
         }
     }
     if let Some(first) = lost.first() {
-        let what = format!("LOST: {} promised swipes are not at the hub, the first {first:?}", lost.len());
+        // What was seen at its reader around then: a light may have been taken for another card's.
+        let near: Vec<String> = presentations
+            .iter()
+            .filter(|it| it.reader == first.reader && it.at.duration_since(first.at).abs() < NEAR)
+            .map(|it| {
+                let at = |swipe: &&HubSwipe| swipe.earliest;
+                let there = swipes.iter().find(|swipe| swipe.card == Some(it.card)).as_ref().map(at);
+                format!("\n  card {} at {}: {:?}; at the hub: {there:?}", it.card, it.at, it.answers)
+            })
+            .collect();
+        let what = format!(
+            "LOST: {} promised swipes are not at the hub, the first {first:?}; at its reader:{}",
+            lost.len(),
+            near.concat()
+        );
         return Err(Violation { at: Some(first.at), what });
     }
     let count = others.len();

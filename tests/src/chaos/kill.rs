@@ -142,7 +142,8 @@ async fn kill_gateway(run: &Run) -> super::Result {
         let gateway = site.gateway();
         alive(&mut signs).await?;
         readers.stop(UP_WITHIN).await;
-        let figures = check(&site, &history, Excused { amber: true, red: false }, DRAINED_WITHIN).await?;
+        let figures =
+            check(&site, &history, Excused { amber: true, red: false }, run.patience(DRAINED_WITHIN)).await?;
         bounded(&site, &gateway)?;
         Ok((gateway, figures))
     };

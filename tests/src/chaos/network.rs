@@ -192,7 +192,7 @@ async fn faults(
     space.rules(&dead("sport"), &dead("dport")).await.map_err(plain)?;
     let checked = async {
         readers.stop(HANDED_IN_WITHIN).await;
-        let figures = check(site, &history, Excused::default(), DRAINED_WITHIN).await?;
+        let figures = check(site, &history, Excused::default(), run.patience(DRAINED_WITHIN)).await?;
         bounded(site, &gateway)?;
         Ok(figures)
     };

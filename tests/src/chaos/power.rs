@@ -132,7 +132,7 @@ async fn attack(
     alive(&mut signs).await?;
     readers.stop(HANDED_IN_WITHIN).await;
     let excused = Excused { amber: true, red: false };
-    let figures = check(site, history, excused, DRAINED_WITHIN).await;
+    let figures = check(site, history, excused, run.patience(DRAINED_WITHIN)).await;
     gateway.kill().await;
     drop(hub);
     figures

@@ -2,12 +2,14 @@
 //!
 //! Every record that was damaged is reported, every whole one kept; a damaged cache is moved aside and begun anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rollcall_gateway::journal::disk::Disk;
-use rollcall_gateway::journal::format::{HEADER_BYTES, RECORD_HEAD_BYTES};
+use rollcall_gateway::journal::format::{
+    HEADER_BYTES, Head, Header, RECORD_HEAD_BYTES, chain, decode_record, encode_record,
+};
 use rollcall_gateway::journal::log::{Damage, Limits, Log};
 use rollcall_gateway::timetable::Cache;
 use rollcall_gateway::timetable::item::{CachedConfig, CachedItem, CachedMembership};
@@ -27,6 +29,7 @@ struct Written {
     file: String,
     start: usize,
     end: usize,
+    body: Vec<u8>,
 }
 
 /// Runs so many cases: nine of ten on journals, one on the cache.
@@ -58,25 +61,26 @@ fn journal(seed: u64, no_checksum: bool) -> Result<(usize, usize), String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let disk = SimDisk::new(seed);
     let written = fill(&disk, &mut rng).map_err(|error| error.to_string())?;
-    let touched = harm(&disk, &written, &mut rng);
+    let touched =
+        if no_checksum { harm_and_prove(&disk, &written, &mut rng) } else { harm(&disk, &written, &mut rng) };
     let spoilt: BTreeSet<u64> = written
         .iter()
         .filter(|it| touched.iter().any(|(file, at)| *file == it.file && it.start <= *at && *at < it.end))
         .map(|it| it.sequence)
         .collect();
-    if no_checksum {
-        // As if nothing were proved: what was read before is believed as it now stands.
-        return if spoilt.is_empty() {
-            Ok((0, written.len()))
-        } else {
-            Err(format!("without checksums {} damaged records are taken for whole", spoilt.len()))
-        };
-    }
     let mut found = BTreeSet::new();
+    let mut altered = None;
+    let bodies: BTreeMap<u64, &[u8]> = written.iter().map(|it| (it.sequence, &it.body[..])).collect();
     let opened = Log::open(disk.clone(), Uuid::from_u128(9), LIMITS, |stored| {
         found.insert(stored.sequence);
+        if bodies.get(&stored.sequence).is_some_and(|body| *body != &stored.body[..]) {
+            altered = altered.or(Some(stored.sequence));
+        }
     });
     let (mut log, damages) = opened.map_err(|error| format!("a damaged journal is not opened: {error}"))?;
+    if let Some(sequence) = altered {
+        return Err(format!("record {sequence} is read as another than was written"));
+    }
     let reported = |sequence: u64| damages.iter().any(|damage| names(damage, sequence));
     for it in &written {
         match (spoilt.contains(&it.sequence), found.contains(&it.sequence)) {
@@ -113,7 +117,7 @@ fn names(damage: &Damage, sequence: u64) -> bool {
 /// Fills some segments, in groups; gives where each record stands.
 fn fill(disk: &SimDisk, rng: &mut ChaCha8Rng) -> Result<Vec<Written>, Box<dyn std::error::Error>> {
     let (mut log, _) = Log::open(disk.clone(), Uuid::from_u128(rng.random()), LIMITS, |_| {})?;
-    let mut sizes = Vec::new();
+    let mut bodies = Vec::new();
     for _ in 0..rng.random_range(5..120) {
         let group: Vec<Vec<u8>> = (0..rng.random_range(1..6))
             .map(|_| {
@@ -122,18 +126,44 @@ fn fill(disk: &SimDisk, rng: &mut ChaCha8Rng) -> Result<Vec<Written>, Box<dyn st
             })
             .collect();
         let first = log.append(&group)?;
-        sizes.extend((first..).zip(group.iter().map(Vec::len)));
+        bodies.extend((first..).zip(group));
     }
     let mut written = Vec::new();
     for segment in log.segments() {
         let mut start = HEADER_BYTES;
-        for (sequence, size) in sizes.iter().filter(|(it, _)| (segment.first..=segment.last).contains(it)) {
-            let end = start + RECORD_HEAD_BYTES + size;
-            written.push(Written { sequence: *sequence, file: segment.name.clone(), start, end });
+        for (sequence, body) in bodies.iter().filter(|(it, _)| (segment.first..=segment.last).contains(it)) {
+            let end = start + RECORD_HEAD_BYTES + body.len();
+            let (file, body) = (segment.name.clone(), body.clone());
+            written.push(Written { sequence: *sequence, file, start, end, body });
             start = end;
         }
     }
     Ok(written)
+}
+
+/// As if nothing were proved: a record of the newest segment is altered, and checksums and chain are made to fit, as a
+/// format without them would take it.
+fn harm_and_prove(disk: &SimDisk, written: &[Written], rng: &mut ChaCha8Rng) -> Vec<(String, usize)> {
+    let Some(newest) = written.last() else { return Vec::new() };
+    let mine: Vec<&Written> = written.iter().filter(|it| it.file == newest.file).collect();
+    let wrong = rng.random_range(0..mine.len());
+    let bytes = disk.read(&newest.file).unwrap_or_default();
+    let Ok(header) = Header::of_segment(&bytes) else { return Vec::new() };
+    let (mut value, mut again) = (header.chain, Vec::new());
+    for (place, it) in mine.iter().enumerate() {
+        let Ok(Some((head, _))) = decode_record(&bytes[it.start..], header.journal) else {
+            return Vec::new();
+        };
+        let mut body = it.body.clone();
+        if place == wrong {
+            let at = rng.random_range(0..body.len());
+            body[at] ^= 1;
+        }
+        value = chain(&value, it.sequence, &body);
+        encode_record(header.journal, &Head { chain: value, ..head }, &body, &mut again);
+    }
+    disk.harm(&newest.file, |bytes| bytes[HEADER_BYTES..HEADER_BYTES + again.len()].copy_from_slice(&again));
+    vec![(newest.file.clone(), mine[wrong].start)]
 }
 
 /// Harms the medium; gives every byte that is not what it was.

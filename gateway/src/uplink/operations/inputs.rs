@@ -183,4 +183,5 @@ pub struct GatewayHeartbeatInput {
     pub journals: Option<Vec<GatewayJournalInput>>,
     pub anchors: Option<Vec<GatewayAnchorInput>>,
     pub unassigned: Option<Vec<UnassignedReaderInput>>,
+    pub held_back: Option<i32>,
 }

@@ -21,6 +21,8 @@ pub(super) struct Batch {
     readers: BTreeSet<Uuid>,
     /// Since when readers have hung anywhere.
     hung_since: BTreeMap<Uuid, i64>,
+    /// Which readers hang, or hung, at which doors of this gateway.
+    here: BTreeSet<(Uuid, Uuid)>,
     foreign_readers: BTreeSet<Uuid>,
     foreign_rooms: BTreeSet<Uuid>,
     bodies: BTreeSet<Vec<u8>>,
@@ -64,6 +66,7 @@ impl Batch {
                 .filter(|reader| elsewhere.contains(&reader.gateway_id))
                 .map(|reader| reader.id)
                 .collect(),
+            here: tx.stays_at(gateway.id).await?,
             hung_since: tx.first_stays(readers.iter().map(|reader| reader.id)).await?,
             readers: readers.iter().map(|reader| reader.id).collect(),
             foreign_rooms: rooms
@@ -120,6 +123,15 @@ impl Batch {
                             let once = alarm_id("READER_UNKNOWN", swipe.reader_id.as_bytes());
                             tx.alarm(once, now, "READER_UNKNOWN", Some(self.gateway.id), detail).await?;
                         }
+                        if self.is_elsewhere(sent) {
+                            let detail = format!(
+                                "swipe {} came from a reader or a room of another building; it is kept, and counts nowhere",
+                                swipe.claimed_id
+                            );
+                            tracing::error!(gateway = %self.gateway.code, "{detail}");
+                            let once = alarm_id("SWIPE_ELSEWHERE", swipe.reader_id.as_bytes());
+                            tx.alarm(once, now, "SWIPE_ELSEWHERE", Some(self.gateway.id), detail).await?;
+                        }
                         self.ids.insert(swipe.claimed_id);
                         self.numbers.insert((swipe.journal_id, swipe.sequence));
                         self.bodies.insert(body);
@@ -145,13 +157,18 @@ impl Batch {
         Ok(swipes)
     }
 
+    /// It names a reader or a room of another building that never was at this gateway. One that has been moved since
+    /// the swipe was, and what it took then counts.
+    fn is_elsewhere(&self, sent: &GatewaySwipeInput) -> bool {
+        let (reader, room) = (sent.reader_id.0, sent.room_id.map(|room| room.0));
+        let reader = self.foreign_readers.contains(&reader) && !self.here.iter().any(|(it, _)| *it == reader);
+        let room = room.is_some_and(|room| {
+            self.foreign_rooms.contains(&room) && !self.here.iter().any(|(_, it)| *it == room)
+        });
+        reader || room
+    }
+
     fn swipe(&self, sent: &GatewaySwipeInput, body: &[u8], now: i64) -> Result<Swipe, String> {
-        if self.foreign_readers.contains(&sent.reader_id.0) {
-            return Err("readerId: a reader of another building".to_owned());
-        }
-        if sent.room_id.is_some_and(|room| self.foreign_rooms.contains(&room.0)) {
-            return Err("roomId: a room of another building".to_owned());
-        }
         let (earliest, latest, at) = (sent.earliest_at.ms(), sent.latest_at.ms(), sent.swiped_at.ms());
         if earliest > at || at > latest {
             return Err("swipedAt: must lie from earliestAt to latestAt".to_owned());
@@ -186,7 +203,7 @@ impl Batch {
             journal_id: sent.journal_id.0,
             sequence: sent.sequence.0,
             reader_id: sent.reader_id.0,
-            room_id: sent.room_id.map(|room| room.0),
+            room_id: sent.room_id.map(|room| room.0).filter(|_| !self.is_elsewhere(sent)),
             building_id: self.gateway.building_id,
             card_key,
             card_bits: i64::from(sent.card_bits),
@@ -206,7 +223,8 @@ impl Batch {
             boot_id: Some(sent.boot_id.0),
             since_boot: Some(sent.since_boot.0),
             late: sent.late,
-            holder: sent.holder.map(|holder| holder.0),
+            // Nobody was promised anything at a door that is none of this gateway's.
+            holder: sent.holder.map(|holder| holder.0).filter(|_| !self.is_elsewhere(sent)),
             record: sent.record.clone(),
         })
     }

@@ -283,4 +283,6 @@ pub struct GatewayHeartbeatInput {
     pub anchors: Option<Vec<GatewayAnchorInput>>,
     /// Readers that the hub does not know, 100 at the most.
     pub unassigned: Option<Vec<UnassignedReader>>,
+    /// How many records the hub turned down: they stay in the journal, and are tried again.
+    pub held_back: Option<i32>,
 }

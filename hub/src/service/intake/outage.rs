@@ -48,18 +48,56 @@ pub(super) async fn take(
             received_at: now,
         };
         if cause.loses() {
+            let (kind, what) = match cause {
+                OutageCause::SwipesRefused => ("SWIPES_REFUSED", "were refused, and whose is not known"),
+                _ => ("SWIPES_LOST", "may be lost"),
+            };
+            let at = |ms| {
+                jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "?".to_owned(), |at| at.to_string())
+            };
             let detail = format!(
-                "swipes of gateway {} between {from} and {} may be lost ({}): nobody is absent for it",
+                "swipes of gateway {} between {} and {} {what} ({}): nobody is absent for it",
                 gateway.code,
-                until.unwrap_or(now),
+                at(from),
+                at(until.unwrap_or(now)),
                 cause.word()
             );
-            let once = super::batch::alarm_id("SWIPES_LOST", outage.id.as_bytes());
-            tx.alarm(once, now, "SWIPES_LOST", Some(gateway.id), detail).await?;
+            let once = super::batch::alarm_id(kind, outage.id.as_bytes());
+            tx.alarm(once, now, kind, Some(gateway.id), detail).await?;
         }
         tx.put_outage(&outage).await?;
         // Also what lies behind its end: until that was known, the outage went on there.
         touched.sessions.extend(tx.sessions_during(gateway.id, from, until.unwrap_or(now).max(now)).await?);
+    }
+    Ok(())
+}
+
+/// How long after the hub heard of an outage its end may be on its way.
+const END_ON_ITS_WAY_MS: i64 = 5 * 60_000;
+
+/// Ends what lasts of readers that answer though their gateway has nothing more to say: the record of how it began was
+/// lost, or dropped, before it ended. `at` is the gateway's time. An end that is told after all is the one that holds.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn end_forgotten(
+    hub: &Hub,
+    tx: &mut Tx,
+    gateway: &Gateway,
+    answering: &BTreeSet<Uuid>,
+    at: i64,
+    touched: &mut Touched,
+) -> Result<(), StoreError> {
+    let now = hub.now().0;
+    for mut outage in tx.open_outages(gateway.id).await? {
+        let answers = outage.reader_id.is_some_and(|reader| answering.contains(&reader));
+        if !answers || now - outage.received_at < END_ON_ITS_WAY_MS {
+            continue;
+        }
+        let until = at.min(now).max(outage.from_at);
+        outage.until_at = Some(until);
+        tx.put_outage(&outage).await?;
+        touched.sessions.extend(tx.sessions_during(gateway.id, outage.from_at, now).await?);
     }
     Ok(())
 }

@@ -213,6 +213,8 @@ words! {
         ReaderUnreachable = "READER_UNREACHABLE",
         /// The gateway began with an empty disk: swipes that were shown green may be lost.
         StorageLost = "STORAGE_LOST",
+        /// Swipes were refused by a fault of ours, and whose they were is not known any more.
+        SwipesRefused = "SWIPES_REFUSED",
     }
 }
 
@@ -225,9 +227,9 @@ impl ReaderEventKind {
 }
 
 impl OutageCause {
-    /// Whether what was shown green may be gone: then no tolerance holds.
+    /// Whether somebody's swipe may be gone who was there: then no tolerance holds.
     #[must_use]
     pub fn loses(self) -> bool {
-        matches!(self, Self::JournalDamaged | Self::StorageLost)
+        matches!(self, Self::JournalDamaged | Self::StorageLost | Self::SwipesRefused)
     }
 }

@@ -20,6 +20,8 @@ pub enum Fault {
     Cut,
     /// The operation fails.
     Io,
+    /// There is no room for the operation, and for none after it.
+    NoSpace,
 }
 
 #[derive(Clone, Default)]
@@ -164,6 +166,10 @@ impl SimDisk {
             self.power_cut();
             return io::Error::other("the power went");
         }
+        if fault == Fault::NoSpace {
+            state.full = true;
+            return io::Error::from_raw_os_error(28);
+        }
         io::Error::from_raw_os_error(5)
     }
 }
@@ -182,7 +188,8 @@ impl Disk for SimDisk {
     fn create(&self, name: &str, bytes: u64) -> io::Result<()> {
         let mut state = self.state();
         let fault = Self::begin(&mut state)?;
-        if fault.is_none() && state.full {
+        if fault == Some(Fault::NoSpace) || (fault.is_none() && state.full) {
+            state.full = true;
             return Err(io::Error::from_raw_os_error(28));
         }
         let whole = usize::try_from(bytes).unwrap_or(0);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rollcall_gateway::core::outages::{Cause, Outages};
-use rollcall_gateway::core::reading::Reading;
+use rollcall_gateway::core::reading::{FAR_FUTURE, Reading};
 use rollcall_gateway::core::time::{Kept, Source, Timekeeper};
 use rollcall_gateway::core::{Answer, Change, Gateway, Input, Output, Read, ReaderClock, Tag};
 use rollcall_gateway::journal::log::{JournalError, Limits, Log, Stored};
@@ -128,14 +128,17 @@ impl SimGateway {
         let mut keeper = Timekeeper::new(self.machine.boot, self.kept.as_ref(), None);
         let reading = keeper.read(self.machine.sample(now));
         let mut mind = Gateway::new(self.machine.boot);
-        let (mut outages, mut last) = (Outages::default(), None);
+        let (mut outages, mut last, mut uncertain) = (Outages::default(), None, false);
+        let boot = self.machine.boot;
         let (mut log, damages) = Log::open(self.disk.clone(), Uuid::new_v4(), LIMITS, |stored| {
             match Record::read(&stored.body) {
                 Ok(Record::Swipe(swipe)) => {
                     mind.remember(&swipe, reading);
+                    uncertain |= swipe.boot == boot && swipe.earliest != swipe.latest;
                     last = last.max(Some(swipe.earliest));
                 }
                 Ok(Record::Outage(outage)) => outages.remember(&outage, reading),
+                Ok(Record::Anchor(anchor)) => uncertain &= anchor.boot != boot,
                 _ => {}
             }
         })?;
@@ -164,7 +167,8 @@ impl SimGateway {
         notes.extend(outages.started(ids.clone(), alive, reading, Uuid::new_v4));
         // As whenever the hub names them: those that have not answered are out from now on.
         let cause = Cause::ReaderUnreachable;
-        notes.extend(ids.filter_map(|id| outages.down(id, cause, reading.at, Uuid::new_v4())));
+        let from = (reading.when.latest < FAR_FUTURE).then_some(reading.at);
+        notes.extend(ids.filter_map(|id| outages.down(id, cause, from, Uuid::new_v4())));
         mind.handle(Input::Config { readers, secret: self.config.card_secret() }, reading);
         let mut running = Running {
             last_durable: log.next_sequence().saturating_sub(1),
@@ -176,7 +180,7 @@ impl SimGateway {
             next_note: NOTES,
             outages,
             mute: self.mute,
-            uncertain: false,
+            uncertain,
             kept_tie: None,
             waiting: BTreeMap::new(),
             answered: Vec::new(),
@@ -228,7 +232,7 @@ impl SimGateway {
         if let Some(running) = &mut self.running {
             let reading = running.keeper.read(sample);
             let id = running.mind.reader(reader).map(|reader| reader.id);
-            let from = reading.at.plus_ms(-since_ms);
+            let from = (reading.when.latest < FAR_FUTURE).then(|| reading.at.plus_ms(-since_ms));
             let cause = Cause::ReaderUnreachable;
             let began = id.and_then(|id| running.outages.down(id, cause, from, Uuid::new_v4()));
             running.tell(began);
