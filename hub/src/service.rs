@@ -41,6 +41,8 @@ pub struct Hub {
     zone: TimeZone,
     news: broadcast::Sender<News>,
     statements: Arc<AtomicU64>,
+    /// The last id's time in milliseconds, and its number in that millisecond: 12 bits.
+    minted: Arc<AtomicU64>,
     instance: Uuid,
 }
 
@@ -120,6 +122,7 @@ impl Hub {
             zone,
             news: broadcast::channel(NEWS_CAPACITY).0,
             statements: Arc::new(AtomicU64::new(0)),
+            minted: Arc::new(AtomicU64::new(0)),
             instance: Uuid::nil(),
         };
         hub.instance = hub.instance_of_store().await?;
@@ -183,7 +186,8 @@ impl Hub {
         self.news.subscribe()
     }
 
-    /// A new id: UUID version 7 of the hub's clock.
+    /// A new id: UUID version 7 of the hub's clock, greater than those before it (RFC 9562, section 6.2, method 1), so that
+    /// what was saved together stays in order.
     #[must_use]
     pub fn mint(&self) -> Uuid {
         let mut random = [0u8; 10];
@@ -191,7 +195,12 @@ impl Hub {
             // Without randomness two ids might be the same; a version 4 id asks the same source and panics.
             return Uuid::new_v4();
         }
-        let ms = u64::try_from(self.now().0).unwrap_or(0);
+        let now = u64::try_from(self.now().0).unwrap_or(0) << 12;
+        let before =
+            self.minted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        let stamp = before.map_or(now, |last| now.max(last + 1));
+        let (ms, [.., high, low]) = (stamp >> 12, (stamp & 0xfff).to_be_bytes());
+        (random[0], random[1]) = (high, low);
         uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
     }
 

@@ -26,6 +26,7 @@ pub mod world;
 
 use compare::{Differences, Totals};
 use play::Player;
+use timetable::instant;
 use trace::Trace;
 use view::View;
 use world::World;
@@ -48,11 +49,11 @@ pub struct CampusArgs {
     /// Virtual seconds in a real second at the most; as fast as readers answer when left out.
     #[arg(long)]
     speed: Option<f64>,
-    /// Students of the invented campus.
-    #[arg(long, default_value_t = 600)]
+    /// Students of the invented campus, 40 at the least.
+    #[arg(long, default_value_t = 600, conflicts_with_all = ["itc2019", "scenario"])]
     students: usize,
-    /// Rooms of the invented campus.
-    #[arg(long, default_value_t = 24)]
+    /// Rooms of the invented campus, 8 at the least and one for each building.
+    #[arg(long, default_value_t = 24, conflicts_with_all = ["itc2019", "scenario"])]
     rooms: usize,
     /// Buildings, each with one gateway.
     #[arg(long, default_value_t = 3)]
@@ -62,13 +63,13 @@ pub struct CampusArgs {
     #[arg(long, num_args = 2, value_names = ["PROBLEM", "SOLUTION"], conflicts_with = "scenario")]
     itc2019: Option<Vec<PathBuf>>,
     /// The Monday on which that term starts.
-    #[arg(long, default_value = "2027-02-15")]
+    #[arg(long, default_value = "2027-02-15", requires = "itc2019")]
     term_start: Date,
     /// The day to play; 2027-03-01 for the invented campus, the term's start for a real one.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "scenario")]
     day: Option<Date>,
     /// How many days of a real term to play.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, requires = "itc2019", value_parser = clap::value_parser!(u32).range(1..))]
     days: u32,
     /// A scenario file: a small campus with cards at exact instants.
     #[arg(long)]
@@ -97,6 +98,11 @@ const DEFAULT_DAY: Date = jiff::civil::date(2027, 3, 1);
 /// When something cannot be set up, or what came of it differs from what the oracle expects.
 pub async fn run(args: CampusArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
+    if args.speed.is_some_and(|speed| !speed.is_finite() || speed <= 0.0) {
+        bail!(
+            "--speed: so many virtual seconds in a real one: above 0; leave it out to play as fast as readers answer"
+        );
+    }
     let mut plan = plan(&args)?;
     if args.hub_away {
         plan.changes.clear();
@@ -180,15 +186,28 @@ fn plan(args: &CampusArgs) -> anyhow::Result<Plan> {
             buildings: args.buildings,
             seed: args.seed,
         };
-        return Ok(itc2019::load(problem, solution, &options)?);
+        let plan = itc2019::load(problem, solution, &options)?;
+        if plan.presentations.is_empty() {
+            let starts = plan.sessions.iter().map(|session| session.start_ms);
+            let day = |ms: Option<i64>| {
+                ms.and_then(|ms| instant(ms).ok()).map_or_else(String::new, |at| at[..10].to_owned())
+            };
+            bail!(
+                "nothing is taught on {} and the {} days from there in a room with a reader; sessions run from {} to {}: \
+                 say another --day",
+                options.day,
+                options.days,
+                day(starts.clone().min()),
+                day(starts.max())
+            );
+        }
+        return Ok(plan);
     }
     if let Some(file) = &args.scenario {
         return Ok(scenario::load(file)?);
     }
     let size = generate::Size { buildings: args.buildings, rooms: args.rooms, students: args.students };
-    if size.buildings == 0 || size.rooms < size.buildings || size.students == 0 {
-        bail!("a campus has at least one building, a room in each, and a student");
-    }
+    size.check().map_err(anyhow::Error::msg)?;
     Ok(generate::generate(args.seed, &size, args.day.unwrap_or(DEFAULT_DAY)))
 }
 

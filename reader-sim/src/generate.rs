@@ -25,11 +25,34 @@ pub struct Size {
     pub students: usize,
 }
 
+impl Size {
+    /// Whether everything that a campus shows finds its place in it.
+    ///
+    /// # Errors
+    /// What is too small, and how much it takes.
+    pub fn check(&self) -> Result<(), String> {
+        let least = [
+            ("buildings", self.buildings, 1),
+            ("rooms", self.rooms, MIN_ROOMS.max(self.buildings)),
+            ("students", self.students, MIN_STUDENTS),
+        ];
+        let small = least.into_iter().find(|(_, wanted, least)| wanted < least);
+        small.map_or(Ok(()), |(name, wanted, least)| {
+            Err(format!("--{name} {wanted}: an invented campus has {least} at the least"))
+        })
+    }
+}
+
 impl Default for Size {
     fn default() -> Self {
         Self { buildings: 3, rooms: 24, students: 600 }
     }
 }
+
+/// Fewer rooms have no place for all that is shown.
+const MIN_ROOMS: usize = 8;
+/// Fewer students are not enough for all that they do.
+const MIN_STUDENTS: usize = 40;
 
 /// Invents a campus with one day's teaching from 09:00 to 17:00 in Europe/London, what changes that day, and
 /// every card presented. A size below the minimum is raised to it. Play runs from 07:00 until 19:00.
@@ -40,7 +63,11 @@ impl Default for Size {
 #[must_use]
 pub fn generate(seed: u64, size: &Size, day: Date) -> Plan {
     let buildings = size.buildings.max(1);
-    let size = Size { buildings, rooms: size.rooms.max(buildings).max(8), students: size.students.max(40) };
+    let size = Size {
+        buildings,
+        rooms: size.rooms.max(buildings).max(MIN_ROOMS),
+        students: size.students.max(MIN_STUDENTS),
+    };
     let clock = clock::Clock::new(day);
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let mut plan = Plan {

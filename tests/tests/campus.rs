@@ -41,13 +41,23 @@ async fn a_small_campus_agrees_with_the_oracle_and_the_same_seed_plays_the_same_
     for name in ["first.jsonl", "second.jsonl"] {
         let trace = folder.path().join(name);
         let (path, size) =
-            (trace.to_str().unwrap(), ["--students", "60", "--rooms", "4", "--buildings", "2"]);
+            (trace.to_str().unwrap(), ["--students", "60", "--rooms", "8", "--buildings", "2"]);
         let totals = play(&[&size[..], &["--seed", "3", "--trace", path]].concat()).await;
         assert_eq!(number(&totals, "differences"), 0, "{totals}");
         assert!(number(&totals, "swipes") > 100, "{totals}");
         seen.push(answers(&trace));
     }
     assert!(seen[0].len() > 100, "only {} in the trace", seen[0].len());
+    let text = std::fs::read_to_string(folder.path().join("first.jsonl")).unwrap();
+    let mut changes: BTreeSet<String> = BTreeSet::new();
+    for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        match line["kind"].as_str().unwrap() {
+            "change" => drop(changes.insert(line["what"].as_str().unwrap().to_owned())),
+            "light" => assert!(line["room"].is_string(), "{line}"),
+            _ => {}
+        }
+    }
+    assert!(["cancel", "join", "move", "newCard"].iter().all(|it| changes.contains(*it)), "{changes:?}");
     assert_eq!(seen[0], seen[1]);
 }
 
@@ -58,6 +68,26 @@ async fn the_example_scenario_agrees_with_the_oracle_to_the_millisecond() {
     std::fs::write(&file, reader_sim::scenario::EXAMPLE).unwrap();
     let totals = play(&["--scenario", file.to_str().unwrap()]).await;
     assert_eq!((number(&totals, "differences"), number(&totals, "swipes")), (0, 9), "{totals}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_played_as_asked_is_refused_and_not_played_otherwise() {
+    for (asked, said) in [
+        (&["--rooms", "4"][..], "--rooms 4: an invented campus has 8 at the least"),
+        (&["--students", "10"], "--students 10: an invented campus has 40 at the least"),
+        (&["--buildings", "0"], "--buildings 0"),
+        (&["--speed", "0"], "--speed"),
+    ] {
+        let ended = rollcall_tests::programs::run("reader-sim", &[&["campus"], asked].concat()).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.err.contains(said), "no '{said}' in: {}", ended.err);
+    }
+    for asked in
+        [&["--days", "2"][..], &["--term-start", "2027-02-15"], &["--scenario", "x.toml", "--rooms", "9"]]
+    {
+        let ended = rollcall_tests::programs::run("reader-sim", &[&["campus"], asked].concat()).await;
+        assert_eq!(ended.code, Some(2), "{asked:?}: {ended:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant as Deadline;
 
 use super::compare::{Differences, external_ids};
@@ -15,7 +15,7 @@ use super::view::View;
 use super::world::World;
 use crate::device::{DeviceEvent, Shown};
 use crate::expected::{Answer, Expectation};
-use crate::plan::{Colour, Millis, Plan, ReaderKind};
+use crate::plan::{ChangeKind, Colour, Millis, Plan, ReaderKind};
 
 /// How long readers may take to show what they must, in real time, before it counts as not shown.
 const SHOWN_WITHIN: Duration = Duration::from_secs(8);
@@ -144,7 +144,12 @@ impl<'a> Player<'a> {
                 .await
                 .with_context(|| format!("change {index} cannot be made"))?;
             self.world.wait_until_spread().await?;
-            let line = json!({"kind": "change", "at": instant(at)?, "what": format!("{:?}", change.what)});
+            let mut line = json!({"kind": "change", "at": instant(at)?});
+            if let (Some(line), Value::Object(what)) =
+                (line.as_object_mut(), described(self.plan, &change.what)?)
+            {
+                line.extend(what);
+            }
             self.trace.line(at, line);
         }
         Ok(())
@@ -171,8 +176,9 @@ impl<'a> Player<'a> {
                     missing.remove(&reader);
                     self.differences.lights_seen += 1;
                     self.view.light(&reader, colour);
-                    let line =
-                        json!({"kind": "light", "at": instant(at)?, "reader": reader, "colour": colour});
+                    let hangs = self.plan.readers.iter().find(|it| it.code == reader);
+                    let room = hangs.map(|it| &self.plan.rooms[it.room].code);
+                    let line = json!({"kind": "light", "at": instant(at)?, "reader": reader, "room": room, "colour": colour});
                     self.trace.line(at, line);
                     self.rests.insert(reader, colour);
                 }
@@ -343,4 +349,29 @@ impl<'a> Player<'a> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// A change by the names that the hub knows.
+fn described(plan: &Plan, what: &ChangeKind) -> anyhow::Result<Value> {
+    let session = |index: &usize| &plan.sessions[*index].external_id;
+    Ok(match what {
+        ChangeKind::Cancel { session: it } => json!({"what": "cancel", "session": session(it)}),
+        ChangeKind::Reinstate { session: it } => json!({"what": "reinstate", "session": session(it)}),
+        ChangeKind::Move { session: it, rooms } => {
+            let rooms: Vec<&String> = rooms.iter().map(|room| &plan.rooms[*room].code).collect();
+            json!({"what": "move", "session": session(it), "rooms": rooms})
+        }
+        ChangeKind::Reschedule { session: it, start_ms, end_ms } => {
+            let (start, end) = (instant(*start_ms)?, instant(*end_ms)?);
+            json!({"what": "reschedule", "session": session(it), "startsAt": start, "endsAt": end})
+        }
+        ChangeKind::Join(stay) => json!({
+            "what": "join", "group": plan.groups[stay.group].code, "student": plan.students[stay.student].number,
+            "from": stay.from, "until": stay.until,
+        }),
+        ChangeKind::Reissue { student, credential } => json!({
+            "what": "newCard", "student": plan.students[*student].number, "bits": credential.bits,
+            "raw": hex(&credential.raw),
+        }),
+    })
 }
