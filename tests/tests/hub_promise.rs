@@ -462,3 +462,24 @@ async fn a_gateway_that_came_back_after_it_was_declared_lost_is_awaited_again() 
     hub.clock.set(&at("12:00"));
     assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
 }
+
+#[tokio::test]
+async fn records_that_are_on_no_disk_any_more_are_told_of_and_nobody_is_absent_for_them() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("09:10"));
+    send(&hub, &gateway, &[], &at("09:10"), json!({"journal": journal(None, 1)})).await;
+    // A backup from then was restored long after: what followed was handed over, and dropped since.
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
+    let mut later = journal(Some(1), 13);
+    later["first"] = json!(5);
+    let sent = send(&hub, &gateway, &[swipe], &at("12:00"), json!({"journal": later})).await;
+    assert_eq!(sent["handedOver"][0]["through"], 13);
+    assert_eq!(alerts(&hub).await, ["RECORDS_MISSING"]);
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["PRESENT", "NO_REGISTER"]));
+    // The next in order is no news.
+    let mut next = journal(Some(13), 14);
+    next["first"] = json!(14);
+    send(&hub, &gateway, &[], &at("12:00"), json!({"journal": next})).await;
+    assert_eq!(alerts(&hub).await, ["RECORDS_MISSING"]);
+}

@@ -163,7 +163,7 @@ impl HandOver {
             };
             let after = self.places.knows(journal).then_some(Counter(claimed));
             let journal_id = self.places.name(journal);
-            GatewayJournalInput { journal_id, after, through: Counter(through), chain: None }
+            GatewayJournalInput { journal_id, after, first: None, through: Counter(through), chain: None }
         });
         let readers = status.readers.iter().map(|reader| GatewayReaderReport {
             reader_id: reader.id,
@@ -322,6 +322,7 @@ impl HandOver {
             journal: Some(GatewayJournalInput {
                 journal_id: self.places.name(journal),
                 after: (done > 0).then_some(Counter(done)),
+                first: Some(Counter(first.sequence)),
                 through: Counter(through),
                 chain: Some(hex(&last.chain)),
             }),

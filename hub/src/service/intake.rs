@@ -151,7 +151,11 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
     let events = input.reader_events.as_deref().unwrap_or_default();
     event::take(hub, &mut tx, &sender, events).await?;
     let journals: Vec<_> = input.journal.iter().cloned().collect();
-    let (complete, handed_over) = journal::take(hub, &mut tx, &sender, &journals).await?;
+    let (complete, handed_over, hole) = journal::take(hub, &mut tx, &sender, &journals).await?;
+    if hole {
+        let until = input.swipes.iter().map(|swipe| swipe.earliest_at.ms()).min().unwrap_or(now.0).min(now.0);
+        outage::hole(&mut tx, &sender, until, now.0, hub.mint(), &mut touched).await?;
+    }
     evidence::take(hub, &mut tx, &sender, input).await?;
     if complete {
         advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
@@ -247,7 +251,7 @@ pub async fn heartbeat(
     let anchors = input.anchors.as_deref().unwrap_or_default();
     stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
     let journals = input.journals.as_deref().unwrap_or_default();
-    let (complete, handed_over) = journal::take(hub, &mut tx, &sender, journals).await?;
+    let (complete, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
     if complete {
         advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
     }

@@ -52,6 +52,7 @@ pub struct GatewaySwipeInput {
 pub struct GatewayJournalInput {
     pub journal_id: uuid::Uuid,
     pub after: Option<Counter>,
+    pub first: Option<Counter>,
     pub through: Counter,
     pub chain: Option<String>,
 }

@@ -22,8 +22,8 @@ pub struct HandedOver {
     pub chain: Vec<u8>,
 }
 
-/// Takes in what a gateway says of its journals; gives what the hub knows, and whether it has as much as the
-/// gateway believes.
+/// Takes in what a gateway says of its journals; gives whether the hub has as much as the gateway believes, what it
+/// knows, and whether records before these are gone.
 ///
 /// # Errors
 /// When the store fails.
@@ -32,9 +32,9 @@ pub(super) async fn take(
     tx: &mut Tx,
     gateway: &Gateway,
     journals: &[GatewayJournalInput],
-) -> Result<(bool, Vec<HandedOver>), StoreError> {
+) -> Result<(bool, Vec<HandedOver>, bool), StoreError> {
     let known = tx.journals(journals.iter().map(|it| it.journal_id.0)).await?;
-    let (mut complete, mut all) = (true, Vec::new());
+    let (mut complete, mut all, mut hole) = (true, Vec::new(), false);
     for said in journals {
         let id = said.journal_id.0;
         let mut has = known.iter().find(|has| has.journal_id == id).cloned().unwrap_or(HandedOver {
@@ -50,6 +50,20 @@ pub(super) async fn take(
             // It begins behind what the hub has: something is missing in between.
             (Some(after), _) if after.0 > has.through => complete = false,
             (_, Some(chain)) if through > has.through => {
+                let first = said.first.map_or(0, |first| first.0);
+                if has.through > 0 && first > has.through + 1 {
+                    hole = true;
+                    let detail = format!(
+                        "journal {id} of gateway {}: records {} to {} are on no disk any more: handed over to a hub that was \
+                         restored from a backup since, and dropped, or damaged",
+                        gateway.code,
+                        has.through + 1,
+                        first - 1
+                    );
+                    let cause = format!("{id} {first}");
+                    let once = super::batch::alarm_id("RECORDS_MISSING", cause.as_bytes());
+                    tx.alarm(once, hub.now().0, "RECORDS_MISSING", Some(gateway.id), detail).await?;
+                }
                 has = HandedOver { journal_id: id, through, chain };
                 tx.put_journal(&has, gateway.id, hub.now().0).await?;
             }
@@ -57,5 +71,5 @@ pub(super) async fn take(
         }
         all.push(has);
     }
-    Ok((complete, all))
+    Ok((complete, all, hole))
 }

@@ -124,6 +124,9 @@ pub struct GatewayJournalInput {
     pub journal_id: UuidScalar,
     /// The record that came before this batch; null when the batch begins with the first that the gateway has.
     pub after: Option<Counter>,
+    /// The first record of this batch: where it is not the next after what the hub has, those between are gone from the
+    /// gateway's disk.
+    pub first: Option<Counter>,
     /// The last record of this batch; for a heartbeat the last that was handed over, 0 where none was.
     pub through: Counter,
     /// The chain value behind `through`, 64 hex digits; null where there is no such record.

@@ -72,6 +72,27 @@ pub(super) async fn take(
     Ok(())
 }
 
+/// Records that were made after the gateway's watermark are gone: nobody is absent for what was in them.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn hole(
+    tx: &mut Tx,
+    gateway: &Gateway,
+    until: i64,
+    now: i64,
+    id: Uuid,
+    touched: &mut Touched,
+) -> Result<(), StoreError> {
+    let from_at = gateway.watermark.unwrap_or(0).min(until);
+    let (gateway_id, cause) = (gateway.id, OutageCause::JournalDamaged);
+    let outage =
+        Outage { id, gateway_id, reader_id: None, cause, from_at, until_at: Some(until), received_at: now };
+    tx.put_outage(&outage).await?;
+    touched.sessions.extend(tx.sessions_during(gateway.id, from_at, until).await?);
+    Ok(())
+}
+
 /// How long after the hub heard of an outage its end may be on its way.
 const END_ON_ITS_WAY_MS: i64 = 5 * 60_000;
 
