@@ -7,6 +7,7 @@ use std::fmt;
 
 pub mod batches;
 pub mod clock;
+pub mod decoders;
 pub mod defect;
 pub mod disk;
 pub mod full_disk;
@@ -82,7 +83,7 @@ pub struct Suite {
 }
 
 /// All attacks.
-pub const SUITES: [Suite; 11] = [
+pub const SUITES: [Suite; 12] = [
     Suite {
         name: "simulate",
         about: "Gateways, hub, network and disks in virtual time.",
@@ -103,6 +104,13 @@ pub const SUITES: [Suite; 11] = [
         cycles: 10_000,
         controls: &batches::CONTROLS,
         run: batches::run,
+    },
+    Suite {
+        name: "decoders",
+        about: "What readers say, bent, fed to every decoder of it, the OSDP panel and the MQTT guard.",
+        cycles: 60_000,
+        controls: &[],
+        run: decoders::run,
     },
     Suite {
         name: "disk",

@@ -116,3 +116,10 @@ fn batches_in_any_order_and_pieces_come_to_the_same() {
 fn an_error_at_each_operation_of_the_disk_loses_nothing_that_was_acknowledged() {
     held(chaos::disk::run, 1, 1);
 }
+
+#[test]
+fn what_readers_say_may_be_bent_in_any_way() {
+    held(chaos::decoders::run, 3_000, 1);
+    // Once a wildcard passed for a reader's code.
+    held(chaos::decoders::run, 1, 3_461);
+}

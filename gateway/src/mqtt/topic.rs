@@ -68,5 +68,5 @@ pub fn parse<'a>(gateway: &str, topic: &'a str) -> Option<(&'a str, Channel)> {
     let rest = topic.strip_prefix("att/v1/")?.strip_prefix(gateway)?.strip_prefix("/reader/")?;
     let (reader, tail) = rest.split_once('/')?;
     let channel = Channel::ALL.iter().find(|(_, text)| *text == tail)?.0;
-    (!reader.is_empty()).then_some((reader, channel))
+    is_code(reader).then_some((reader, channel))
 }

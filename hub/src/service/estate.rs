@@ -278,6 +278,12 @@ pub async fn save_readers(hub: &Hub, caller: &Caller, inputs: &[SaveReader]) -> 
             let message = "must not hold / + or #, because it stands in MQTT topics";
             check.refuse(Code::Invalid, &format!("readers.{index}.code"), message);
         }
+        let odd = |c: char| c == '$' || c.is_whitespace();
+        if input.kind == ReaderKind::Mqtt && (input.code.len() > 64 || input.code.contains(odd)) {
+            let message =
+                "of an MQTT reader must have 64 bytes at the most and no space or $: it is its client id";
+            check.refuse(Code::Invalid, &format!("readers.{index}.code"), message);
+        }
         let Some(gateway) = gateways.get(&input.gateway) else { continue };
         let room = input.room.as_ref().and_then(|code| rooms.get(code));
         if room.is_some_and(|room| room.building_id != gateway.building_id) {
