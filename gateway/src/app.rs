@@ -50,7 +50,7 @@ mod refusals;
 use channels::Channels;
 use hands::{Hands, OnBus};
 use notes::Notes;
-use refusals::Refusals;
+use refusals::{Refusals, Unrecorded};
 
 /// How many happenings of one kind may wait.
 const QUEUE: usize = 1_024;
@@ -132,11 +132,13 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
     let mut found = Found::open(config, &mut mind, &*clock)?;
     let refusals = Refusals::open(&config.data);
     let now = clock.read();
-    if let Some(since) = refusals.since() {
-        tracing::warn!("swipes were refused when this gateway ended, and whose is not known any more");
+    if let Some(Unrecorded { since, swipes }) = refusals.since() {
         mind.refused_before(since);
-        let refused = found.outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(since), now);
-        found.notes.push(Record::Outage(refused));
+        if swipes {
+            tracing::warn!("swipes were refused when this gateway ended, and whose is not known any more");
+            let refused = found.outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(since), now);
+            found.notes.push(Record::Outage(refused));
+        }
     }
     let changes = cached.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
     let basis = cached.cursor.clone().unwrap_or_default();

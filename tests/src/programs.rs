@@ -41,6 +41,9 @@ pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// So many lines are told of a program whose test failed.
+const LAST_WORDS: usize = 60;
+
 /// How a program ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -269,6 +272,18 @@ impl Program {
         };
         self.heard.push(line.clone());
         self.unread.push_back(line);
+    }
+}
+
+impl Drop for Program {
+    /// A test that fails tells what its programs said last: some failures never come again.
+    #[expect(clippy::print_stderr, reason = "beside the test's own words")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.forget();
+            let from = self.heard.len().saturating_sub(LAST_WORDS);
+            eprintln!("-- {} said last:\n{}", self.name, self.heard[from..].join("\n"));
+        }
     }
 }
 

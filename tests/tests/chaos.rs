@@ -23,7 +23,7 @@ fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
 }
 
 /// Seeds that once broke something, and what it was.
-const ONCE_BROKEN: [(u64, &str); 4] = [
+const ONCE_BROKEN: [(u64, &str); 5] = [
     (
         68,
         "an outage whose end was told after the reader's next one had begun was ended anew, and later, at each start",
@@ -35,6 +35,10 @@ const ONCE_BROKEN: [(u64, &str); 4] = [
     (
         10_158,
         "a segment of which nothing can be read was claimed to be at the hub, which then waited for it and finished no register",
+    ),
+    (
+        6_009_173,
+        "a gateway that started on a full disk and was killed before there was room forgot that it had been off",
     ),
     (
         6_001_646,

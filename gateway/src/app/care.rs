@@ -5,6 +5,7 @@ use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
 use super::hands::Hands;
+use super::refusals::Unrecorded;
 use crate::core::Input;
 use crate::core::outages::Cause;
 use crate::core::reading::Reading;
@@ -69,9 +70,14 @@ impl Hands {
     }
 
     /// Since when swipes are, or were, refused, as far as the next start must know.
-    pub(super) fn refused_since(&self) -> Option<Instant> {
-        let all = [self.mind.refusing_since(), self.mind.forgotten_since(), self.notes.refused_since()];
-        all.into_iter().flatten().min()
+    pub(super) fn refused_since(&self) -> Option<Unrecorded> {
+        let refusing = self.mind.refusing_since();
+        let swipes = [refusing, self.mind.forgotten_since(), self.notes.refused_since(false)];
+        let swipes = swipes.into_iter().flatten().min();
+        let waiting = refusing.is_some() || self.notes.turned_away();
+        let notes = self.notes.refused_since(true).filter(|_| waiting);
+        let since = swipes.into_iter().chain(notes).min()?;
+        Some(Unrecorded { since, swipes: swipes.is_some() })
     }
 
     /// Tells of swipes that were refused and of which nothing was kept, once swipes are taken again.

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::channels::Hearing;
 use super::notes::Notes;
-use super::refusals::Refusals;
+use super::refusals::{Refusals, Unrecorded};
 use crate::ascii::line as ascii;
 use crate::ascii::line::LightOrder;
 use crate::clock::{BUILT_AFTER, Clock, Source};
@@ -235,7 +235,8 @@ impl Hands {
             Happening::Written(Written::Damaged(damages)) => self.note_damage(damages, now),
             Happening::Written(Written::Failed(tickets, error)) => {
                 // Whoever sees red now was there: the next start must say so.
-                self.refusals.keep(Some(self.mind.durable_before(now.when.earliest)));
+                let since = self.mind.durable_before(now.when.earliest);
+                self.refusals.keep(Some(Unrecorded { since, swipes: true }));
                 for ticket in tickets {
                     self.mind.handle(Input::NotDurable { ticket }, now);
                 }

@@ -19,12 +19,14 @@ pub(super) struct Notes {
     next: u64,
     waiting: Vec<Record>,
     asked: BTreeMap<u64, Record>,
+    /// There was no room for one of them, and they are not all written since.
+    turned_away: bool,
 }
 
 impl Notes {
     /// Begins with these to be written.
     pub(super) fn new(waiting: Vec<Record>) -> Self {
-        Self { next: FIRST_TICKET, waiting, asked: BTreeMap::new() }
+        Self { next: FIRST_TICKET, waiting, asked: BTreeMap::new(), turned_away: false }
     }
 
     /// Takes a note.
@@ -40,9 +42,16 @@ impl Notes {
         ticket >= FIRST_TICKET
     }
 
-    /// Since when swipes were refused for want of room, by a note that is not durable yet.
-    pub(super) fn refused_since(&self) -> Option<Instant> {
+    /// There was no room for a note, and they are not all written since.
+    pub(super) fn turned_away(&self) -> bool {
+        self.turned_away
+    }
+
+    /// Since when something could not be recorded, by notes that are not durable yet: by those that tell of refused swipes,
+    /// or by `all` of them, as while there is no room: a restart would forget them.
+    pub(super) fn refused_since(&self, all: bool) -> Option<Instant> {
         let outages = self.waiting.iter().chain(self.asked.values()).filter_map(|record| match record {
+            Record::Outage(outage) if all => outage.from,
             Record::Outage(outage)
                 if [Cause::JournalRefused, Cause::SwipesRefused]
                     .iter()
@@ -58,11 +67,13 @@ impl Notes {
     /// A note is durable.
     pub(super) fn durable(&mut self, ticket: u64) {
         self.asked.remove(&ticket);
+        self.turned_away &= !(self.asked.is_empty() && self.waiting.is_empty());
     }
 
     /// There was no room for a note.
     pub(super) fn refused(&mut self, ticket: u64) {
         if let Some(record) = self.asked.remove(&ticket) {
+            self.turned_away = true;
             self.add(record);
         }
     }

@@ -1,5 +1,5 @@
-//! Since when swipes are refused for want of room, kept through a restart: a gateway that is killed while it refuses must
-//! not forget that it did, or those whom it refused would be absent.
+//! Since when something cannot be recorded for want of room, kept through a restart: a gateway that is killed meanwhile
+//! must not forget whom it refused, nor since when it had been off, or somebody would be absent for it.
 //!
 //! A small file, made while there is room and then written in place, so that a full disk does not matter.
 
@@ -10,13 +10,25 @@ use std::path::Path;
 
 use rollcall_rules::time::Instant;
 
-/// Milliseconds since the epoch in so many digits; all 0 when nothing is refused.
+/// Milliseconds since the epoch in so many digits; all 0 when nothing waits for room. The first is 1 where no swipe was
+/// refused, and only notes wait.
 const DIGITS: usize = 20;
+/// That first digit's worth.
+const NOTES_ONLY: u64 = 10_000_000_000_000_000_000;
+
+/// Since when something could not be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unrecorded {
+    /// Since when.
+    pub(super) since: Instant,
+    /// Swipes were refused, and not only notes.
+    pub(super) swipes: bool,
+}
 
 /// The file, as far as it can be had.
 pub(super) struct Refusals {
     file: Option<File>,
-    kept: Option<Instant>,
+    kept: Option<Unrecorded>,
 }
 
 impl Refusals {
@@ -36,12 +48,12 @@ impl Refusals {
     }
 
     /// What it says.
-    pub(super) fn since(&self) -> Option<Instant> {
+    pub(super) fn since(&self) -> Option<Unrecorded> {
         self.kept
     }
 
-    /// Keeps since when swipes are refused; durable when this returns.
-    pub(super) fn keep(&mut self, since: Option<Instant>) {
+    /// Keeps since when something is not recorded; durable when this returns.
+    pub(super) fn keep(&mut self, since: Option<Unrecorded>) {
         if since == self.kept {
             return;
         }
@@ -54,7 +66,7 @@ impl Refusals {
     }
 }
 
-fn read(path: &Path) -> io::Result<(File, Option<Instant>)> {
+fn read(path: &Path) -> io::Result<(File, Option<Unrecorded>)> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     let mut digits = [0; DIGITS];
     match file.read_exact_at(&mut digits, 0) {
@@ -65,12 +77,15 @@ fn read(path: &Path) -> io::Result<(File, Option<Instant>)> {
         }
         Err(error) => return Err(error),
     }
-    let since = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
-    Ok((file, (since > 0).then_some(Instant(since))))
+    let number: u64 = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    let since = i64::try_from(number % NOTES_ONLY).ok().filter(|since| *since > 0).map(Instant);
+    Ok((file, since.map(|since| Unrecorded { since, swipes: number < NOTES_ONLY })))
 }
 
-fn write(file: &File, since: Option<Instant>) -> io::Result<()> {
-    file.write_all_at(format!("{:0DIGITS$}", since.map_or(0, |since| since.0.max(0))).as_bytes(), 0)?;
+fn write(file: &File, kept: Option<Unrecorded>) -> io::Result<()> {
+    let number =
+        kept.map_or(0, |it| u64::try_from(it.since.0).unwrap_or(0) + if it.swipes { 0 } else { NOTES_ONLY });
+    file.write_all_at(format!("{number:0DIGITS$}").as_bytes(), 0)?;
     file.sync_data()
 }
 
@@ -86,7 +101,8 @@ mod tests {
         let mut refusals = Refusals::open(data.path());
         assert_eq!(refusals.since(), None);
         let size = std::fs::metadata(&path).unwrap().len();
-        for since in [Some(Instant(1_800_000_000_123)), Some(Instant(5)), None] {
+        let kept = |since, swipes| Some(Unrecorded { since: Instant(since), swipes });
+        for since in [kept(1_800_000_000_123, true), kept(1_800_000_000_123, false), kept(5, true), None] {
             refusals.keep(since);
             refusals = Refusals::open(data.path());
             assert_eq!(refusals.since(), since);

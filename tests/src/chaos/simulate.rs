@@ -19,12 +19,14 @@ use super::{Broken, Outcome, Run};
 use crate::hub::{TestClock, TestHub, ms};
 use crate::timetable::students;
 
+mod answer;
 mod check;
 mod disk;
 mod gateway;
 mod hub;
 mod machine;
 mod reader;
+mod refusing;
 mod world;
 
 pub use disk::{Fault, SimDisk};

@@ -222,7 +222,13 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
                 surely / 1_000
             ));
         }
-        if perhaps < TOLERANCE_MS && unheld > 0 {
+        // Where swipes were refused and forgotten no tolerance holds.
+        let (opens, closes) = window;
+        let mine = DOORS.iter().filter(|door| session.rooms.contains(&door.room));
+        let refused = mine
+            .flat_map(|door| &world.gateways[door.gateway].refused)
+            .any(|(from, until)| *from <= closes && opens <= *until);
+        if perhaps < TOLERANCE_MS && unheld > 0 && !refused {
             broken.push(format!(
                 "NO_REGISTER: {unheld} at {}, whose rooms had a reader but for {} s at the most",
                 session.id,

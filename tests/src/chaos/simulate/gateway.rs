@@ -19,8 +19,10 @@ use rollcall_rules::time::{Instant, Uncertain};
 use uuid::Uuid;
 
 use super::DOORS;
+use super::answer::{Shown, Taken};
 use super::disk::SimDisk;
 use super::machine::Machine;
+use super::refusing::Untold;
 use super::world::Minted;
 
 /// Small segments, so that a run has many.
@@ -29,29 +31,6 @@ const LIMITS: Limits = Limits { segment: 16 * 1024, quota: 1024 * 1024 };
 const GROUP: usize = 16;
 /// Tickets of notes begin here.
 const NOTES: u64 = 1 << 63;
-
-/// A swipe and what became of it at the door.
-#[derive(Debug, Clone)]
-pub(super) struct Shown {
-    /// The swipe's id.
-    pub swipe: Uuid,
-    /// Its number in the journal, and the journal.
-    pub place: Option<(Uuid, u64)>,
-    /// What was flashed.
-    pub flash: Option<Colour>,
-    /// What was acknowledged: reader, start and number.
-    pub kept: Option<(&'static str, String, u64)>,
-}
-
-/// What became of a card that a reader told of.
-pub(super) enum Taken {
-    /// A new swipe.
-    New(Minted),
-    /// It was durable before.
-    Kept,
-    /// Nothing: the program does not run, or the swipe waits for the disk already.
-    Nothing,
-}
 
 /// A program that runs.
 struct Running {
@@ -68,6 +47,7 @@ struct Running {
     /// Source and start of the time that was kept last.
     kept_tie: Option<(Source, i64)>,
     last_durable: u64,
+    untold: Untold,
     /// The swipes that wait for their answer, by ticket.
     waiting: BTreeMap<u64, Uuid>,
     answered: Vec<Shown>,
@@ -83,6 +63,10 @@ pub(super) struct SimGateway {
     pub machine: Machine,
     /// What the clock's file holds.
     pub kept: Option<Kept>,
+    /// What the file of refusals holds.
+    pub refusing: Option<(i64, bool)>,
+    /// When it said that it refused swipes of which it knows nothing any more.
+    pub refused: Vec<(i64, i64)>,
     /// Its timetable, from the hub.
     pub items: Vec<(Uuid, CachedItem)>,
     /// Its configuration, from the hub.
@@ -105,6 +89,8 @@ impl SimGateway {
             disk,
             machine,
             kept: None,
+            refusing: None,
+            refused: Vec::new(),
             items: Vec::new(),
             config: CachedConfig::default(),
             hasty: false,
@@ -151,6 +137,13 @@ impl SimGateway {
             keeper.at_least(Instant(last));
         }
         let mut notes = Vec::new();
+        if let Some((since, swipes)) = self.refusing {
+            mind.refused_before(Instant(since));
+            if swipes {
+                notes.push(outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(Instant(since)), reading));
+                self.refused.push((since, now));
+            }
+        }
         if log.segments().next().is_none() {
             notes.push(outages.over(Uuid::new_v4(), Cause::StorageLost, None, reading));
         }
@@ -181,12 +174,14 @@ impl SimGateway {
             outages,
             mute: self.mute,
             uncertain,
+            untold: Untold::default(),
             kept_tie: None,
             waiting: BTreeMap::new(),
             answered: Vec::new(),
         };
         running.tell(notes);
         self.running = Some(running);
+        self.keep_refusals();
         Ok(())
     }
 
@@ -195,6 +190,17 @@ impl SimGateway {
         let Some(running) = self.running.take() else { return Vec::new() };
         let silent = |swipe| Shown { swipe, place: None, flash: None, kept: None };
         running.waiting.into_values().map(silent).collect()
+    }
+
+    /// Since when something could not be recorded, as in `gateway::app`.
+    fn keep_refusals(&mut self) {
+        let Some(running) = &self.running else { return };
+        let refusing = running.mind.refusing_since().map(|at| at.0);
+        let swipes = refusing.into_iter().chain(running.untold.since(false)).min();
+        let waiting = refusing.is_some() || running.untold.turned_away();
+        let notes = running.untold.since(true).filter(|_| waiting);
+        let since = swipes.into_iter().chain(notes).min();
+        self.refusing = since.map(|since| (since, swipes.is_some()));
     }
 
     /// The time is kept before anything is shown by it, as in `gateway::app`.
@@ -318,6 +324,8 @@ impl SimGateway {
                     }
                     if *ticket < NOTES {
                         running.mind.handle(Input::Durable { ticket: *ticket }, reading);
+                    } else {
+                        running.untold.durable(*ticket);
                     }
                 }
             }
@@ -325,13 +333,18 @@ impl SimGateway {
                 let full = matches!(error, JournalError::Full(_));
                 tracing::info!(now, waiting = group.len(), "the journal takes nothing: {error}");
                 fatal = !full;
+                // Whoever sees red now was there: the next start must say so.
+                self.refusing = Some((running.mind.durable_before(reading.when.earliest).0, true));
                 for (ticket, body, _) in &group {
                     let ticket = *ticket;
                     match (ticket < NOTES, full) {
                         (true, true) => running.mind.handle(Input::Refused { ticket }, reading),
                         (true, false) => running.mind.handle(Input::NotDurable { ticket }, reading),
                         // A note waits until there is room.
-                        (false, _) => running.queue.push((ticket, body.clone(), None)),
+                        (false, _) => {
+                            running.untold.refused();
+                            running.queue.push((ticket, body.clone(), None));
+                        }
                     }
                 }
             }
@@ -342,6 +355,7 @@ impl SimGateway {
             shown.extend(self.kill());
             return Err(shown);
         }
+        self.keep_refusals();
         Ok(shown)
     }
 
@@ -370,6 +384,7 @@ impl SimGateway {
                 source: source.word().to_owned(),
             }));
         }
+        self.keep_refusals();
     }
 
     /// The hub said what time it is.
@@ -434,6 +449,7 @@ impl SimGateway {
 impl Running {
     fn note(&mut self, record: &Record) {
         self.next_note += 1;
+        self.untold.asked(self.next_note, record);
         self.queue.push((self.next_note, record.body().unwrap_or_default(), None));
     }
 

@@ -16,8 +16,9 @@ use rollcall_rules::time::Uncertain;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::answer::Shown;
 use super::disk::SimDisk;
-use super::gateway::{Shown, SimGateway};
+use super::gateway::SimGateway;
 use super::hub::SimHub;
 use super::machine::Machine;
 use super::reader::SimReader;

@@ -3,7 +3,7 @@
 use rand::Rng;
 use rollcall_rules::card::CardRead;
 
-use super::super::gateway::Taken;
+use super::super::answer::Taken;
 use super::super::{DOORS, STUDENTS, Session};
 use super::service::NOTICED_MS;
 use super::{Event, Minted, Presentation, World};
