@@ -102,12 +102,6 @@ impl TestHub {
         Self { clock, running, folder, admin, integration }
     }
 
-    /// The hub itself.
-    #[must_use]
-    pub fn inside(&self) -> &rollcall_hub::service::Hub {
-        &self.running.hub
-    }
-
     /// Where GraphQL is.
     #[must_use]
     pub fn url(&self) -> String {

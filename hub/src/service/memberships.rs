@@ -47,11 +47,8 @@ pub struct RemoveMembership {
 /// When the store fails.
 pub async fn save_memberships(hub: &Hub, caller: &Caller, inputs: &[SaveMembership]) -> Answer<Vec<Uuid>> {
     let mut check = Check::default();
-    let keys: Vec<String> =
-        inputs.iter().map(|input| format!("{} {} {}", input.group, input.student, input.from.0)).collect();
-    check.distinct("memberships", "from", keys.iter().map(String::as_str));
     let mut tx = hub.write().await?;
-    let names = inputs.iter().map(|input| (input.group.as_str(), input.student.as_str()));
+    let names = inputs.iter().map(|it| (it.group.as_str(), it.student.as_str(), it.from.0.to_string()));
     let known = Known::read(&mut tx, &mut check, names).await?;
     let mut stays = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
@@ -101,11 +98,8 @@ pub async fn remove_memberships(
     inputs: &[RemoveMembership],
 ) -> Answer<Vec<Membership>> {
     let mut check = Check::default();
-    let keys: Vec<String> =
-        inputs.iter().map(|input| format!("{} {} {}", input.group, input.student, input.from.0)).collect();
-    check.distinct("memberships", "from", keys.iter().map(String::as_str));
     let mut tx = hub.write().await?;
-    let names = inputs.iter().map(|input| (input.group.as_str(), input.student.as_str()));
+    let names = inputs.iter().map(|it| (it.group.as_str(), it.student.as_str(), it.from.0.to_string()));
     let known = Known::read(&mut tx, &mut check, names).await?;
     let mut gone = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
@@ -132,7 +126,7 @@ pub async fn remove_memberships(
     Ok(Ok(gone))
 }
 
-/// Groups and students that some input names, and the stays in those groups.
+/// Groups and students that some input names, each stay once, and the stays in those groups.
 struct Known {
     groups: BTreeMap<String, Group>,
     students: BTreeMap<String, Student>,
@@ -143,15 +137,19 @@ impl Known {
     async fn read<'a>(
         tx: &mut Tx,
         check: &mut Check,
-        names: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        names: impl Iterator<Item = (&'a str, &'a str, String)> + Clone,
     ) -> Result<Self, StoreError> {
+        let keys: Vec<String> =
+            names.clone().map(|(group, student, from)| format!("{group} {student} {from}")).collect();
+        check.distinct("memberships", "from", keys.iter().map(String::as_str));
         let wanted = names
             .clone()
             .enumerate()
-            .map(|(index, (group, _))| (format!("memberships.{index}.group"), group));
+            .map(|(index, (group, ..))| (format!("memberships.{index}.group"), group));
         let groups = find::<Group>(tx, check, "group", wanted, |it| &it.code).await?;
-        let wanted =
-            names.enumerate().map(|(index, (_, student))| (format!("memberships.{index}.student"), student));
+        let wanted = names
+            .enumerate()
+            .map(|(index, (_, student, _))| (format!("memberships.{index}.student"), student));
         let students = find::<Student>(tx, check, "student", wanted, |it| &it.number).await?;
         let ids: BTreeSet<Uuid> = groups.values().map(|group| group.id).collect();
         let stays = tx.by_column::<Membership>("group_id", ids.into_iter().map(Value::from)).await?;
