@@ -23,7 +23,7 @@ fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
 }
 
 /// Seeds that once broke something, and what it was.
-const ONCE_BROKEN: [(u64, &str); 5] = [
+const ONCE_BROKEN: [(u64, &str); 6] = [
     (
         68,
         "an outage whose end was told after the reader's next one had begun was ended anew, and later, at each start",
@@ -39,6 +39,10 @@ const ONCE_BROKEN: [(u64, &str); 5] = [
     (
         6_009_173,
         "a gateway that started on a full disk and was killed before there was room forgot that it had been off",
+    ),
+    (
+        310_147,
+        "the simulated gateway kept that it had shown red though it was the power that went, and gave a register away",
     ),
     (
         6_001_646,

@@ -333,8 +333,10 @@ impl SimGateway {
                 let full = matches!(error, JournalError::Full(_));
                 tracing::info!(now, waiting = group.len(), "the journal takes nothing: {error}");
                 fatal = !full;
-                // Whoever sees red now was there: the next start must say so.
-                self.refusing = Some((running.mind.durable_before(reading.when.earliest).0, true));
+                // Whoever sees red now was there: the next start must say so. Where the power went nobody saw anything.
+                if fatal && !self.disk.state().cut {
+                    self.refusing = Some((running.mind.durable_before(reading.when.earliest).0, true));
+                }
                 for (ticket, body, _) in &group {
                     let ticket = *ticket;
                     match (ticket < NOTES, full) {
