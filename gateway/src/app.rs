@@ -3,7 +3,7 @@
 //! Called by `main`, and by the simulator and the tests, which bring their own clock. One task owns the mind
 //! (`core`) and does what it says (`hands`); readers, journal and hub have tasks of their own and meet only there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,11 +20,12 @@ use uuid::Uuid;
 use crate::ascii::line;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, GateConfig};
-use crate::core::outages::{self, Cause, Outages};
+use crate::core::outages::{Cause, Outages};
 use crate::core::{Change, Gateway, Input};
 use crate::journal::disk::Folder;
-use crate::journal::log::{Damage, Limits, Log};
-use crate::journal::record::{OutageRecord, Record};
+use crate::journal::log::{Limits, Log};
+use crate::journal::lost;
+use crate::journal::record::Record;
 use crate::journal::writer::Journal;
 use crate::keys::ReaderKeys;
 use crate::mqtt::gate::{self, GateSettings};
@@ -282,7 +283,7 @@ impl Found {
         let folder =
             Folder::open(config.data.join("journal")).context("the journal's folder cannot be made")?;
         let mut outages = Outages::default();
-        let (mut last, mut uncertain) = (None, false);
+        let (mut last, mut uncertain, mut told) = (None, false, BTreeSet::new());
         let now = clock.read();
         let limits = Limits::quota(config.journal.max_mib * MIB);
         let (mut log, damages) = Log::open(folder, Uuid::new_v4(), limits, |stored| {
@@ -299,7 +300,12 @@ impl Found {
                     uncertain |= swipe.boot == clock.boot_id() && swipe.earliest != swipe.latest;
                     last = last.max(Some(swipe.earliest));
                 }
-                Record::Outage(outage) => outages.remember(outage, now),
+                Record::Outage(outage) => {
+                    if outage.cause == Cause::JournalDamaged.word() {
+                        told.insert(outage.id);
+                    }
+                    outages.remember(outage, now);
+                }
                 Record::Anchor(anchor) => uncertain &= anchor.boot != clock.boot_id(),
                 Record::Reader(_) => {}
             }
@@ -312,50 +318,11 @@ impl Found {
             notes.push(Record::Outage(lost));
         }
         for damage in &damages {
-            let lost = lost_between(&mut log, damage, clock, &mut outages)?;
+            let lost = lost::between(&mut log, damage, clock.read(), &mut outages, &told)?;
             notes.extend(lost.into_iter().map(Record::Outage));
         }
         Ok(Self { log, outages, notes, uncertain })
     }
-}
-
-/// Says what damage took, and between which instants it lies.
-fn lost_between(
-    log: &mut Log<Folder>,
-    damage: &Damage,
-    clock: &dyn Clock,
-    outages: &mut Outages,
-) -> anyhow::Result<Vec<OutageRecord>> {
-    let Damage { segment, missing, open_end, what, torn_tail } = damage;
-    if *torn_tail && missing.is_empty() {
-        tracing::warn!(%segment, from = open_end, "a torn write at the journal's end was set aside: {what}; nothing that was shown green is lost, unless the medium itself lost it");
-        return Ok(Vec::new());
-    }
-    let count: u64 = missing.iter().map(|range| range.end - range.start).sum();
-    tracing::error!(%segment, count, ?missing, open_end, "the journal is damaged: {what}; these records are lost, everything else is kept");
-    let mut lost = Vec::new();
-    for range in missing {
-        let near = |log: &mut Log<Folder>, from: u64| -> anyhow::Result<Option<(Instant, Instant)>> {
-            let found = log.read(from, 1)?.into_iter().next();
-            Ok(found
-                .filter(|it| it.sequence.abs_diff(from) <= 1)
-                .and_then(|it| Record::read(&it.body).ok()?.written_between()))
-        };
-        let from = near(log, range.start.saturating_sub(1))?.map(|(earliest, _)| earliest);
-        let (id, cause) = (Uuid::new_v4(), Cause::JournalDamaged);
-        lost.push(match near(log, range.end)? {
-            Some((_, latest)) => outages::over(id, cause, from, latest.plus_ms(1)),
-            None => outages.over(id, cause, from, clock.read()),
-        });
-    }
-    if open_end.is_some() && !torn_tail {
-        let last = open_end.map(|end| end.saturating_sub(1)).unwrap_or(0);
-        let found = log.read(last, 1)?.into_iter().next();
-        let from = found.and_then(|it| Record::read(&it.body).ok()?.written_between());
-        let from = from.map(|(earliest, _)| earliest);
-        lost.push(outages.over(Uuid::new_v4(), Cause::JournalDamaged, from, clock.read()));
-    }
-    Ok(lost)
 }
 
 pub(crate) fn lock(data: &Path) -> anyhow::Result<File> {

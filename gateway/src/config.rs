@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use serde::Deserialize;
@@ -184,6 +184,9 @@ fn default_baud() -> u32 {
     BAUDS[0]
 }
 
+/// What the environment variables begin with that stand above the file.
+const ENV: &str = "ROLLCALL_GATEWAY_";
+
 impl Config {
     /// Reads a file; `ROLLCALL_GATEWAY_…` variables of the environment stand above it
     /// (`ROLLCALL_GATEWAY_HUB__URL`).
@@ -192,12 +195,21 @@ impl Config {
     /// What is wrong, and where.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         ensure!(path.exists(), "there is no file {}; deploy/gateway.toml is an example", path.display());
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let config: Self = Figment::new()
-            .merge(Toml::file(path))
+            .merge(Toml::string(&text))
             // ROLLCALL_GATEWAY_CONFIG names the file itself.
-            .merge(Env::prefixed("ROLLCALL_GATEWAY_").ignore(&["config"]).split("__"))
+            .merge(Env::prefixed(ENV).ignore(&["config"]).split("__"))
             .extract()
-            .with_context(|| format!("{} cannot be used", path.display()))?;
+            .map_err(|error| match toml::from_str::<Self>(&text) {
+                // With the line and what stands there.
+                Err(place) => anyhow!("{}: {}", path.display(), place.to_string().trim_end()),
+                Ok(_) => {
+                    let variable = format!("{ENV}{}", error.path.join("__").to_uppercase());
+                    anyhow!("the environment variable {variable}: {}", error.kind)
+                }
+            })?;
         config.check().with_context(|| format!("{} cannot be used", path.display()))?;
         Ok(config)
     }
@@ -320,6 +332,9 @@ mod tests {
         assert!(load(GOOD).is_ok());
         let error = format!("{:#}", load(&format!("{GOOD}colour = 'blue'\n")).unwrap_err());
         assert!(error.contains("colour") && error.contains("gateway.toml"), "{error}");
+        assert!(error.contains("line 6, column 1") && !error.contains("default"), "{error}");
+        let error = format!("{:#}", load(&GOOD.replace("'http://127.0.0.1:8080'", "8080")).unwrap_err());
+        assert!(error.contains("line 4, column 7") && error.contains("8080"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod disk;
 pub mod format;
 pub mod log;
+pub mod lost;
 pub mod record;
 pub mod scan;
 pub mod tool;

@@ -45,3 +45,10 @@ ids! {
     /// One presentation of one card to one reader, named by the gateway (UUID version 7).
     SwipeId,
 }
+
+/// The id of the outage that a hole in a journal is: records before `end` are on no disk any more. The gateway that
+/// finds the hole and the hub that sees it in what is handed over name it alike, so that it is one.
+#[must_use]
+pub fn hole(journal: Uuid, end: u64) -> Uuid {
+    Uuid::new_v5(&journal, &end.to_be_bytes())
+}

@@ -23,7 +23,11 @@ fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
 }
 
 /// Seeds that once broke something, and what it was.
-const ONCE_BROKEN: [(u64, &str); 6] = [
+const ONCE_BROKEN: [(u64, &str); 7] = [
+    (
+        459,
+        "for a hole that a power cut tore in a group, the hub gave up all since the watermark, minutes or weeks",
+    ),
     (
         68,
         "an outage whose end was told after the reader's next one had begun was ended anew, and later, at each start",

@@ -6,6 +6,7 @@ use rollcall_gateway::core::hex;
 use rollcall_gateway::journal::format::chain;
 use rollcall_gateway::uplink::sign::SigningKey;
 use rollcall_hub::service::intake::evidence::Evidence;
+use rollcall_rules::ids::hole;
 use rollcall_tests::hub::{TestHub, at, ms, refusals};
 use rollcall_tests::timetable::{Gateway, estate, session, students};
 use serde_json::{Value, json};
@@ -482,4 +483,24 @@ async fn records_that_are_on_no_disk_any_more_are_told_of_and_nobody_is_absent_f
     next["first"] = json!(14);
     send(&hub, &gateway, &[], &at("12:00"), json!({"journal": next})).await;
     assert_eq!(alerts(&hub).await, ["RECORDS_MISSING"]);
+}
+
+#[tokio::test]
+async fn of_a_hole_that_the_gateway_knows_no_more_is_given_up_than_it_says() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("09:10"));
+    send(&hub, &gateway, &[], &at("09:10"), json!({"journal": journal(None, 4)})).await;
+    // It had no network since; of what it hands over now, records 5 to 7 were torn by a power cut.
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
+    let mut later = journal(Some(4), 13);
+    later["first"] = json!(8);
+    send(&hub, &gateway, &[swipe], &at("09:10"), json!({"journal": later})).await;
+    // The hub alone knows only that it was since the last watermark.
+    assert_eq!(register(&hub, "X").await, is("SETTLING", &["PRESENT", "EXPECTED"]));
+    let told = json!({"outageId": hole(Uuid::from_u128(7), 8), "readerId": null, "cause": "JOURNAL_DAMAGED",
+                      "from": at("09:20"), "until": at("09:25")});
+    send(&hub, &gateway, &[], &at("12:00"), json!({"journal": journal(Some(13), 14), "outages": [told]}))
+        .await;
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["PRESENT", "ABSENT"]));
 }

@@ -1,6 +1,7 @@
 //! What is looked after beside the doors: the time that must survive a restart, and the journal's room and health.
 
 use rollcall_rules::anchor::NEGLIGIBLE_MS;
+use rollcall_rules::ids;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
@@ -55,8 +56,10 @@ impl Hands {
     pub(super) fn note_damage(&mut self, damages: Vec<Damage>, now: Reading) {
         for damage in damages {
             tracing::error!(segment = %damage.segment, missing = ?damage.missing, "the journal was damaged while the gateway ran: {}", damage.what);
-            let lost = self.outages.over(Uuid::new_v4(), Cause::JournalDamaged, None, now);
-            self.notes.add(Record::Outage(lost));
+            for hole in damage.missing.iter().map(|range| ids::hole(damage.journal, range.end)) {
+                let lost = self.outages.over(hole, Cause::JournalDamaged, None, now);
+                self.notes.add(Record::Outage(lost));
+            }
         }
     }
 

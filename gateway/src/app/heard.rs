@@ -1,11 +1,10 @@
 //! What readers of each kind tell, and what the gateway makes of it: a card for the mind, a state, an outage.
 
-use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
 use super::hands::Hands;
 use crate::ascii::line as ascii;
-use crate::clock::{FAR_FUTURE, Reading};
+use crate::clock::Reading;
 use crate::core::outages::Cause;
 use crate::core::{Input, Read, Tag};
 use crate::journal::record::{ReaderRecord, Record};
@@ -38,7 +37,7 @@ impl Hands {
             Event::Offline => {
                 self.is_online(&code, false);
                 let id = self.mind.reader(&code).map(|reader| reader.id);
-                self.notes_down(id, now.at.plus_ms(-OSDP_SILENCE_MS));
+                self.notes_down(id, OSDP_SILENCE_MS, now);
                 tracing::warn!(reader = %code, "reader offline: silent for 8 s; is it powered and the line whole?");
             }
             Event::Card(card) => {
@@ -108,7 +107,7 @@ impl Hands {
             ascii::Event::Offline { silent_ms } => {
                 self.is_online(&code, false);
                 tracing::warn!(reader = %code, "reader offline: its port is lost, or it is silent; is it plugged in?");
-                self.notes_down(id, now.at.plus_ms(-silent_ms));
+                self.notes_down(id, silent_ms, now);
             }
             ascii::Event::Card(card) => {
                 self.seen.entry(code.clone()).or_default().last_swipe = Some(now.at);
@@ -138,7 +137,7 @@ impl Hands {
             ReaderSaid::Lost { reader } => {
                 tracing::warn!(%reader, "reader lost");
                 let id = self.mind.reader(&reader).map(|reader| reader.id);
-                self.notes_down(id, now.at);
+                self.notes_down(id, 0, now);
                 self.is_online(&reader, false);
                 self.mind.handle(Input::Gone { reader }, now);
             }
@@ -221,11 +220,9 @@ impl Hands {
         }
     }
 
-    fn notes_down(&mut self, reader: Option<Uuid>, from: Instant) {
+    fn notes_down(&mut self, reader: Option<Uuid>, ago_ms: i64, now: Reading) {
         let Some(reader) = reader else { return };
-        // A clock that knows nothing would put it before sessions that were long held.
-        let from = (self.clock.read().when.latest < FAR_FUTURE).then_some(from);
-        let began = self.outages.down(reader, Cause::ReaderUnreachable, from, Uuid::new_v4());
+        let began = self.outages.down(reader, Cause::ReaderUnreachable, ago_ms, now, Uuid::new_v4());
         if let Some(began) = began {
             self.notes.add(Record::Outage(began));
         }
@@ -244,7 +241,7 @@ impl Hands {
             if online {
                 self.notes_up(Some(reader), now);
             } else {
-                self.notes_down(Some(reader), now.at);
+                self.notes_down(Some(reader), 0, now);
             }
         }
     }

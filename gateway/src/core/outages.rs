@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
-use super::reading::{FAR_FUTURE, Reading};
+use super::reading::{BUILT_AFTER, FAR_FUTURE, Reading};
 use crate::journal::record::OutageRecord;
 
 /// Why a door could not record.
@@ -57,6 +57,8 @@ pub struct Outages {
     readers: BTreeMap<Uuid, OutageRecord>,
     /// Over, and at which time since the machine's start at the latest.
     undated: Vec<(OutageRecord, i64)>,
+    /// Begun while nobody knew the time: at which time since the machine's start, by the outage's id.
+    begun: BTreeMap<Uuid, i64>,
 }
 
 /// The end of an outage that was over at a time since the start; none while nobody can say.
@@ -67,15 +69,30 @@ fn end(record: &OutageRecord, since_boot_ms: i64, now: Reading) -> Option<i64> {
 }
 
 impl Outages {
-    /// A reader does not answer since `from`: what to journal, when that is news. Where nobody here knows since when, the
-    /// hub takes it from what was handed over last.
+    /// A reader last answered so many milliseconds before `now`: what to journal, when that is news. Where the time is
+    /// not known it was after the last time that was, and where none ever was, the hub takes it from what was handed
+    /// over last; until [`Outages::dated`] tells better.
     pub fn down(
         &mut self,
         reader: Uuid,
         cause: Cause,
-        from: Option<Instant>,
+        ago_ms: i64,
+        now: Reading,
         id: Uuid,
     ) -> Option<OutageRecord> {
+        let known = now.when.latest < FAR_FUTURE;
+        let at = if known { now.at } else { now.when.earliest };
+        // A gateway that never knew the time would put it before sessions that were long held.
+        let ever = at.plus_ms(-now.since_boot_ms) > BUILT_AFTER;
+        let from = (known || ever).then(|| at.plus_ms(-ago_ms));
+        let began = self.begin(reader, cause, from, id)?;
+        if !known {
+            self.begun.insert(id, now.since_boot_ms - ago_ms);
+        }
+        Some(began)
+    }
+
+    fn begin(&mut self, reader: Uuid, cause: Cause, from: Option<Instant>, id: Uuid) -> Option<OutageRecord> {
         if self.readers.contains_key(&reader) {
             return None;
         }
@@ -98,7 +115,7 @@ impl Outages {
         let from = alive.min(now.at);
         readers
             .into_iter()
-            .filter_map(|reader| self.down(reader, Cause::GatewayDown, Some(from), id()))
+            .filter_map(|reader| self.begin(reader, Cause::GatewayDown, Some(from), id()))
             .collect()
     }
 
@@ -115,7 +132,18 @@ impl Outages {
         self.close(OutageRecord { id, reader: None, cause: cause.word().to_owned(), from, until: None }, now)
     }
 
-    fn close(&mut self, record: OutageRecord, now: Reading) -> OutageRecord {
+    /// When an outage began, as far as that can be said now.
+    fn begin_known(&mut self, record: &mut OutageRecord, now: Reading) -> bool {
+        if now.when.latest >= FAR_FUTURE {
+            return false;
+        }
+        let Some(since_boot_ms) = self.begun.remove(&record.id) else { return false };
+        record.from = Some(now.when.earliest.plus_ms(since_boot_ms - now.since_boot_ms).0);
+        true
+    }
+
+    fn close(&mut self, mut record: OutageRecord, now: Reading) -> OutageRecord {
+        self.begin_known(&mut record, now);
         let until = end(&record, now.since_boot_ms, now);
         if until.is_none() {
             self.undated.push((record.clone(), now.since_boot_ms));
@@ -123,17 +151,26 @@ impl Outages {
         OutageRecord { until, ..record }
     }
 
-    /// The outages whose end can be said now that the time is known, to be journalled.
+    /// The outages whose beginning or end can be said now that the time is known, to be journalled.
     pub fn dated(&mut self, now: Reading) -> Vec<OutageRecord> {
-        if self.undated.is_empty() || now.when.latest >= FAR_FUTURE {
+        if now.when.latest >= FAR_FUTURE || (self.undated.is_empty() && self.begun.is_empty()) {
             return Vec::new();
         }
-        let undated = std::mem::take(&mut self.undated);
-        let dated = undated.into_iter().map(|(record, since_boot_ms)| {
+        let mut dated = Vec::new();
+        for (mut record, since_boot_ms) in std::mem::take(&mut self.undated) {
+            self.begin_known(&mut record, now);
             let until = end(&record, since_boot_ms, now);
-            OutageRecord { until, ..record }
-        });
-        dated.collect()
+            dated.push(OutageRecord { until, ..record });
+        }
+        let mut readers = std::mem::take(&mut self.readers);
+        for record in readers.values_mut() {
+            if self.begin_known(record, now) {
+                dated.push(record.clone());
+            }
+        }
+        self.readers = readers;
+        self.begun.clear();
+        dated
     }
 
     /// Takes an outage from the journal at the start, which is `now`: a reader's that lasted goes on; any other was over
@@ -177,7 +214,7 @@ mod tests {
     fn an_outage_that_ends_while_nobody_knows_the_time_lasts_until_its_end_can_be_dated() {
         let (mut outages, reader) = (Outages::default(), Uuid::from_u128(1));
         // The power went at 1,000,000; forty minutes later the machine starts without time, and a reader answers.
-        outages.down(reader, Cause::GatewayDown, Some(Instant(1_000_000)), Uuid::from_u128(9));
+        outages.begin(reader, Cause::GatewayDown, Some(Instant(1_000_000)), Uuid::from_u128(9));
         assert_eq!(outages.up(reader, dark(1_005_000, 5_000)), None);
         let lost = outages.over(Uuid::from_u128(8), Cause::StorageLost, None, dark(1_006_000, 6_000));
         assert_eq!(lost.until, None);
@@ -191,6 +228,24 @@ mod tests {
         restarted.remember(&lost, dark(1_020_000, 20_000));
         let ends: Vec<_> = restarted.dated(known).into_iter().map(|it| (it.id.as_u128(), it.until)).collect();
         assert_eq!(ends, [(8, Some(3_420_000))]);
+    }
+
+    #[test]
+    fn an_outage_that_begins_while_nobody_knows_the_time_is_dated_when_somebody_does() {
+        let (mut outages, ended, lasts) = (Outages::default(), Uuid::from_u128(1), Uuid::from_u128(2));
+        for (reader, id) in [(ended, 8), (lasts, 9)] {
+            let began =
+                outages.down(reader, Cause::ReaderUnreachable, 8_000, dark(0, 20_000), Uuid::from_u128(id));
+            assert_eq!(began.map(|it| (it.from, it.until)), Some((None, None)));
+        }
+        assert_eq!(outages.up(ended, dark(0, 40_000)), None);
+        let known = Reading::exactly(3_060_000, Trust::Synced, 60_000);
+        let told: Vec<_> =
+            outages.dated(known).into_iter().map(|it| (it.id.as_u128(), it.from, it.until)).collect();
+        assert_eq!(told, [(8, Some(3_012_000), Some(3_040_000)), (9, Some(3_012_000), None)]);
+        assert_eq!(outages.dated(known), []);
+        let over = outages.up(lasts, Reading::exactly(3_070_000, Trust::Synced, 70_000));
+        assert_eq!(over.map(|it| (it.from, it.until)), Some((Some(3_012_000), Some(3_070_000))));
     }
 
     #[test]
@@ -233,10 +288,10 @@ mod tests {
     fn an_outage_is_told_when_it_begins_and_when_it_ends_and_once_each() {
         let (mut outages, reader) = (Outages::default(), Uuid::from_u128(1));
         assert_eq!(outages.up(reader, at(5)), None);
-        let began = outages.down(reader, Cause::ReaderUnreachable, Some(Instant(10)), Uuid::from_u128(9));
+        let began = outages.down(reader, Cause::ReaderUnreachable, 3, at(13), Uuid::from_u128(9));
         let began = began.unwrap_or_else(|| panic!("no outage"));
         assert_eq!((began.from, began.until), (Some(10), None));
-        assert_eq!(outages.down(reader, Cause::GatewayDown, Some(Instant(20)), Uuid::from_u128(8)), None);
+        assert_eq!(outages.down(reader, Cause::GatewayDown, 0, at(20), Uuid::from_u128(8)), None);
         let mut restarted = Outages::default();
         restarted.remember(&began, at(15));
         for outages in [&mut outages, &mut restarted] {

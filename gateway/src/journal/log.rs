@@ -49,6 +49,8 @@ fn disk(act: &'static str) -> impl Fn(io::Error) -> JournalError {
 /// Something that was found and that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
+    /// The journal that its records were written under.
+    pub journal: Uuid,
     /// The segment.
     pub segment: String,
     /// The records that cannot be read any more; open at the end where nobody knows how many there were.
@@ -60,6 +62,8 @@ pub struct Damage {
     /// It is at the very end, where a power cut tears a write that nobody was told of. (A medium that lost its
     /// newest records looks the same.)
     pub torn_tail: bool,
+    /// An earlier start found it too; it may have ended before anyone was told.
+    pub known: bool,
 }
 
 /// A record, read back.

@@ -86,7 +86,7 @@ fn a_torn_tail_is_reported_and_what_was_whole_stays_and_the_log_goes_on_under_an
     assert!(log.append(&bodies(1, 10)).unwrap() > 4);
     drop(log);
     let (_, damages, found) = open(folder.path());
-    assert_eq!((damages, found.len()), (vec![], 4));
+    assert_eq!((damages.iter().all(|it| it.known), found.len()), (true, 4));
 }
 
 #[test]
@@ -106,7 +106,11 @@ fn damage_before_whole_records_is_reported_by_number_and_the_whole_ones_behind_i
     assert_eq!(log.read(1, 100).unwrap().len(), 5);
     drop(log);
     let (_, damages, found) = open(folder.path());
-    assert_eq!((damages, found.len()), (vec![], 5), "known damage is no news, and nothing more is lost");
+    assert_eq!(
+        (damages.iter().all(|it| it.known), found.len()),
+        (true, 5),
+        "known damage is no news, and nothing more is lost"
+    );
 }
 
 #[test]
@@ -176,7 +180,7 @@ fn a_renewed_journal_has_a_segment_and_numbers_of_its_own() {
     assert_eq!(journals, [old, old, old, new]);
     drop(log);
     let (log, damages, found) = open(folder.path());
-    assert_eq!((damages, found.len(), log.journal()), (vec![], 4, new));
+    assert_eq!((damages.iter().all(|it| it.known), found.len(), log.journal()), (true, 4, new));
 }
 
 #[tokio::test]

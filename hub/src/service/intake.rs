@@ -152,9 +152,9 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
     event::take(hub, &mut tx, &sender, events).await?;
     let journals: Vec<_> = input.journal.iter().cloned().collect();
     let (complete, handed_over, hole) = journal::take(hub, &mut tx, &sender, &journals).await?;
-    if hole {
+    if let Some(hole) = hole {
         let until = input.swipes.iter().map(|swipe| swipe.earliest_at.ms()).min().unwrap_or(now.0).min(now.0);
-        outage::hole(&mut tx, &sender, until, now.0, hub.mint(), &mut touched).await?;
+        outage::hole(&mut tx, &sender, until, now.0, hole, &mut touched).await?;
     }
     evidence::take(hub, &mut tx, &sender, input).await?;
     if complete {

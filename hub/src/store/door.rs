@@ -118,7 +118,7 @@ impl Tx {
     pub async fn put_outage(&mut self, outage: &Outage) -> Result<(), StoreError> {
         let sql = "INSERT INTO outage (id, gateway_id, reader_id, cause, from_at, until_at, received_at) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET \
-                   until_at = COALESCE(excluded.until_at, outage.until_at) \
+                   from_at = excluded.from_at, until_at = COALESCE(excluded.until_at, outage.until_at) \
                    WHERE outage.gateway_id = excluded.gateway_id";
         let values = vec![
             outage.id.into(),

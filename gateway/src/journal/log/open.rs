@@ -82,7 +82,8 @@ impl<D: Disk> Log<D> {
             let found = Found { name: (*name).clone(), first: *first, bytes, header };
             damages.extend(log.take_in(found, until, &journals, &mut each)?);
         }
-        log.go_on(fresh, !damages.is_empty())?;
+        let harmed = damages.iter().any(|damage: &Damage| !damage.known);
+        log.go_on(fresh, harmed)?;
         Ok((log, damages))
     }
 
@@ -102,7 +103,7 @@ impl<D: Disk> Log<D> {
         self.disk.sync(&file).map_err(disk("sync what it found"))
     }
 
-    /// Takes a segment in. Gives its damage, if that was not known before.
+    /// Takes a segment in. Gives its damage.
     fn take_in(
         &mut self,
         found: Found,
@@ -194,7 +195,7 @@ impl<D: Disk> Log<D> {
         self.offset = self.limits.segment;
         self.segments.insert(first, Segment { name: renamed.clone(), journal, first, last, damaged: true });
         let what = what.err().unwrap_or(FormatError::Behind);
-        Ok((!known).then_some(Damage { segment: renamed, missing, open_end, what, torn_tail }))
+        Ok(Some(Damage { journal, segment: renamed, missing, open_end, what, torn_tail, known }))
     }
 
     /// Goes on in the newest segment where it is whole, else under a fresh id: numbers may have been used that

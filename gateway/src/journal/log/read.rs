@@ -71,7 +71,16 @@ impl<D: Disk> Log<D> {
                 Err(what) => what,
             };
             let name = renamed.clone();
-            self.news.push(Damage { segment: name, missing, open_end: None, what, torn_tail: false });
+            let journal = segment.journal;
+            self.news.push(Damage {
+                journal,
+                segment: name,
+                missing,
+                open_end: None,
+                what,
+                torn_tail: false,
+                known: false,
+            });
             if self.segments.keys().next_back() == Some(&segment.first) {
                 self.file = None;
             }

@@ -3,6 +3,7 @@
 //! After a restore from a backup the hub has less than its gateways believe: it says so, takes no watermark, and
 //! gets everything after it again.
 
+use rollcall_rules::ids;
 use uuid::Uuid;
 
 use super::super::Hub;
@@ -23,7 +24,7 @@ pub struct HandedOver {
 }
 
 /// Takes in what a gateway says of its journals; gives whether the hub has as much as the gateway believes, what it
-/// knows, and whether records before these are gone.
+/// knows, and the hole before these records where some are gone.
 ///
 /// # Errors
 /// When the store fails.
@@ -32,9 +33,9 @@ pub(super) async fn take(
     tx: &mut Tx,
     gateway: &Gateway,
     journals: &[GatewayJournalInput],
-) -> Result<(bool, Vec<HandedOver>, bool), StoreError> {
+) -> Result<(bool, Vec<HandedOver>, Option<Uuid>), StoreError> {
     let known = tx.journals(journals.iter().map(|it| it.journal_id.0)).await?;
-    let (mut complete, mut all, mut hole) = (true, Vec::new(), false);
+    let (mut complete, mut all, mut hole) = (true, Vec::new(), None);
     for said in journals {
         let id = said.journal_id.0;
         let mut has = known.iter().find(|has| has.journal_id == id).cloned().unwrap_or(HandedOver {
@@ -52,7 +53,7 @@ pub(super) async fn take(
             (_, Some(chain)) if through > has.through => {
                 let first = said.first.map_or(0, |first| first.0);
                 if has.through > 0 && first > has.through + 1 {
-                    hole = true;
+                    hole = Some(ids::hole(id, first.unsigned_abs()));
                     let detail = format!(
                         "journal {id} of gateway {}: records {} to {} are on no disk any more: handed over to a hub that was \
                          restored from a backup since, and dropped, or damaged",

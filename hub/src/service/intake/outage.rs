@@ -27,12 +27,14 @@ pub(super) async fn take(
     let known = tx.by_ids::<Outage>(outages.iter().map(|said| said.outage_id.0)).await?;
     let known: BTreeMap<Uuid, Outage> = known.into_iter().map(|outage| (outage.id, outage)).collect();
     for said in outages {
-        // Told again it is the same outage, of which no more than its end is news.
+        // Told again it is the same outage, known better at the most.
         let before = known.get(&said.outage_id.0).filter(|before| before.gateway_id == gateway.id);
         let until = said.until.as_ref().map(DateTime::ms);
         // What the gateway does not know, the hub does: everything before its last watermark was handed over.
         let from = said.from.as_ref().map_or(gateway.watermark.unwrap_or(0), DateTime::ms);
-        let from = before.map_or(from, |before| before.from_at);
+        let since = before.map_or(from, |before| before.from_at);
+        // What the hub put down as the beginning, the gateway may come to know better.
+        let from = if said.from.is_some() { from.max(since) } else { since };
         let until = until.map(|until| until.max(from));
         // A gateway that never reported has nothing to lose; it just was not there yet.
         let fresh = said.cause == OutageCause::StorageLost && gateway.watermark.is_none();
@@ -67,12 +69,13 @@ pub(super) async fn take(
         }
         tx.put_outage(&outage).await?;
         // Also what lies behind its end: until that was known, the outage went on there.
-        touched.sessions.extend(tx.sessions_during(gateway.id, from, until.unwrap_or(now).max(now)).await?);
+        touched.sessions.extend(tx.sessions_during(gateway.id, since, until.unwrap_or(now).max(now)).await?);
     }
     Ok(())
 }
 
-/// Records that were made after the gateway's watermark are gone: nobody is absent for what was in them.
+/// Records that were made after the gateway's watermark are gone: nobody is absent for what was in them. Where the
+/// gateway knows of the hole it says so under the same `id`, and more narrowly.
 ///
 /// # Errors
 /// When the store fails.
@@ -84,6 +87,9 @@ pub(super) async fn hole(
     id: Uuid,
     touched: &mut Touched,
 ) -> Result<(), StoreError> {
+    if !tx.by_ids::<Outage>([id]).await?.is_empty() {
+        return Ok(());
+    }
     let from_at = gateway.watermark.unwrap_or(0).min(until);
     let (gateway_id, cause) = (gateway.id, OutageCause::JournalDamaged);
     let outage =

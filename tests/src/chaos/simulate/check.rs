@@ -27,7 +27,7 @@ async fn rows(hub: &SimHub, sql: &str) -> Vec<(Uuid, i64, i64)> {
         let mut tx = service.read().await?;
         let mut found = Vec::new();
         for mut row in tx.fetch(sql, Vec::new()).await? {
-            let id: Uuid = row.next("id")?;
+            let id = row.next::<Option<Uuid>>("id")?.unwrap_or_default();
             found.push((
                 id,
                 row.next::<Option<i64>>("from")?.unwrap_or(0),
@@ -229,6 +229,12 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
             .flat_map(|door| &world.gateways[door.gateway].refused)
             .any(|(from, until)| *from <= closes && opens <= *until);
         if perhaps < TOLERANCE_MS && unheld > 0 && !refused {
+            for (reader, from, until) in
+                rows(&world.hub, "SELECT reader_id, from_at, until_at FROM outage ORDER BY from_at").await
+            {
+                tracing::info!(%reader, from, until, "outage");
+            }
+            tracing::info!(session.id, ?window, rooms = ?session.rooms, "window");
             broken.push(format!(
                 "NO_REGISTER: {unheld} at {}, whose rooms had a reader but for {} s at the most",
                 session.id,

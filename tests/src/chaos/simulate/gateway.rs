@@ -1,19 +1,21 @@
 //! One gateway of the simulation: the real mind, journal, timekeeping and handing-over, on a disk, a clock and a
 //! network that are simulated. Only the wiring of `gateway::app` is done again here, without its tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rollcall_gateway::core::outages::{Cause, Outages};
-use rollcall_gateway::core::reading::{FAR_FUTURE, Reading};
+use rollcall_gateway::core::reading::Reading;
 use rollcall_gateway::core::time::{Kept, Source, Timekeeper};
 use rollcall_gateway::core::{Answer, Change, Gateway, Input, Output, Read, ReaderClock, Tag};
 use rollcall_gateway::journal::log::{JournalError, Limits, Log, Stored};
+use rollcall_gateway::journal::lost;
 use rollcall_gateway::journal::record::{AnchorRecord, OutageRecord, Record};
 use rollcall_gateway::journal::writer::Standing;
 use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
 use rollcall_gateway::uplink::handover::{HandOver, Status};
 use rollcall_rules::anchor::{Anchor, NEGLIGIBLE_MS};
 use rollcall_rules::card::CardRead;
+use rollcall_rules::ids;
 use rollcall_rules::light::Colour;
 use rollcall_rules::time::{Instant, Uncertain};
 use uuid::Uuid;
@@ -65,7 +67,7 @@ pub(super) struct SimGateway {
     pub kept: Option<Kept>,
     /// What the file of refusals holds.
     pub refusing: Option<(i64, bool)>,
-    /// When it said that it refused swipes of which it knows nothing any more.
+    /// When it said that it refused swipes of which it knows nothing any more, or lost records.
     pub refused: Vec<(i64, i64)>,
     /// Its timetable, from the hub.
     pub items: Vec<(Uuid, CachedItem)>,
@@ -115,6 +117,7 @@ impl SimGateway {
         let reading = keeper.read(self.machine.sample(now));
         let mut mind = Gateway::new(self.machine.boot);
         let (mut outages, mut last, mut uncertain) = (Outages::default(), None, false);
+        let mut told = BTreeSet::new();
         let boot = self.machine.boot;
         let (mut log, damages) = Log::open(self.disk.clone(), Uuid::new_v4(), LIMITS, |stored| {
             match Record::read(&stored.body) {
@@ -123,7 +126,10 @@ impl SimGateway {
                     uncertain |= swipe.boot == boot && swipe.earliest != swipe.latest;
                     last = last.max(Some(swipe.earliest));
                 }
-                Ok(Record::Outage(outage)) => outages.remember(&outage, reading),
+                Ok(Record::Outage(outage)) => {
+                    told.insert(outage.id);
+                    outages.remember(&outage, reading);
+                }
                 Ok(Record::Anchor(anchor)) => uncertain &= anchor.boot != boot,
                 _ => {}
             }
@@ -148,8 +154,14 @@ impl SimGateway {
             notes.push(outages.over(Uuid::new_v4(), Cause::StorageLost, None, reading));
         }
         // Holes in a torn group are told of too, lest a medium lost them; here it was the power.
-        for damage in damages.iter().filter(|damage| !damage.torn_tail) {
-            self.damage.push(format!("{damage:?}"));
+        for damage in &damages {
+            if !damage.torn_tail && !damage.known {
+                self.damage.push(format!("{damage:?}"));
+            }
+            for told in lost::between(&mut log, damage, reading, &mut outages, &told)? {
+                self.refused.push((told.from.unwrap_or(i64::MIN), told.until.unwrap_or(now).max(now)));
+                notes.push(told);
+            }
         }
         log.make_reserve()?;
         let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
@@ -160,8 +172,7 @@ impl SimGateway {
         notes.extend(outages.started(ids.clone(), alive, reading, Uuid::new_v4));
         // As whenever the hub names them: those that have not answered are out from now on.
         let cause = Cause::ReaderUnreachable;
-        let from = (reading.when.latest < FAR_FUTURE).then_some(reading.at);
-        notes.extend(ids.filter_map(|id| outages.down(id, cause, from, Uuid::new_v4())));
+        notes.extend(ids.filter_map(|id| outages.down(id, cause, 0, reading, Uuid::new_v4())));
         mind.handle(Input::Config { readers, secret: self.config.card_secret() }, reading);
         let mut running = Running {
             last_durable: log.next_sequence().saturating_sub(1),
@@ -238,9 +249,8 @@ impl SimGateway {
         if let Some(running) = &mut self.running {
             let reading = running.keeper.read(sample);
             let id = running.mind.reader(reader).map(|reader| reader.id);
-            let from = (reading.when.latest < FAR_FUTURE).then(|| reading.at.plus_ms(-since_ms));
             let cause = Cause::ReaderUnreachable;
-            let began = id.and_then(|id| running.outages.down(id, cause, from, Uuid::new_v4()));
+            let began = id.and_then(|id| running.outages.down(id, cause, since_ms, reading, Uuid::new_v4()));
             running.tell(began);
         }
     }
@@ -429,9 +439,12 @@ impl SimGateway {
         let running = self.running.as_mut()?;
         let read = running.log.read(from, limit).ok();
         let reading = running.keeper.read(sample);
-        for _ in running.log.take_news() {
-            let lost = running.outages.over(Uuid::new_v4(), Cause::JournalDamaged, None, reading);
-            running.tell(Some(lost));
+        for damage in running.log.take_news() {
+            for range in &damage.missing {
+                let hole = ids::hole(damage.journal, range.end);
+                let lost = running.outages.over(hole, Cause::JournalDamaged, None, reading);
+                running.tell(Some(lost));
+            }
         }
         read
     }

@@ -1,0 +1,73 @@
+//! What damage took: between which instants it lies, by the records around it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use rollcall_rules::ids::hole;
+use rollcall_rules::time::Instant;
+use uuid::Uuid;
+
+use super::disk::Disk;
+use super::log::{Damage, JournalError, Log};
+use super::record::{OutageRecord, Record};
+use crate::core::outages::{self, Cause, Outages};
+use crate::core::reading::Reading;
+
+/// How many records around a hole are looked at for one that knows when it was written.
+const NEAR: u64 = 64;
+
+/// Says what damage took, in the log and as outages to be told: where a hole lies that the hub may see too, under the
+/// same id. `told` are the outages that the journal has already: a start that ended before it told is made good.
+///
+/// # Errors
+/// When the disk fails.
+pub fn between<D: Disk>(
+    log: &mut Log<D>,
+    damage: &Damage,
+    now: Reading,
+    outages: &mut Outages,
+    told: &BTreeSet<Uuid>,
+) -> Result<Vec<OutageRecord>, JournalError> {
+    let Damage { journal, segment, missing, open_end, what, torn_tail, known } = damage;
+    let missing: Vec<&Range<u64>> =
+        missing.iter().filter(|range| !told.contains(&hole(*journal, range.end))).collect();
+    if *known && missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    if *torn_tail && missing.is_empty() {
+        tracing::warn!(%segment, from = open_end, "a torn write at the journal's end was set aside: {what}; nothing that was shown green is lost, unless the medium itself lost it");
+        return Ok(Vec::new());
+    }
+    let count: u64 = missing.iter().map(|range| range.end - range.start).sum();
+    tracing::error!(%segment, count, ?missing, open_end, "the journal is damaged: {what}; these records are lost, everything else is kept");
+    let cause = Cause::JournalDamaged;
+    let mut lost = Vec::new();
+    for range in missing {
+        let id = hole(*journal, range.end);
+        let from = before(log, *journal, range.start)?;
+        lost.push(match behind(log, *journal, range.end)? {
+            Some(latest) => outages::over(id, cause, from, latest.plus_ms(1)),
+            None => outages.over(id, cause, from, now),
+        });
+    }
+    if let Some(end) = open_end.filter(|_| !torn_tail && !known) {
+        let from = before(log, *journal, end)?;
+        lost.push(outages.over(Uuid::new_v4(), cause, from, now));
+    }
+    Ok(lost)
+}
+
+/// When the newest record before `sequence` was written that knows it, at the earliest.
+fn before<D: Disk>(log: &mut Log<D>, journal: Uuid, sequence: u64) -> Result<Option<Instant>, JournalError> {
+    let first = sequence.saturating_sub(NEAR);
+    let near = log.read(first, NEAR as usize)?;
+    let mut near = near.iter().rev().filter(|it| it.journal == journal && it.sequence < sequence);
+    Ok(near.find_map(|it| Record::read(&it.body).ok()?.written_between()).map(|(earliest, _)| earliest))
+}
+
+/// When the next record from `sequence` on was written that knows it, at the latest.
+fn behind<D: Disk>(log: &mut Log<D>, journal: Uuid, sequence: u64) -> Result<Option<Instant>, JournalError> {
+    let near = log.read(sequence, NEAR as usize)?;
+    let mut near = near.iter().filter(|it| it.journal == journal);
+    Ok(near.find_map(|it| Record::read(&it.body).ok()?.written_between()).map(|(_, latest)| latest))
+}
