@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::graphql;
+use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
 use crate::service::{Hub, sweep};
 use crate::store::sqlite::SqliteStore;
@@ -64,7 +65,8 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Run
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let shared = Shared { hub: hub.clone(), schema: graphql::schema(hub.clone()) };
-    let service = router(shared, config.console).into_make_service();
+    let graphiql = config.graphiql.as_deref().map(Graphiql::load).transpose()?;
+    let service = router(shared, config.console, graphiql).into_make_service();
     let handle = Handle::new();
     let server = match &config.tls {
         Some((certificate, key)) => {

@@ -81,8 +81,12 @@ struct Serve {
     #[arg(long, env = "ROLLCALL_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Also serves a page to try queries on, at /console.
-    #[arg(long, env = "ROLLCALL_CONSOLE", visible_alias = "graphiql")]
+    #[arg(long, env = "ROLLCALL_CONSOLE")]
     console: bool,
+    /// Also serves GraphiQL, at /graphiql, from the folder where npm put it:
+    /// npm install --prefix graphiql graphiql@3 react@18 react-dom@18
+    #[arg(long, env = "ROLLCALL_GRAPHIQL", value_name = "FOLDER", num_args = 0..=1, default_missing_value = "graphiql")]
+    graphiql: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -167,6 +171,7 @@ impl Data {
             tls: None,
             zone: config::zone(&self.time_zone)?,
             console: false,
+            graphiql: None,
         })
     }
 }
@@ -176,6 +181,7 @@ impl Serve {
         let mut config = self.data.config(self.listen)?;
         config.tls = self.tls_cert.zip(self.tls_key);
         config.console = self.console;
+        config.graphiql = self.graphiql;
         let running = app::start(&config, Arc::new(SystemClock)).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         tracing::info!(

@@ -18,6 +18,8 @@ pub struct Config {
     pub zone: jiff::tz::TimeZone,
     /// Whether to serve the query console.
     pub console: bool,
+    /// The folder that GraphiQL is served from.
+    pub graphiql: Option<PathBuf>,
 }
 
 /// The address to listen on unless told.

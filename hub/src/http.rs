@@ -1,4 +1,4 @@
-//! HTTP: GraphQL at `/graphql` (requests and socket), `/health`, and a query console where asked for.
+//! HTTP: GraphQL at `/graphql` (requests and socket), `/health`, and pages to try queries on where asked for.
 //!
 //! Called by `app`. Knows headers, status codes and frames; what a query means is `graphql`'s business.
 
@@ -6,11 +6,13 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 
+use self::graphiql::Graphiql;
 use crate::graphql::HubSchema;
 use crate::service::Hub;
 
 pub mod auth;
 pub mod console;
+pub mod graphiql;
 pub mod health;
 pub mod request;
 pub mod response;
@@ -29,12 +31,15 @@ pub struct Shared {
 }
 
 /// The hub's routes.
-pub fn router(shared: Shared, console: bool) -> Router {
+pub fn router(shared: Shared, console: bool, graphiql: Option<Graphiql>) -> Router {
     let mut router = Router::new()
         .route("/graphql", get(request::get_or_socket).post(request::post))
         .route("/health", get(health::health));
     if console {
         router = router.route("/console", get(console::page));
+    }
+    if let Some(graphiql) = graphiql {
+        router = router.merge(graphiql.routes());
     }
     router.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(shared)
 }

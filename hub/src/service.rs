@@ -3,7 +3,7 @@
 //! Every write is one transaction: facts in, then everything derived from them ([`Hub::settle`]), then the
 //! commit, then the news to whoever listens. Nothing here speaks GraphQL or HTTP.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -68,7 +68,7 @@ pub struct Touched {
     /// Sessions whose register may be another.
     pub sessions: BTreeSet<Uuid>,
     /// Marks that a person decided just now: session and student.
-    pub marked: BTreeSet<(Uuid, Uuid)>,
+    pub marked: BTreeMap<(Uuid, Uuid), String>,
     /// Swipes to be judged again.
     pub swipes: BTreeSet<Uuid>,
     /// Sessions of which the gateways must hear.

@@ -10,7 +10,7 @@
 )]
 
 use std::hint::black_box;
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::time::{Duration, Instant as Moment};
 
 use reader_sim::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
@@ -24,7 +24,8 @@ use rollcall_gateway::journal::log::{Limits, Log};
 use rollcall_gateway::journal::record::Record;
 use rollcall_gateway::journal::writer::{Journal, Written};
 use rollcall_gateway::osdp::command::{Command, LedColour};
-use rollcall_gateway::osdp::frame::{Check, Decoder, Frame};
+use rollcall_gateway::osdp::frame::{Check, Decoded, Decoder, Frame};
+use rollcall_gateway::osdp::reply::Reply;
 use rollcall_gateway::timetable::Cache;
 use rollcall_gateway::timetable::item::{
     CachedCard, CachedConfig, CachedItem, CachedMembership, CachedSession,
@@ -142,8 +143,10 @@ fn verdicts() {
 fn raw(bytes: usize, group: usize, rounds: usize) -> Vec<Duration> {
     let folder = tempfile::tempdir().unwrap();
     let mut file = std::fs::File::create(folder.path().join("raw")).unwrap();
-    file.set_len(8 * 1024 * 1024).unwrap();
+    // Blocks that are there, as a journal's segment has them.
+    file.write_all(&vec![0; 8 * 1024 * 1024]).unwrap();
     file.sync_all().unwrap();
+    file.seek(std::io::SeekFrom::Start(0)).unwrap();
     let body = vec![1u8; bytes * group];
     (0..rounds)
         .map(|_| {
@@ -163,6 +166,15 @@ fn journal() -> (tempfile::TempDir, Journal, mpsc::Receiver<Written>) {
     (folder, Journal::start(log, written).unwrap(), heard)
 }
 
+/// What an OSDP reader sends of a card: RAW, format unspecified (SIA OSDP 2.2, section 7.10).
+fn wire(card: &CardRead) -> Vec<u8> {
+    let mut data = vec![0, 0];
+    data.extend(card.bits().to_le_bytes());
+    data.extend(card.raw());
+    let frame = Frame { address: 1, reply: true, sequence: 1, check: Check::Crc, code: 0x50, data };
+    frame.encode()
+}
+
 /// Card bytes in, light command out: decode, judge, append, sync, answer.
 async fn door() {
     let items = slice(5_000, 1_000);
@@ -170,21 +182,17 @@ async fn door() {
     let mut mind = mind(&items, now);
     while mind.poll_output().is_some() {}
     let (_folder, journal, mut heard) = journal();
-    let wire =
-        [0x53, 0x81, 0x10, 0x00, 0x06, 0x50, 0x00, 0x01, 0x1a, 0x00, 0x95, 0x18, 0x1c, 0xc0, 0x47, 0x99];
     let mut size = 0;
     let mut times = Vec::new();
     for round in 0..400u128 {
+        let wire = wire(&card(u64::try_from(round).unwrap()));
         let begun = Moment::now();
         let mut decoder = Decoder::default();
         decoder.feed(&wire);
-        black_box(decoder.take());
-        let read = Read {
-            reader: format!("R{}", round % ROOMS),
-            card: Ok(card(u64::try_from(round).unwrap())),
-            tag: None,
-            random: [3; 10],
-        };
+        let Some(Decoded::Frame(frame)) = decoder.take() else { panic!("no frame") };
+        let Reply::Card(card) = Reply::decode(frame.code, &frame.data) else { panic!("no card") };
+        let [random @ .., _, _, _, _, _, _] = rollcall_gateway::random::bytes();
+        let read = Read { reader: format!("R{}", round % ROOMS), card, tag: None, random };
         mind.handle(Input::Read(read), now);
         while let Some(output) = mind.poll_output() {
             if let Output::Append { ticket, record } = output {
@@ -277,13 +285,13 @@ fn term() {
 
 /// The real program on a term as large as the real one: how long until a reader shines, and how much it holds.
 ///
-/// Needs `cargo build --release --bin rollcall-gateway` first; says so when it is missing.
+/// Builds it first: a bench has only the libraries.
 async fn program() {
     let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("rollcall-gateway");
-    if !path.exists() {
-        println!("the program itself: skipped, build it first: cargo build --release --bin rollcall-gateway");
-        return;
-    }
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut build = tokio::process::Command::new(cargo);
+    build.args(["build", "--release", "--package", "rollcall-gateway", "--bin", "rollcall-gateway"]);
+    assert!(build.status().await.unwrap().success(), "the gateway cannot be built");
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();

@@ -74,6 +74,7 @@ pub fn config(folder: &std::path::Path) -> Config {
         tls: None,
         zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
         console: false,
+        graphiql: None,
     }
 }
 
@@ -91,12 +92,23 @@ impl TestHub {
 
     /// Starts one with an empty database in this folder.
     pub async fn start_in(folder: TempDir) -> Self {
+        Self::start_as(folder, |_| {}).await
+    }
+
+    /// Starts one with an empty database and another configuration than is usual here.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_as(TempDir::new().unwrap(), change).await
+    }
+
+    async fn start_as(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         // Another test of this process may have been first.
         let logs = tracing_subscriber::fmt().with_env_filter("error").with_test_writer();
         let _ = logs.try_init();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = clock();
-        let running = app::start(&config(folder.path()), clock.clone()).await.unwrap();
+        let mut config = config(folder.path());
+        change(&mut config);
+        let running = app::start(&config, clock.clone()).await.unwrap();
         let admin = token(&running, "admin", Role::Administrator, None).await;
         let integration = token(&running, "timetable-sync", Role::Integration, None).await;
         Self { clock, running, folder, admin, integration }
@@ -116,9 +128,6 @@ impl TestHub {
     /// Posts a request; gives the status and the body.
     pub async fn post(&self, token: Option<&str>, query: &str, variables: Value) -> (u16, Value) {
         let body = json!({"query": query, "variables": variables}).to_string();
-        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
         let mut request = hyper::Request::post("/graphql")
             .header("host", "hub")
             .header("content-type", "application/json")
@@ -127,10 +136,24 @@ impl TestHub {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let (status, body) = self.send(request).await;
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Gets a page; gives the status and the text.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let request = hyper::Request::get(path).header("host", "hub").body(Full::default()).unwrap();
+        let (status, body) = self.send(request).await;
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn send(&self, request: hyper::Request<Full<Bytes>>) -> (u16, Bytes) {
+        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
         let response = sender.send_request(request).await.unwrap();
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&body).unwrap())
+        (status, response.into_body().collect().await.unwrap().to_bytes())
     }
 
     /// Posts a request that must be answered without errors; gives its data.

@@ -199,7 +199,15 @@ async fn a_card_handed_on_is_no_conflict_once_the_first_record_has_ended() {
     assert_eq!(refusals(&hub.write("saveCard", second.clone()).await), ["CONFLICT credentials"]);
     first["until"] = json!(at("10:00"));
     hub.done("saveCard", first).await;
-    hub.done("saveCard", second).await;
+    hub.done("saveCard", second.clone()).await;
+    // Given to the wrong student: it never was valid there, and is free for the right one.
+    let mut void = second;
+    void["until"] = json!(at("09:59"));
+    assert_eq!(refusals(&hub.write("saveCard", void.clone()).await), ["INVALID until"]);
+    void["until"] = void["from"].clone();
+    hub.done("saveCard", void).await;
+    let right = json!({"code": "K8", "student": number(0), "from": at("10:00"), "credentials": credentials});
+    hub.done("saveCard", right).await;
 }
 
 #[tokio::test]

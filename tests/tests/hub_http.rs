@@ -21,12 +21,15 @@ fn web() -> Option<PathBuf> {
             println!("skipped: there is no 'node'; tests/run installs it");
             return None;
         }
-        if !folder.join("node_modules/.package-lock.json").exists() {
+        let lock = std::fs::read_to_string(folder.join("package-lock.json")).unwrap();
+        let made_from = folder.join("node_modules/.made-from");
+        if std::fs::read_to_string(&made_from).ok().as_ref() != Some(&lock) {
             let arguments = ["ci", "--no-audit", "--no-fund"];
             let made =
                 std::process::Command::new("npm").args(arguments).current_dir(&folder).output().unwrap();
             let errors = String::from_utf8_lossy(&made.stderr);
             assert!(made.status.success(), "'npm ci' failed in {}: {errors}", folder.display());
+            std::fs::write(made_from, lock).unwrap();
         }
         Some(folder)
     })
@@ -71,4 +74,22 @@ async fn an_independent_client_of_the_socket_is_served_and_a_wrong_one_is_closed
         ("BATCH", gateway.batch(&[swipe], &at("10:05")).to_string()),
     ];
     passes(&web, "socket.mjs", &hub, &environment).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn graphiql_and_all_that_it_needs_come_from_the_hub_where_asked_for() {
+    let Some(web) = web() else { return };
+    let hub = TestHub::start().await;
+    assert_eq!(hub.get("/graphiql").await.0, 404);
+    let hub = TestHub::start_with(|config| config.graphiql = Some(web)).await;
+    let (status, page) = hub.get("/graphiql").await;
+    assert_eq!(status, 200);
+    let wanted: Vec<&str> =
+        page.split('"').filter(|text| text.ends_with(".js") || text.ends_with(".css")).collect();
+    assert_eq!(wanted.len(), 4);
+    for file in wanted {
+        let (status, content) = hub.get(&format!("/{file}")).await;
+        assert_eq!((status, content.len() > 5_000), (200, true), "{file}");
+    }
+    assert!(!page.contains("http://") && !page.contains("https://"), "nothing comes from elsewhere");
 }

@@ -359,6 +359,19 @@ async fn how_a_serial_line_does_is_shown_at_its_reader_until_the_next_report() {
         nodes.into_iter().find(|it| it["code"] == reader["code"]).unwrap()["line"].take()
     };
     assert_eq!(told().await, line);
+    let in_state = async |state: &str| {
+        let query = format!("{{ readers(filter: {{states: [{state}]}}) {{ nodes {{ code state }} }} }}");
+        let found = hub.read(&query).await["readers"]["nodes"].take();
+        let nodes = found.as_array().unwrap().clone();
+        assert!(nodes.iter().all(|node| node["state"] == state), "{nodes:?}");
+        nodes.len()
+    };
+    let total = hub.read("{ readers { totalCount } }").await["readers"]["totalCount"].as_u64().unwrap();
+    let mut counts = Vec::new();
+    for state in ["ONLINE", "OFFLINE", "UNASSIGNED", "DISABLED"] {
+        counts.push(in_state(state).await);
+    }
+    assert_eq!((counts[0], counts.iter().sum::<usize>() as u64), (1, total));
     gateway.heartbeat(&hub, &at("09:01")).await;
     assert_eq!(told().await, Value::Null);
 }

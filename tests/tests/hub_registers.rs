@@ -40,7 +40,16 @@ async fn register(hub: &TestHub, session: &str) -> (String, Vec<String>) {
         }
         line
     });
-    (register["state"].as_str().unwrap().to_owned(), lines.collect())
+    let (state, lines) = (register["state"].as_str().unwrap().to_owned(), lines.collect());
+    // A filter knows the same states.
+    for one in ["CANCELLED", "FINAL", "NO_REGISTER", "OPEN", "SCHEDULED", "SETTLING"] {
+        let query =
+            format!("{{ sessions(filter: {{registerStates: [{one}]}}) {{ nodes {{ externalId }} }} }}");
+        let found = hub.read(&query).await["sessions"]["nodes"].take();
+        let found = found.as_array().unwrap().iter().any(|node| node["externalId"] == session);
+        assert_eq!(found, one == state, "{session} is {state}; found as {one}: {found}");
+    }
+    (state, lines)
 }
 
 fn is(state: &str, lines: &[&str]) -> (String, Vec<String>) {
@@ -309,9 +318,50 @@ async fn a_person_corrects_a_mark_with_a_reason_that_stays_and_a_stale_one_is_tu
 }
 
 #[tokio::test]
+async fn what_a_person_decided_can_be_taken_back_and_the_rules_decide_again() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("09:45"), &[&held]);
+    gateway.submit(&hub, &[swipe], &at("12:00")).await;
+    let derived = register(&hub, "X").await;
+    let query = "{ session(by: {externalId: \"X\"}) { register { id } } students { nodes { id } } }";
+    let data = hub.read(query).await;
+    let register_id = &data["session"]["register"]["id"];
+    let student = |index: usize| data["students"]["nodes"][index]["id"].clone();
+    let marks: Vec<Value> = [(0, "ABSENT"), (1, "PRESENT")]
+        .map(|(it, status)| json!({"studentId": student(it), "status": status}))
+        .into();
+    let input = json!({"registerId": register_id, "reason": "Wrong list", "marks": marks});
+    assert_eq!(hub.write_as(&hub.admin, MARK, input).await["errors"], json!([]));
+    let decided = register(&hub, "X").await;
+    assert_ne!(decided, derived);
+    const CLEAR: &str =
+        "clearMarks register { revision } records { status source history { to source reason by } }";
+    let clear = |students: Vec<Value>, reason: &str| json!({"registerId": register_id, "studentIds": students, "reason": reason});
+    for (input, refusal) in [
+        (clear(vec![student(0), student(2)], "r"), "NOT_FOUND studentIds.1"),
+        (clear(vec![], "r"), "REQUIRED studentIds"),
+        (clear(vec![student(0)], " "), "REQUIRED reason"),
+    ] {
+        assert_eq!(refusals(&hub.write_as(&hub.admin, CLEAR, input).await), [refusal]);
+        assert_eq!(register(&hub, "X").await, decided);
+    }
+    let cleared =
+        hub.write_as(&hub.admin, CLEAR, clear(vec![student(0), student(1)], "It was the right one")).await;
+    assert_eq!(cleared["errors"], json!([]));
+    assert_eq!(register(&hub, "X").await, derived);
+    let last = |to: &str, source: &str| json!({"to": to, "source": source, "reason": "It was the right one", "by": "admin"});
+    assert_eq!(cleared["records"][0]["history"][0], last("PRESENT", "READER"));
+    assert_eq!(cleared["records"][1]["history"][0], last("ABSENT", "RULE"));
+    let again = hub.write_as(&hub.admin, CLEAR, clear(vec![student(0)], "r")).await;
+    assert_eq!(refusals(&again), ["NOT_FOUND studentIds.0"]);
+}
+
+#[tokio::test]
 async fn a_mark_that_makes_no_sense_is_turned_down_and_changes_nothing() {
     let (hub, _, _) = class().await;
-    let data = hub.read("{ session(by: {externalId: \"X\"}) { id register { id } } student(by: {number: \"S00001\"}) { id } }").await;
+    let data = hub.read("{ session(by: {externalId: \"X\"}) { id register { id } } student(by: {number: \"S00001\"}) { id }
+        other: student(by: {number: \"S00002\"}) { id } }").await;
     let student = &data["student"]["id"];
     let register_id = &data["session"]["register"]["id"];
     let before = register(&hub, "X").await;
@@ -334,6 +384,10 @@ async fn a_mark_that_makes_no_sense_is_turned_down_and_changes_nothing() {
         (
             json!({"registerId": register_id, "reason": "r", "marks": [mark, {"studentId": student, "status": "ABSENT"}]}),
             "CONFLICT marks.1.studentId",
+        ),
+        (
+            json!({"registerId": register_id, "reason": "r", "marks": [{"studentId": data["other"]["id"], "status": "PRESENT"}]}),
+            "CONFLICT marks.0.studentId",
         ),
     ];
     for (input, refusal) in tries {

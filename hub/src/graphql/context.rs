@@ -75,3 +75,11 @@ impl Guard for Needs {
         Err(coded("FORBIDDEN", message))
     }
 }
+
+/// A member of an enumeration as the API writes it.
+pub fn word(member: impl async_graphql::InputType) -> String {
+    match member.to_value() {
+        async_graphql::Value::Enum(name) => name.to_string(),
+        other => other.to_string(),
+    }
+}

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 
 use super::commissioning::{Commissioning, CommissioningConnection};
 use super::connection::{self, connection, page};
-use super::context::{Needs, READERS, hub, local};
+use super::context::{Needs, READERS, hub, local, word};
 use super::event::{ReaderEvent, ReaderEventConnection, ReaderEventFilter, event_list};
 use super::gateway::Gateway;
 use super::id::Kind;
@@ -89,7 +89,7 @@ impl Room {
         #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only rows that this lets through.")] filter: Option<SessionFilter>,
     ) -> Result<SessionConnection> {
-        let list = session_list(filter.as_ref())
+        let list = session_list(filter.as_ref(), hub(ctx)?.now())
             .and("s.id IN (SELECT session_id FROM session_room WHERE room_id = {})", self.0.id);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(SessionConnection::new(paged, total, Session))
@@ -262,6 +262,8 @@ pub struct ReaderFilter {
     gateway_ids: Option<Vec<ID>>,
     /// Of one of these kinds.
     kinds: Option<Vec<ReaderKind>>,
+    /// In one of these states.
+    states: Option<Vec<ReaderState>>,
 }
 
 /// The readers that a filter lets through.
@@ -281,6 +283,10 @@ pub fn reader_list(filter: Option<&ReaderFilter>) -> List {
     }
     if let Some(kinds) = &filter.kinds {
         list = list.and_in("r.kind IN ({})", kinds.iter().map(|kind| (*kind).into()));
+    }
+    if let Some(states) = &filter.states {
+        let condition = format!("{} IN ({{}})", list::READER_STATE);
+        list = list.and_in(&condition, states.iter().map(|state| word(*state).into()));
     }
     list
 }

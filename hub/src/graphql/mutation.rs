@@ -272,6 +272,30 @@ pub struct MarkAttendancePayload {
     errors: Vec<UserError>,
 }
 
+/// Entries of one register of which the rules are to decide again.
+#[derive(InputObject)]
+pub struct ClearMarksInput {
+    /// The register.
+    register_id: async_graphql::ID,
+    /// The register's revision that the caller read; turned down when it has changed since.
+    expected_revision: Option<i64>,
+    /// The students of whom a person decided, all of them or none.
+    student_ids: Vec<async_graphql::ID>,
+    /// Why; stays in the record's history.
+    reason: String,
+}
+
+/// What came of it.
+#[derive(SimpleObject)]
+pub struct ClearMarksPayload {
+    /// The register as it now is; null when it was turned down.
+    register: Option<Register>,
+    /// The marks as the rules have them; students who are not on the class list have none.
+    records: Vec<AttendanceRecord>,
+    /// Why it was turned down; empty exactly when it took effect.
+    errors: Vec<UserError>,
+}
+
 /// The part of the API that corrects registers.
 #[derive(Default)]
 pub struct Marks;
@@ -309,6 +333,34 @@ impl Marks {
             },
             Err(refusals) => {
                 MarkAttendancePayload { register: None, records: Vec::new(), errors: user_errors(refusals) }
+            }
+        })
+    }
+
+    /// Takes back what persons decided of some entries of a register, all of them or none: the rules decide of them
+    /// again. Who took it back and why stays in the records' history.
+    #[graphql(guard = "Needs(DECIDERS)")]
+    async fn clear_marks(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The entries.")] input: ClearMarksInput,
+    ) -> Result<ClearMarksPayload> {
+        let register =
+            Kind::of(&input.register_id).filter(|(kind, _)| *kind == Kind::Register).map(|(_, id)| id);
+        let student = |id: &async_graphql::ID| {
+            Kind::of(id).filter(|(kind, _)| *kind == Kind::Student).map(|(_, id)| id)
+        };
+        let students: Vec<Option<Uuid>> = input.student_ids.iter().map(student).collect();
+        let (revision, reason) = (input.expected_revision, &input.reason);
+        let answer = marks::clear(hub(ctx)?, caller(ctx)?, register, revision, &students, reason).await;
+        Ok(match answer.map_err(|error| fault(&error))? {
+            Ok((session, records)) => ClearMarksPayload {
+                register: Some(Register(session)),
+                records: records.into_iter().map(AttendanceRecord).collect(),
+                errors: Vec::new(),
+            },
+            Err(refusals) => {
+                ClearMarksPayload { register: None, records: Vec::new(), errors: user_errors(refusals) }
             }
         })
     }

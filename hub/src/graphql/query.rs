@@ -197,7 +197,7 @@ impl Reads {
         #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only rows that this lets through.")] filter: Option<SessionFilter>,
     ) -> Result<SessionConnection> {
-        let list = session_list(filter.as_ref());
+        let list = session_list(filter.as_ref(), hub(ctx)?.now());
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(SessionConnection::new(paged, total, Session))
     }

@@ -1,13 +1,14 @@
 //! Courses, groups, stays in them, sessions and their registers.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result, SimpleObject};
+use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
 use super::attendance::{
     AttendanceFilter, AttendanceOrder, AttendanceRecordConnection, AttendanceSummary, entries,
 };
 use super::connection::{self, DateTimeRange, connection, in_range, page};
-use super::context::{Needs, READERS, fault, hub, local};
+use super::context::{Needs, READERS, fault, hub, local, word};
 use super::estate::Room;
 use super::id::Kind;
 use super::loader::{self, GroupsOfSession, MarksOfSession, Policies, RoomsOfSession, WatermarkOfSession};
@@ -107,7 +108,7 @@ impl Group {
         #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only rows that this lets through.")] filter: Option<SessionFilter>,
     ) -> Result<SessionConnection> {
-        let list = session_list(filter.as_ref())
+        let list = session_list(filter.as_ref(), hub(ctx)?.now())
             .and("s.id IN (SELECT session_id FROM session_group WHERE group_id = {})", self.0.id);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(SessionConnection::new(paged, total, Session))
@@ -416,11 +417,13 @@ pub struct SessionFilter {
     building_ids: Option<Vec<ID>>,
     /// Called off, or not.
     cancelled: Option<bool>,
+    /// With a register in one of these states now.
+    register_states: Option<Vec<RegisterState>>,
 }
 
-/// The sessions that a filter lets through, by start.
+/// The sessions that a filter lets through at `now`, by start.
 #[must_use]
-pub fn session_list(filter: Option<&SessionFilter>) -> List {
+pub fn session_list(filter: Option<&SessionFilter>, now: Instant) -> List {
     let list = list::sessions();
     let Some(filter) = filter else { return list };
     let mut list = in_range(list, "s.starts_at", filter.starts_in.as_ref());
@@ -448,6 +451,10 @@ pub fn session_list(filter: Option<&SessionFilter>) -> List {
     }
     if let Some(cancelled) = filter.cancelled {
         list = list.and("s.cancelled = {}", cancelled);
+    }
+    if let Some(states) = &filter.register_states {
+        let condition = format!("{} IN ({{}})", list::register_state(now.0));
+        list = list.and_in(&condition, states.iter().map(|state| word(*state).into()));
     }
     list
 }

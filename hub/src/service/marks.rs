@@ -10,6 +10,7 @@ use super::{Caller, Hub, Touched};
 use crate::scalar::DateTime;
 use crate::store::entity::{Attendance, AttendanceStatus, Session, Student};
 use crate::store::register::ManualFact;
+use crate::store::{StoreError, Tx};
 
 /// A new status for one entry of a register.
 #[derive(Debug, Clone, InputObject)]
@@ -35,37 +36,32 @@ pub async fn mark(
     reason: &str,
 ) -> Answer<(Session, Vec<Attendance>)> {
     let mut check = Check::default();
-    if reason.trim().is_empty() {
-        check.refuse(Code::Required, "reason", "say why; it stays in the record's history");
-    }
     if marks.is_empty() {
         check.refuse(Code::Required, "marks", "name at least one");
     }
     let mut tx = hub.write().await?;
-    let session = match register {
-        Some(id) => tx.by_column::<Session>("register_id", [id.into()]).await?.into_iter().next(),
-        None => None,
-    };
-    let Some(session) = session else {
-        check.refuse(Code::NotFound, "registerId", "there is no such register");
+    let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {
         return Ok(Err(check.refusals().unwrap_or_default()));
     };
-    if expected_revision.is_some_and(|revision| revision != session.register_revision) {
-        let message = format!("the register is at revision {} now; read it again", session.register_revision);
-        check.refuse(Code::StaleRevision, "expectedRevision", message);
-    }
     let known: BTreeSet<Uuid> = tx
         .by_ids::<Student>(marks.iter().filter_map(|(student, _)| *student))
         .await?
         .into_iter()
         .map(|student| student.id)
         .collect();
+    let listed: BTreeSet<Uuid> =
+        tx.attendance_of(&[session.id]).await?.iter().map(|mark| mark.student_id).collect();
     let mut facts: Vec<ManualFact> = Vec::new();
     for (index, (student, mark)) in marks.iter().enumerate() {
         let Some(student_id) = student.filter(|id| known.contains(id)) else {
             check.refuse(Code::NotFound, &format!("marks.{index}.studentId"), "there is no such student");
             continue;
         };
+        if !listed.contains(&student_id) {
+            let message =
+                "this student is not on the class list; save a stay in one of the session's groups first";
+            check.refuse(Code::Conflict, &format!("marks.{index}.studentId"), message);
+        }
         if let Some(first) = facts.iter().position(|fact| fact.student_id == student_id) {
             let message = format!("this student stands in this input twice: here and at index {first}");
             check.refuse(Code::Conflict, &format!("marks.{index}.studentId"), message);
@@ -87,11 +83,90 @@ pub async fn mark(
         return Ok(Err(refusals));
     }
     tx.put_manual(&facts, hub.now().0).await?;
-    let marked = facts.iter().map(|fact| (session.id, fact.student_id)).collect();
+    let students = facts.iter().map(|fact| fact.student_id).collect();
+    settle(hub, tx, caller, session, &students, reason).await
+}
+
+/// Takes back what persons decided of some entries of a register: the rules decide of them again.
+///
+/// # Errors
+/// When the store fails.
+pub async fn clear(
+    hub: &Hub,
+    caller: &Caller,
+    register: Option<Uuid>,
+    expected_revision: Option<i64>,
+    students: &[Option<Uuid>],
+    reason: &str,
+) -> Answer<(Session, Vec<Attendance>)> {
+    let mut check = Check::default();
+    if students.is_empty() {
+        check.refuse(Code::Required, "studentIds", "name at least one");
+    }
+    let mut tx = hub.write().await?;
+    let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {
+        return Ok(Err(check.refusals().unwrap_or_default()));
+    };
+    let decided: BTreeSet<Uuid> =
+        tx.manual_facts(&[session.id]).await?.iter().map(|fact| fact.student_id).collect();
+    let mut cleared = BTreeSet::new();
+    for (index, student) in students.iter().enumerate() {
+        match student.filter(|id| decided.contains(id)) {
+            Some(student) => {
+                cleared.insert(student);
+            }
+            None => {
+                let message = "nobody decided anything of this student in this register";
+                check.refuse(Code::NotFound, &format!("studentIds.{index}"), message);
+            }
+        }
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    tx.drop_manual(session.id, &cleared).await?;
+    settle(hub, tx, caller, session, &cleared, reason).await
+}
+
+/// The session of a register that may be corrected.
+async fn open(
+    tx: &mut Tx,
+    register: Option<Uuid>,
+    expected_revision: Option<i64>,
+    reason: &str,
+    check: &mut Check,
+) -> Result<Option<Session>, StoreError> {
+    if reason.trim().is_empty() {
+        check.refuse(Code::Required, "reason", "say why; it stays in the record's history");
+    }
+    let session = match register {
+        Some(id) => tx.by_column::<Session>("register_id", [id.into()]).await?.into_iter().next(),
+        None => None,
+    };
+    let Some(session) = session else {
+        check.refuse(Code::NotFound, "registerId", "there is no such register");
+        return Ok(None);
+    };
+    if expected_revision.is_some_and(|revision| revision != session.register_revision) {
+        let message = format!("the register is at revision {} now; read it again", session.register_revision);
+        check.refuse(Code::StaleRevision, "expectedRevision", message);
+    }
+    Ok(Some(session))
+}
+
+/// Derives the register again; gives it, and the marks that were decided of.
+async fn settle(
+    hub: &Hub,
+    tx: Tx,
+    caller: &Caller,
+    session: Session,
+    students: &BTreeSet<Uuid>,
+    reason: &str,
+) -> Answer<(Session, Vec<Attendance>)> {
+    let marked = students.iter().map(|student| ((session.id, *student), reason.to_owned())).collect();
     let touched = Touched { sessions: BTreeSet::from([session.id]), marked, ..Touched::default() };
     hub.settle(tx, touched, Some(caller)).await?;
     let mut tx = hub.read().await?;
-    let students: BTreeSet<Uuid> = facts.iter().map(|fact| fact.student_id).collect();
     let mut records = tx.attendance_of(&[session.id]).await?;
     records.retain(|record| students.contains(&record.student_id));
     let session = tx.by_ids::<Session>([session.id]).await?.into_iter().next().unwrap_or(session);

@@ -77,7 +77,8 @@ pub struct SaveCard {
     pub credentials: Vec<CredentialInput>,
     /// Valid from here.
     pub from: DateTime,
-    /// Valid until here, excluded; null while it lasts.
+    /// Valid until here, excluded; null while it lasts. The same as `from` for a card that was given to this student
+    /// by mistake: it never was valid.
     pub until: Option<DateTime>,
 }
 
@@ -142,8 +143,8 @@ pub async fn save_cards(hub: &Hub, caller: &Caller, inputs: &[SaveCard]) -> Answ
         let path = format!("cards.{index}");
         check.code(&format!("{path}.code"), &input.code);
         let (from_at, until_at) = (input.from.ms(), input.until.as_ref().map(DateTime::ms));
-        if until_at.is_some_and(|until| until <= from_at) {
-            check.refuse(Code::Invalid, &format!("{path}.until"), "must come after 'from'");
+        if until_at.is_some_and(|until| until < from_at) {
+            check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
         }
         let Some(student) = students.get(&input.student) else { continue };
         let id = match old.get(&input.code) {
@@ -378,6 +379,10 @@ async fn refuse_shared(
 }
 
 fn overlap(one: &Card, other: &Card) -> bool {
+    if [one, other].iter().any(|card| card.until_at == Some(card.from_at)) {
+        // One of them never was valid.
+        return false;
+    }
     let span = Span { from: Some(Instant(one.from_at)), until: one.until_at.map(Instant) };
     let last = other.until_at.map_or(i64::MAX, |until| until - 1);
     span.meets(Instant(other.from_at), Instant(last))

@@ -58,7 +58,7 @@ async fn derive_some(
     hub: &Hub,
     tx: &mut Tx,
     ids: &[Uuid],
-    marked: &BTreeSet<(Uuid, Uuid)>,
+    marked: &BTreeMap<(Uuid, Uuid), String>,
     caller: Option<&Caller>,
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
@@ -207,7 +207,7 @@ impl Writes {
         session: &Session,
         before: &[Attendance],
         entries: &BTreeMap<HolderId, Entry>,
-        marked: &BTreeSet<(Uuid, Uuid)>,
+        marked: &BTreeMap<(Uuid, Uuid), String>,
         caller: Option<&Caller>,
         known: &Known,
         now: Instant,
@@ -232,11 +232,11 @@ impl Writes {
             };
             match was {
                 // The same decision taken again is one more line of history: it has its own reason.
-                Some(was) if **was == mark && !marked.contains(&key) => continue,
+                Some(was) if **was == mark && !marked.contains_key(&key) => continue,
                 Some(was) => {
                     let revision = was.revision + 1;
                     let decided = known.decided.get(&key).filter(|_| mark.source == AttendanceSource::Manual);
-                    let just_now = caller.filter(|_| marked.contains(&key)).map(|caller| caller.token_id);
+                    let just_now = caller.filter(|_| marked.contains_key(&key)).map(|caller| caller.token_id);
                     self.changes.push(AttendanceChange {
                         attendance_id: mark.id,
                         revision,
@@ -245,7 +245,7 @@ impl Writes {
                         from: Some(was.status),
                         to: mark.status,
                         source: mark.source,
-                        reason: decided.map(|(reason, _)| reason.clone()),
+                        reason: marked.get(&key).or(decided.map(|(reason, _)| reason)).cloned(),
                     });
                     changed.push(mark.id);
                     self.marks.push(Attendance { revision, updated_at: now.0, ..mark });

@@ -1,6 +1,23 @@
 //! The long lists of the API: where their rows come from and how they are sorted.
 
+use rollcall_rules::policy::Policy;
+
 use super::page::List;
+
+/// The state of a reader `r`, as the API's word.
+pub const READER_STATE: &str = "CASE WHEN r.enabled = 0 THEN 'DISABLED' WHEN r.room_id IS NULL THEN 'UNASSIGNED' \
+     WHEN r.online = 1 THEN 'ONLINE' ELSE 'OFFLINE' END";
+
+/// The state of the register of a session `s` at `now`, in milliseconds since the epoch, as the API's word.
+#[must_use]
+pub fn register_state(now: i64) -> String {
+    let default = Policy::default().opens_before_ms;
+    format!(
+        "CASE WHEN s.register_state <> 'PENDING' THEN s.register_state WHEN s.closes_at < {now} THEN 'SETTLING' \
+         WHEN {now} < s.starts_at - COALESCE((SELECT p.opens_before_ms FROM policy p WHERE p.from_at <= s.starts_at \
+         ORDER BY p.from_at DESC LIMIT 1), {default}) THEN 'SCHEDULED' ELSE 'OPEN' END"
+    )
+}
 
 macro_rules! lists {
     ($($(#[$doc:meta])* $name:ident = $from:literal, $columns:literal by $key:literal, $id:literal; )*) => {$(

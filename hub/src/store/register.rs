@@ -1,5 +1,7 @@
 //! Questions about what registers are derived from, and their history.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::entity::{Attendance, AttendanceSource, AttendanceStatus};
@@ -140,6 +142,16 @@ impl Tx {
                    arrived_at = excluded.arrived_at, reason = excluded.reason, decided_at = excluded.decided_at, \
                    decided_by = excluded.decided_by";
         self.insert(sql, rows).await?;
+        Ok(())
+    }
+
+    /// Forgets what persons decided of students in a session.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn drop_manual(&mut self, session: Uuid, students: &BTreeSet<Uuid>) -> Result<(), StoreError> {
+        let sql = "DELETE FROM manual_mark WHERE session_id = $1 AND student_id IN ({})";
+        self.execute_in(sql, &[session.into()], students.iter().map(|id| (*id).into())).await?;
         Ok(())
     }
 

@@ -97,6 +97,7 @@ impl World {
             tls: None,
             zone: rollcall_hub::config::zone(&plan.zone)?,
             console: true,
+            graphiql: None,
         };
         let hub = rollcall_hub::app::start(&config, Arc::new(clock.clone())).await?;
         let token = match create_token(&hub.hub, "campus", &[Role::Administrator], None, None).await? {
