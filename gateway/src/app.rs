@@ -30,8 +30,9 @@ use crate::journal::writer::Journal;
 use crate::keys::ReaderKeys;
 use crate::mqtt::gate::{self, GateSettings};
 use crate::mqtt::{broker, certificate, client as mqtt_client};
-use crate::osdp::bus::{self, BusSettings, Keyed};
+use crate::osdp::bus;
 use crate::page::{self, Windows};
+use crate::setup::capture;
 use crate::timetable::Cache;
 use crate::uplink::client::HubClient;
 use crate::uplink::connect::Address;
@@ -190,7 +191,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         fault: None,
         _lock: lock,
     };
-    start_buses(config, &ReaderKeys::load(&config.data)?, &mut hands, &happen, &stopping, &mut tasks);
+    start_buses(config, &ReaderKeys::load(&config.data)?, &mut hands, &happen, &stopping, &mut tasks)?;
     start_ascii(config, &mut hands, &happen, &stopping, &mut tasks)?;
     if let Some(mqtt) = &config.mqtt {
         start_mqtt(config, mqtt.listen, &mut hands, &happen, &stopping, &mut tasks)?;
@@ -341,7 +342,7 @@ fn start_buses(
     happen: &Channels,
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
-) {
+) -> anyhow::Result<()> {
     for (index, settings) in config.buses.iter().enumerate() {
         for reader in &settings.readers {
             hands.places.insert(reader.code.clone(), OnBus { bus: index, address: reader.address });
@@ -358,16 +359,14 @@ fn start_buses(
                 }
             }
         });
-        let settings = BusSettings {
-            port: settings.port.clone(),
-            baud: settings.baud,
-            addresses: settings.readers.iter().map(|reader| reader.address).collect(),
-            keys: (settings.readers.iter())
-                .filter_map(|reader| Some((reader.address, Keyed::Under(keys.key(&reader.code)?.clone()))))
-                .collect(),
+        let tap = match &settings.capture {
+            Some(path) => Some(capture::to_file(path, hands.clock.read())?.0),
+            None => None,
         };
+        let settings = capture::settings(settings, keys, tap);
         tasks.spawn(bus::run(settings, ordered, events, stopping.clone()));
     }
+    Ok(())
 }
 
 fn start_ascii(

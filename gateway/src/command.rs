@@ -16,7 +16,7 @@ use rollcall_gateway::mqtt::topic::is_code;
 use rollcall_gateway::osdp::frame::MAX_ADDRESS;
 use rollcall_gateway::scan::{self, Heard, Line};
 use rollcall_gateway::setup::walk::{self, Installer, Walk};
-use rollcall_gateway::setup::{address, keyset};
+use rollcall_gateway::setup::{address, capture, keyset};
 use rollcall_gateway::support;
 use rollcall_gateway::watchdog::Watchdog;
 use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
@@ -140,6 +140,26 @@ enum ReaderCommand {
         #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
         config: PathBuf,
     },
+    /// Speaks on the line on which an OSDP reader hangs and writes all of it to a file (OSDPCAP, JSON lines; cards and keys
+    /// masked). No gateway may run here meanwhile: one that runs captures by `capture = "FILE"` in [[bus]].
+    Capture {
+        /// The reader's code, as in the configuration.
+        code: String,
+        /// The configuration.
+        #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
+        config: PathBuf,
+        /// The file.
+        #[arg(long, default_value = "line.osdpcap")]
+        out: PathBuf,
+        /// For so many seconds, or until Ctrl-C.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        seconds: u64,
+    },
+    /// Says what a capture holds, a line for each frame, and how fast it was answered; whoever made it.
+    Replay {
+        /// The file (OSDPCAP, JSON lines).
+        file: PathBuf,
+    },
     /// Makes a password for an MQTT reader and prints it, once: user name and client id are its code. The gateway may
     /// run meanwhile; an earlier password ends.
     Password {
@@ -196,11 +216,14 @@ struct Folder {
     data: PathBuf,
 }
 
+/// What is logged unless `RUST_LOG` says otherwise. To rumqttd's server each client that goes is an error; the gate in
+/// front of it tells of those that matter.
+const LOGS: &str = "info,rumqttd=error,rumqttd::server::broker=off,sled=warn";
+
 /// Does what was typed.
 pub(crate) fn run() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rumqttd=error,sled=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGS));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli.command {
         Command::Journal(command) => match command {
@@ -245,6 +268,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
             let config = Config::load(&config)?;
             let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
             runtime.block_on(address::run(&config, &code, to, baud, |said| say(&code, said)))
+        }
+        Command::Reader(ReaderCommand::Capture { code, config, out, seconds }) => {
+            let config = Config::load(&config)?;
+            let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+            say(&code, &format!("capturing for {seconds} s, or until Ctrl-C"));
+            let packets =
+                runtime.block_on(capture::run(&config, &code, &out, Duration::from_secs(seconds)))?;
+            say(&code, &format!("{packets} packets in {}", out.display()));
+            Ok(())
+        }
+        Command::Reader(ReaderCommand::Replay { file }) => {
+            capture::replay(&file, &mut std::io::stdout().lock())
         }
         Command::Reader(ReaderCommand::Password { code, config }) => password(&Config::load(&config)?, &code),
         Command::CheckConfig { config } => {

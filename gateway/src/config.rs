@@ -162,6 +162,8 @@ pub struct BusConfig {
     /// Its speed.
     #[serde(default = "default_baud")]
     pub baud: u32,
+    /// A file that everything on the line is written to while the gateway runs (OSDPCAP; cards masked), for finding faults.
+    pub capture: Option<PathBuf>,
     /// The readers on it.
     #[serde(rename = "reader")]
     pub readers: Vec<BusReader>,

@@ -277,6 +277,7 @@ impl Gateway {
             self.outputs.push_back(Output::Answer(answer));
             return;
         }
+        let under_way = if late { 0 } else { now.when.earliest.since_ms(when.earliest) };
         let (key, bits, verdict) = self.judge(&read.card, &reader, when);
         let at = if when.is_exact() { when.earliest } else { now.at.clamp(when.earliest, when.latest) };
         let ms = u64::try_from(at.0).unwrap_or(0);
@@ -293,7 +294,7 @@ impl Gateway {
             earliest: when.earliest.0,
             latest: when.latest.0,
             boot: self.boot,
-            since_boot: now.since_boot_ms,
+            since_boot: now.since_boot_ms - under_way,
             late,
             trust: trust_word(now.trust).to_owned(),
             decision: decision_word(verdict.decision).to_owned(),

@@ -4,6 +4,7 @@
 //! `bus` alone owns a serial port.
 
 pub mod bus;
+pub mod capture;
 pub mod command;
 pub mod frame;
 pub mod panel;

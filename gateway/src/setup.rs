@@ -12,6 +12,7 @@ use crate::osdp::bus::{self, BusOrder, BusSettings, Keyed};
 use crate::osdp::panel::Event;
 
 pub mod address;
+pub mod capture;
 pub mod keyset;
 pub mod walk;
 
@@ -56,6 +57,7 @@ impl Talk {
             baud,
             addresses: vec![address],
             keys: keyed.into_iter().map(|keyed| (address, keyed)).collect(),
+            tap: None,
         };
         let (orders, ordered) = mpsc::channel(1);
         let (events, heard) = mpsc::channel(16);

@@ -81,7 +81,8 @@ pub struct CampusArgs {
     /// Leaves the hub up at the end, and prints its address, a token and a ready query.
     #[arg(long)]
     stay: bool,
-    /// JSON lines for programs; the last one holds the totals, or with --stay the hub's address and a token.
+    /// JSON lines for programs: {"say"}, {"progress"}, {"register"} and {"difference"}; the last one holds the totals,
+    /// or with --stay the hub's address and a token.
     #[arg(long)]
     json: bool,
     /// Writes one JSON line for each swipe, light change, outage and timetable change.
@@ -225,12 +226,22 @@ fn report(
             "{:<22} {:<13} {:>7} {:>6} {:>6} {:>9} {:>6}",
             "session", "register", "present", "late", "absent", "no regist", "other"
         ))?;
-        for line in &totals.registers {
-            view.say(line)?;
+        for register in &totals.registers {
+            view.say(&register.to_string())?;
         }
     }
+    for register in totals.registers.iter().filter(|_| args.json) {
+        view.line(&json!({ "register": register }))?;
+    }
     for difference in differences.first() {
-        view.say(&format!("DIFFERENCE {difference}"))?;
+        if args.json {
+            view.line(&json!({ "difference": difference }))?;
+        } else {
+            view.say(&format!("DIFFERENCE {difference}"))?;
+        }
+    }
+    if differences.count() > differences.first().len() {
+        view.say(&format!("… and {} more", differences.count() - differences.first().len()))?;
     }
     let summary = json!({
         "seed": plan.seed,

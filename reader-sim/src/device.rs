@@ -5,6 +5,7 @@
 use crate::plan::{Colour, Credential};
 
 pub mod ascii;
+pub mod fault;
 pub mod mqtt;
 pub mod osdp;
 

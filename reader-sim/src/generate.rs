@@ -71,6 +71,7 @@ pub fn generate(seed: u64, size: &Size, day: Date) -> Plan {
     let clock = clock::Clock::new(day);
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let mut plan = Plan {
+        faults: Vec::new(),
         seed,
         zone: clock::ZONE.to_owned(),
         opens_before_ms: 30 * 60_000,

@@ -108,6 +108,7 @@ pub fn load(problem: &Path, solution: &Path, options: &Options) -> Result<Plan, 
     let term = Term::new(&problem, options)?;
     let mut rng = ChaCha12Rng::seed_from_u64(options.seed);
     let mut plan = Plan {
+        faults: Vec::new(),
         seed: options.seed,
         zone: ZONE.to_owned(),
         opens_before_ms: 30 * 60_000,

@@ -253,7 +253,7 @@ fn hang(
         let silent = (101u8..).zip(dead).filter(|_| line == 0);
         let readers = (1u8..).zip(codes).chain(silent);
         let readers = readers.map(|(address, code)| BusReader { code: code.clone(), address }).collect();
-        settings.push(BusConfig { port: bus.path().to_path_buf(), baud: 115_200, readers });
+        settings.push(BusConfig { port: bus.path().to_path_buf(), baud: 115_200, capture: None, readers });
         buses.push(bus);
     }
     Ok((buses, settings))

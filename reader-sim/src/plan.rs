@@ -7,6 +7,8 @@
 
 use serde::Serialize;
 
+use crate::device::fault::Fault;
+
 /// Milliseconds since the Unix epoch, UTC.
 pub type Millis = i64;
 
@@ -39,12 +41,36 @@ pub struct Plan {
     pub sessions: Vec<Session>,
     /// What changes while the day is played, sorted by instant.
     pub changes: Vec<Change>,
+    /// What goes wrong at readers and their lines, sorted by instant. None of it changes what must come of the plan.
+    pub faults: Vec<ReaderFault>,
     /// Every card presented to a reader, sorted by instant, then reader.
     pub presentations: Vec<Presentation>,
     /// Play starts here.
     pub from_ms: Millis,
     /// Play ends here; every session that starts in `[from_ms, until_ms)` also ends before it.
     pub until_ms: Millis,
+}
+
+/// Something goes wrong at a reader on a serial line, or is well again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReaderFault {
+    /// When.
+    pub at_ms: Millis,
+    /// Index into `readers`.
+    pub reader: usize,
+    /// What.
+    pub what: FaultChange,
+}
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultChange {
+    /// From here on it is so.
+    Begins(Fault),
+    /// From here on it is not.
+    Ends(Fault),
+    /// It loses its power for a moment.
+    Reboot,
 }
 
 /// A building.

@@ -1,9 +1,9 @@
 //! `reader-sim reader`: one simulated reader in a terminal, or driven by another program.
 //!
-//! Called by `main`. Reads one card or command a line from standard input and prints one event a line to
-//! standard output, so that a person, a shell script or a test can use it. Never draws on the screen.
+//! Called by `main`. In a terminal `screen` draws it and takes keys; elsewhere it reads one card or command a line from
+//! standard input and prints one event a line to standard output, so that a shell script or a test can use it.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,13 +12,15 @@ use tokio::sync::mpsc;
 
 use crate::device::ascii::AsciiReader;
 use crate::device::mqtt::{Credentials, MqttReader};
-use crate::device::osdp::{OsdpBus, OsdpBusError, OsdpReader, ReaderKey};
+use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Shown};
 use crate::plan::{Colour, Credential};
 
 mod line;
+mod screen;
 
 use line::Line;
+use screen::Screen;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -33,13 +35,15 @@ Examples:
   reader-sim reader --mqtt mqtts://192.0.2.7:8883 --gateway GW-MAIN --code R-101 --ca-file ca.pem --password-file pw
       from another machine, through the gateway's door for the network
 
-Standard input, one a line:
+In a terminal the reader is drawn and takes keys (--plain: lines there too). Standard input, one a line:
   uid 04A2B3C4D5E680    a card's UID, in hexadecimal
   h10301 42 12345       a 26-bit card: facility and number
   h10306 42 12345       a 34-bit card: facility and number
   raw 26 95181CC0       any bits, left-justified and zero-padded
   tamper on | off       opens or closes its case (OSDP only)
   unplug | plug         takes it off line and power, or puts it back (OSDP only)
+  noise|loss|busy|slow on|off   what is wrong with its line, or with it (OSDP only)
+  rekey                 it starts afresh with another key (OSDP only)
   quit                  as the end of the input does, so keep it open
 
 Standard output, one a line: `online`, `light blue`, `flash green`, `buzzer`, `ack 3 recorded`, `error: …`";
@@ -84,6 +88,12 @@ pub struct ReaderArgs {
     /// File with the reader's password, which `rollcall-gateway reader password` printed (mqtts only)
     #[arg(long, value_name = "FILE", requires = "mqtt")]
     pub password_file: Option<PathBuf>,
+    /// A card of the wallet, as a line of standard input has it: 'uid 04A2B3C4D5E680'; may be said up to nine times
+    #[arg(long, value_name = "CARD")]
+    pub card: Vec<String>,
+    /// Lines on standard input and output in a terminal too
+    #[arg(long)]
+    pub plain: bool,
 }
 
 /// Where a broker listens: `mqtt://host:port`, the port 1883 when left out, or `mqtts://host:port`, the port 8883.
@@ -131,15 +141,19 @@ enum Device {
 pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
     let (events, mut happened) = mpsc::unbounded_channel();
     let code = args.code.clone();
+    let plain = args.plain || !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal());
+    let cards = args.card.clone();
+    let mut about = code.clone();
     let device = match (args.osdp, args.ascii, args.mqtt) {
         (_, Some(path), _) => {
             let reader = if path == Path::new("new") {
                 let reader = AsciiReader::on_new_pty(args.code, events)?;
-                say(&format!("pty {}", reader.path().display()))?;
+                announce(plain, reader.path())?;
                 reader
             } else {
                 AsciiReader::on_port(&path, args.baud, args.code, events)?
             };
+            about = format!("{about}  RDM6300 on {}", reader.path().display());
             Device::Ascii(reader)
         }
         (Some(path), ..) => {
@@ -155,13 +169,15 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
                 OsdpBus::on_port(&path, args.baud, vec![reader], events)?
             };
             if path == Path::new("new") {
-                say(&format!("pty {}", bus.path().display()))?;
+                announce(plain, bus.path())?;
             }
+            about = format!("{about}  OSDP address {} on {}", args.address, bus.path().display());
             Device::Osdp(bus)
         }
         (None, None, Some(broker)) => {
             let gateway = args.gateway.context("--mqtt needs --gateway")?;
             let (host, port) = (broker.host, broker.port);
+            about = format!("{about}  MQTT of gateway {gateway} at {host}:{port}");
             let reader = match (args.ca_file, args.password_file) {
                 (Some(authority), Some(password)) => {
                     let by =
@@ -175,20 +191,34 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
         }
         (None, None, None) => anyhow::bail!("one of --osdp, --ascii and --mqtt is needed"),
     };
+    let ended = if plain {
+        in_lines(&device, &code, &mut happened).await
+    } else {
+        Screen::new(&about, &cards)?.run(&device, &code, &mut happened).await
+    };
+    if let Device::Mqtt(reader) = device {
+        reader.stop().await;
+    }
+    ended
+}
+
+/// A card or a command a line, an event a line.
+async fn in_lines(
+    device: &Device,
+    code: &str,
+    happened: &mut mpsc::UnboundedReceiver<DeviceEvent>,
+) -> anyhow::Result<()> {
     let mut lines = stdin_lines()?;
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
             line = lines.recv() => match line.map(|line| line.parse()) {
-                None | Some(Ok(Line::Quit)) => break,
-                Some(Ok(Line::Nothing)) => {}
-                Some(Ok(Line::Card(credential))) => {
-                    if let Err(error) = present(&device, &code, &credential) {
+                None | Some(Ok(Line::Quit)) => return Ok(()),
+                Some(Ok(line)) => {
+                    if let Err(error) = obey(device, code, &line) {
                         say(&format!("error: {error:#}"))?;
                     }
                 }
-                Some(Ok(Line::Tamper(on))) => tell(&device, |bus| bus.tamper(&code, on))?,
-                Some(Ok(Line::Unplug(off))) => tell(&device, |bus| bus.unplug(&code, off))?,
                 Some(Err(error)) => say(&format!("error: {error}"))?,
             },
             event = happened.recv() => match event {
@@ -196,15 +226,37 @@ pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
                 None => anyhow::bail!("the reader has stopped"),
             },
             result = &mut interrupt => {
-                result.context("cannot wait for Ctrl-C")?;
-                break;
+                return result.context("cannot wait for Ctrl-C");
             }
         }
     }
-    if let Device::Mqtt(reader) = device {
-        reader.stop().await;
+}
+
+/// Does what a line asks for.
+fn obey(device: &Device, code: &str, line: &Line) -> anyhow::Result<()> {
+    match line {
+        Line::Nothing | Line::Quit => Ok(()),
+        Line::Card(credential) => present(device, code, credential),
+        Line::Tamper(on) => Ok(bus(device)?.tamper(code, *on)?),
+        Line::Unplug(off) => Ok(bus(device)?.unplug(code, *off)?),
+        Line::Fault(fault, on) => Ok(bus(device)?.fault(code, *fault, *on)?),
+        Line::Rekey => Ok(bus(device)?.rekey(code, ReaderKey::Own(rand::random()))?),
     }
-    Ok(())
+}
+
+/// The line of the reader, which only OSDP readers have here.
+fn bus(device: &Device) -> anyhow::Result<&OsdpBus> {
+    match device {
+        Device::Osdp(bus) => Ok(bus),
+        Device::Ascii(_) | Device::Mqtt(_) => {
+            anyhow::bail!("only an OSDP reader can be opened, unplugged or spoilt here")
+        }
+    }
+}
+
+/// Says which pty was made; on the screen it stands anyway.
+fn announce(plain: bool, pty: &Path) -> anyhow::Result<()> {
+    if plain { say(&format!("pty {}", pty.display())) } else { Ok(()) }
 }
 
 /// What a file holds, without the line's end.
@@ -221,16 +273,6 @@ fn read_key(path: &Path) -> anyhow::Result<[u8; 16]> {
     bytes
         .and_then(|bytes| bytes.try_into().ok())
         .with_context(|| format!("{}: a key has 32 hexadecimal digits", path.display()))
-}
-
-/// Does something to the reader itself, which only OSDP readers can be told.
-fn tell(device: &Device, what: impl FnOnce(&OsdpBus) -> Result<(), OsdpBusError>) -> anyhow::Result<()> {
-    match device {
-        Device::Osdp(bus) => what(bus).or_else(|error| say(&format!("error: {error}"))),
-        Device::Ascii(_) | Device::Mqtt(_) => {
-            say("error: only an OSDP reader can be opened or unplugged here")
-        }
-    }
 }
 
 fn present(device: &Device, code: &str, credential: &Credential) -> anyhow::Result<()> {

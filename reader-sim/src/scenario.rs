@@ -46,11 +46,11 @@ cards = [
 
 [[students]]
 number = "S1002"
-cards = [{ format = "H10306", facility = 3000, number = 77 }]
+cards = [{ format = "H10306", facility = 3000, number = 77 }]     # H10304 too; H10302 has a number only
 
 [[students]]
 number = "S1003"
-cards = [{ uid = "1C2D3E4F" }]
+cards = [{ uid = "1C2D3E4F" }]                # whatever else: { bits = 37, raw = "8123456788" }
 
 [[sessions]]
 id = "BIO101-L1-0301"
@@ -86,6 +86,17 @@ reschedule = { session = "BIO101-P1-0301", start = "11:10", end = "12:10" }
 [[changes]]
 at = "11:00:00.500"
 reissue = { student = "S1003", card = { uid = "04010203040506" } }
+
+[[faults]]           # what goes wrong at an OSDP reader or its line; nothing that is shown or counted may change by it
+at = "08:25:00"
+until = "10:30:00"
+reader = "A-101-D1"
+what = "noise"       # or: loss, busy, slow
+
+[[faults]]
+at = "09:30:00"
+reader = "A-101-D1"
+what = "reboot"
 
 [[swipes]]           # green: the first instant of the window
 at = "08:30:00.000"

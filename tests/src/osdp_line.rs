@@ -54,7 +54,7 @@ impl Line {
         let (orders, ordered) = mpsc::channel(16);
         let (tell, events) = mpsc::channel(16);
         let (stop, stopped) = watch::channel(false);
-        let settings = BusSettings { port: devices.path().to_owned(), baud, addresses, keys };
+        let settings = BusSettings { port: devices.path().to_owned(), baud, addresses, keys, tap: None };
         let task = tokio::spawn(bus::run(settings, ordered, tell, stopped));
         let mut line = Line { devices, seen, orders, events, stop, task };
         let mut there = Vec::new();

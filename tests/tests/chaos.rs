@@ -23,7 +23,7 @@ fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
 }
 
 /// Seeds that once broke something, and what it was.
-const ONCE_BROKEN: [(u64, &str); 7] = [
+const ONCE_BROKEN: [(u64, &str); 10] = [
     (
         459,
         "for a hole that a power cut tore in a group, the hub gave up all since the watermark, minutes or weeks",
@@ -47,6 +47,18 @@ const ONCE_BROKEN: [(u64, &str); 7] = [
     (
         310_147,
         "the simulated gateway kept that it had shown red though it was the power that went, and gave a register away",
+    ),
+    (
+        1_000_259,
+        "an outage that began while the gateway knew no time was dated to the hub's last watermark, long before",
+    ),
+    (
+        1_000_731,
+        "a swipe that was under way for a second was dated by its arrival, and a tie of time was off by another",
+    ),
+    (
+        1_001_437,
+        "the simulation did not know that the end of a hole is told later where a start knows no time",
     ),
     (
         6_001_646,

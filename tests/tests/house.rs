@@ -59,6 +59,7 @@ fn the_pure_rooms_touch_no_clock_file_socket_or_async() {
     rooms.extend(sources(&root.join("gateway/src/core")));
     for codec in [
         "osdp/frame.rs",
+        "osdp/capture.rs",
         "osdp/command.rs",
         "osdp/secure_channel.rs",
         "osdp/reply.rs",

@@ -43,10 +43,11 @@ async fn register(hub: &TestHub, session: &str) -> (String, Vec<String>) {
     let (state, lines) = (register["state"].as_str().unwrap().to_owned(), lines.collect());
     // A filter knows the same states.
     for one in ["CANCELLED", "FINAL", "NO_REGISTER", "OPEN", "SCHEDULED", "SETTLING"] {
-        let query =
-            format!("{{ sessions(filter: {{registerStates: [{one}]}}) {{ nodes {{ externalId }} }} }}");
-        let found = hub.read(&query).await["sessions"]["nodes"].take();
-        let found = found.as_array().unwrap().iter().any(|node| node["externalId"] == session);
+        let query = format!(
+            "{{ registers(filter: {{registerStates: [{one}]}}) {{ nodes {{ session {{ externalId }} }} }} }}"
+        );
+        let found = hub.read(&query).await["registers"]["nodes"].take();
+        let found = found.as_array().unwrap().iter().any(|node| node["session"]["externalId"] == session);
         assert_eq!(found, one == state, "{session} is {state}; found as {one}: {found}");
     }
     (state, lines)

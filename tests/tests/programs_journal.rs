@@ -63,6 +63,8 @@ async fn an_export_can_be_checked_by_the_gateways_key_alone_and_nothing_in_it_ca
         assert_eq!(flashes(&mut reader, card).await.split(' ').next(), Some("flash"));
     }
     site.swipes_are(3).await;
+    let found = site.client.ask("{ swipes(first: 1) { nodes { receipt { file } } } }", json!({})).await;
+    let receipt = found["swipes"]["nodes"][0]["receipt"]["file"].as_str().unwrap().to_owned();
     assert_eq!(gateway.interrupt().await, Some(0));
     assert_eq!(hub.interrupt().await, Some(0));
 
@@ -80,6 +82,19 @@ async fn an_export_can_be_checked_by_the_gateways_key_alone_and_nothing_in_it_ca
     let lines: Vec<&str> = exported.out.lines().collect();
     let head: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
     let key = head["head"]["publicKey"].as_str().unwrap();
+    // What proves one swipe, checked by the hub's program without a hub.
+    let kept = site.path("receipt.json");
+    let verify = async |text: &str, key: &str| {
+        std::fs::write(&kept, text).unwrap();
+        run(HUB, &["verify-receipt", kept.to_str().unwrap(), "--key", key]).await
+    };
+    let held = verify(&receipt, key).await;
+    assert!(held.code == Some(0) && held.out.starts_with("holds: record "), "{held:?}");
+    let changed = receipt.replacen("GREEN", "RED", 1);
+    assert_ne!(changed, receipt);
+    failed_naming(&verify(&changed, key).await, &["receipt.json"]);
+    failed_naming(&verify(&receipt, &"00".repeat(32)).await, &["receipt.json"]);
+
     let file = site.path("swipes.jsonl");
     let check = async |text: &str| {
         std::fs::write(&file, text).unwrap();

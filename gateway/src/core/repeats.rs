@@ -11,7 +11,7 @@ use rollcall_rules::time::{Instant, Uncertain};
 use rollcall_rules::verdict::Decision;
 use uuid::Uuid;
 
-use super::reading::{BUILT_AFTER, Reading};
+use super::reading::{BUILT_AFTER, FAR_FUTURE, Reading};
 use super::{ReaderClock, Tag};
 use crate::journal::record::SwipeRecord;
 
@@ -235,7 +235,11 @@ impl Start {
             });
         if at_once {
             self.prompt(tag.mono_ms, now.since_boot_ms);
-            return (now.when, false);
+            // The way here is no part of when it was.
+            let under_way = self.tie.map_or(0, |tie| (zero_ms - tie.zero_ms).clamp(0, KEPT_MS));
+            let known = now.when.latest < FAR_FUTURE;
+            let latest = if known { now.when.latest.plus_ms(-under_way) } else { FAR_FUTURE };
+            return (Uncertain { earliest: now.when.earliest.plus_ms(-under_way), latest }, false);
         }
         let tie = self.tie.get_or_insert(Tie { zero_ms, zero_from_ms, mono_ms: tag.mono_ms });
         let most_ms = UNSAID_MS + KEPT_MS + tie.drift_ms(tag.mono_ms);
@@ -319,7 +323,11 @@ mod tests {
         let late = repeats.date("R", &tag("b", 3, 50_000, false), at(145_000));
         assert_eq!(late, Dated::New { when: Uncertain::exactly(at(140_000).at), late: true });
         let fresh = repeats.date("R", &tag("b", 4, 60_000, false), at(150_300));
-        assert_eq!(fresh, Dated::New { when: at(150_300).when, late: false });
+        assert_eq!(
+            fresh,
+            Dated::New { when: at(150_000).when, late: false },
+            "the way here is no part of it"
+        );
     }
 
     #[test]

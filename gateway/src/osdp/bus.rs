@@ -65,6 +65,9 @@ pub enum Keyed {
     },
 }
 
+/// Where everything goes that passes over a line: whether the panel said it, and the bytes.
+pub type Tap = mpsc::UnboundedSender<(bool, Vec<u8>)>;
+
 /// A serial line and the devices on it.
 #[derive(Debug, Clone)]
 pub struct BusSettings {
@@ -76,6 +79,8 @@ pub struct BusSettings {
     pub addresses: Vec<u8>,
     /// The keys of those that have one, by address.
     pub keys: BTreeMap<u8, Keyed>,
+    /// Who is told of every byte.
+    pub tap: Option<Tap>,
 }
 
 /// Speaks on a bus until told to stop. Events go to `events`, with the device's address.
@@ -100,7 +105,8 @@ pub async fn run(
             Ok(mut port) => {
                 tracing::info!(port = %settings.port.display(), "serial port open");
                 failed = false;
-                let ended = serve(&mut port, &mut panel, &mut orders, &events, &mut stop, started).await;
+                let tap = settings.tap.as_ref();
+                let ended = serve(&mut port, &mut panel, &mut orders, &events, &mut stop, started, tap).await;
                 if let Err(error) = ended {
                     tracing::warn!(port = %settings.port.display(), "serial port lost: {error}; trying again");
                 }
@@ -162,8 +168,15 @@ async fn serve(
     events: &mpsc::Sender<(u8, Event)>,
     stop: &mut watch::Receiver<bool>,
     started: Instant,
+    tap: Option<&Tap>,
 ) -> std::io::Result<()> {
     let now = || micros_since(started);
+    // Nobody may be listening any more; the line goes on.
+    let tap = |output: bool, bytes: &[u8]| {
+        if let Some(tap) = tap {
+            tap.send((output, bytes.to_vec())).ok();
+        }
+    };
     let mut buffer = [0u8; 512];
     let mut lines = tokio::time::interval_at(started + LINES_EVERY, LINES_EVERY);
     lines.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -171,6 +184,7 @@ async fn serve(
     loop {
         while let Some(bytes) = panel.poll_output() {
             port.write_all(&bytes).await?;
+            tap(true, &bytes);
         }
         let wait = panel.poll_timeout().unwrap_or_else(|| now() + 1_000_000).saturating_sub(now());
         // Until the last events are taken nothing new is asked for; orders are, because whoever takes the
@@ -180,7 +194,10 @@ async fn serve(
             permit = events.reserve(), if !all_told => tell(permit, panel),
             read = port.read(&mut buffer), if all_told => match read? {
                 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                count => panel.handle_bytes(&buffer[..count], now()),
+                count => {
+                    tap(false, &buffer[..count]);
+                    panel.handle_bytes(&buffer[..count], now());
+                }
             },
             order = orders.recv() => match order {
                 Some(BusOrder::Rest { address, colour }) => {

@@ -9,9 +9,9 @@
 use super::secure_channel::MAC_BYTES;
 
 /// Start of message.
-const SOM: u8 = 0x53;
+pub(super) const SOM: u8 = 0x53;
 /// Mark before a frame; some transceivers need it to wake up.
-const MARK: u8 = 0xff;
+pub(super) const MARK: u8 = 0xff;
 /// In `ctrl`: a security block is there.
 const SECURED: u8 = 8;
 /// The longest frame taken: OSDP's own limit.
@@ -201,7 +201,8 @@ impl Decoder {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Decoded> {
+/// Reads a whole frame, from its start to its check.
+pub(super) fn parse(bytes: &[u8]) -> Option<Decoded> {
     let ctrl = bytes[4];
     let check = if ctrl & 4 == 0 { Check::Checksum } else { Check::Crc };
     let check_len = if check == Check::Crc { 2 } else { 1 };

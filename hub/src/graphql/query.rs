@@ -21,8 +21,8 @@ use super::people::{
     StudentOrder, card_list, student_list,
 };
 use super::session::{
-    CodeBy, Course, CourseConnection, Group, GroupConnection, Register, Session, SessionBy,
-    SessionConnection, SessionFilter, StudentGroupMembership, session_list,
+    CodeBy, Course, CourseConnection, Group, GroupConnection, Register, RegisterConnection, Session,
+    SessionBy, SessionConnection, SessionFilter, StudentGroupMembership, session_list,
 };
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
 use crate::store::entity::{self, Entity};
@@ -200,6 +200,22 @@ impl Reads {
         let list = session_list(filter.as_ref(), hub(ctx)?.now());
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(SessionConnection::new(paged, total, Session))
+    }
+
+    /// Registers, by their sessions' start.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn registers(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only those of sessions that this lets through.")] filter: Option<SessionFilter>,
+    ) -> Result<RegisterConnection> {
+        let list = session_list(filter.as_ref(), hub(ctx)?.now());
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(RegisterConnection::new(paged, total, Register))
     }
 
     /// One register.

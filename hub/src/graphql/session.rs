@@ -483,3 +483,9 @@ connection! {
     /// A session and its place.
     SessionEdge, Session
 }
+connection! {
+    /// A page of registers.
+    RegisterConnection,
+    /// A register and its place.
+    RegisterEdge, Register
+}

@@ -1,8 +1,10 @@
 //! Compares what the hub holds at the end, asked through its API, with what the oracle expects.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::api::Api;
@@ -12,7 +14,7 @@ use crate::expected::{Expectation, ExpectedEntry, ExpectedRegister};
 use crate::plan::{Millis, Plan};
 
 /// How many differences are kept word for word.
-const MAX_KEPT: usize = 40;
+const MAX_KEPT: usize = 1_000;
 
 /// The differences between what was and what the oracle expects.
 #[derive(Debug, Default)]
@@ -45,11 +47,38 @@ impl Differences {
     }
 }
 
+/// What a register came to.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegisterTotals {
+    /// The session.
+    pub session: String,
+    /// The register's state.
+    pub state: String,
+    /// Who was there.
+    pub present: usize,
+    /// Of them late.
+    pub late: usize,
+    /// Who was not.
+    pub absent: usize,
+    /// Of whom nothing can be said.
+    pub no_register: usize,
+    /// Who need not come.
+    pub other: usize,
+}
+
+impl fmt::Display for RegisterTotals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, state, present, late, absent, no_register, other } = self;
+        write!(f, "{session:<22} {state:<13} {present:>7} {late:>6} {absent:>6} {no_register:>9} {other:>6}")
+    }
+}
+
 /// What was counted.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// One line for each register.
-    pub registers: Vec<String>,
+    /// The registers, by their sessions' start.
+    pub registers: Vec<RegisterTotals>,
     /// Marks compared.
     pub marks: usize,
     /// Of them present.
@@ -212,14 +241,15 @@ fn compare(
     let count = |status: &str| counts.get(status).copied().unwrap_or(0);
     totals.present += count("PRESENT");
     totals.absent += count("ABSENT");
-    totals.registers.push(format!(
-        "{id:<22} {:<13} {:>7} {late:>6} {:>6} {:>9} {:>6}",
-        register.state,
-        count("PRESENT"),
-        count("ABSENT"),
-        count("NO_REGISTER"),
-        count("NOT_REQUIRED") + count("CANCELLED")
-    ));
+    totals.registers.push(RegisterTotals {
+        session: id.to_owned(),
+        state: register.state.to_string(),
+        present: count("PRESENT"),
+        late,
+        absent: count("ABSENT"),
+        no_register: count("NO_REGISTER"),
+        other: count("NOT_REQUIRED") + count("CANCELLED"),
+    });
 }
 
 fn mark_differs(mark: &Value, wanted: &ExpectedEntry) -> Option<String> {

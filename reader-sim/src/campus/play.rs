@@ -15,7 +15,7 @@ use super::view::View;
 use super::world::World;
 use crate::device::{DeviceEvent, Shown};
 use crate::expected::{Answer, Expectation};
-use crate::plan::{ChangeKind, Colour, Millis, Plan, ReaderKind};
+use crate::plan::{ChangeKind, Colour, FaultChange, Millis, Plan, ReaderKind};
 
 /// How long readers may take to show what they must, in real time, before it counts as not shown.
 const SHOWN_WITHIN: Duration = Duration::from_secs(8);
@@ -44,6 +44,7 @@ pub struct Player<'a> {
 /// What happens at one instant: indices into the plan and the expectation.
 #[derive(Default)]
 struct Moment {
+    faults: Vec<usize>,
     changes: Vec<usize>,
     lights: Vec<usize>,
     cards: Vec<usize>,
@@ -70,6 +71,9 @@ impl<'a> Player<'a> {
         let mut moments: BTreeMap<Millis, Moment> = BTreeMap::new();
         for (index, change) in self.plan.changes.iter().enumerate() {
             moments.entry(change.at_ms).or_default().changes.push(index);
+        }
+        for (index, fault) in self.plan.faults.iter().enumerate() {
+            moments.entry(fault.at_ms).or_default().faults.push(index);
         }
         for (index, light) in self.wanted.lights.iter().enumerate() {
             moments.entry(light.at_ms).or_default().lights.push(index);
@@ -103,6 +107,7 @@ impl<'a> Player<'a> {
                 restart_at += RESTART_EVERY_MS;
             }
             self.step_to(at, begun).await?;
+            self.spoil(at, &moment).await?;
             self.change(at, &moment).await?;
             self.await_lights(at, &moment).await?;
             self.present(at, &moment).await?;
@@ -132,6 +137,41 @@ impl<'a> Player<'a> {
         }
         self.world.clock.set(at);
         self.view.progress(at, &self.rests)
+    }
+
+    /// Lets things go wrong at readers.
+    async fn spoil(&mut self, at: Millis, moment: &Moment) -> anyhow::Result<()> {
+        for index in &moment.faults {
+            let fault = &self.plan.faults[*index];
+            let reader = &self.plan.readers[fault.reader].code;
+            self.world.spoil(reader, fault.what)?;
+            let what = match fault.what {
+                FaultChange::Begins(what) => json!({"begins": what.name()}),
+                FaultChange::Ends(what) => json!({"ends": what.name()}),
+                FaultChange::Reboot => json!("reboot"),
+            };
+            self.trace.line(at, json!({"kind": "fault", "at": instant(at)?, "reader": reader, "what": what}));
+            if fault.what == FaultChange::Reboot {
+                self.await_back(at, reader).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a reader that lost its power is spoken to again.
+    async fn await_back(&mut self, at: Millis, reader: &str) -> anyhow::Result<()> {
+        let deadline = Deadline::now() + SHOWN_WITHIN;
+        loop {
+            match tokio::time::timeout_at(deadline, self.world.events.recv()).await {
+                Ok(Some(DeviceEvent::Online { reader: back })) if back == reader => return Ok(()),
+                Ok(Some(event)) => self.unexpected(event)?,
+                Ok(None) => anyhow::bail!("all devices have gone"),
+                Err(_) => {
+                    self.differences.add(format!("{}: reader {reader} does not come back", instant(at)?));
+                    return Ok(());
+                }
+            }
+        }
     }
 
     async fn change(&mut self, at: Millis, moment: &Moment) -> anyhow::Result<()> {

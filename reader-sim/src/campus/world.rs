@@ -23,7 +23,7 @@ use super::view::View;
 use crate::device::mqtt::{MqttReader, Uptime};
 use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Events};
-use crate::plan::{Credential, Plan, ReaderKind};
+use crate::plan::{Credential, FaultChange, Plan, ReaderKind};
 
 /// How many readers hang on one serial line.
 const READERS_ON_BUS: usize = 8;
@@ -164,7 +164,12 @@ impl World {
                 self.places.insert(reader.code.clone(), Place::Bus(self.buses.len()));
             }
             let bus = OsdpBus::on_new_pty(devices, events.clone())?;
-            buses.push(BusConfig { port: bus.path().to_path_buf(), baud: 115_200, readers: settings });
+            buses.push(BusConfig {
+                port: bus.path().to_path_buf(),
+                baud: 115_200,
+                capture: None,
+                readers: settings,
+            });
             self.buses.push(bus);
         }
         let broker = free_port()?;
@@ -266,6 +271,23 @@ impl World {
             }
             None => bail!("there is no reader {reader}"),
         }
+    }
+
+    /// Lets something go wrong at a reader, or be well again.
+    ///
+    /// # Errors
+    /// When there is no such reader on a serial line.
+    pub fn spoil(&self, reader: &str, what: FaultChange) -> anyhow::Result<()> {
+        let Some(Place::Bus(bus)) = self.places.get(reader) else {
+            bail!("there is no OSDP reader {reader}")
+        };
+        let bus = &self.buses[*bus];
+        match what {
+            FaultChange::Begins(fault) => bus.fault(reader, fault, true)?,
+            FaultChange::Ends(fault) => bus.fault(reader, fault, false)?,
+            FaultChange::Reboot => bus.reboot(reader)?,
+        }
+        Ok(())
     }
 
     async fn wait_until_up(&mut self, plan: &Plan) -> anyhow::Result<()> {

@@ -24,10 +24,12 @@ pub fn uid(bytes: &[u8]) -> Credential {
 }
 
 /// Puts even parity over the first half of `data` before it and odd parity over the second half after it,
-/// and shifts it all to the left of its bytes.
-fn wiegand(data: u64, data_bits: u32) -> Credential {
-    let half = data_bits / 2;
-    let leading = u64::from((data >> half).count_ones() % 2);
+/// and shifts it all to the left of its bytes. Where the bits are odd in number both halves have the one in the middle,
+/// as in HID's 37-bit formats.
+#[must_use]
+pub fn wiegand(data: u64, data_bits: u32) -> Credential {
+    let half = data_bits.div_ceil(2);
+    let leading = u64::from((data >> (data_bits - half)).count_ones() % 2);
     let trailing = u64::from((data & ((1 << half) - 1)).count_ones().is_multiple_of(2));
     let bits = data_bits + 2;
     let whole = (leading << (data_bits + 1)) | (data << 1) | trailing;
@@ -68,6 +70,14 @@ mod tests {
             assert_eq!((long.len(), ones(&long[..17]) % 2, ones(&long[17..]) % 2), (34, 0, 1));
         }
         assert_eq!(h10306(7, 1).raw.len(), 5);
+    }
+
+    #[test]
+    fn parities_of_37_bits_share_the_bit_in_the_middle() {
+        for data in [0, 1, 1 << 17, (1 << 35) - 1, 0x5_1234_5678] {
+            let long = bits(&wiegand(data, 35));
+            assert_eq!((long.len(), ones(&long[..19]) % 2, ones(&long[18..]) % 2), (37, 0, 1), "{data:x}");
+        }
     }
 
     #[test]

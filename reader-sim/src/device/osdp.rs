@@ -17,6 +17,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
 use crate::device::Events;
+use crate::device::fault::Fault;
 use crate::plan::Credential;
 
 mod bus;
@@ -201,6 +202,24 @@ impl OsdpBus {
         let (index, flag) = self.find(reader)?;
         flag.store(unplugged, Ordering::Release);
         self.order(Order::Unplug { index, unplugged })
+    }
+
+    /// Puts a fault on the reader or its line, or takes it away.
+    pub fn fault(&self, reader: &str, fault: Fault, on: bool) -> Result<(), OsdpBusError> {
+        let (index, _) = self.find(reader)?;
+        self.order(Order::Fault { index, fault, on })
+    }
+
+    /// Takes the reader's power away for a moment, between two commands.
+    pub fn reboot(&self, reader: &str) -> Result<(), OsdpBusError> {
+        let (index, _) = self.find(reader)?;
+        self.order(Order::Reboot { index })
+    }
+
+    /// The reader starts afresh with another key, as one that was taken from elsewhere.
+    pub fn rekey(&self, reader: &str, key: ReaderKey) -> Result<(), OsdpBusError> {
+        let (index, _) = self.find(reader)?;
+        self.order(Order::Key { index, key })
     }
 
     fn find(&self, reader: &str) -> Result<(usize, &AtomicBool), OsdpBusError> {

@@ -25,6 +25,7 @@ pub(super) fn card(student: u8) -> Credential {
 /// none. Student *n* has `card(n)`.
 pub(super) fn tiny() -> Plan {
     let mut plan = Plan {
+        faults: Vec::new(),
         zone: "Europe/London".to_owned(),
         opens_before_ms: 30 * 60_000,
         from_ms: MIDNIGHT,

@@ -4,6 +4,7 @@
 
 use std::str::FromStr;
 
+use crate::device::fault::Fault;
 use crate::plan::Credential;
 
 /// A line, understood.
@@ -15,6 +16,10 @@ pub(super) enum Line {
     Tamper(bool),
     /// Take it off its line and its power, or put it back.
     Unplug(bool),
+    /// Let something be wrong with it or its line, or be well again.
+    Fault(Fault, bool),
+    /// Start afresh with another key than the gateway knows.
+    Rekey,
     /// An empty line.
     Nothing,
     /// End.
@@ -27,7 +32,7 @@ pub(super) enum LineError {
     /// Another first word, or another count of words.
     #[error(
         "expected `uid HEX`, `h10301 FACILITY NUMBER`, `h10306 FACILITY NUMBER`, `raw BITS HEX`, `tamper on|off`, \
-         `unplug`, `plug` or `quit`"
+         `noise|loss|busy|slow on|off`, `rekey`, `unplug`, `plug` or `quit`"
     )]
     Command,
     /// Not hexadecimal bytes.
@@ -73,6 +78,11 @@ impl FromStr for Line {
             ["quit"] => return Ok(Line::Quit),
             ["tamper", "on"] => return Ok(Line::Tamper(true)),
             ["tamper", "off"] => return Ok(Line::Tamper(false)),
+            ["rekey"] => return Ok(Line::Rekey),
+            [name, switch @ ("on" | "off")] if name.parse::<Fault>().is_ok() => {
+                let fault = name.parse().map_err(|()| LineError::Command)?;
+                return Ok(Line::Fault(fault, switch == "on"));
+            }
             ["unplug"] => return Ok(Line::Unplug(true)),
             ["plug"] => return Ok(Line::Unplug(false)),
             ["uid", digits] => uid(digits)?,

@@ -9,10 +9,10 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 use super::written::{self, Format, Held, Scenario};
-use crate::crowd::credentials::{h10301, h10306, uid};
+use crate::crowd::credentials::{uid, wiegand};
 use crate::plan::{
-    Building, Card, Change, ChangeKind, Course, Credential, Group, Membership, Millis, Plan, Presentation,
-    Reader, Room, Session, Student,
+    Building, Card, Change, ChangeKind, Course, Credential, FaultChange, Group, Membership, Millis, Plan,
+    Presentation, Reader, ReaderFault, ReaderKind, Room, Session, Student,
 };
 
 type Wrong = (String, String);
@@ -23,6 +23,7 @@ pub(super) fn build(written: &Scenario) -> Result<Plan, Wrong> {
     builder.campus(written)?;
     builder.sessions(written)?;
     builder.changes(written)?;
+    builder.faults(written)?;
     builder.swipes(written)?;
     Ok(builder.plan)
 }
@@ -59,6 +60,7 @@ impl Builder {
             Ok(date.to_zoned(zone.clone()).map_err(wrong_day)?.timestamp().as_millisecond())
         };
         let plan = Plan {
+            faults: Vec::new(),
             zone: written.zone.clone(),
             opens_before_ms: 30 * 60_000,
             from_ms: midnight(0)?,
@@ -232,6 +234,37 @@ impl Builder {
         }
     }
 
+    fn faults(&mut self, written: &Scenario) -> Result<(), Wrong> {
+        for (index, fault) in written.faults.iter().enumerate() {
+            let key = format!("faults[{index}]");
+            let at_ms = self.at(&format!("{key}.at"), &fault.at)?;
+            let reader = find(&self.readers, &format!("{key}.reader"), "reader", &fault.reader)?;
+            if self.plan.readers[reader].kind != ReaderKind::Osdp {
+                let what = format!("{} has no serial line; only OSDP readers have faults here", fault.reader);
+                return Err((format!("{key}.reader"), what));
+            }
+            let until_ms = match &fault.until {
+                Some(until) => Some(self.at(&format!("{key}.until"), until)?),
+                None => None,
+            };
+            let mut add = |at_ms, what| self.plan.faults.push(ReaderFault { at_ms, reader, what });
+            match (fault.what.parse(), until_ms) {
+                (Ok(what), Some(until_ms)) if until_ms > at_ms => {
+                    add(at_ms, FaultChange::Begins(what));
+                    add(until_ms, FaultChange::Ends(what));
+                }
+                (Ok(_), _) => return Err((format!("{key}.until"), "a later time is needed".to_owned())),
+                (Err(()), None) if fault.what == "reboot" => add(at_ms, FaultChange::Reboot),
+                (Err(()), _) => {
+                    let what = "noise, loss, busy or slow with 'until', or reboot without, is needed";
+                    return Err((format!("{key}.what"), what.to_owned()));
+                }
+            }
+        }
+        self.plan.faults.sort_by_key(|fault| fault.at_ms);
+        Ok(())
+    }
+
     fn swipes(&mut self, written: &Scenario) -> Result<(), Wrong> {
         for (index, swipe) in written.swipes.iter().enumerate() {
             let key = format!("swipes[{index}]");
@@ -289,17 +322,43 @@ impl Builder {
 
 fn credential(key: &str, card: &written::Card) -> Result<Credential, Wrong> {
     let wrong = |what: String| Err((key.to_owned(), what));
-    match (card.format, card.facility, card.number, &card.uid) {
-        (Some(Format::H10301), Some(facility), Some(number), None) => match u8::try_from(facility) {
-            Ok(facility) => Ok(h10301(facility, number)),
-            Err(_) => wrong(format!("facility {facility} does not fit the 8 bits of H10301")),
-        },
-        (Some(Format::H10306), Some(facility), Some(number), None) => Ok(h10306(facility, number)),
-        (None, None, None, Some(text)) => match bytes(text) {
+    let too_big = |what: &str, value: u64, bits: u32| {
+        Err((key.to_owned(), format!("{what} {value} does not fit its {bits} bits")))
+    };
+    let written::Card { format, facility, number, uid: id, bits, raw, .. } = card;
+    match (format, facility.map(u64::from), number, id, bits, raw) {
+        (Some(format), facility, Some(number), None, None, None) => {
+            let (facility_bits, number_bits) = match format {
+                Format::H10301 => (8, 16),
+                Format::H10302 => (0, 35),
+                Format::H10304 => (16, 19),
+                Format::H10306 => (16, 16),
+            };
+            if facility.is_some() != (facility_bits > 0) {
+                return wrong("H10302 has no facility, every other format has one".to_owned());
+            }
+            let facility = facility.unwrap_or(0);
+            if facility >> facility_bits > 0 {
+                return too_big("facility", facility, facility_bits);
+            }
+            if number >> number_bits > 0 {
+                return too_big("number", *number, number_bits);
+            }
+            Ok(wiegand(facility << number_bits | number, facility_bits + number_bits))
+        }
+        (None, None, None, Some(text), None, None) => match bytes(text) {
             Some(bytes) if bytes.len() == 4 || bytes.len() == 7 => Ok(uid(&bytes)),
             _ => wrong(format!("uid {text:?} is not 4 or 7 bytes in hexadecimal")),
         },
-        _ => wrong("a card is either { format, facility, number } or { uid }".to_owned()),
+        (None, None, None, None, Some(bits), Some(text)) => match bytes(text) {
+            Some(raw) if *bits > 0 && raw.len() == usize::from(bits.div_ceil(8)) => {
+                Ok(Credential { bits: *bits, raw })
+            }
+            _ => wrong(format!(
+                "raw {text:?} is not {bits} bits in hexadecimal, from the left, the last byte filled with zeros"
+            )),
+        },
+        _ => wrong("a card is either { format, facility, number } or { uid } or { bits, raw }".to_owned()),
     }
 }
 

@@ -22,7 +22,19 @@ pub(super) struct Scenario {
     #[serde(default)]
     pub(super) changes: Vec<Change>,
     #[serde(default)]
+    pub(super) faults: Vec<WrittenFault>,
+    #[serde(default)]
     pub(super) swipes: Vec<Swipe>,
+}
+
+/// A fault has an end, a reboot has none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenFault {
+    pub(super) at: String,
+    pub(super) until: Option<String>,
+    pub(super) reader: String,
+    pub(super) what: String,
 }
 
 #[derive(Deserialize)]
@@ -64,14 +76,16 @@ pub(super) struct Student {
     pub(super) cards: Vec<Card>,
 }
 
-/// Either `format`, `facility` and `number`, or `uid`.
+/// Either `format`, `number` and what `facility` the format has, or `uid`, or `bits` and `raw`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Card {
     pub(super) format: Option<Format>,
     pub(super) facility: Option<u16>,
-    pub(super) number: Option<u16>,
+    pub(super) number: Option<u64>,
     pub(super) uid: Option<String>,
+    pub(super) bits: Option<u16>,
+    pub(super) raw: Option<String>,
     #[serde(default)]
     pub(super) old: bool,
 }
@@ -79,6 +93,8 @@ pub(super) struct Card {
 #[derive(Deserialize, Clone, Copy)]
 pub(super) enum Format {
     H10301,
+    H10302,
+    H10304,
     H10306,
 }
 

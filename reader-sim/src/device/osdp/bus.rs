@@ -11,9 +11,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
+use super::ReaderKey;
 use super::frames::Frames;
 use super::peripheral::Peripheral;
 use super::port::Port;
+use crate::device::fault::Fault;
 
 const BROADCAST: u8 = 0x7F;
 /// How often the port is looked after while nothing happens, in nanoseconds.
@@ -45,6 +47,27 @@ pub(super) enum Order {
         /// Lost.
         unplugged: bool,
     },
+    /// Something goes wrong at the reader, or is well again.
+    Fault {
+        /// Position of the reader.
+        index: usize,
+        /// What.
+        fault: Fault,
+        /// Wrong.
+        on: bool,
+    },
+    /// The reader loses its power for a moment.
+    Reboot {
+        /// Position of the reader.
+        index: usize,
+    },
+    /// The reader goes on with another key.
+    Key {
+        /// Position of the reader.
+        index: usize,
+        /// The key.
+        key: ReaderKey,
+    },
     /// The bus is being dropped.
     Stop,
 }
@@ -58,6 +81,8 @@ pub(super) struct Bus {
     peripherals: Vec<Peripheral>,
     frames: Frames,
     outgoing: Vec<u8>,
+    /// Answers that come late, and when.
+    late: Vec<(Instant, Vec<u8>)>,
     /// The other side has gone: wait, rather than spin.
     hung_up: bool,
 }
@@ -71,7 +96,16 @@ impl Bus {
         peripherals: Vec<Peripheral>,
     ) -> Bus {
         let frames = Frames::default();
-        Bus { port, wake, orders, peripherals, frames, outgoing: Vec::new(), hung_up: false }
+        Bus {
+            port,
+            wake,
+            orders,
+            peripherals,
+            frames,
+            outgoing: Vec::new(),
+            late: Vec::new(),
+            hung_up: false,
+        }
     }
 
     /// Serves the bus until told to stop, or until the port fails.
@@ -79,6 +113,10 @@ impl Bus {
         loop {
             let stop = self.wait().and_then(|()| {
                 let stop = self.read()? || self.obey();
+                let now = Instant::now();
+                for (_, answer) in self.late.extract_if(.., |(due, _)| *due <= now) {
+                    self.outgoing.extend(answer);
+                }
                 self.port.write(&mut self.outgoing)?;
                 Ok(stop)
             });
@@ -98,7 +136,10 @@ impl Bus {
         if !self.outgoing.is_empty() {
             wanted |= PollFlags::OUT;
         }
-        let timeout = Timespec { tv_sec: 0, tv_nsec: IDLE_NANOS };
+        let now = Instant::now();
+        let due = self.late.iter().map(|(due, _)| due.saturating_duration_since(now).as_nanos()).min();
+        let nanos = due.and_then(|due| i64::try_from(due).ok()).map_or(IDLE_NANOS, |due| due.min(IDLE_NANOS));
+        let timeout = Timespec { tv_sec: 0, tv_nsec: nanos };
         let wake = self.wake.as_fd();
         let mut fds = [PollFd::new(&wake, PollFlags::IN), PollFd::from_borrowed_fd(self.port.fd(), wanted)];
         // A port without another side reports that at once and for ever; look at it now and then.
@@ -139,7 +180,11 @@ impl Bus {
             while let Some(frame) = self.frames.next() {
                 for peripheral in &mut self.peripherals {
                     if frame.address() == peripheral.address() || frame.address() == BROADCAST {
-                        self.outgoing.extend(peripheral.hear(&frame));
+                        match peripheral.answer(&frame) {
+                            Some((late, answer)) if late.is_zero() => self.outgoing.extend(answer),
+                            Some((late, answer)) => self.late.push((Instant::now() + late, answer)),
+                            None => {}
+                        }
                     }
                 }
                 self.port.write(&mut self.outgoing)?;
@@ -155,7 +200,8 @@ impl Bus {
                 Err(TryRecvError::Empty) => return false,
                 Err(TryRecvError::Disconnected) | Ok(Order::Stop) => return true,
                 Ok(order @ (Order::Event { index, .. } | Order::Tamper { index, .. })) => (index, order),
-                Ok(order @ Order::Unplug { index, .. }) => (index, order),
+                Ok(order @ (Order::Unplug { index, .. } | Order::Fault { index, .. })) => (index, order),
+                Ok(order @ (Order::Key { index, .. } | Order::Reboot { index })) => (index, order),
             };
             let Some(peripheral) = self.peripherals.get_mut(index) else {
                 continue;
@@ -167,6 +213,9 @@ impl Bus {
                 }
                 Order::Tamper { on, .. } => peripheral.tamper(on),
                 Order::Unplug { unplugged, .. } => peripheral.unplug(unplugged),
+                Order::Fault { fault, on, .. } => peripheral.faults.set(fault, on),
+                Order::Reboot { .. } => peripheral.reboot(),
+                Order::Key { key, .. } => peripheral.begin_with(key),
                 Order::Stop => return true,
             }
         }

@@ -14,6 +14,7 @@ use libosdp::{
 
 use super::frames::Frame;
 use super::{OsdpBusError, OsdpReader, ReaderKey, lock};
+use crate::device::fault::{Faults, busy_reply};
 use crate::device::{DeviceEvent, Events, Shown};
 use crate::plan::Colour;
 
@@ -46,6 +47,10 @@ pub(super) struct Peripheral {
     waiting: VecDeque<OsdpEvent>,
     answered: Option<(Instant, Frame, Vec<u8>)>,
     base: Option<Colour>,
+    /// What is wrong with it, or with its line.
+    pub(super) faults: Faults,
+    /// It loses its power as soon as the control panel has had its last answer.
+    reboots: bool,
 }
 
 impl Peripheral {
@@ -59,7 +64,19 @@ impl Peripheral {
             }
         };
         let waiting = VecDeque::new();
-        Ok(Peripheral { reader, baud, events, shared, device, waiting, answered: None, base: None })
+        let faults = Faults::default();
+        Ok(Peripheral {
+            reader,
+            baud,
+            events,
+            shared,
+            device,
+            waiting,
+            answered: None,
+            base: None,
+            faults,
+            reboots: false,
+        })
     }
 
     /// The address on the bus.
@@ -72,8 +89,36 @@ impl Peripheral {
         &self.reader.code
     }
 
+    /// Hands over a frame; returns what comes of the reply on its way, and how late; `None` when it is lost.
+    pub(super) fn answer(&mut self, frame: &Frame) -> Option<(Duration, Vec<u8>)> {
+        let moved_on = self.answered.as_ref().is_none_or(|(_, last, _)| last.bytes != frame.bytes);
+        if self.reboots && moved_on {
+            self.reboots = false;
+            self.unplug(true);
+            self.unplug(false);
+            return None;
+        }
+        if self.device.is_some() && self.faults.busy() {
+            return Some((Duration::ZERO, busy_reply(self.reader.address, frame.marked)));
+        }
+        let reply = self.hear(frame);
+        self.faults.spoil(reply)
+    }
+
+    /// Loses its power for a moment, between two commands: one that it has carried out is not asked of it again.
+    pub(super) fn reboot(&mut self) {
+        self.reboots = self.device.is_some();
+    }
+
+    /// Starts afresh with another key.
+    pub(super) fn begin_with(&mut self, key: ReaderKey) {
+        self.unplug(true);
+        self.reader.key = key;
+        self.unplug(false);
+    }
+
     /// Hands over a frame; returns the reply, empty when there is none.
-    pub(super) fn hear(&mut self, frame: &Frame) -> Vec<u8> {
+    fn hear(&mut self, frame: &Frame) -> Vec<u8> {
         let now = Instant::now();
         let Some(device) = &mut self.device else {
             return Vec::new();

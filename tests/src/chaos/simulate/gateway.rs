@@ -159,7 +159,8 @@ impl SimGateway {
                 self.damage.push(format!("{damage:?}"));
             }
             for told in lost::between(&mut log, damage, reading, &mut outages, &told)? {
-                self.refused.push((told.from.unwrap_or(i64::MIN), told.until.unwrap_or(now).max(now)));
+                // Without a time it may be a later start that says when it was over at the latest.
+                self.refused.push((told.from.unwrap_or(i64::MIN), told.until.unwrap_or(i64::MAX).max(now)));
                 notes.push(told);
             }
         }
