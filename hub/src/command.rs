@@ -11,6 +11,7 @@ use rollcall_hub::clock::SystemClock;
 use rollcall_hub::config::{self, Config};
 use rollcall_hub::service::access::{self, Role};
 use rollcall_hub::service::intake::evidence::Evidence;
+use rollcall_hub::store::backup::backup;
 use rollcall_hub::{app, graphql};
 use tracing_subscriber::EnvFilter;
 
@@ -38,6 +39,15 @@ enum Command {
     Schema,
     /// Looks whether the database can be opened, and says its state.
     Check(Data),
+    /// Copies the database to a file, also while the hub serves it. To go back to it: stop the hub, put the file in the
+    /// database's place (and remove its -wal and -shm), start the hub; the gateways hand over again what is newer.
+    Backup {
+        #[command(flatten)]
+        data: Data,
+        /// The file, which must not be there yet.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Checks a swipe's receipt, offline: that a gateway recorded it, by the gateway's public key alone.
     ///
     /// The file is what GraphQL's swipe(id).receipt.file holds. What is signed is the text "rollcall journal head 1",
@@ -136,6 +146,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
             Command::Schema | Command::VerifyReceipt { .. } => Ok(()),
             Command::Serve(serve) => serve.run().await,
             Command::Check(data) => check(&data).await,
+            Command::Backup { data, out } => {
+                let database = config::database(&data.database)?;
+                let bytes = backup(&database, &out).await?;
+                print(&format!("{}: a copy of {}, {bytes} bytes\n", out.display(), database.display()))
+            }
             Command::Token(Token::Create { data, name, role, gateway, days }) => {
                 create_token(&data, &name, &role, gateway.as_deref(), days).await
             }

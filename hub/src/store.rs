@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
+pub mod backup;
 pub mod door;
 pub mod entity;
 pub mod evidence;
@@ -51,7 +52,7 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// A value on its way into or out of a statement.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
     /// Nothing.
     Null,

@@ -53,7 +53,25 @@ async fn a_small_campus_agrees_with_the_oracle_and_the_same_seed_plays_the_same_
     for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         match line["kind"].as_str().unwrap() {
             "change" => drop(changes.insert(line["what"].as_str().unwrap().to_owned())),
-            "light" => assert!(line["room"].is_string(), "{line}"),
+            "light" => assert!(line["room"].is_string() && line["expected"] == line["colour"], "{line}"),
+            "swipe" => {
+                for field in [
+                    "presented",
+                    "stamped",
+                    "earliest",
+                    "latest",
+                    "reader",
+                    "room",
+                    "cursor",
+                    "swipeId",
+                    "colour",
+                ] {
+                    assert!(line[field].is_string(), "no {field} in {line}");
+                }
+                let counts =
+                    line["expected"]["credited"] == line["credited"] && line["card"]["raw"].is_string();
+                assert!(counts && line.get("student").is_some(), "{line}");
+            }
             _ => {}
         }
     }

@@ -169,6 +169,23 @@ fn the_example_configurations_can_be_used() {
     let deploy = root().join("deploy");
     let config = rollcall_gateway::config::Config::load(&deploy.join("gateway.toml")).unwrap();
     assert_eq!(config.buses[0].readers.len(), 2);
+    // What stands there as a comment can be used too: one line after the other, whatever looks like one of TOML.
+    let text = std::fs::read_to_string(deploy.join("gateway.toml")).unwrap();
+    let toml = |line: &str| {
+        let word = line.trim_start().split(['=', ' ']).next().unwrap_or_default().to_owned();
+        line.trim_start().starts_with('[')
+            || (line.contains(" = ")
+                && word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'))
+    };
+    let shown = |line: &str| line.strip_prefix("# ").filter(|line| toml(line)).map(str::to_owned);
+    let commented = text.lines().filter(|line| shown(line).is_some()).count();
+    let text: Vec<String> = text.lines().map(|line| shown(line).unwrap_or_else(|| line.to_owned())).collect();
+    assert!(commented > 20, "only {commented} lines of examples in comments");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, text.join("\n")).unwrap();
+    let all = rollcall_gateway::config::Config::load(&path).unwrap();
+    assert!(all.ascii.len() >= 3 && all.buses[0].capture.is_some());
     for line in
         std::fs::read_to_string(deploy.join("hub.env")).unwrap().lines().filter(|line| !line.starts_with('#'))
     {

@@ -93,3 +93,22 @@ async fn graphiql_and_all_that_it_needs_come_from_the_hub_where_asked_for() {
     }
     assert!(!page.contains("http://") && !page.contains("https://"), "nothing comes from elsewhere");
 }
+
+#[tokio::test]
+async fn every_query_of_the_readme_is_one_of_this_api() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let blocks = readme.split("```graphql\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let queries = blocks
+        .flat_map(|block| block.split("\n\n"))
+        .map(|query| query.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n"));
+    let inline = readme.split('`').filter(|text| text.starts_with("{ ")).map(str::to_owned);
+    let all: Vec<String> = queries.chain(inline).filter(|query| !query.trim().is_empty()).collect();
+    assert!(all.len() > 8, "only {} found", all.len());
+    for query in all {
+        let (status, body) = hub.post(Some(&hub.admin), &query, json!({})).await;
+        assert!(status == 200 && body.get("errors").is_none(), "{query}\n{body}");
+    }
+}

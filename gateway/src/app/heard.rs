@@ -47,7 +47,9 @@ impl Hands {
             Event::FormattedCard => {
                 tracing::warn!(reader = %code, "the reader sends formatted card data, which is ambiguous; set it to raw bits");
             }
-            Event::Keypad { digits } => tracing::debug!(reader = %code, digits, "keys pressed"),
+            Event::Keypad { digits } => {
+                tracing::info!(reader = %code, digits, "keys were pressed, which mean nothing here");
+            }
             Event::Tamper(true) => {
                 tracing::warn!(reader = %code, "tamper: the reader was opened");
                 self.happened(&code, "TAMPER", Some("it was opened, or taken off the wall".into()));

@@ -2,7 +2,8 @@
 
 use async_graphql::{Context, InputObject, Result, SimpleObject};
 
-use super::context::{coded, fault, hub};
+use super::context::coded;
+use super::loader;
 use crate::scalar::{DateTime, LocalDate};
 use crate::store::page::{Cursor, List, Page, Paged};
 
@@ -99,10 +100,7 @@ impl Total {
     pub async fn count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = match self {
             Self::Known(count) => *count,
-            Self::Of(list) => {
-                let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
-                list.count(&mut tx).await.map_err(|error| fault(&error))?
-            }
+            Self::Of(list) => loader::count(ctx, list).await?,
         };
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
@@ -191,13 +189,12 @@ macro_rules! connection {
 }
 pub(crate) use connection;
 
-/// Reads a page of a list of entities.
+/// Reads a page of a list of entities; those of all rows of an answer are read in one statement.
 pub async fn read<E: crate::store::entity::Entity>(
     ctx: &Context<'_>,
     list: List,
     page: &Page,
 ) -> Result<(Paged<E>, Total)> {
-    let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
-    let paged = list.page(&mut tx, page, E::read).await.map_err(|error| fault(&error))?;
+    let paged = loader::page::<E>(ctx, &list, page).await?;
     Ok((paged, Total::Of(list)))
 }

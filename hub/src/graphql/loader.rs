@@ -19,6 +19,7 @@ use crate::service::intake::evidence::{self, Evidence};
 use crate::service::people::credentials_of;
 use crate::service::{Hub, decide, registers};
 use crate::store::entity::{Attendance, Card, Entity, Gateway, Group, Policy, Reader, Room, Session, Swipe};
+use crate::store::page::{List, Page, Paged, counts, pages};
 use crate::store::register::AttendanceChange;
 use crate::store::swipe::SwipeRevision;
 use crate::store::{StoreError, Value};
@@ -257,6 +258,81 @@ impl Loader<Policies> for Loaders {
     async fn load(&self, _: &[Policies]) -> std::result::Result<HashMap<Policies, Vec<Policy>>, Self::Error> {
         Ok(HashMap::from([(Policies, self.hub.read().await?.all::<Policy>().await?)]))
     }
+}
+
+/// How many pages, or counts, are read in one statement: those of a whole page of parents.
+const PARTS: usize = 200;
+
+/// A page of a list.
+pub struct PageOf<E>(Arc<(List, Page)>, PhantomData<fn() -> E>);
+
+impl<E> Clone for PageOf<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
+impl<E> PartialEq for PageOf<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl<E> Eq for PageOf<E> {}
+impl<E> std::hash::Hash for PageOf<E> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+#[async_trait::async_trait]
+impl<E: Entity> Loader<PageOf<E>> for Loaders {
+    type Value = Paged<E>;
+    type Error = Arc<StoreError>;
+
+    async fn load(
+        &self,
+        keys: &[PageOf<E>],
+    ) -> std::result::Result<HashMap<PageOf<E>, Paged<E>>, Self::Error> {
+        let mut tx = self.hub.read().await?;
+        let mut found = HashMap::new();
+        for keys in keys.chunks(PARTS) {
+            let wanted: Vec<(&List, &Page)> = keys.iter().map(|key| (&key.0.0, &key.0.1)).collect();
+            found.extend(keys.iter().cloned().zip(pages(&mut tx, &wanted, E::read).await?));
+        }
+        Ok(found)
+    }
+}
+
+/// A page of a list.
+pub async fn page<E: Entity>(ctx: &Context<'_>, list: &List, page: &Page) -> Result<Paged<E>> {
+    let key = PageOf::<E>(Arc::new((list.clone(), page.clone())), PhantomData);
+    let found = asking(ctx)?.load_one(key).await.map_err(shared_fault)?;
+    Ok(found.unwrap_or(Paged { rows: Vec::new(), has_previous: false, has_next: false }))
+}
+
+/// How many rows a list has.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CountOf(Arc<List>);
+
+#[async_trait::async_trait]
+impl Loader<CountOf> for Loaders {
+    type Value = i64;
+    type Error = Arc<StoreError>;
+
+    async fn load(&self, keys: &[CountOf]) -> std::result::Result<HashMap<CountOf, i64>, Self::Error> {
+        let mut tx = self.hub.read().await?;
+        let mut found = HashMap::new();
+        for keys in keys.chunks(PARTS) {
+            let lists: Vec<&List> = keys.iter().map(|key| &*key.0).collect();
+            found.extend(keys.iter().cloned().zip(counts(&mut tx, &lists).await?));
+        }
+        Ok(found)
+    }
+}
+
+/// How many rows a list has.
+pub async fn count(ctx: &Context<'_>, list: &List) -> Result<i64> {
+    let found = asking(ctx)?.load_one(CountOf(Arc::new(list.clone()))).await.map_err(shared_fault)?;
+    Ok(found.unwrap_or(0))
 }
 
 /// The children of a thing.

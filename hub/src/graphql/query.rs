@@ -137,9 +137,13 @@ impl Reads {
         #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
         #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
         #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only those with one of these codes.")] codes: Option<Vec<String>>,
     ) -> Result<CourseConnection> {
-        let (paged, total) =
-            connection::read(ctx, list::courses(), &page(first, after, last, before)?).await?;
+        let list = match codes {
+            Some(codes) => list::courses().and_in("c.code IN ({})", codes.into_iter().map(Into::into)),
+            None => list::courses(),
+        };
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(CourseConnection::new(paged, total, Course))
     }
 
@@ -251,7 +255,7 @@ impl Reads {
         attendance_page(ctx, filter.as_ref(), arguments, None).await
     }
 
-    /// All buildings, by code.
+    /// All buildings, by code: as few as there are, they come whole.
     #[graphql(guard = "Needs(READERS)")]
     async fn buildings(&self, ctx: &Context<'_>) -> Result<Vec<Building>> {
         let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;

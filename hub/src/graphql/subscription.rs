@@ -17,6 +17,7 @@ use super::swipe::{Swipe, SwipeFilter, swipe_list};
 use crate::service::{Hub, News};
 use crate::store::StoreError;
 use crate::store::entity::{self, Entity};
+use crate::store::page::{Page, pages};
 
 /// How many events may wait for a slow subscriber before its news wait too.
 const QUEUE: usize = 64;
@@ -224,6 +225,6 @@ async fn swipe(
 ) -> std::result::Result<Option<entity::Swipe>, StoreError> {
     let mut tx = hub.read().await?;
     let list = swipe_list(filter).and("w.id = {}", id);
-    let page = list.page(&mut tx, &crate::store::page::Page::first(1), entity::Swipe::read).await?;
-    Ok(page.rows.into_iter().next().map(|(_, swipe)| swipe))
+    let found = pages(&mut tx, &[(&list, &Page::first(1))], entity::Swipe::read).await?;
+    Ok(found.into_iter().flat_map(|page| page.rows).next().map(|(_, swipe)| swipe))
 }

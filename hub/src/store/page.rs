@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Row, StoreError, Tx, Value};
 
 /// Where a row stands in its list.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The sort key: text or a number.
     pub key: Value,
@@ -50,7 +50,7 @@ impl Cursor {
 }
 
 /// Which page is wanted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Page {
     /// How many rows at the most.
     pub limit: usize,
@@ -82,7 +82,7 @@ pub struct Paged<T> {
 }
 
 /// A list: what to select from where, and by which key it is sorted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct List {
     /// `FROM …`, with joins.
     pub from: &'static str,
@@ -140,16 +140,8 @@ impl List {
         if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) }
     }
 
-    /// Reads one page.
-    ///
-    /// # Errors
-    /// When the engine fails or a row holds bad data.
-    pub async fn page<T>(
-        &self,
-        tx: &mut Tx,
-        page: &Page,
-        read: impl Fn(&mut Row) -> Result<T, StoreError>,
-    ) -> Result<Paged<T>, StoreError> {
+    /// The statement of one page, and its values.
+    fn statement(&self, page: &Page) -> (String, Vec<Value>) {
         let mut values = self.values.clone();
         let mut more = Vec::new();
         for (cursor, behind) in [(&page.after, true), (&page.before, false)] {
@@ -162,7 +154,7 @@ impl List {
         }
         let direction = if self.descending != page.backwards { "DESC" } else { "ASC" };
         let sql = format!(
-            "SELECT {}, {}, {} {}{} ORDER BY {} {direction}, {} {direction} LIMIT {}",
+            "{}, {}, {} {}{} ORDER BY {} {direction}, {} {direction} LIMIT {}",
             self.key,
             self.id,
             self.columns,
@@ -172,33 +164,78 @@ impl List {
             self.id,
             page.limit + 1
         );
-        let mut rows = Vec::new();
-        for mut row in tx.fetch(&sql, values).await? {
-            let key = row.next::<Raw>("sort key")?.0;
-            let cursor = Cursor { key, id: row.next("id")? };
+        (sql, values)
+    }
+
+    fn counting(&self) -> String {
+        format!("SELECT COUNT(*) {}{}", self.from, self.condition(&[]))
+    }
+}
+
+/// Reads a page of each of some lists whose rows are alike, all in one statement.
+///
+/// # Errors
+/// When the engine fails or a row holds bad data.
+pub async fn pages<T>(
+    tx: &mut Tx,
+    wanted: &[(&List, &Page)],
+    read: impl Fn(&mut Row) -> Result<T, StoreError>,
+) -> Result<Vec<Paged<T>>, StoreError> {
+    let (mut parts, mut all) = (Vec::new(), Vec::new());
+    for (index, (list, page)) in wanted.iter().enumerate() {
+        let (sql, values) = list.statement(page);
+        // Rows come part by part, each part in its own order.
+        parts.push(format!("SELECT * FROM (SELECT {index}, {}) AS part{index}", moved(&sql, all.len())));
+        all.extend(values);
+    }
+    let mut found: Vec<Vec<(Cursor, T)>> = wanted.iter().map(|_| Vec::new()).collect();
+    for mut row in tx.fetch(&parts.join(" UNION ALL "), all).await? {
+        let index: i64 = row.next("part")?;
+        let key = row.next::<Raw>("sort key")?.0;
+        let cursor = Cursor { key, id: row.next("id")? };
+        if let Some(rows) = usize::try_from(index).ok().and_then(|index| found.get_mut(index)) {
             rows.push((cursor, read(&mut row)?));
         }
+    }
+    let cut = |(mut rows, (_, page)): (Vec<(Cursor, T)>, &(&List, &Page))| {
         let more_there = rows.len() > page.limit;
         rows.truncate(page.limit);
         if page.backwards {
             rows.reverse();
-            Ok(Paged { rows, has_previous: more_there, has_next: page.before.is_some() })
+            Paged { rows, has_previous: more_there, has_next: page.before.is_some() }
         } else {
-            Ok(Paged { rows, has_previous: page.after.is_some(), has_next: more_there })
+            Paged { rows, has_previous: page.after.is_some(), has_next: more_there }
         }
-    }
+    };
+    Ok(found.into_iter().zip(wanted).map(cut).collect())
+}
 
-    /// Counts all rows.
-    ///
-    /// # Errors
-    /// When the engine fails.
-    pub async fn count(&self, tx: &mut Tx) -> Result<i64, StoreError> {
-        let sql = format!("SELECT COUNT(*) {}{}", self.from, self.condition(&[]));
-        match tx.fetch_one(&sql, self.values.clone()).await? {
-            Some(mut row) => row.next("count"),
-            None => Ok(0),
-        }
+/// Counts all rows of each of some lists, in one statement.
+///
+/// # Errors
+/// When the engine fails.
+pub async fn counts(tx: &mut Tx, lists: &[&List]) -> Result<Vec<i64>, StoreError> {
+    let (mut parts, mut all) = (Vec::new(), Vec::new());
+    for list in lists {
+        parts.push(format!("({})", moved(&list.counting(), all.len())));
+        all.extend(list.values.iter().cloned());
     }
+    let Some(mut row) = tx.fetch_one(&format!("SELECT {}", parts.join(", ")), all).await? else {
+        return Ok(vec![0; lists.len()]);
+    };
+    lists.iter().map(|_| row.next("count")).collect()
+}
+
+/// The same statement with its values' numbers moved on.
+fn moved(sql: &str, by: usize) -> String {
+    let mut pieces = sql.split('$');
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
+        let number: usize = piece[..digits].parse().unwrap_or_default();
+        text.push_str(&format!("${}{}", number + by, &piece[digits..]));
+    }
+    text
 }
 
 struct Raw(Value);

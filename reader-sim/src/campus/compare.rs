@@ -221,6 +221,10 @@ fn compare(
     let mut late = 0;
     let mut by_number: BTreeMap<&str, &Value> =
         found.iter().filter_map(|entry| Some((entry["student"]["number"].as_str()?, entry))).collect();
+    if by_number.len() < found.len() {
+        let more = found.len() - by_number.len();
+        differences.add(format!("session {id}: {more} marks of students who have one already, or of none"));
+    }
     for entry in &register.entries {
         let number = plan.students[entry.student].number.as_str();
         totals.marks += 1;

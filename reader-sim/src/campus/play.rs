@@ -216,10 +216,7 @@ impl<'a> Player<'a> {
                     missing.remove(&reader);
                     self.differences.lights_seen += 1;
                     self.view.light(&reader, colour);
-                    let hangs = self.plan.readers.iter().find(|it| it.code == reader);
-                    let room = hangs.map(|it| &self.plan.rooms[it.room].code);
-                    let line = json!({"kind": "light", "at": instant(at)?, "reader": reader, "room": room, "colour": colour});
-                    self.trace.line(at, line);
+                    self.trace_light(at, &reader, json!({"colour": colour, "expected": colour}))?;
                     self.rests.insert(reader, colour);
                 }
                 Ok(Some(event)) => self.unexpected(event)?,
@@ -230,7 +227,9 @@ impl<'a> Player<'a> {
         for (reader, colour) in missing {
             let is = self.rests.get(&reader);
             let text = format!("{}: reader {reader} rests {is:?} where {colour:?} belongs", instant(at)?);
+            let line = json!({"colour": is, "expected": colour});
             self.differences.add(text);
+            self.trace_light(at, &reader, line)?;
         }
         Ok(())
     }
@@ -338,28 +337,45 @@ impl<'a> Player<'a> {
 
     /// Something that a device did and that nothing called for.
     fn unexpected(&mut self, event: DeviceEvent) -> anyhow::Result<()> {
-        if let DeviceEvent::Light { reader, shown } = event {
-            match shown {
-                Shown::Base(colour) => {
-                    if self.rests.insert(reader.clone(), colour) != Some(colour) {
-                        let at = instant(self.world.clock.get())?;
-                        self.differences
-                            .add(format!("{at}: reader {reader} rests {colour:?}, which nothing calls for"));
-                    }
+        let DeviceEvent::Light { reader, shown } = event else { return Ok(()) };
+        let at = self.world.clock.get();
+        let (does, colour) = match shown {
+            Shown::Base(colour) => {
+                let was = self.rests.insert(reader.clone(), colour);
+                if was == Some(colour) {
+                    return Ok(());
                 }
-                Shown::Flash(colour) => {
-                    let at = instant(self.world.clock.get())?;
-                    self.differences
-                        .add(format!("{at}: reader {reader} flashes {colour:?}, which nothing calls for"));
-                }
+                self.trace_light(at, &reader, json!({"colour": colour, "expected": was}))?;
+                ("rests", colour)
             }
+            Shown::Flash(colour) => {
+                self.trace_light(at, &reader, json!({"flash": colour, "expected": null}))?;
+                ("flashes", colour)
+            }
+        };
+        let at = instant(at)?;
+        self.differences.add(format!("{at}: reader {reader} {does} {colour:?}, which nothing calls for"));
+        Ok(())
+    }
+
+    /// What a light did, and what it should have done.
+    fn trace_light(&mut self, at: Millis, reader: &str, more: Value) -> anyhow::Result<()> {
+        let hangs = self.plan.readers.iter().find(|it| it.code == reader);
+        let room = hangs.map(|it| &self.plan.rooms[it.room].code);
+        let mut line = json!({"kind": "light", "at": instant(at)?, "reader": reader, "room": room});
+        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
+            line.extend(more);
         }
+        self.trace.line(at, line);
         Ok(())
     }
 
     /// Lets time run out until every gateway's watermark is past the end.
     async fn drain(&mut self) -> anyhow::Result<()> {
         let end = self.world.clock.get();
+        while let Ok(event) = self.world.events.try_recv() {
+            self.unexpected(event)?;
+        }
         self.world.clock.set(end + RUN_OUT_MS);
         if self.hub_away {
             self.world.hub_returns().await?;
@@ -380,14 +396,23 @@ impl<'a> Player<'a> {
                 .map(|node| node["code"].as_str().unwrap_or("?").to_owned())
                 .collect();
             if behind.is_empty() {
-                return Ok(());
+                break;
             }
             if Instant::now() > deadline {
                 self.differences.add(format!("gateways that did not hand everything over: {behind:?}"));
-                return Ok(());
+                break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        // Nobody holds a card any more, and no window opens, unless one does just after midnight.
+        let mut opens = self.plan.sessions.iter().map(|it| it.start_ms - self.plan.opens_before_ms);
+        let opens = opens.any(|at| (end..=end + RUN_OUT_MS).contains(&at));
+        while let Ok(event) = self.world.events.try_recv() {
+            if !(opens && matches!(event, DeviceEvent::Light { shown: Shown::Base(_), .. })) {
+                self.unexpected(event)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -97,7 +97,13 @@ pub(super) fn read(file: &File) -> Result<Problem, Itc2019Error> {
                     class.times.push(time);
                 }
             }
-            (["problem", "students"], "student") => problem.students.push(once(&mut students, tag)?),
+            // Some universities' files name a student twice: it is one.
+            (["problem", "students"], "student") => {
+                let id = tag.text("id")?;
+                if students.insert(id.clone()) {
+                    problem.students.push(id);
+                }
+            }
             _ => {}
         }
         Ok(())

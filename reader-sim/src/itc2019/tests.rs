@@ -26,7 +26,7 @@ const PROBLEM: &str = "\u{feff}<?xml version=\"1.0\" encoding=\"UTF-8\"?>
     </class>
   </subpart></config></course></courses>
   <distributions><distribution type=\"X\"><class id=\"12\"/></distribution></distributions>
-  <students><student id=\"596\"><course id=\"7\"/></student><student id=\"9000000000\"/></students>
+  <students><student id=\"596\"><course id=\"7\"/></student><student id=\"9000000000\"/><student id=\"596\"/></students>
 </problem>";
 
 const SOLUTION: &str = "\u{feff}<?xml version=\"1.0\"?>

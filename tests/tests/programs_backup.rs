@@ -1,0 +1,44 @@
+//! A hub's database, copied while it serves and put back: nothing that a student saw green is missing afterwards.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use std::os::unix::fs::MetadataExt;
+
+use rollcall_tests::programs::run;
+use rollcall_tests::programs::site::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_is_put_back_to_a_backup_gets_what_is_newer_once_more() {
+    let site = Site::new().await;
+    let mut hub = site.hub().await;
+    let (mut reader, port) = osdp_reader().await;
+    site.configure(Some(&port));
+    let mut gateway = site.gateway();
+    reader.line_with("light blue").await;
+    assert_eq!(flashes(&mut reader, CARDS[0]).await, "flash green");
+    site.swipes_are(1).await;
+
+    let (database, out) = (site.database(), site.path("hub.backup"));
+    let backup =
+        async || run(HUB, &["backup", "--database", &database, "--out", out.to_str().unwrap()]).await;
+    let made = backup().await;
+    assert!(made.code == Some(0) && made.out.contains("a copy of "), "{made:?}");
+    assert_eq!(std::fs::metadata(&out).unwrap().mode() & 0o777, 0o600);
+    failed_naming(&backup().await, &["hub.backup", "is there already"]);
+    let nothing = run(HUB, &["backup", "--database", "sqlite:no-such-file", "--out", "never"]).await;
+    failed_naming(&nothing, &["there is no database no-such-file"]);
+
+    assert_eq!(flashes(&mut reader, CARDS[1]).await, "flash green");
+    site.swipes_are(2).await;
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+    let path = database.strip_prefix("sqlite:").unwrap().to_owned();
+    for end in ["-wal", "-shm"] {
+        // SQLite itself removes them where it can.
+        let _ = std::fs::remove_file(format!("{path}{end}"));
+    }
+    std::fs::copy(&out, &path).unwrap();
+    let mut hub = site.hub().await;
+    site.swipes_are(2).await;
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+}
