@@ -191,7 +191,7 @@ pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningG
         fault: None,
         _lock: lock,
     };
-    start_buses(config, &ReaderKeys::load(&config.data)?, &mut hands, &happen, &stopping, &mut tasks)?;
+    start_buses(config, &ReaderKeys::load(&config.data)?, &mut hands, &happen, &stopping, &mut tasks);
     start_ascii(config, &mut hands, &happen, &stopping, &mut tasks)?;
     if let Some(mqtt) = &config.mqtt {
         start_mqtt(config, mqtt.listen, &mut hands, &happen, &stopping, &mut tasks)?;
@@ -342,7 +342,7 @@ fn start_buses(
     happen: &Channels,
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
+) {
     for (index, settings) in config.buses.iter().enumerate() {
         for reader in &settings.readers {
             hands.places.insert(reader.code.clone(), OnBus { bus: index, address: reader.address });
@@ -359,14 +359,18 @@ fn start_buses(
                 }
             }
         });
-        let tap = match &settings.capture {
-            Some(path) => Some(capture::to_file(path, hands.clock.read())?.0),
-            None => None,
-        };
+        let tap =
+            settings.capture.as_ref().and_then(|path| match capture::to_file(path, hands.clock.read()) {
+                Ok((tap, _)) => Some(tap),
+                // Doors matter more than what is written for finding faults.
+                Err(error) => {
+                    tracing::warn!("nothing is captured: {error:#}");
+                    None
+                }
+            });
         let settings = capture::settings(settings, keys, tap);
         tasks.spawn(bus::run(settings, ordered, events, stopping.clone()));
     }
-    Ok(())
 }
 
 fn start_ascii(

@@ -71,6 +71,14 @@ async fn a_line_is_captured_without_and_with_its_gateway_and_no_card_stands_in_i
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert!(replayed(&live, card).await.contains(" LED"));
 
+    // A file that cannot be made keeps no door from working.
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("live.osdpcap", "no-such-folder/live.osdpcap")).unwrap();
+    let mut gateway = site.gateway();
+    gateway.line_with("nothing is captured").await;
+    reader.line_with("light blue").await;
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+
     let wrong = site.path("wrong.osdpcap");
     std::fs::write(&wrong, std::fs::read_to_string(&live).unwrap() + "{\"timeSec\": \"x\"}\n").unwrap();
     let lines = std::fs::read_to_string(&wrong).unwrap().lines().count();

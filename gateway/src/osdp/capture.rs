@@ -6,13 +6,13 @@
 
 use serde_json::{Value, json};
 
-use super::frame::{Decoded, Frame, MARK, SOM, parse};
+use super::frame::{Check, Decoded, Frame, MARK, SOM, checksum, crc16, parse};
 use super::panel::Micros;
 
 /// Who wrote it, in `osdpSource`.
 const SOURCE: &str = "rollcall, cards masked";
 const SECOND: Micros = 1_000_000;
-/// Start, address, length, control and code: they say nothing about a person.
+/// Start, address, length, control and code, where there is no security block.
 const HEADER: usize = 6;
 
 /// What one side said at once.
@@ -156,23 +156,40 @@ fn masked(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     for (found, bytes) in finds(bytes) {
         match found {
-            Some(Decoded::Frame(frame)) if harmless(&frame) < frame.data.len() => {
-                let keep = harmless(&frame);
-                let mut data = frame.data.clone();
-                data[keep..].fill(0);
-                out.extend(Frame { data, ..frame }.encode());
-            }
-            Some(_) => out.extend_from_slice(bytes),
-            // It may be a card in a damaged frame.
-            None => {
-                let start = bytes.iter().position(|byte| *byte == SOM).unwrap_or(0);
-                let kept = bytes.len().min(start + HEADER);
-                out.extend_from_slice(&bytes[..kept]);
-                out.resize(out.len() + bytes.len() - kept, 0);
-            }
+            Some(found) => out.extend(masked_frame(&found, bytes)),
+            None if bytes.iter().all(|byte| *byte == MARK) => out.extend_from_slice(bytes),
+            // It may be a card in a damaged frame, or the rest of one: only how much there was is left.
+            None => out.resize(out.len() + bytes.len(), 0),
         }
     }
     out
+}
+
+/// A whole frame without its secrets, and with the check that belongs to what is left.
+fn masked_frame(found: &Decoded, bytes: &[u8]) -> Vec<u8> {
+    let (frame, block) = match found {
+        Decoded::Frame(frame) => (frame, 0),
+        // Under 15 and 16 data is in clear, with a proof behind it; under 17 and 18 it is sealed.
+        Decoded::Secured(secured) if !matches!(secured.block.first(), Some(0x17 | 0x18)) => {
+            (&secured.frame, secured.block.len() + 1)
+        }
+        Decoded::Secured(_) | Decoded::Noise(_) => return bytes.to_vec(),
+    };
+    let mut masked = bytes.to_vec();
+    let keep = harmless(frame);
+    if keep >= frame.data.len() {
+        return masked;
+    }
+    let check = masked.len() - if frame.check == Check::Crc { 2 } else { 1 };
+    masked[HEADER + block + keep..check].fill(0);
+    match frame.check {
+        Check::Crc => {
+            let crc = crc16(&masked[..check]).to_le_bytes();
+            masked[check..].copy_from_slice(&crc);
+        }
+        Check::Checksum => masked[check] = checksum(&masked[..check]),
+    }
+    masked
 }
 
 fn words(found: Option<&Decoded>, bytes: &[u8]) -> String {
@@ -274,12 +291,33 @@ mod tests {
         }
         let two = [&RAW[..9], &RAW[..]].concat();
         assert!(!packet(false, &two).line().contains("18 1C C0"));
+        // A frame that came in two pieces, wherever it was cut.
+        for at in 1..RAW.len() {
+            for piece in [&RAW[..at], &RAW[at..]] {
+                let line = packet(false, piece).line();
+                let secret = ["95", "18", "1C", "C0"].iter().any(|byte| line.contains(&format!("{byte} ")));
+                assert!(!secret && !line.contains("C0\""), "cut at {at}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_card_that_is_proved_but_not_sealed_is_no_more_written() {
+        // Security block 16: RAW of 26 bits in clear, then four bytes of proof.
+        let mut frame =
+            vec![0x53, 0x81, 22, 0, 0x0e, 2, 0x16, 0x50, 0, 1, 0x1a, 0, 0x95, 0x18, 0x1c, 0xc0, 1, 2, 3, 4];
+        let crc = crc16(&frame).to_le_bytes();
+        frame.extend(crc);
+        let line = packet(false, &frame).line();
+        assert!(!line.contains("95 18 1C"), "{line}");
+        let read = Packet::parse(&line).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read.words(), ["address 1 seq 2 RAW, security block 16"]);
     }
 
     #[test]
     fn a_key_that_is_set_in_clear_text_is_not_written() {
         let data = [&[1, 16][..], &[0xab; 16]].concat();
-        let keyset = Frame::command(1, 1, super::super::frame::Check::Crc, 0x75, data).encode();
+        let keyset = Frame::command(1, 1, Check::Crc, 0x75, data).encode();
         let line = packet(true, &keyset).line();
         assert!(!line.contains("AB"), "{line}");
     }
