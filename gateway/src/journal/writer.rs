@@ -5,6 +5,7 @@
 //! group after the other, and the gateway goes on.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -18,6 +19,9 @@ const QUEUE: usize = 1_024;
 const MAX_GROUP: usize = 256;
 /// How many bytes share one sync at the most: well below a segment.
 const MAX_GROUP_BYTES: usize = 1024 * 1024;
+
+/// A group waits for more at most this part of what the last one took to be written and synced.
+const SHARE_OF_A_SYNC: u32 = 4;
 
 /// What may be asked of the journal.
 enum Ask {
@@ -112,8 +116,36 @@ impl Journal {
     }
 }
 
+/// How long a group waits for more to come with it. Who swipes alone waits for nobody; where many come at once, the
+/// first of them would otherwise be synced alone while all others wait for a second sync.
+struct Pace {
+    /// How many the group before had.
+    group: usize,
+    /// How long to wait for as many.
+    patience: Duration,
+}
+
+impl Pace {
+    fn waits(&self, gathered: usize, waited: Duration) -> bool {
+        gathered < self.group && waited < self.patience
+    }
+
+    /// What comes so soon that going to sleep and being woken would take longer.
+    fn soon(&self, asks: &mut mpsc::Receiver<Ask>) -> Option<Ask> {
+        let begun = Instant::now();
+        while self.waits(1, begun.elapsed()) {
+            match asks.try_recv() {
+                Ok(ask) => return Some(ask),
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+        None
+    }
+}
+
 fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::Sender<Written>) {
     let mut held: Option<Ask> = None;
+    let mut pace = Pace { group: 1, patience: Duration::ZERO };
     loop {
         let ask = match held.take().map_or_else(|| asks.try_recv(), Ok) {
             Ok(ask) => ask,
@@ -124,7 +156,7 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                 {
                     return;
                 }
-                match asks.blocking_recv() {
+                match pace.soon(&mut asks).or_else(|| asks.blocking_recv()) {
                     Some(ask) => ask,
                     None => return,
                 }
@@ -133,6 +165,7 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
         match ask {
             Ask::Append { ticket, body } => {
                 let (mut tickets, mut bodies, mut bytes) = (vec![ticket], vec![body], 0);
+                let begun = Instant::now();
                 while bodies.len() < MAX_GROUP && bytes < MAX_GROUP_BYTES {
                     match asks.try_recv() {
                         Ok(Ask::Append { ticket, body }) => {
@@ -144,10 +177,14 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                             held = Some(other);
                             break;
                         }
+                        Err(_) if pace.waits(bodies.len(), begun.elapsed()) => std::thread::yield_now(),
                         Err(_) => break,
                     }
                 }
-                let told = match log.append(&bodies) {
+                let begun = Instant::now();
+                let appended = log.append(&bodies);
+                pace = Pace { group: bodies.len(), patience: begun.elapsed() / SHARE_OF_A_SYNC };
+                let told = match appended {
                     Ok(first) => {
                         let done = Written::Durable(tickets.into_iter().zip(first..).collect());
                         written.blocking_send(done).is_ok()
