@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::store::{Store, StoreError, Tx};
 
 pub mod access;
+pub mod bulk;
 pub mod decide;
 mod doors;
 pub mod estate;

@@ -15,13 +15,14 @@ use super::loader;
 use super::payload::{UserError, user_errors};
 use super::people::{Card, Student};
 use super::session::{Course, Group, Register, Session, StudentGroupMembership};
-use crate::service::estate::{self, SaveBuilding, SaveGateway, SaveReader, SaveRoom};
+use crate::service::bulk;
+use crate::service::estate::{SaveBuilding, SaveGateway, SaveReader, SaveRoom};
 use crate::service::marks::{self, AttendanceMark};
 use crate::service::memberships::{self, RemoveMembership, SaveMembership};
-use crate::service::people::{self, SaveCard, SaveStudent};
+use crate::service::people::{SaveCard, SaveStudent};
 use crate::service::policy::{self, SavePolicy};
 use crate::service::refusal::{Answer, Refusal};
-use crate::service::timetable::{self, SaveCourse, SaveGroup, SaveSession};
+use crate::service::timetable::{SaveCourse, SaveGroup, SaveSession};
 use crate::store::entity::{self, Entity};
 
 /// The most things that one bulk writes.
@@ -57,7 +58,7 @@ fn within_bulk(name: &str, length: usize) -> Result<()> {
 
 macro_rules! saves {
     ($(
-        $one:ident, $many:ident, $plural:ident: $input:ty => $node:ident of $entity:ty, by $service:path,
+        $one:ident, $many:ident, $plural:ident: $input:ty => $node:ident of $entity:ty,
         $(#[$one_doc:meta])* $one_payload:ident { $one_field:ident },
         $(#[$many_input_doc:meta])* $many_input:ident,
         $(#[$many_doc:meta])* $many_payload:ident;
@@ -97,7 +98,7 @@ macro_rules! saves {
                 $(#[$one_doc])*
                 #[graphql(guard = "Needs(WRITERS)")]
                 async fn $one(&self, ctx: &Context<'_>, #[graphql(desc = "What to save.")] input: $input) -> Result<$one_payload> {
-                    let answer = $service(hub(ctx)?, caller(ctx)?, &[input]).await;
+                    let answer = bulk::save(hub(ctx)?, caller(ctx)?, &[input]).await;
                     let (things, errors) = saved::<$entity>(ctx, answer).await?;
                     Ok($one_payload { $one_field: things.into_iter().next().map($node), errors })
                 }
@@ -106,7 +107,7 @@ macro_rules! saves {
                 #[graphql(guard = "Needs(WRITERS)")]
                 async fn $many(&self, ctx: &Context<'_>, #[graphql(desc = "What to save.")] input: $many_input) -> Result<$many_payload> {
                     within_bulk(stringify!($plural), input.$plural.len())?;
-                    let answer = $service(hub(ctx)?, caller(ctx)?, &input.$plural).await;
+                    let answer = bulk::save(hub(ctx)?, caller(ctx)?, &input.$plural).await;
                     let answer = answer.map_err(|error| fault(&error))?;
                     let saved = answer.as_ref().map_or(0, |ids| i32::try_from(ids.len()).unwrap_or(i32::MAX));
                     let (things, errors) = match answer {
@@ -167,7 +168,7 @@ pub struct SaveAttendancePolicyPayload {
 }
 
 saves! {
-    save_building, save_buildings, buildings: SaveBuilding => Building of entity::Building, by estate::save_buildings,
+    save_building, save_buildings, buildings: SaveBuilding => Building of entity::Building,
     /// Saves a building, by its code.
     SaveBuildingPayload { building },
     /// Buildings to save.
@@ -175,7 +176,7 @@ saves! {
     /// Saves buildings, by their codes.
     SaveBuildingsPayload;
 
-    save_room, save_rooms, rooms: SaveRoom => Room of entity::Room, by estate::save_rooms,
+    save_room, save_rooms, rooms: SaveRoom => Room of entity::Room,
     /// Saves a room, by its code.
     SaveRoomPayload { room },
     /// Rooms to save.
@@ -183,7 +184,7 @@ saves! {
     /// Saves rooms, by their codes.
     SaveRoomsPayload;
 
-    save_gateway, save_gateways, gateways: SaveGateway => Gateway of entity::Gateway, by estate::save_gateways,
+    save_gateway, save_gateways, gateways: SaveGateway => Gateway of entity::Gateway,
     /// Saves a gateway, by its code.
     SaveGatewayPayload { gateway },
     /// Gateways to save.
@@ -191,7 +192,7 @@ saves! {
     /// Saves gateways, by their codes.
     SaveGatewaysPayload;
 
-    save_reader, save_readers, readers: SaveReader => Reader of entity::Reader, by estate::save_readers,
+    save_reader, save_readers, readers: SaveReader => Reader of entity::Reader,
     /// Saves a reader, by its code.
     SaveReaderPayload { reader },
     /// Readers to save.
@@ -199,7 +200,7 @@ saves! {
     /// Saves readers, by their codes.
     SaveReadersPayload;
 
-    save_student, save_students, students: SaveStudent => Student of entity::Student, by people::save_students,
+    save_student, save_students, students: SaveStudent => Student of entity::Student,
     /// Saves a student, by their number.
     SaveStudentPayload { student },
     /// Students to save.
@@ -207,7 +208,7 @@ saves! {
     /// Saves students, by their numbers.
     SaveStudentsPayload;
 
-    save_card, save_cards, cards: SaveCard => Card of entity::Card, by people::save_cards,
+    save_card, save_cards, cards: SaveCard => Card of entity::Card,
     /// Saves a card, by its code.
     SaveCardPayload { card },
     /// Cards to save.
@@ -215,7 +216,7 @@ saves! {
     /// Saves cards, by their codes.
     SaveCardsPayload;
 
-    save_course, save_courses, courses: SaveCourse => Course of entity::Course, by timetable::save_courses,
+    save_course, save_courses, courses: SaveCourse => Course of entity::Course,
     /// Saves a course, by its code.
     SaveCoursePayload { course },
     /// Courses to save.
@@ -223,7 +224,7 @@ saves! {
     /// Saves courses, by their codes.
     SaveCoursesPayload;
 
-    save_group, save_groups, groups: SaveGroup => Group of entity::Group, by timetable::save_groups,
+    save_group, save_groups, groups: SaveGroup => Group of entity::Group,
     /// Saves a group, by its code.
     SaveGroupPayload { group },
     /// Groups to save.
@@ -231,7 +232,7 @@ saves! {
     /// Saves groups, by their codes.
     SaveGroupsPayload;
 
-    save_membership, save_memberships, memberships: SaveMembership => StudentGroupMembership of entity::Membership, by memberships::save_memberships,
+    save_membership, save_memberships, memberships: SaveMembership => StudentGroupMembership of entity::Membership,
     /// Saves a stay in a group, by group, student and first day.
     SaveMembershipPayload { membership },
     /// Stays to save.
@@ -239,7 +240,7 @@ saves! {
     /// Saves stays in groups, by group, student and first day.
     SaveMembershipsPayload;
 
-    save_session, save_sessions, sessions: SaveSession => Session of entity::Session, by timetable::save_sessions,
+    save_session, save_sessions, sessions: SaveSession => Session of entity::Session,
     /// Saves a session, by its external id.
     SaveSessionPayload { session },
     /// Sessions to save.

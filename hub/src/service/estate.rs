@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use async_graphql::InputObject;
+use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::refusal::{Answer, Check, Code};
-use super::{Caller, Hub, Touched};
+use super::bulk::{Put, Save, Tally};
+use super::refusal::{Check, Code};
+use super::{Hub, Touched};
 use crate::store::entity::{Building, Entity, Gateway, Reader, ReaderKind, Room};
 use crate::store::{Boxed, StoreError, Tx};
 
@@ -96,241 +98,230 @@ pub(super) fn present<'a, 'k, E: Entity>(
     )
 }
 
-/// Saves buildings.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_buildings(hub: &Hub, caller: &Caller, inputs: &[SaveBuilding]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    check.distinct("buildings", "code", inputs.iter().map(|input| input.code.as_str()));
-    for (index, input) in inputs.iter().enumerate() {
-        check.code(&format!("buildings.{index}.code"), &input.code);
-        check.code(&format!("buildings.{index}.name"), &input.name);
-    }
-    let mut tx = hub.write().await?;
-    let old =
-        present::<Building>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let mut buildings = Vec::new();
-    let mut fresh = Vec::new();
-    for input in inputs {
-        let mut building = match old.get(&input.code) {
-            Some(building) => building.clone(),
-            None => {
-                let mut secret = vec![0u8; 32];
-                getrandom::fill(&mut secret).map_err(|error| StoreError::BadData {
-                    place: "random source",
-                    found: error.to_string(),
-                })?;
-                let id = hub.mint();
-                fresh.push(id);
-                Building {
-                    id,
-                    code: input.code.clone(),
-                    name: String::new(),
-                    key_epoch: 1,
-                    key_secret: secret,
-                    feed_revision: 0,
+#[async_trait]
+impl Save for SaveBuilding {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        check.distinct("buildings", "code", inputs.iter().map(|input| input.code.as_str()));
+        for (index, input) in inputs.iter().enumerate() {
+            check.code(&format!("buildings.{index}.code"), &input.code);
+            check.code(&format!("buildings.{index}.name"), &input.name);
+        }
+        let old =
+            present::<Building>(tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+        if check.found_any() {
+            return Ok(Put::default());
+        }
+        let mut buildings = Vec::new();
+        let mut fresh = Vec::new();
+        for input in inputs {
+            let mut building = match old.get(&input.code) {
+                Some(building) => building.clone(),
+                None => {
+                    let mut secret = vec![0u8; 32];
+                    getrandom::fill(&mut secret).map_err(|error| StoreError::BadData {
+                        place: "random source",
+                        found: error.to_string(),
+                    })?;
+                    let id = hub.mint();
+                    fresh.push(id);
+                    Building {
+                        id,
+                        code: input.code.clone(),
+                        name: String::new(),
+                        key_epoch: 1,
+                        key_secret: secret,
+                        feed_revision: 0,
+                    }
                 }
-            }
-        };
-        building.name.clone_from(&input.name);
-        buildings.push(building);
+            };
+            building.name.clone_from(&input.name);
+            buildings.push(building);
+        }
+        let tally = Tally::of(buildings.iter().map(|it| (old.get(&it.code), it)));
+        tx.put(&buildings).await?;
+        let mut touched = Touched::default();
+        if !fresh.is_empty() {
+            // A new building must learn every card.
+            touched.feed_cards = super::people::all_card_ids(tx).await?;
+            let all = tx.all::<Building>().await?;
+            let cards: Vec<Uuid> = touched.feed_cards.iter().copied().collect();
+            super::people::ensure_keys(tx, &all, &cards).await?;
+        }
+        Ok(Put { ids: buildings.into_iter().map(|building| building.id).collect(), touched, tally })
     }
-    tx.put(&buildings).await?;
-    let mut touched = Touched::default();
-    if !fresh.is_empty() {
-        // A new building must learn every card.
-        touched.feed_cards = super::people::all_card_ids(&mut tx).await?;
-        let all = tx.all::<Building>().await?;
-        let cards: Vec<Uuid> = touched.feed_cards.iter().copied().collect();
-        super::people::ensure_keys(&mut tx, &all, &cards).await?;
-    }
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(buildings.into_iter().map(|building| building.id).collect()))
 }
 
-/// Saves rooms.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_rooms(hub: &Hub, caller: &Caller, inputs: &[SaveRoom]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    check.distinct("rooms", "code", inputs.iter().map(|input| input.code.as_str()));
-    let mut tx = hub.write().await?;
-    let wanted = inputs
-        .iter()
-        .enumerate()
-        .map(|(index, input)| (format!("rooms.{index}.building"), input.building.as_str()));
-    let buildings = find::<Building>(&mut tx, &mut check, "building", wanted, |it| &it.code).await?;
-    let old = present::<Room>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
-    let mut rooms = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        check.code(&format!("rooms.{index}.code"), &input.code);
-        if input.capacity.is_some_and(|seats| seats < 0) {
-            check.refuse(Code::Invalid, &format!("rooms.{index}.capacity"), "must not be negative");
-        }
-        let Some(building) = buildings.get(&input.building) else { continue };
-        let id = match old.get(&input.code) {
-            Some(room) if room.building_id != building.id => {
-                let message = "a room does not move to another building; save it there under another code";
-                check.refuse(Code::Conflict, &format!("rooms.{index}.building"), message);
-                continue;
+#[async_trait]
+impl Save for SaveRoom {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        check.distinct("rooms", "code", inputs.iter().map(|input| input.code.as_str()));
+        let wanted = inputs
+            .iter()
+            .enumerate()
+            .map(|(index, input)| (format!("rooms.{index}.building"), input.building.as_str()));
+        let buildings = find::<Building>(tx, check, "building", wanted, |it| &it.code).await?;
+        let old = present::<Room>(tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+        let mut rooms = Vec::new();
+        for (index, input) in inputs.iter().enumerate() {
+            check.code(&format!("rooms.{index}.code"), &input.code);
+            if input.capacity.is_some_and(|seats| seats < 0) {
+                check.refuse(Code::Invalid, &format!("rooms.{index}.capacity"), "must not be negative");
             }
-            Some(room) => room.id,
-            None => hub.mint(),
-        };
-        rooms.push(Room {
-            id,
-            code: input.code.clone(),
-            name: input.name.clone().unwrap_or_else(|| input.code.clone()),
-            building_id: building.id,
-            capacity: input.capacity.map(i64::from),
-        });
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.put(&rooms).await?;
-    hub.settle(tx, Touched::default(), Some(caller)).await?;
-    Ok(Ok(rooms.into_iter().map(|room| room.id).collect()))
-}
-
-/// Saves gateways.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_gateways(hub: &Hub, caller: &Caller, inputs: &[SaveGateway]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    check.distinct("gateways", "code", inputs.iter().map(|input| input.code.as_str()));
-    let mut tx = hub.write().await?;
-    let wanted = inputs
-        .iter()
-        .enumerate()
-        .map(|(index, input)| (format!("gateways.{index}.building"), input.building.as_str()));
-    let buildings = find::<Building>(&mut tx, &mut check, "building", wanted, |it| &it.code).await?;
-    let old =
-        present::<Gateway>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
-    let mut gateways = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        check.code(&format!("gateways.{index}.code"), &input.code);
-        if input.code.chars().any(|c| matches!(c, '/' | '+' | '#')) {
-            let message = "must not hold / + or #, because it stands in MQTT topics";
-            check.refuse(Code::Invalid, &format!("gateways.{index}.code"), message);
-        }
-        let Some(building) = buildings.get(&input.building) else { continue };
-        match old.get(&input.code) {
-            Some(gateway) if gateway.building_id != building.id => {
-                let message = "a gateway does not move to another building; save a new one there";
-                check.refuse(Code::Conflict, &format!("gateways.{index}.building"), message);
-            }
-            Some(gateway) => gateways.push(gateway.clone()),
-            None => gateways.push(Gateway {
-                id: hub.mint(),
+            let Some(building) = buildings.get(&input.building) else { continue };
+            let id = match old.get(&input.code) {
+                Some(room) if room.building_id != building.id => {
+                    let message =
+                        "a room does not move to another building; save it there under another code";
+                    check.refuse(Code::Conflict, &format!("rooms.{index}.building"), message);
+                    continue;
+                }
+                Some(room) => room.id,
+                None => hub.mint(),
+            };
+            rooms.push(Room {
+                id,
                 code: input.code.clone(),
+                name: input.name.clone().unwrap_or_else(|| input.code.clone()),
                 building_id: building.id,
-                enrolled_at: None,
-                software_version: None,
-                watermark: None,
-                reported_at: None,
-                received_at: None,
-                report: None,
-            }),
+                capacity: input.capacity.map(i64::from),
+            });
         }
+        if check.found_any() {
+            return Ok(Put::default());
+        }
+        let tally = Tally::of(rooms.iter().map(|it| (old.get(&it.code), it)));
+        tx.put(&rooms).await?;
+        Ok(Put { ids: rooms.into_iter().map(|room| room.id).collect(), touched: Touched::default(), tally })
     }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.put(&gateways).await?;
-    let ids: Vec<Uuid> = gateways.iter().map(|gateway| gateway.id).collect();
-    let touched = Touched { feed_gateways: ids.iter().copied().collect(), ..Touched::default() };
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(ids))
 }
 
-/// Saves readers.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_readers(hub: &Hub, caller: &Caller, inputs: &[SaveReader]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    check.distinct("readers", "code", inputs.iter().map(|input| input.code.as_str()));
-    let mut tx = hub.write().await?;
-    let wanted = inputs
-        .iter()
-        .enumerate()
-        .map(|(index, input)| (format!("readers.{index}.gateway"), input.gateway.as_str()));
-    let gateways = find::<Gateway>(&mut tx, &mut check, "gateway", wanted, |it| &it.code).await?;
-    let wanted = inputs.iter().enumerate().filter_map(|(index, input)| {
-        input.room.as_deref().map(|room| (format!("readers.{index}.room"), room))
-    });
-    let rooms = find::<Room>(&mut tx, &mut check, "room", wanted, |it| &it.code).await?;
-    let old =
-        present::<Reader>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
-    let mut readers = Vec::new();
-    let mut touched = Touched::default();
-    let mut touched_rooms = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        check.code(&format!("readers.{index}.code"), &input.code);
-        if input.code.chars().any(|c| matches!(c, '/' | '+' | '#')) {
-            let message = "must not hold / + or #, because it stands in MQTT topics";
-            check.refuse(Code::Invalid, &format!("readers.{index}.code"), message);
+#[async_trait]
+impl Save for SaveGateway {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        check.distinct("gateways", "code", inputs.iter().map(|input| input.code.as_str()));
+        let wanted = inputs
+            .iter()
+            .enumerate()
+            .map(|(index, input)| (format!("gateways.{index}.building"), input.building.as_str()));
+        let buildings = find::<Building>(tx, check, "building", wanted, |it| &it.code).await?;
+        let old =
+            present::<Gateway>(tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+        let mut gateways = Vec::new();
+        for (index, input) in inputs.iter().enumerate() {
+            check.code(&format!("gateways.{index}.code"), &input.code);
+            if input.code.chars().any(|c| matches!(c, '/' | '+' | '#')) {
+                let message = "must not hold / + or #, because it stands in MQTT topics";
+                check.refuse(Code::Invalid, &format!("gateways.{index}.code"), message);
+            }
+            let Some(building) = buildings.get(&input.building) else { continue };
+            match old.get(&input.code) {
+                Some(gateway) if gateway.building_id != building.id => {
+                    let message = "a gateway does not move to another building; save a new one there";
+                    check.refuse(Code::Conflict, &format!("gateways.{index}.building"), message);
+                }
+                Some(gateway) => gateways.push(gateway.clone()),
+                None => gateways.push(Gateway {
+                    id: hub.mint(),
+                    code: input.code.clone(),
+                    building_id: building.id,
+                    enrolled_at: None,
+                    software_version: None,
+                    watermark: None,
+                    reported_at: None,
+                    received_at: None,
+                    report: None,
+                }),
+            }
         }
-        let odd = |c: char| c == '$' || c.is_whitespace();
-        if input.kind == ReaderKind::Mqtt && (input.code.len() > 64 || input.code.contains(odd)) {
-            let message =
-                "of an MQTT reader must have 64 bytes at the most and no space or $: it is its client id";
-            check.refuse(Code::Invalid, &format!("readers.{index}.code"), message);
+        if check.found_any() {
+            return Ok(Put::default());
         }
-        let Some(gateway) = gateways.get(&input.gateway) else { continue };
-        let room = input.room.as_ref().and_then(|code| rooms.get(code));
-        if room.is_some_and(|room| room.building_id != gateway.building_id) {
-            let message = "the room is in another building than the gateway";
-            check.refuse(Code::Conflict, &format!("readers.{index}.room"), message);
-        }
-        let known = old.get(&input.code);
-        touched.feed_gateways.insert(gateway.id);
-        if let Some(reader) = known {
-            touched.feed_gateways.insert(reader.gateway_id);
-            touched_rooms.extend(reader.room_id);
-        }
-        touched_rooms.extend(room.map(|room| room.id));
-        readers.push(Reader {
-            id: known.map_or_else(|| hub.mint(), |reader| reader.id),
-            code: input.code.clone(),
-            gateway_id: gateway.id,
-            room_id: room.map(|room| room.id),
-            kind: input.kind,
-            enabled: input.enabled,
-            online: known.and_then(|reader| reader.online),
-            light: known.and_then(|reader| reader.light),
-            firmware: known.and_then(|reader| reader.firmware.clone()),
-            last_seen_at: known.and_then(|reader| reader.last_seen_at),
-            last_swipe_at: known.and_then(|reader| reader.last_swipe_at),
+        let tally = Tally::of(gateways.iter().map(|it| (old.get(&it.code), it)));
+        tx.put(&gateways).await?;
+        let ids: Vec<Uuid> = gateways.iter().map(|gateway| gateway.id).collect();
+        let touched = Touched { feed_gateways: ids.iter().copied().collect(), ..Touched::default() };
+        Ok(Put { ids, touched, tally })
+    }
+}
+
+#[async_trait]
+impl Save for SaveReader {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        check.distinct("readers", "code", inputs.iter().map(|input| input.code.as_str()));
+        let wanted = inputs
+            .iter()
+            .enumerate()
+            .map(|(index, input)| (format!("readers.{index}.gateway"), input.gateway.as_str()));
+        let gateways = find::<Gateway>(tx, check, "gateway", wanted, |it| &it.code).await?;
+        let wanted = inputs.iter().enumerate().filter_map(|(index, input)| {
+            input.room.as_deref().map(|room| (format!("readers.{index}.room"), room))
         });
+        let rooms = find::<Room>(tx, check, "room", wanted, |it| &it.code).await?;
+        let old =
+            present::<Reader>(tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+        let mut readers = Vec::new();
+        let mut touched = Touched::default();
+        let mut touched_rooms = Vec::new();
+        for (index, input) in inputs.iter().enumerate() {
+            check.code(&format!("readers.{index}.code"), &input.code);
+            if input.code.chars().any(|c| matches!(c, '/' | '+' | '#')) {
+                let message = "must not hold / + or #, because it stands in MQTT topics";
+                check.refuse(Code::Invalid, &format!("readers.{index}.code"), message);
+            }
+            let odd = |c: char| c == '$' || c.is_whitespace();
+            if input.kind == ReaderKind::Mqtt && (input.code.len() > 64 || input.code.contains(odd)) {
+                let message =
+                    "of an MQTT reader must have 64 bytes at the most and no space or $: it is its client id";
+                check.refuse(Code::Invalid, &format!("readers.{index}.code"), message);
+            }
+            let Some(gateway) = gateways.get(&input.gateway) else { continue };
+            let room = input.room.as_ref().and_then(|code| rooms.get(code));
+            if room.is_some_and(|room| room.building_id != gateway.building_id) {
+                let message = "the room is in another building than the gateway";
+                check.refuse(Code::Conflict, &format!("readers.{index}.room"), message);
+            }
+            let known = old.get(&input.code);
+            touched.feed_gateways.insert(gateway.id);
+            if let Some(reader) = known {
+                touched.feed_gateways.insert(reader.gateway_id);
+                touched_rooms.extend(reader.room_id);
+            }
+            touched_rooms.extend(room.map(|room| room.id));
+            readers.push(Reader {
+                id: known.map_or_else(|| hub.mint(), |reader| reader.id),
+                code: input.code.clone(),
+                gateway_id: gateway.id,
+                room_id: room.map(|room| room.id),
+                kind: input.kind,
+                enabled: input.enabled,
+                online: known.and_then(|reader| reader.online),
+                light: known.and_then(|reader| reader.light),
+                firmware: known.and_then(|reader| reader.firmware.clone()),
+                last_seen_at: known.and_then(|reader| reader.last_seen_at),
+                last_swipe_at: known.and_then(|reader| reader.last_swipe_at),
+            });
+        }
+        if check.found_any() {
+            return Ok(Put::default());
+        }
+        let tally = Tally::of(readers.iter().map(|it| (old.get(&it.code), it)));
+        tx.put(&readers).await?;
+        let now = hub.now().0;
+        let hangs = |reader: &Reader| (reader.enabled.then_some(reader.gateway_id), reader.room_id);
+        let moved: Vec<&Reader> = readers
+            .iter()
+            .filter(|reader| old.get(&reader.code).is_none_or(|before| hangs(before) != hangs(reader)))
+            .collect();
+        let ids: Vec<Uuid> = moved.iter().map(|reader| reader.id).collect();
+        tx.end_stays(&ids, now).await?;
+        let stays: Vec<(Uuid, Uuid, Uuid)> = moved
+            .iter()
+            .filter(|reader| reader.enabled)
+            .filter_map(|reader| Some((reader.id, reader.gateway_id, reader.room_id?)))
+            .collect();
+        tx.begin_stays(&stays, now).await?;
+        // What was held before now keeps the doors that it had.
+        touched.sessions.extend(tx.sessions_after(&touched_rooms, now).await?);
+        Ok(Put { ids: readers.into_iter().map(|reader| reader.id).collect(), touched, tally })
     }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.put(&readers).await?;
-    let now = hub.now().0;
-    let hangs = |reader: &Reader| (reader.enabled.then_some(reader.gateway_id), reader.room_id);
-    let moved: Vec<&Reader> = readers
-        .iter()
-        .filter(|reader| old.get(&reader.code).is_none_or(|before| hangs(before) != hangs(reader)))
-        .collect();
-    let ids: Vec<Uuid> = moved.iter().map(|reader| reader.id).collect();
-    tx.end_stays(&ids, now).await?;
-    let stays: Vec<(Uuid, Uuid, Uuid)> = moved
-        .iter()
-        .filter(|reader| reader.enabled)
-        .filter_map(|reader| Some((reader.id, reader.gateway_id, reader.room_id?)))
-        .collect();
-    tx.begin_stays(&stays, now).await?;
-    // What was held before now keeps the doors that it had.
-    touched.sessions.extend(tx.sessions_after(&touched_rooms, now).await?);
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(readers.into_iter().map(|reader| reader.id).collect()))
 }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::InputObject;
+use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::bulk::{Put, Save, Tally};
 use super::estate::find;
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
@@ -41,50 +43,52 @@ pub struct RemoveMembership {
     pub from: LocalDate,
 }
 
-/// Saves stays in groups.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_memberships(hub: &Hub, caller: &Caller, inputs: &[SaveMembership]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    let mut tx = hub.write().await?;
-    let names = inputs.iter().map(|it| (it.group.as_str(), it.student.as_str(), it.from.0.to_string()));
-    let known = Known::read(&mut tx, &mut check, names).await?;
-    let mut stays = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        let path = format!("memberships.{index}");
-        if input.until.is_some_and(|until| until < input.from) {
-            check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
+#[async_trait]
+impl Save for SaveMembership {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        let names = inputs.iter().map(|it| (it.group.as_str(), it.student.as_str(), it.from.0.to_string()));
+        let known = Known::read(tx, check, names).await?;
+        let mut stays = Vec::new();
+        for (index, input) in inputs.iter().enumerate() {
+            let path = format!("memberships.{index}");
+            if input.until.is_some_and(|until| until < input.from) {
+                check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
+            }
+            let from_at = input.from.starts_at(hub.zone());
+            let until_at = input.until.map(|until| until.ends_at(hub.zone())).transpose();
+            let (Ok(from_at), Ok(until_at)) = (from_at, until_at) else {
+                check.refuse(Code::Invalid, &format!("{path}.from"), "is outside the calendar");
+                continue;
+            };
+            let Some((group_id, student_id)) = known.ids(&input.group, &input.student) else { continue };
+            let from_on = input.from.0.to_string();
+            stays.push(Membership {
+                id: known
+                    .stays
+                    .get(&(group_id, student_id, from_on.clone()))
+                    .map_or_else(|| hub.mint(), |stay| stay.id),
+                group_id,
+                student_id,
+                from_on,
+                until_on: input.until.map(|until| until.0.to_string()),
+                from_at,
+                until_at,
+                reason: input.reason,
+            });
         }
-        let from_at = input.from.starts_at(hub.zone());
-        let until_at = input.until.map(|until| until.ends_at(hub.zone())).transpose();
-        let (Ok(from_at), Ok(until_at)) = (from_at, until_at) else {
-            check.refuse(Code::Invalid, &format!("{path}.from"), "is outside the calendar");
-            continue;
-        };
-        let Some((group_id, student_id)) = known.ids(&input.group, &input.student) else { continue };
-        let from_on = input.from.0.to_string();
-        stays.push(Membership {
-            id: known
-                .stays
-                .get(&(group_id, student_id, from_on.clone()))
-                .map_or_else(|| hub.mint(), |stay| stay.id),
-            group_id,
-            student_id,
-            from_on,
-            until_on: input.until.map(|until| until.0.to_string()),
-            from_at,
-            until_at,
-            reason: input.reason,
-        });
+        if check.found_any() {
+            return Ok(Put::default());
+        }
+        let before =
+            |stay: &Membership| known.stays.get(&(stay.group_id, stay.student_id, stay.from_on.clone()));
+        let tally = Tally::of(stays.iter().map(|stay| (before(stay), stay)));
+        // What a nightly import sends again as it was touches nothing.
+        let changed: Vec<Membership> =
+            stays.iter().filter(|stay| before(stay) != Some(stay)).cloned().collect();
+        tx.put(&changed).await?;
+        let touched = touched_by(tx, &changed).await?;
+        Ok(Put { ids: stays.into_iter().map(|stay| stay.id).collect(), touched, tally })
     }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.put(&stays).await?;
-    let touched = touched_by(&mut tx, &stays).await?;
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(stays.into_iter().map(|stay| stay.id).collect()))
 }
 
 /// Takes stays back that should never have been entered; one that is over is saved with its last day instead. Marks

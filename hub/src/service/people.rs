@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::{Enum, InputObject};
+use async_trait::async_trait;
 use hmac::{Hmac, Mac};
 use rollcall_rules::card::{CardRead, Format, Printed};
 use rollcall_rules::time::{Instant, Span};
 use sha2::Sha256;
 use uuid::Uuid;
 
+use super::bulk::{Put, Save, Tally};
 use super::estate::{find, present};
-use super::refusal::{Answer, Check, Code};
-use super::{Caller, Hub, Touched};
+use super::refusal::{Check, Code};
+use super::{Hub, Touched};
 use crate::scalar::DateTime;
 use crate::store::entity::{Building, Card, Student, StudentState};
 use crate::store::{StoreError, Tx, Value};
@@ -82,119 +84,133 @@ pub struct SaveCard {
     pub until: Option<DateTime>,
 }
 
-/// Saves students.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_students(hub: &Hub, caller: &Caller, inputs: &[SaveStudent]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    check.distinct("students", "number", inputs.iter().map(|input| input.number.as_str()));
-    let mut tx = hub.write().await?;
-    let old = present::<Student>(&mut tx, inputs.iter().map(|input| input.number.as_str()), |it| &it.number)
-        .await?;
-    let mut students = Vec::new();
-    let mut touched = Touched::default();
-    let mut moved = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        check.code(&format!("students.{index}.number"), &input.number);
-        check.code(&format!("students.{index}.name"), &input.name);
-        let known = old.get(&input.number);
-        if let Some(student) = known.filter(|student| student.at_door != input.expected_at_door) {
-            moved.push(student.id);
+#[async_trait]
+impl Save for SaveStudent {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        check.distinct("students", "number", inputs.iter().map(|input| input.number.as_str()));
+        let old =
+            present::<Student>(tx, inputs.iter().map(|input| input.number.as_str()), |it| &it.number).await?;
+        let mut students = Vec::new();
+        let mut touched = Touched::default();
+        let mut moved = Vec::new();
+        for (index, input) in inputs.iter().enumerate() {
+            check.code(&format!("students.{index}.number"), &input.number);
+            check.code(&format!("students.{index}.name"), &input.name);
+            let known = old.get(&input.number);
+            if let Some(student) = known.filter(|student| student.at_door != input.expected_at_door) {
+                moved.push(student.id);
+            }
+            students.push(Student {
+                id: known.map_or_else(|| hub.mint(), |student| student.id),
+                number: input.number.clone(),
+                name: input.name.clone(),
+                email: input.email.clone(),
+                state: input.state,
+                at_door: input.expected_at_door,
+            });
         }
-        students.push(Student {
-            id: known.map_or_else(|| hub.mint(), |student| student.id),
-            number: input.number.clone(),
-            name: input.name.clone(),
-            email: input.email.clone(),
-            state: input.state,
-            at_door: input.expected_at_door,
-        });
+        if check.found_any() {
+            return Ok(Put::default());
+        }
+        let tally = Tally::of(students.iter().map(|it| (old.get(&it.number), it)));
+        tx.put(&students).await?;
+        let sql = "SELECT DISTINCT session_id FROM attendance WHERE student_id IN ({})";
+        for mut row in tx.fetch_in(sql, &[], moved.into_iter().map(Value::from)).await? {
+            touched.sessions.insert(row.next("attendance.session_id")?);
+        }
+        Ok(Put { ids: students.into_iter().map(|student| student.id).collect(), touched, tally })
     }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.put(&students).await?;
-    let sql = "SELECT DISTINCT session_id FROM attendance WHERE student_id IN ({})";
-    for mut row in tx.fetch_in(sql, &[], moved.into_iter().map(Value::from)).await? {
-        touched.sessions.insert(row.next("attendance.session_id")?);
-    }
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(students.into_iter().map(|student| student.id).collect()))
 }
 
-/// Saves cards.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_cards(hub: &Hub, caller: &Caller, inputs: &[SaveCard]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    check.distinct("cards", "code", inputs.iter().map(|input| input.code.as_str()));
-    let mut tx = hub.write().await?;
-    let wanted = inputs
-        .iter()
-        .enumerate()
-        .map(|(index, input)| (format!("cards.{index}.student"), input.student.as_str()));
-    let students = find::<Student>(&mut tx, &mut check, "student", wanted, |it| &it.number).await?;
-    let old = present::<Card>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
-    let mut cards = Vec::new();
-    let mut credentials: Vec<(Uuid, CardRead)> = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        let path = format!("cards.{index}");
-        check.code(&format!("{path}.code"), &input.code);
-        let (from_at, until_at) = (input.from.ms(), input.until.as_ref().map(DateTime::ms));
-        if until_at.is_some_and(|until| until < from_at) {
-            check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
-        }
-        let Some(student) = students.get(&input.student) else { continue };
-        let id = match old.get(&input.code) {
-            Some(card) if card.student_id != student.id => {
-                let message = "this card record is another student's; a card handed on gets a new record";
-                check.refuse(Code::Conflict, &format!("{path}.student"), message);
-                continue;
+#[async_trait]
+impl Save for SaveCard {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        check.distinct("cards", "code", inputs.iter().map(|input| input.code.as_str()));
+        let wanted = inputs
+            .iter()
+            .enumerate()
+            .map(|(index, input)| (format!("cards.{index}.student"), input.student.as_str()));
+        let students = find::<Student>(tx, check, "student", wanted, |it| &it.number).await?;
+        let old = present::<Card>(tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+        let mut cards = Vec::new();
+        let mut credentials: Vec<(Uuid, CardRead)> = Vec::new();
+        for (index, input) in inputs.iter().enumerate() {
+            let path = format!("cards.{index}");
+            check.code(&format!("{path}.code"), &input.code);
+            let (from_at, until_at) = (input.from.ms(), input.until.as_ref().map(DateTime::ms));
+            if until_at.is_some_and(|until| until < from_at) {
+                check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
             }
-            Some(card) => card.id,
-            None => hub.mint(),
+            let Some(student) = students.get(&input.student) else { continue };
+            let id = match old.get(&input.code) {
+                Some(card) if card.student_id != student.id => {
+                    let message = "this card record is another student's; a card handed on gets a new record";
+                    check.refuse(Code::Conflict, &format!("{path}.student"), message);
+                    continue;
+                }
+                Some(card) => card.id,
+                None => hub.mint(),
+            };
+            if input.credentials.is_empty() {
+                check.refuse(Code::Required, &format!("{path}.credentials"), "name at least one credential");
+            }
+            for (number, credential) in input.credentials.iter().enumerate() {
+                match read_credential(credential) {
+                    Ok(read) => credentials.push((id, read)),
+                    Err(message) => {
+                        check.refuse(Code::Invalid, &format!("{path}.credentials.{number}"), message)
+                    }
+                }
+            }
+            cards.push(Card { id, code: input.code.clone(), student_id: student.id, from_at, until_at });
+        }
+        credentials.sort();
+        credentials.dedup();
+        refuse_shared(tx, check, inputs, &cards, &credentials).await?;
+        if check.found_any() {
+            return Ok(Put::default());
+        }
+        let all: Vec<Uuid> = cards.iter().map(|card| card.id).collect();
+        let mut seen_as = credentials_of(tx, &all).await?;
+        seen_as.values_mut().for_each(|reads| reads.sort());
+        let mut reads: BTreeMap<Uuid, Vec<CardRead>> = BTreeMap::new();
+        for (card, read) in &credentials {
+            reads.entry(*card).or_default().push(read.clone());
+        }
+        let same = |card: &Card| {
+            let before = old.get(&card.code)?;
+            Some(before == card && seen_as.get(&card.id) == reads.get(&card.id))
         };
-        if input.credentials.is_empty() {
-            check.refuse(Code::Required, &format!("{path}.credentials"), "name at least one credential");
-        }
-        for (number, credential) in input.credentials.iter().enumerate() {
-            match read_credential(credential) {
-                Ok(read) => credentials.push((id, read)),
-                Err(message) => check.refuse(Code::Invalid, &format!("{path}.credentials.{number}"), message),
+        let mut tally = Tally::default();
+        cards.iter().for_each(|card| tally.count(same(card)));
+        // What a nightly import sends again as it was touches nothing.
+        cards.retain(|card| same(card) != Some(true));
+        let ids: Vec<Uuid> = cards.iter().map(|card| card.id).collect();
+        let changed: BTreeSet<Uuid> = ids.iter().copied().collect();
+        credentials.retain(|(card, _)| changed.contains(card));
+        tx.put(&cards).await?;
+        tx.execute_in("DELETE FROM credential WHERE card_id IN ({})", &[], ids.iter().map(|id| (*id).into()))
+            .await?;
+        let rows = credentials
+            .iter()
+            .map(|(card, read)| {
+                vec![(*card).into(), i64::from(read.bits()).into(), read.raw().to_vec().into()]
+            })
+            .collect();
+        tx.insert("INSERT INTO credential (card_id, bits, raw) VALUES {}", rows).await?;
+        let mut touched = Touched { feed_cards: ids.iter().copied().collect(), ..Touched::default() };
+        let buildings = tx.all::<Building>().await?;
+        write_keys(tx, &buildings, &credentials, &ids).await?;
+        if tx.any_swipe().await? {
+            for building in &buildings {
+                let keys = credentials.iter().map(|(_, read)| card_key(building, read)).collect();
+                touched.swipes.extend(tx.swipes_of_keys(building.id, keys).await?);
             }
+            let owners: Vec<Uuid> = cards.iter().map(|card| card.student_id).collect();
+            touched.swipes.extend(tx.swipes_of_students(&owners).await?);
         }
-        cards.push(Card { id, code: input.code.clone(), student_id: student.id, from_at, until_at });
+        Ok(Put { ids: all, touched, tally })
     }
-    credentials.sort();
-    credentials.dedup();
-    refuse_shared(&mut tx, &mut check, inputs, &cards, &credentials).await?;
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let ids: Vec<Uuid> = cards.iter().map(|card| card.id).collect();
-    tx.put(&cards).await?;
-    tx.execute_in("DELETE FROM credential WHERE card_id IN ({})", &[], ids.iter().map(|id| (*id).into()))
-        .await?;
-    let rows = credentials
-        .iter()
-        .map(|(card, read)| vec![(*card).into(), i64::from(read.bits()).into(), read.raw().to_vec().into()])
-        .collect();
-    tx.insert("INSERT INTO credential (card_id, bits, raw) VALUES {}", rows).await?;
-    let mut touched = Touched { feed_cards: ids.iter().copied().collect(), ..Touched::default() };
-    let buildings = tx.all::<Building>().await?;
-    write_keys(&mut tx, &buildings, &credentials, &ids).await?;
-    if tx.any_swipe().await? {
-        for building in &buildings {
-            let keys = credentials.iter().map(|(_, read)| card_key(building, read)).collect();
-            touched.swipes.extend(tx.swipes_of_keys(building.id, keys).await?);
-        }
-        let owners: Vec<Uuid> = cards.iter().map(|card| card.student_id).collect();
-        touched.swipes.extend(tx.swipes_of_students(&owners).await?);
-    }
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(ids))
 }
 
 /// The key by which a building's gateways look a card up: HMAC-SHA-256 of the count of bits (big-endian) and

@@ -83,6 +83,12 @@ impl Check {
         }
     }
 
+    /// Whether anything was refused.
+    #[must_use]
+    pub fn found_any(&self) -> bool {
+        !self.refusals.is_empty()
+    }
+
     /// What was refused, if anything.
     #[must_use]
     pub fn refusals(self) -> Option<Vec<Refusal>> {

@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::InputObject;
+use async_trait::async_trait;
 use rollcall_rules::ids::{GroupId, RoomId, SessionId};
 use rollcall_rules::session::{HeldIn, Session as RulesSession};
 use rollcall_rules::time::{Instant, Span};
 use uuid::Uuid;
 
+use super::bulk::{Put, Save, Tally};
 use super::estate::{find, present};
 use super::policy::policy_at;
-use super::refusal::{Answer, Check, Code};
-use super::{Caller, Hub, Touched};
+use super::refusal::{Check, Code};
+use super::{Hub, Touched};
 use crate::scalar::DateTime;
 use crate::store::entity::{Course, Group, Policy as StoredPolicy, Room, Session, SessionKind, StoredState};
 use crate::store::timetable::{LONGEST_OPENING_MS, SessionRoom};
@@ -70,150 +72,147 @@ pub struct SaveSession {
     pub cancelled: bool,
 }
 
-/// Saves courses.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_courses(hub: &Hub, caller: &Caller, inputs: &[SaveCourse]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    check.distinct("courses", "code", inputs.iter().map(|input| input.code.as_str()));
-    for (index, input) in inputs.iter().enumerate() {
-        check.code(&format!("courses.{index}.code"), &input.code);
-        check.code(&format!("courses.{index}.title"), &input.title);
-    }
-    let mut tx = hub.write().await?;
-    let old =
-        present::<Course>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let courses: Vec<Course> = inputs
-        .iter()
-        .map(|input| Course {
-            id: old.get(&input.code).map_or_else(|| hub.mint(), |course| course.id),
-            code: input.code.clone(),
-            title: input.title.clone(),
+#[async_trait]
+impl Save for SaveCourse {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        check.distinct("courses", "code", inputs.iter().map(|input| input.code.as_str()));
+        for (index, input) in inputs.iter().enumerate() {
+            check.code(&format!("courses.{index}.code"), &input.code);
+            check.code(&format!("courses.{index}.title"), &input.title);
+        }
+        let old =
+            present::<Course>(tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+        if check.found_any() {
+            return Ok(Put::default());
+        }
+        let courses: Vec<Course> = inputs
+            .iter()
+            .map(|input| Course {
+                id: old.get(&input.code).map_or_else(|| hub.mint(), |course| course.id),
+                code: input.code.clone(),
+                title: input.title.clone(),
+            })
+            .collect();
+        let tally = Tally::of(courses.iter().map(|it| (old.get(&it.code), it)));
+        tx.put(&courses).await?;
+        Ok(Put {
+            ids: courses.into_iter().map(|course| course.id).collect(),
+            touched: Touched::default(),
+            tally,
         })
-        .collect();
-    tx.put(&courses).await?;
-    hub.settle(tx, Touched::default(), Some(caller)).await?;
-    Ok(Ok(courses.into_iter().map(|course| course.id).collect()))
+    }
 }
 
-/// Saves groups.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_groups(hub: &Hub, caller: &Caller, inputs: &[SaveGroup]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    check.distinct("groups", "code", inputs.iter().map(|input| input.code.as_str()));
-    let mut tx = hub.write().await?;
-    let wanted = inputs
-        .iter()
-        .enumerate()
-        .map(|(index, input)| (format!("groups.{index}.course"), input.course.as_str()));
-    let courses = find::<Course>(&mut tx, &mut check, "course", wanted, |it| &it.code).await?;
-    let old =
-        present::<Group>(&mut tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
-    let mut groups = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        check.code(&format!("groups.{index}.code"), &input.code);
-        let Some(course) = courses.get(&input.course) else { continue };
-        groups.push(Group {
-            id: old.get(&input.code).map_or_else(|| hub.mint(), |group| group.id),
-            code: input.code.clone(),
-            title: input.title.clone(),
-            course_id: course.id,
-            kind: input.kind,
-        });
+#[async_trait]
+impl Save for SaveGroup {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        check.distinct("groups", "code", inputs.iter().map(|input| input.code.as_str()));
+        let wanted = inputs
+            .iter()
+            .enumerate()
+            .map(|(index, input)| (format!("groups.{index}.course"), input.course.as_str()));
+        let courses = find::<Course>(tx, check, "course", wanted, |it| &it.code).await?;
+        let old = present::<Group>(tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
+        let mut groups = Vec::new();
+        for (index, input) in inputs.iter().enumerate() {
+            check.code(&format!("groups.{index}.code"), &input.code);
+            let Some(course) = courses.get(&input.course) else { continue };
+            groups.push(Group {
+                id: old.get(&input.code).map_or_else(|| hub.mint(), |group| group.id),
+                code: input.code.clone(),
+                title: input.title.clone(),
+                course_id: course.id,
+                kind: input.kind,
+            });
+        }
+        if check.found_any() {
+            return Ok(Put::default());
+        }
+        let tally = Tally::of(groups.iter().map(|it| (old.get(&it.code), it)));
+        tx.put(&groups).await?;
+        Ok(Put {
+            ids: groups.into_iter().map(|group| group.id).collect(),
+            touched: Touched::default(),
+            tally,
+        })
     }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.put(&groups).await?;
-    hub.settle(tx, Touched::default(), Some(caller)).await?;
-    Ok(Ok(groups.into_iter().map(|group| group.id).collect()))
 }
 
-/// Saves sessions.
-///
-/// # Errors
-/// When the store fails.
-pub async fn save_sessions(hub: &Hub, caller: &Caller, inputs: &[SaveSession]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    check.distinct("sessions", "externalId", inputs.iter().map(|input| input.external_id.as_str()));
-    let mut tx = hub.write().await?;
-    let wanted = inputs.iter().enumerate().filter_map(|(index, input)| {
-        input.course.as_deref().map(|course| (format!("sessions.{index}.course"), course))
-    });
-    let courses = find::<Course>(&mut tx, &mut check, "course", wanted, |it| &it.code).await?;
-    let wanted = inputs.iter().enumerate().flat_map(|(index, input)| {
-        let rooms = input.rooms.iter().enumerate();
-        rooms.map(move |(at, code)| (format!("sessions.{index}.rooms.{at}"), code.as_str()))
-    });
-    let rooms = find::<Room>(&mut tx, &mut check, "room", wanted, |it| &it.code).await?;
-    let wanted = inputs.iter().enumerate().flat_map(|(index, input)| {
-        let groups = input.groups.iter().enumerate();
-        groups.map(move |(at, code)| (format!("sessions.{index}.groups.{at}"), code.as_str()))
-    });
-    let groups = find::<Group>(&mut tx, &mut check, "group", wanted, |it| &it.code).await?;
-    for (index, input) in inputs.iter().enumerate() {
-        check.code(&format!("sessions.{index}.externalId"), &input.external_id);
-        check.code(&format!("sessions.{index}.title"), &input.title);
-        let length = input.ends_at.ms() - input.starts_at.ms();
-        if length <= 0 || length > LONGEST_OPENING_MS {
-            let message = "must come after the start, and within 24 hours of it";
-            check.refuse(Code::Invalid, &format!("sessions.{index}.endsAt"), message);
-        }
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let old: BTreeMap<String, Session> = tx
-        .by_keys::<Session>(inputs.iter().map(|input| input.external_id.as_str()))
-        .await?
-        .into_iter()
-        .filter_map(|session| session.external_id.clone().map(|id| (id, session)))
-        .collect();
-    let old_ids: Vec<Uuid> = old.values().map(|session| session.id).collect();
-    let mut old_rooms: BTreeMap<Uuid, Vec<SessionRoom>> = BTreeMap::new();
-    for room in tx.session_rooms(&old_ids).await? {
-        old_rooms.entry(room.session_id).or_default().push(room);
-    }
-    let mut old_groups: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();
-    for (session, group) in tx.session_groups(&old_ids).await? {
-        old_groups.entry(session).or_default().insert(group);
-    }
-    let no_groups = BTreeSet::new();
-    let policies = tx.all::<StoredPolicy>().await?;
-    let now = hub.now();
-    let mut saved = Saved::default();
-    for input in inputs {
-        let room_ids: Vec<Uuid> =
-            input.rooms.iter().filter_map(|code| rooms.get(code)).map(|room| room.id).collect();
-        let group_ids: BTreeSet<Uuid> =
-            input.groups.iter().filter_map(|code| groups.get(code)).map(|group| group.id).collect();
-        let course = input.course.as_ref().and_then(|code| courses.get(code)).map(|course| course.id);
-        let known = old.get(&input.external_id);
-        let before = known.map(|session| {
-            let rooms = old_rooms.get(&session.id).map_or(&[][..], Vec::as_slice);
-            (session, rooms, old_groups.get(&session.id).unwrap_or(&no_groups))
+#[async_trait]
+impl Save for SaveSession {
+    async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError> {
+        check.distinct("sessions", "externalId", inputs.iter().map(|input| input.external_id.as_str()));
+        let wanted = inputs.iter().enumerate().filter_map(|(index, input)| {
+            input.course.as_deref().map(|course| (format!("sessions.{index}.course"), course))
         });
-        saved.add(hub, input, course, &room_ids, &group_ids, before, &policies, now);
-    }
-    tx.put(&saved.sessions).await?;
-    let ids: Vec<Uuid> = saved.sessions.iter().map(|session| session.id).collect();
-    tx.replace_session_rooms(&ids, &saved.rooms).await?;
-    tx.replace_session_groups(&ids, &saved.groups).await?;
-    let mut touched = saved.touched;
-    if tx.any_swipe().await? {
-        for (room, first, last) in saved.doors {
-            touched.swipes.extend(tx.swipes_in_room(room, first, last).await?);
+        let courses = find::<Course>(tx, check, "course", wanted, |it| &it.code).await?;
+        let wanted = inputs.iter().enumerate().flat_map(|(index, input)| {
+            let rooms = input.rooms.iter().enumerate();
+            rooms.map(move |(at, code)| (format!("sessions.{index}.rooms.{at}"), code.as_str()))
+        });
+        let rooms = find::<Room>(tx, check, "room", wanted, |it| &it.code).await?;
+        let wanted = inputs.iter().enumerate().flat_map(|(index, input)| {
+            let groups = input.groups.iter().enumerate();
+            groups.map(move |(at, code)| (format!("sessions.{index}.groups.{at}"), code.as_str()))
+        });
+        let groups = find::<Group>(tx, check, "group", wanted, |it| &it.code).await?;
+        for (index, input) in inputs.iter().enumerate() {
+            check.code(&format!("sessions.{index}.externalId"), &input.external_id);
+            check.code(&format!("sessions.{index}.title"), &input.title);
+            let length = input.ends_at.ms() - input.starts_at.ms();
+            if length <= 0 || length > LONGEST_OPENING_MS {
+                let message = "must come after the start, and within 24 hours of it";
+                check.refuse(Code::Invalid, &format!("sessions.{index}.endsAt"), message);
+            }
         }
-        touched.sessions.extend(tx.sessions_sharing(&ids).await?);
+        if check.found_any() {
+            return Ok(Put::default());
+        }
+        let old: BTreeMap<String, Session> = tx
+            .by_keys::<Session>(inputs.iter().map(|input| input.external_id.as_str()))
+            .await?
+            .into_iter()
+            .filter_map(|session| session.external_id.clone().map(|id| (id, session)))
+            .collect();
+        let old_ids: Vec<Uuid> = old.values().map(|session| session.id).collect();
+        let mut old_rooms: BTreeMap<Uuid, Vec<SessionRoom>> = BTreeMap::new();
+        for room in tx.session_rooms(&old_ids).await? {
+            old_rooms.entry(room.session_id).or_default().push(room);
+        }
+        let mut old_groups: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();
+        for (session, group) in tx.session_groups(&old_ids).await? {
+            old_groups.entry(session).or_default().insert(group);
+        }
+        let no_groups = BTreeSet::new();
+        let policies = tx.all::<StoredPolicy>().await?;
+        let now = hub.now();
+        let mut saved = Saved::default();
+        for input in inputs {
+            let room_ids: Vec<Uuid> =
+                input.rooms.iter().filter_map(|code| rooms.get(code)).map(|room| room.id).collect();
+            let group_ids: BTreeSet<Uuid> =
+                input.groups.iter().filter_map(|code| groups.get(code)).map(|group| group.id).collect();
+            let course = input.course.as_ref().and_then(|code| courses.get(code)).map(|course| course.id);
+            let known = old.get(&input.external_id);
+            let before = known.map(|session| {
+                let rooms = old_rooms.get(&session.id).map_or(&[][..], Vec::as_slice);
+                (session, rooms, old_groups.get(&session.id).unwrap_or(&no_groups))
+            });
+            saved.add(hub, input, course, &room_ids, &group_ids, before, &policies, now);
+        }
+        tx.put(&saved.sessions).await?;
+        let ids: Vec<Uuid> = saved.sessions.iter().map(|session| session.id).collect();
+        tx.replace_session_rooms(&ids, &saved.rooms).await?;
+        tx.replace_session_groups(&ids, &saved.groups).await?;
+        let (mut touched, tally) = (saved.touched, saved.tally);
+        if tx.any_swipe().await? {
+            for (room, first, last) in saved.doors {
+                touched.swipes.extend(tx.swipes_in_room(room, first, last).await?);
+            }
+            touched.sessions.extend(tx.sessions_sharing(&ids).await?);
+        }
+        Ok(Put { ids, touched, tally })
     }
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(ids))
 }
 
 /// What a bulk of sessions comes to.
@@ -223,6 +222,7 @@ struct Saved {
     rooms: Vec<SessionRoom>,
     groups: Vec<(Uuid, Uuid)>,
     touched: Touched,
+    tally: Tally,
     /// Rooms and times at which a swipe may now count otherwise.
     doors: Vec<(Uuid, i64, i64)>,
 }
@@ -272,7 +272,9 @@ impl Saved {
             final_at: before.and_then(|(session, ..)| session.final_at),
         };
         // What a nightly import sends again as it was touches nothing.
-        if before.is_none_or(|(was, held, list)| *was != session || held != rooms || list != group_ids) {
+        let same = before.map(|(was, held, list)| *was == session && held == rooms && list == group_ids);
+        self.tally.count(same);
+        if same != Some(true) {
             session.revision += 1;
             for room in before.into_iter().flat_map(|(_, rooms, _)| rooms).chain(&rooms) {
                 self.doors.push((room.room_id, window.opens.0, window.closes.0));
