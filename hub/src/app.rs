@@ -16,13 +16,15 @@ use crate::config::Config;
 use crate::graphql;
 use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
-use crate::service::{Hub, sweep};
+use crate::service::{Hub, feed, sweep};
 use crate::store::sqlite::SqliteStore;
 
 /// How long running requests may take to end when the hub stops.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often the hub looks for what time alone brings about.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often the hub looks for what another process wrote: an import from the command line, or a hub beside it.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// A hub that serves.
 pub struct RunningHub {
@@ -33,6 +35,7 @@ pub struct RunningHub {
     handle: Handle<SocketAddr>,
     server: JoinHandle<std::io::Result<()>>,
     sweeper: JoinHandle<()>,
+    watcher: JoinHandle<()>,
 }
 
 /// Opens a hub's data, without serving.
@@ -88,7 +91,18 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Run
             }
         }
     });
-    Ok(RunningHub { address, hub, handle, server, sweeper })
+    let watching = hub.clone();
+    let watcher = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(WATCH_EVERY);
+        let mut seen = feed::Seen::default();
+        loop {
+            ticks.tick().await;
+            if let Err(error) = seen.look(&watching).await {
+                tracing::warn!("the feeds could not be looked at: {error}");
+            }
+        }
+    });
+    Ok(RunningHub { address, hub, handle, server, sweeper, watcher })
 }
 
 impl RunningHub {
@@ -98,6 +112,7 @@ impl RunningHub {
     /// When the server had failed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.sweeper.abort();
+        self.watcher.abort();
         self.handle.graceful_shutdown(Some(GRACE));
         self.server.await.context("the server's task ended badly")?.context("the server failed")
     }

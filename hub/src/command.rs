@@ -15,11 +15,14 @@ use rollcall_hub::store::backup::backup;
 use rollcall_hub::{app, graphql};
 use tracing_subscriber::EnvFilter;
 
+mod import;
+
 const EXAMPLES: &str = "Examples:
   rollcall-hub serve
   rollcall-hub serve --listen 0.0.0.0:8443 --tls-cert hub.pem --tls-key hub.key --database sqlite:/var/lib/rollcall/hub.sqlite
   rollcall-hub token create --name timetable-sync --role INTEGRATION
   rollcall-hub token create --name gw-a --role GATEWAY --gateway GW-A
+  rollcall-hub import ical --room LIB-1 library.ics --dry-run
   rollcall-hub schema > schema.graphql
   rollcall-hub verify-receipt receipt.json --key 1f0c…";
 
@@ -48,6 +51,9 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Takes over what other systems hold, from files: all of them or nothing, as a difference to what is there.
+    #[command(subcommand)]
+    Import(import::Import),
     /// Checks a swipe's receipt, offline: that a gateway recorded it, by the gateway's public key alone.
     ///
     /// The file is what GraphQL's swipe(id).receipt.file holds. What is signed is the text "rollcall journal head 1",
@@ -146,6 +152,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             Command::Schema | Command::VerifyReceipt { .. } => Ok(()),
             Command::Serve(serve) => serve.run().await,
             Command::Check(data) => check(&data).await,
+            Command::Import(import) => import.run().await,
             Command::Backup { data, out } => {
                 let database = config::database(&data.database)?;
                 let bytes = backup(&database, &out).await?;

@@ -1,6 +1,6 @@
 //! Rollcall's hub: timetable, class lists, registers, absences and devices, behind GraphQL.
 //!
-//! `http` carries requests, `graphql` gives them their types, `service` does what they ask, `store` keeps it,
+//! `import` reads other systems' files, `http` carries requests, `graphql` gives them their types, `service` does what they ask, `store` keeps it,
 //! and the crate `rollcall-rules` decides. The hub never imports the gateway: they meet in
 //! `schema.graphql`.
 
@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod graphql;
 pub mod http;
+pub mod import;
 pub mod scalar;
 pub mod service;
 pub mod store;

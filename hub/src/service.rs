@@ -21,6 +21,7 @@ pub mod decide;
 mod doors;
 pub mod estate;
 pub mod feed;
+pub mod import;
 pub mod intake;
 pub mod marks;
 pub mod memberships;
@@ -107,6 +108,20 @@ impl Caller {
     }
 }
 
+impl Touched {
+    /// Adds what something else touched.
+    pub fn extend(&mut self, other: Self) {
+        self.sessions.extend(other.sessions);
+        self.marked.extend(other.marked);
+        self.swipes.extend(other.swipes);
+        self.feed_sessions.extend(other.feed_sessions);
+        self.feed_groups.extend(other.feed_groups);
+        self.feed_gone_memberships.extend(other.feed_gone_memberships);
+        self.feed_cards.extend(other.feed_cards);
+        self.feed_gateways.extend(other.feed_gateways);
+    }
+}
+
 impl Hub {
     /// A hub over a store.
     ///
@@ -147,6 +162,14 @@ impl Hub {
     /// When the store fails.
     pub async fn read(&self) -> Result<Tx, StoreError> {
         Ok(Tx::new(self.store.read().await?, self.statements.clone()))
+    }
+
+    /// Begins to read what nobody asked for, and what is therefore not counted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn read_aside(&self) -> Result<Tx, StoreError> {
+        Ok(Tx::new(self.store.read().await?, Arc::default()))
     }
 
     /// Begins to write.
@@ -212,19 +235,33 @@ impl Hub {
     pub async fn settle(
         &self,
         mut tx: Tx,
-        mut touched: Touched,
+        touched: Touched,
         caller: Option<&Caller>,
     ) -> Result<(), StoreError> {
-        let mut news = Vec::new();
-        if !touched.swipes.is_empty() {
-            let swipes: Vec<Uuid> = touched.swipes.iter().copied().collect();
-            touched.sessions.extend(decide::judge_again(self, &mut tx, &swipes).await?);
-        }
-        registers::derive(self, &mut tx, &touched, caller, &mut news).await?;
-        feed::refresh(self, &mut tx, &touched, &mut news).await?;
+        let news = self.derive(&mut tx, touched, caller).await?;
         tx.commit().await?;
         self.tell(news);
         Ok(())
+    }
+
+    /// Derives everything that a write touched; gives the news to tell once it is committed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn derive(
+        &self,
+        tx: &mut Tx,
+        mut touched: Touched,
+        caller: Option<&Caller>,
+    ) -> Result<Vec<News>, StoreError> {
+        let mut news = Vec::new();
+        if !touched.swipes.is_empty() {
+            let swipes: Vec<Uuid> = touched.swipes.iter().copied().collect();
+            touched.sessions.extend(decide::judge_again(self, tx, &swipes).await?);
+        }
+        registers::derive(self, tx, &touched, caller, &mut news).await?;
+        feed::refresh(self, tx, &touched, &mut news).await?;
+        Ok(news)
     }
 
     /// Tells the news to whoever listens.

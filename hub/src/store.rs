@@ -16,6 +16,7 @@ pub mod door;
 pub mod entity;
 pub mod evidence;
 pub mod feed;
+pub mod import;
 pub mod list;
 pub mod page;
 pub mod register;

@@ -344,3 +344,24 @@ pub async fn latest(tx: &mut Tx, building: Uuid) -> Result<i64, StoreError> {
         .next()
         .map_or(0, |building| building.feed_revision))
 }
+
+/// How far each building's feed had come when it was last looked at.
+#[derive(Debug, Default)]
+pub struct Seen(Option<BTreeMap<Uuid, i64>>);
+
+impl Seen {
+    /// Tells whoever listens of feeds that moved on, whoever moved them: another process over the same database tells
+    /// nobody here.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn look(&mut self, hub: &Hub) -> Result<(), StoreError> {
+        let now = hub.read_aside().await?.feed_revisions().await?;
+        if let Some(before) = &self.0 {
+            let moved = now.iter().filter(|(building, revision)| before.get(building) != Some(revision));
+            hub.tell(moved.map(|(building, _)| News::Feed(*building)).collect());
+        }
+        self.0 = Some(now);
+        Ok(())
+    }
+}

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally};
-use super::estate::find;
+use super::estate::{find, present};
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
 use crate::scalar::LocalDate;
@@ -128,6 +128,53 @@ pub async fn remove_memberships(
     touched.feed_gone_memberships.extend(gone.iter().map(|stay| stay.id));
     hub.settle(tx, touched, Some(caller)).await?;
     Ok(Ok(gone))
+}
+
+/// What became of stays that ended.
+#[derive(Debug, Default)]
+pub(super) struct Leave {
+    /// What must be derived anew.
+    pub(super) touched: Touched,
+    /// How many they were.
+    pub(super) count: usize,
+}
+
+/// Ends the stays of some students in some groups: yesterday was the last day. Those that have not begun are taken back.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn leave(hub: &Hub, tx: &mut Tx, pairs: &[(&str, &str)]) -> Result<Leave, StoreError> {
+    let groups = present::<Group>(tx, pairs.iter().map(|(group, _)| *group), |it| &it.code).await?;
+    let students = present::<Student>(tx, pairs.iter().map(|(_, student)| *student), |it| &it.number).await?;
+    let wanted: BTreeSet<(Uuid, Uuid)> = pairs
+        .iter()
+        .filter_map(|(group, student)| Some((groups.get(*group)?.id, students.get(*student)?.id)))
+        .collect();
+    let stays = tx.by_column::<Membership>("group_id", groups.values().map(|group| group.id.into())).await?;
+    let now = hub.now().0;
+    let today = jiff::Timestamp::from_millisecond(now).map(|at| hub.zone().to_datetime(at).date());
+    let Some(today) = today.ok().map(LocalDate) else { return Ok(Leave::default()) };
+    let (Ok(midnight), Ok(yesterday)) = (today.starts_at(hub.zone()), today.0.yesterday()) else {
+        return Ok(Leave::default());
+    };
+    let open = |stay: &Membership| stay.until_at.is_none_or(|until| until > midnight);
+    let stays =
+        stays.into_iter().filter(|stay| wanted.contains(&(stay.group_id, stay.student_id)) && open(stay));
+    let (mut ended, fresh): (Vec<Membership>, Vec<Membership>) =
+        stays.partition(|stay| stay.from_at < midnight);
+    for stay in &mut ended {
+        stay.until_on = Some(yesterday.to_string());
+        stay.until_at = Some(midnight);
+    }
+    tx.put(&ended).await?;
+    tx.execute_in("DELETE FROM membership WHERE id IN ({})", &[], fresh.iter().map(|stay| stay.id.into()))
+        .await?;
+    let count = ended.len() + fresh.len();
+    let gone: Vec<Uuid> = fresh.iter().map(|stay| stay.id).collect();
+    ended.extend(fresh);
+    let mut touched = touched_by(tx, &ended).await?;
+    touched.feed_gone_memberships.extend(gone);
+    Ok(Leave { touched, count })
 }
 
 /// Groups and students that some input names, each stay once, and the stays in those groups.

@@ -3,6 +3,8 @@
 //! The table is the snapshot and the list of changes at once: everything that is not removed is the snapshot,
 //! everything behind a revision is what changed since. Items that changed twice are sent once, as they are.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::{Row, StoreError, Tx, Value};
@@ -41,6 +43,17 @@ fn item(mut row: Row) -> Result<FeedItem, StoreError> {
 }
 
 impl Tx {
+    /// How far each building's feed has come.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn feed_revisions(&mut self) -> Result<BTreeMap<Uuid, i64>, StoreError> {
+        let rows = self.fetch("SELECT id, feed_revision FROM building", Vec::new()).await?;
+        rows.into_iter()
+            .map(|mut row| Ok((row.next("building.id")?, row.next("building.feed_revision")?)))
+            .collect()
+    }
+
     /// The items that stand for some things, in every building.
     ///
     /// # Errors

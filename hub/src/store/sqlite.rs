@@ -34,6 +34,7 @@ fn migrator() -> Migrator {
         migration(2, "evidence", include_str!("../../migrations/sqlite/0002_evidence.sql")),
         migration(3, "reader events", include_str!("../../migrations/sqlite/0003_reader_events.sql")),
         migration(4, "commissioning", include_str!("../../migrations/sqlite/0004_commissioning.sql")),
+        migration(5, "imports", include_str!("../../migrations/sqlite/0005_imports.sql")),
     ])
 }
 

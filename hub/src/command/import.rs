@@ -1,0 +1,182 @@
+//! `rollcall-hub import`: files of other systems, checked, compared and applied.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use rollcall_hub::app;
+use rollcall_hub::clock::SystemClock;
+use rollcall_hub::import::calendar::{self, Options};
+use rollcall_hub::import::sheet::{self, Mapping};
+use rollcall_hub::import::{Facts, MAX_FILE_BYTES, Problems, oneroster, read_file};
+use rollcall_hub::service::import::{Order, Report, import};
+use rollcall_hub::store::entity::SessionKind;
+
+use super::Data;
+
+/// How far ahead rules without an end are followed, in days.
+const HORIZON_DAYS: i64 = 400;
+
+const EXAMPLES: &str = "Examples:
+  rollcall-hub import csv --mapping deploy/import/rooms.toml rooms.csv --dry-run
+  rollcall-hub import oneroster export.zip
+  rollcall-hub import ical --source library --room LIB-1 library.ics
+  curl -s https://timetable.example.ac.uk/all.ics | rollcall-hub import ical --source all --whole -";
+
+#[derive(Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(super) enum Import {
+    /// iCalendar feeds: each event, or each time it recurs, is a session.
+    Ical {
+        #[command(flatten)]
+        common: Common,
+        /// The room of all its events; LOCATION names them when left out. May be said several times.
+        #[arg(long)]
+        room: Vec<String>,
+        /// The group of all its events. May be said several times.
+        #[arg(long)]
+        group: Vec<String>,
+        /// The property that lists each event's groups, where --group is left out.
+        #[arg(long, value_name = "PROPERTY", default_value = "CATEGORIES")]
+        groups_from: String,
+        /// The course of all its events.
+        #[arg(long)]
+        course: Option<String>,
+        /// What they are.
+        #[arg(long, default_value = "LECTURE")]
+        kind: String,
+        /// The files name all there is: sessions to come that an earlier import of this source made, and that are in
+        /// none of them any more, are called off.
+        #[arg(long)]
+        whole: bool,
+    },
+    /// Tables with headings, read by a mapping: buildings, rooms, readers, courses, groups, students, cards, class
+    /// lists, sessions.
+    Csv {
+        #[command(flatten)]
+        common: Common,
+        /// The mapping, a TOML file; deploy/import/ holds some to begin with.
+        #[arg(long)]
+        mapping: PathBuf,
+    },
+    /// OneRoster 1.2 CSV exports: courses, classes, students and their enrolments.
+    Oneroster {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct Common {
+    #[command(flatten)]
+    data: Data,
+    /// The files; - is standard input.
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Under which name this source is known from one import to the next; the kind of import when left out, and of a
+    /// table its mapping's name.
+    #[arg(long)]
+    source: Option<String>,
+    /// Only says what would come of it.
+    #[arg(long)]
+    dry_run: bool,
+    /// Lets more than a tenth of what the source named before go.
+    #[arg(long)]
+    accept_removals: bool,
+}
+
+impl Import {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let mut facts = Facts::default();
+        let (common, source) = match self {
+            Self::Ical { common, room, group, groups_from, course, kind, whole } => {
+                let kind = SessionKind::from_word(&kind.to_ascii_uppercase())
+                    .with_context(|| format!("--kind: there is no kind of session '{kind}'"))?;
+                let horizon = jiff::Timestamp::now().as_millisecond() + HORIZON_DAYS * 24 * 3_600_000;
+                let groups_from = Some(groups_from);
+                let options = Options { rooms: room, groups: group, groups_from, course, kind, horizon };
+                let zone = rollcall_hub::config::zone(&common.data.time_zone)?;
+                common.each(|file, bytes| calendar::read(&mut facts, file, bytes, &zone, &options))?;
+                if whole {
+                    facts.whole.push("sessions");
+                }
+                (common, "ical".to_owned())
+            }
+            Self::Csv { common, mapping } => {
+                let text = std::fs::read_to_string(&mapping)
+                    .with_context(|| format!("the mapping {} cannot be read", mapping.display()))?;
+                let read = Mapping::read(&text)
+                    .map_err(|error| anyhow::anyhow!("the mapping {}: {error}", mapping.display()))?;
+                let zone = rollcall_hub::config::zone(&common.data.time_zone)?;
+                common.each(|file, bytes| sheet::read(&mut facts, file, bytes, &zone, &read))?;
+                let name = mapping.file_stem().map_or_else(|| "csv".into(), |stem| stem.to_string_lossy());
+                (common, name.into_owned())
+            }
+            Self::Oneroster { common } => {
+                common.each(|file, bytes| oneroster::read(&mut facts, file, bytes))?;
+                (common, "oneroster".to_owned())
+            }
+        };
+        common.apply(&facts, source).await
+    }
+}
+
+impl Common {
+    fn each(&self, mut read: impl FnMut(&str, &[u8])) -> anyhow::Result<()> {
+        for file in &self.files {
+            let size = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+            if size > MAX_FILE_BYTES {
+                bail!("{file} is larger than {} MiB; split it", MAX_FILE_BYTES / 1024 / 1024);
+            }
+            tracing::info!("reading {file}");
+            read(file, &read_file(file).map_err(anyhow::Error::msg)?);
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, facts: &Facts, source: String) -> anyhow::Result<()> {
+        let config = self.data.config(rollcall_hub::config::DEFAULT_LISTEN.parse()?)?;
+        let hub = app::open(&config, Arc::new(SystemClock)).await?;
+        let source = self.source.clone().unwrap_or(source);
+        let order = Order { source, dry_run: self.dry_run, accept_removals: self.accept_removals };
+        let report =
+            import(&hub, None, facts, &order).await.context("the import failed; nothing was changed")?;
+        let mut out = std::io::stdout().lock();
+        list(&mut out, "note", &facts.notes)?;
+        list(&mut out, "problem", &report.problems)?;
+        if report.problems.count > 0 {
+            out.flush()?;
+            bail!("{} problems; nothing was changed", report.problems.count);
+        }
+        difference(&mut out, &report)?;
+        Ok(out.flush()?)
+    }
+}
+
+fn list(out: &mut impl std::io::Write, what: &str, problems: &Problems) -> std::io::Result<()> {
+    for problem in &problems.list {
+        writeln!(out, "{what}: {}: {}", problem.place, problem.message)?;
+    }
+    match problems.count - problems.list.len() {
+        0 => Ok(()),
+        more => writeln!(out, "{what}: and {more} more"),
+    }
+}
+
+fn difference(out: &mut impl std::io::Write, report: &Report) -> std::io::Result<()> {
+    for (kind, tally) in &report.kinds {
+        writeln!(
+            out,
+            "{kind:<12} created {:>6}  updated {:>6}  removed {:>6}  unchanged {:>6}",
+            tally.created, tally.updated, tally.removed, tally.unchanged
+        )?;
+    }
+    writeln!(
+        out,
+        "registers derived anew: {}; marks that there were, and are others now: {}",
+        report.registers, report.marks_changed
+    )?;
+    writeln!(out, "{}", if report.applied { "applied" } else { "a dry run: nothing was changed" })
+}

@@ -1,0 +1,147 @@
+//! Files of other systems, read into things to save. Knows formats, places and what is wrong with them; knows
+//! nothing of the database, and asks nothing of it.
+//!
+//! Called by the command line; what comes out goes to `service::import`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::service::estate::{SaveBuilding, SaveReader, SaveRoom};
+use crate::service::memberships::SaveMembership;
+use crate::service::people::{SaveCard, SaveStudent};
+use crate::service::timetable::{SaveCourse, SaveGroup, SaveSession};
+
+pub mod calendar;
+pub mod oneroster;
+pub mod sheet;
+pub mod text;
+
+/// The largest file that is read, in bytes: a whole university's term is a few dozen MB.
+pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
+/// How many problems are kept; the rest is only counted.
+const MAX_PROBLEMS: usize = 1_000;
+
+/// Where something stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The file, as it was named.
+    pub file: Arc<str>,
+    /// The line, from 1; 0 for the file as a whole.
+    pub row: u64,
+    /// The column's heading, or the property's name.
+    pub column: Option<String>,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.file)?;
+        if self.row > 0 {
+            write!(f, ", row {}", self.row)?;
+        }
+        self.column.as_ref().map_or(Ok(()), |column| write!(f, ", column '{column}'"))
+    }
+}
+
+/// Something wrong, or worth knowing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// What, and what to do.
+    pub message: String,
+}
+
+/// Problems, as many as a person can read, and how many there were.
+#[derive(Debug, Default, Clone)]
+pub struct Problems {
+    /// The first of them.
+    pub list: Vec<Problem>,
+    /// All of them.
+    pub count: usize,
+}
+
+impl Problems {
+    /// Notes one.
+    pub fn add(&mut self, place: Place, message: impl Into<String>) {
+        self.count += 1;
+        if self.list.len() < MAX_PROBLEMS {
+            self.list.push(Problem { place, message: message.into() });
+        }
+    }
+}
+
+/// Things of one kind, and where each of them stood.
+#[derive(Debug)]
+pub struct List<T> {
+    /// The things.
+    pub things: Vec<T>,
+    /// File and line of each.
+    pub places: Vec<(Arc<str>, u64)>,
+    /// Which column each field was read from.
+    pub columns: BTreeMap<String, String>,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { things: Vec::new(), places: Vec::new(), columns: BTreeMap::new() }
+    }
+}
+
+impl<T> List<T> {
+    /// Adds one.
+    pub fn push(&mut self, thing: T, file: &Arc<str>, row: u64) {
+        self.things.push(thing);
+        self.places.push((file.clone(), row));
+    }
+}
+
+/// Everything that some files say.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Buildings.
+    pub buildings: List<SaveBuilding>,
+    /// Rooms.
+    pub rooms: List<SaveRoom>,
+    /// Readers.
+    pub readers: List<SaveReader>,
+    /// Courses.
+    pub courses: List<SaveCourse>,
+    /// Groups.
+    pub groups: List<SaveGroup>,
+    /// Students.
+    pub students: List<SaveStudent>,
+    /// Cards.
+    pub cards: List<SaveCard>,
+    /// Stays in groups.
+    pub memberships: List<SaveMembership>,
+    /// Sessions.
+    pub sessions: List<SaveSession>,
+    /// Which lists are whole: what the same source gave before and does not name any more goes.
+    pub whole: Vec<&'static str>,
+    /// Stays that the files themselves say are to be taken back: group and student.
+    pub dropped: Vec<(String, String)>,
+    /// What keeps the files from being used.
+    pub problems: Problems,
+    /// What was left out or understood in one of several ways.
+    pub notes: Problems,
+}
+
+/// Reads a file, whose size is bounded; `-` is standard input.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub fn read_file(name: &str) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let limit = MAX_FILE_BYTES + 1;
+    let read = if name == "-" {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(name).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| format!("{name} cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("{name} is larger than {} MiB; split it", MAX_FILE_BYTES / 1024 / 1024));
+    }
+    Ok(bytes)
+}

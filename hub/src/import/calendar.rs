@@ -1,0 +1,313 @@
+//! iCalendar (RFC 5545): one feed for a room, a group or a whole campus, made into sessions.
+//!
+//! An event is a session; of one that recurs each recurrence is, under the event's UID and its own time in UTC, so that
+//! the same feed read again finds the same sessions. Changed recurrences (RECURRENCE-ID) take their place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::civil::DateTime as Wall;
+use jiff::tz::TimeZone;
+
+use super::{Facts, Place};
+use crate::scalar::DateTime;
+use crate::service::timetable::SaveSession;
+use crate::store::entity::SessionKind;
+
+mod lines;
+mod when;
+
+use lines::{Calendar, Event, items};
+use when::{NoTime, When, times};
+
+/// How many sessions one import may make.
+const MAX_SESSIONS: usize = 200_000;
+
+/// What a feed does not say by itself.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The rooms of all its events; those in LOCATION when there are none.
+    pub rooms: Vec<String>,
+    /// The groups of all its events; those in `groups_from` when there are none.
+    pub groups: Vec<String>,
+    /// The property that lists an event's groups, for instance CATEGORIES.
+    pub groups_from: Option<String>,
+    /// The course of all its events.
+    pub course: Option<String>,
+    /// What they are.
+    pub kind: SessionKind,
+    /// Nothing is expanded beyond this instant.
+    pub horizon: i64,
+}
+
+/// Reads a feed into `facts`.
+pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, options: &Options) {
+    let file: Arc<str> = file.into();
+    let place =
+        |row, column: Option<&str>| Place { file: file.clone(), row, column: column.map(str::to_owned) };
+    let text = match super::text::decode(bytes, None) {
+        Ok((text, _)) => text,
+        Err(message) => return facts.problems.add(place(0, None), message),
+    };
+    let calendar = match lines::read(&text) {
+        Ok(calendar) => calendar,
+        Err((row, message)) => return facts.problems.add(place(row, None), message),
+    };
+    let groups_from =
+        options.groups_from.clone().unwrap_or_else(|| "CATEGORIES".to_owned()).to_ascii_uppercase();
+    for (field, property) in [
+        ("externalId", "UID"),
+        ("title", "SUMMARY"),
+        ("endsAt", "DTEND"),
+        ("startsAt", "DTSTART"),
+        ("rooms", "LOCATION"),
+        ("groups", &groups_from),
+    ] {
+        facts.sessions.columns.insert(field.to_owned(), property.to_owned());
+    }
+    let mut by_uid: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
+    for event in &calendar.events {
+        match event.text("UID") {
+            Some(uid) => by_uid.entry(uid).or_default().push(event),
+            None => facts.problems.add(
+                place(event.row, Some("UID")),
+                "the event has no UID, by which it would be known again; export it with one",
+            ),
+        }
+    }
+    let feed = Feed { calendar: &calendar, home: zone, options, groups_from: &groups_from };
+    for (uid, events) in by_uid {
+        if facts.sessions.things.len() > MAX_SESSIONS {
+            let message = format!("the import makes more than {MAX_SESSIONS} sessions; split it");
+            return facts.problems.add(place(0, None), message);
+        }
+        match feed.series(&uid, &events) {
+            Ok(sessions) => {
+                for (event, session) in sessions {
+                    facts.sessions.push(session, &file, event.row);
+                }
+                if let Some(event) = events.iter().find(|event| feed.floats(event)) {
+                    let message = "the time has no zone; it is read in the institution's";
+                    facts.notes.add(place(event.row, Some("DTSTART")), message);
+                }
+            }
+            Err(Fault { row, column, message, left_out }) => {
+                let list = if left_out { &mut facts.notes } else { &mut facts.problems };
+                list.add(place(row, Some(column)), message);
+            }
+        }
+    }
+}
+
+/// Why an event makes no sessions.
+struct Fault {
+    row: u64,
+    column: &'static str,
+    message: String,
+    /// It is none that could: the rest of the feed goes on without it.
+    left_out: bool,
+}
+
+struct Feed<'a> {
+    calendar: &'a Calendar,
+    home: &'a TimeZone,
+    options: &'a Options,
+    groups_from: &'a str,
+}
+
+/// What an event says of its time.
+struct Timed<'a> {
+    event: &'a Event,
+    start: When,
+    length_ms: i64,
+}
+
+impl<'a> Feed<'a> {
+    fn floats(&self, event: &Event) -> bool {
+        let times = event.line("DTSTART").map(|line| times(line, self.calendar, self.home));
+        matches!(times, Some(Ok(times)) if times.iter().any(|when| when.floating))
+    }
+
+    fn times_of(&self, event: &Event, name: &'static str) -> Result<Vec<When>, Fault> {
+        let mut all = Vec::new();
+        for line in event.all(name) {
+            all.extend(times(line, self.calendar, self.home).map_err(|why| match why {
+                NoTime::Day => Fault {
+                    row: line.row,
+                    column: name,
+                    message: "left out: a whole day is no session".to_owned(),
+                    left_out: true,
+                },
+                NoTime::Bad(message) => Fault { row: line.row, column: name, message, left_out: false },
+            })?);
+        }
+        Ok(all)
+    }
+
+    fn timed(&self, event: &'a Event) -> Result<Timed<'a>, Fault> {
+        let fault = |column, message: String| Fault { row: event.row, column, message, left_out: false };
+        let start = self.times_of(event, "DTSTART")?.into_iter().next();
+        let start = start.ok_or_else(|| fault("DTSTART", "the event has no start".to_owned()))?;
+        let from = start.ms().map_err(|message| fault("DTSTART", message))?;
+        let length_ms = match (self.times_of(event, "DTEND")?.into_iter().next(), event.line("DURATION")) {
+            (Some(end), _) => end.ms().map_err(|message| fault("DTEND", message))? - from,
+            (None, Some(line)) => {
+                when::duration(&line.value).map_err(|message| fault("DURATION", message))?
+            }
+            (None, None) => {
+                return Err(fault(
+                    "DTEND",
+                    "the event has neither DTEND nor DURATION; say when it ends".to_owned(),
+                ));
+            }
+        };
+        Ok(Timed { event, start, length_ms })
+    }
+
+    /// The sessions of all events that share a UID.
+    fn series(&self, uid: &str, events: &[&'a Event]) -> Result<Vec<(&'a Event, SaveSession)>, Fault> {
+        let newest = |one: &&&'a Event| sequence(one);
+        // Of several versions the one with the highest SEQUENCE counts; of the same the last.
+        let master = events.iter().filter(|event| event.line("RECURRENCE-ID").is_none()).max_by_key(newest);
+        let mut changed: BTreeMap<i64, &'a Event> = BTreeMap::new();
+        for event in events.iter().filter(|event| event.line("RECURRENCE-ID").is_some()) {
+            let at = self.recurrence_id(event)?.1;
+            if changed.get(&at).is_none_or(|other| sequence(other) <= sequence(event)) {
+                changed.insert(at, event);
+            }
+        }
+        let Some(master) = master else {
+            return changed
+                .iter()
+                .map(|(at, event)| self.session(&recurrence(uid, *at), &self.timed(event)?, None))
+                .collect();
+        };
+        let series = self.timed(master)?;
+        let walls = self.walls(&series)?;
+        let alone = walls.len() == 1 && master.line("RRULE").is_none() && master.line("RDATE").is_none();
+        if alone && changed.is_empty() {
+            return Ok(vec![self.session(uid, &series, None)?]);
+        }
+        let mut sessions = Vec::new();
+        // From here on, by how much later, and by which event.
+        let mut onward: Option<(Timed<'a>, jiff::Span)> = None;
+        for wall in walls {
+            let fault =
+                |message: String| Fault { row: master.row, column: "RRULE", message, left_out: false };
+            let at = When { wall, ..series.start.clone() }.ms().map_err(fault)?;
+            let id = recurrence(uid, at);
+            match changed.remove(&at) {
+                Some(event) => {
+                    let timed = self.timed(event)?;
+                    sessions.push(self.session(&id, &timed, None)?);
+                    let (line, _) = self.recurrence_id(event)?;
+                    let range = event.line("RECURRENCE-ID").and_then(|line| line.params.get("RANGE"));
+                    if range.is_some_and(|range| range.eq_ignore_ascii_case("THISANDFUTURE")) {
+                        let later = timed.start.wall - line.wall;
+                        onward = Some((timed, later));
+                    }
+                }
+                None => {
+                    let moved = match &onward {
+                        Some((timed, later)) => {
+                            let wall = wall.checked_add(*later).map_err(|error| fault(error.to_string()))?;
+                            self.session(&id, timed, Some(wall))?
+                        }
+                        None => self.session(&id, &series, Some(wall))?,
+                    };
+                    sessions.push(moved);
+                }
+            }
+        }
+        // What was moved here from a time that the rule does not name, or beyond the horizon.
+        for (at, event) in changed {
+            sessions.push(self.session(&recurrence(uid, at), &self.timed(event)?, None)?);
+        }
+        Ok(sessions)
+    }
+
+    fn recurrence_id(&self, event: &Event) -> Result<(When, i64), Fault> {
+        let fault =
+            |message: String| Fault { row: event.row, column: "RECURRENCE-ID", message, left_out: false };
+        let when = self.times_of(event, "RECURRENCE-ID")?.into_iter().next();
+        let when = when.ok_or_else(|| fault("is empty".to_owned()))?;
+        let at = when.ms().map_err(fault)?;
+        Ok((when, at))
+    }
+
+    /// When an event happens, in wall time of its start's zone: by its start, its rules and further dates, without
+    /// its exceptions.
+    fn walls(&self, series: &Timed<'_>) -> Result<Vec<Wall>, Fault> {
+        let event = series.event;
+        let mut walls = BTreeSet::from([series.start.wall]);
+        for rule in event.all("RRULE") {
+            let found = when::recur(&series.start, &rule.value, self.options.horizon);
+            let fault = |message| Fault { row: rule.row, column: "RRULE", message, left_out: false };
+            walls.extend(found.map_err(fault)?);
+        }
+        let zone = &series.start.zone;
+        let here = |when: &When| {
+            let at =
+                when.ms().and_then(|ms| jiff::Timestamp::from_millisecond(ms).map_err(|e| e.to_string()));
+            at.map(|at| zone.to_datetime(at))
+        };
+        let fault = |message| Fault { row: event.row, column: "RDATE", message, left_out: false };
+        for date in self.times_of(event, "RDATE")? {
+            walls.insert(here(&date).map_err(fault)?);
+        }
+        for date in self.times_of(event, "EXDATE")? {
+            walls.remove(&here(&date).map_err(fault)?);
+        }
+        Ok(walls.into_iter().collect())
+    }
+
+    fn session(
+        &self,
+        id: &str,
+        timed: &Timed<'a>,
+        wall: Option<Wall>,
+    ) -> Result<(&'a Event, SaveSession), Fault> {
+        let event = timed.event;
+        let fault = |message: String| Fault { row: event.row, column: "DTSTART", message, left_out: false };
+        let start = When { wall: wall.unwrap_or(timed.start.wall), ..timed.start.clone() };
+        let starts = start.ms().map_err(fault)?;
+        let listed = |name: &str, fixed: &[String], separators: &[char]| {
+            if !fixed.is_empty() {
+                return fixed.to_vec();
+            }
+            let mut names: Vec<String> = Vec::new();
+            for item in event.all(name).flat_map(|line| items(&line.value)) {
+                names.extend(item.split(separators).map(|name| name.trim().to_owned()));
+            }
+            names.retain(|name| !name.is_empty());
+            names
+        };
+        let session = SaveSession {
+            external_id: id.to_owned(),
+            title: event.text("SUMMARY").unwrap_or_else(|| id.to_owned()),
+            kind: self.options.kind,
+            course: self.options.course.clone(),
+            starts_at: DateTime::new(starts, self.home),
+            ends_at: DateTime::new(starts.saturating_add(timed.length_ms), self.home),
+            rooms: listed("LOCATION", &self.options.rooms, &[';', ',']),
+            groups: listed(self.groups_from, &self.options.groups, &[';']),
+            cancelled: event.text("STATUS").is_some_and(|status| status.eq_ignore_ascii_case("CANCELLED")),
+        };
+        Ok((event, session))
+    }
+}
+
+fn sequence(event: &Event) -> i64 {
+    event.text("SEQUENCE").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The id of one recurrence.
+fn recurrence(uid: &str, at: i64) -> String {
+    let stamp = jiff::Timestamp::from_millisecond(at)
+        .map_or_else(|_| at.to_string(), |at| at.strftime("%Y%m%dT%H%M%SZ").to_string());
+    format!("{uid}/{stamp}")
+}
+
+#[cfg(test)]
+#[path = "calendar_tests.rs"]
+mod tests;

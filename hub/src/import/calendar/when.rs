@@ -1,0 +1,147 @@
+//! Times of iCalendar: values with their zones, durations, and the instants at which a rule recurs.
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span};
+use rrule::RRuleSet;
+
+use super::lines::{Calendar, Line};
+
+/// How many times one event may recur.
+pub(super) const MAX_RECURRENCES: u16 = 5_000;
+
+/// A time as it stands in the file: a wall time and the zone that it is read in.
+#[derive(Debug, Clone)]
+pub(super) struct When {
+    pub(super) wall: DateTime,
+    pub(super) zone: TimeZone,
+    pub(super) floating: bool,
+}
+
+impl When {
+    /// Milliseconds since the epoch. Of a time that a clock shows twice the first; one that no clock shows is read
+    /// with the offset before the gap (RFC 5545, section 3.3.5).
+    pub(super) fn ms(&self) -> Result<i64, String> {
+        ms(self.wall, &self.zone)
+    }
+}
+
+fn ms(wall: DateTime, zone: &TimeZone) -> Result<i64, String> {
+    let zoned = zone.to_ambiguous_zoned(wall).compatible().map_err(|error| error.to_string())?;
+    Ok(zoned.timestamp().as_millisecond())
+}
+
+/// Why a value is no time that can be used.
+pub(super) enum NoTime {
+    /// It is a whole day.
+    Day,
+    /// It cannot be read.
+    Bad(String),
+}
+
+/// The times of a property: one, or several separated by commas. Of periods only the start counts.
+pub(super) fn times(line: &Line, calendar: &Calendar, home: &TimeZone) -> Result<Vec<When>, NoTime> {
+    if line.params.get("VALUE").is_some_and(|value| value.eq_ignore_ascii_case("DATE")) {
+        return Err(NoTime::Day);
+    }
+    let zone = line.params.get("TZID").map(|id| zone(id, calendar)).transpose().map_err(NoTime::Bad)?;
+    let read = |text: &str| {
+        let text = text.split('/').next().unwrap_or_default().trim();
+        if text.len() == 8 {
+            return Err(NoTime::Day);
+        }
+        let (text, utc) = text.strip_suffix('Z').map_or((text, false), |text| (text, true));
+        let wall = DateTime::strptime("%Y%m%dT%H%M%S", text)
+            .map_err(|_| NoTime::Bad(format!("'{text}' is no time such as 20261005T090000Z")))?;
+        let floating = !utc && zone.is_none();
+        let zone = if utc { TimeZone::UTC } else { zone.clone().unwrap_or_else(|| home.clone()) };
+        Ok(When { wall, zone, floating })
+    };
+    line.value.split(',').map(read).collect()
+}
+
+/// A zone by the name that a file gives it: IANA's, perhaps with a path before it, or one that the file itself ties to
+/// IANA's, or one of Outlook's for these islands and their neighbours.
+fn zone(id: &str, calendar: &Calendar) -> Result<TimeZone, String> {
+    let outlook = match id {
+        "GMT Standard Time" => Some("Europe/London"),
+        "Greenwich Standard Time" => Some("Atlantic/Reykjavik"),
+        "W. Europe Standard Time" => Some("Europe/Berlin"),
+        "Romance Standard Time" => Some("Europe/Paris"),
+        "Central Europe Standard Time" => Some("Europe/Budapest"),
+        "Central European Standard Time" => Some("Europe/Warsaw"),
+        "GTB Standard Time" => Some("Europe/Bucharest"),
+        "FLE Standard Time" => Some("Europe/Kyiv"),
+        _ => None,
+    };
+    let parts: Vec<&str> = id.trim_matches('/').split('/').collect();
+    let tail = parts[parts.len().saturating_sub(2)..].join("/");
+    let named = calendar.zones.get(id).map(String::as_str);
+    let names = [named, outlook, Some(id), Some(tail.as_str())];
+    names.into_iter().flatten().find_map(|name| TimeZone::get(name).ok()).ok_or_else(|| {
+        format!("the time zone '{id}' is not known; name it as IANA does, for instance Europe/London, or add X-LIC-LOCATION to its VTIMEZONE")
+    })
+}
+
+/// The length that a DURATION gives, in milliseconds (RFC 5545, section 3.3.6).
+pub(super) fn duration(text: &str) -> Result<i64, String> {
+    let bad = || format!("'{text}' is no duration such as PT1H30M");
+    let span: Span = text.parse().map_err(|_| bad())?;
+    let length: SignedDuration =
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
+    i64::try_from(length.as_millis()).map_err(|_| bad())
+}
+
+/// When an event with a rule recurs, its start included, in wall time of its start's zone; none after `horizon`.
+///
+/// # Errors
+/// When the rule cannot be read, or recurs too often.
+pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Vec<DateTime>, String> {
+    let stamp = |wall: DateTime| wall.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let mut parts = Vec::new();
+    for part in rule.split(';').filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            // The rule runs in wall time, so its end must be one too.
+            Some((name, value)) if name.eq_ignore_ascii_case("UNTIL") => {
+                parts.push(format!("UNTIL={}", stamp(until(value, &start.zone)?)));
+            }
+            _ => parts.push(part.to_owned()),
+        }
+    }
+    let text = format!("DTSTART:{}\nRRULE:{}", stamp(start.wall), parts.join(";"));
+    let set: RRuleSet = text.parse().map_err(|error| format!("the rule '{rule}' cannot be used: {error}"))?;
+    let found = set.all(MAX_RECURRENCES);
+    let mut walls = vec![start.wall];
+    for date in &found.dates {
+        let at = jiff::Timestamp::from_second(date.timestamp()).map_err(|error| error.to_string())?;
+        let wall = TimeZone::UTC.to_datetime(at);
+        if ms(wall, &start.zone)? > horizon {
+            walls.dedup();
+            return Ok(walls);
+        }
+        walls.push(wall);
+    }
+    walls.dedup();
+    if found.limited {
+        return Err(format!(
+            "the rule '{rule}' makes more than {MAX_RECURRENCES} sessions; give it an end (UNTIL or COUNT)"
+        ));
+    }
+    Ok(walls)
+}
+
+fn until(value: &str, zone: &TimeZone) -> Result<DateTime, String> {
+    let bad = |_| format!("UNTIL={value} is no time such as 20261211T235959Z");
+    if value.len() == 8 {
+        let day = Date::strptime("%Y%m%d", value).map_err(bad)?;
+        return Ok(day.to_datetime(Time::constant(23, 59, 59, 0)));
+    }
+    match value.strip_suffix('Z') {
+        Some(utc) => {
+            let wall = DateTime::strptime("%Y%m%dT%H%M%S", utc).map_err(bad)?;
+            let at = TimeZone::UTC.to_timestamp(wall).map_err(bad)?;
+            Ok(zone.to_datetime(at))
+        }
+        None => DateTime::strptime("%Y%m%dT%H%M%S", value).map_err(bad),
+    }
+}

@@ -1,0 +1,169 @@
+//! What calendars of the standard's own kinds become.
+
+use super::*;
+
+const DAY: i64 = 24 * 3_600_000;
+
+fn london() -> TimeZone {
+    TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC)
+}
+
+fn read_text(events: &str) -> Facts {
+    let text = format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\n{}END:VCALENDAR\r\n", events.replace('\n', "\r\n"));
+    let mut facts = Facts::default();
+    let horizon = crate::scalar::parse_instant("2027-09-01T00:00:00Z").unwrap_or(0);
+    let options = Options {
+        rooms: Vec::new(),
+        groups: Vec::new(),
+        groups_from: None,
+        course: None,
+        kind: SessionKind::Lecture,
+        horizon,
+    };
+    read(&mut facts, "feed.ics", text.as_bytes(), &london(), &options);
+    facts
+}
+
+/// Starts as RFC 3339 in London, with title and whether it is called off.
+fn shown(facts: &Facts) -> Vec<String> {
+    assert_eq!(facts.problems.list, Vec::new());
+    let mut shown: Vec<String> = facts
+        .sessions
+        .things
+        .iter()
+        .map(|session| {
+            let at =
+                jiff::Timestamp::from_millisecond(session.starts_at.ms()).map(|at| at.to_zoned(london()));
+            let at =
+                at.map_or_else(|error| error.to_string(), |at| at.strftime("%m-%d %H:%M%:z").to_string());
+            let minutes = (session.ends_at.ms() - session.starts_at.ms()) / 60_000;
+            format!("{at} {minutes} {}{}", session.title, if session.cancelled { " off" } else { "" })
+        })
+        .collect();
+    shown.sort();
+    shown
+}
+
+#[test]
+fn a_weekly_lecture_keeps_its_wall_time_over_the_end_of_summer_time() {
+    let facts = read_text(
+        "BEGIN:VEVENT\nUID:a\nSUMMARY:Maths\\, first\nDTSTART;TZID=Europe/London:20261019T090000\nDURATION:PT50M\n\
+         RRULE:FREQ=WEEKLY;UNTIL=20261102T090000Z\nEXDATE;TZID=Europe/London:20261026T090000\nLOCATION:R1\\, R2\n\
+         RDATE;TZID=Europe/London:20261030T140000\nCATEGORIES:G1,G2\nEND:VEVENT\n",
+    );
+    assert_eq!(
+        shown(&facts),
+        [
+            "10-19 09:00+01:00 50 Maths, first",
+            "10-30 14:00+00:00 50 Maths, first",
+            "11-02 09:00+00:00 50 Maths, first"
+        ]
+    );
+    let first = &facts.sessions.things[0];
+    assert_eq!((first.rooms.join(" "), first.groups.join(" ")), ("R1 R2".to_owned(), "G1 G2".to_owned()));
+    assert_eq!(first.external_id, "a/20261019T080000Z");
+}
+
+#[test]
+fn changed_recurrences_take_the_place_of_those_that_they_name() {
+    let facts = read_text(
+        "BEGIN:VEVENT\nUID:a\nSUMMARY:Old\nDTSTART;TZID=Europe/London:20270111T090000\nDTEND;TZID=Europe/London:20270111T100000\n\
+         RRULE:FREQ=WEEKLY;COUNT=5\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:a\nRECURRENCE-ID;TZID=Europe/London:20270118T090000\nSUMMARY:Old\nSTATUS:CANCELLED\n\
+         DTSTART;TZID=Europe/London:20270118T090000\nDTEND;TZID=Europe/London:20270118T100000\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:a\nRECURRENCE-ID;RANGE=THISANDFUTURE:20270201T090000Z\nSUMMARY:New\nSEQUENCE:2\n\
+         DTSTART;TZID=Europe/London:20270202T110000\nDTEND;TZID=Europe/London:20270202T123000\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:a\nRECURRENCE-ID;RANGE=THISANDFUTURE:20270201T090000Z\nSUMMARY:Older\nSEQUENCE:1\n\
+         DTSTART;TZID=Europe/London:20270201T080000\nDTEND;TZID=Europe/London:20270201T090000\nEND:VEVENT\n",
+    );
+    assert_eq!(
+        shown(&facts),
+        [
+            "01-11 09:00+00:00 60 Old",
+            "01-18 09:00+00:00 60 Old off",
+            "01-25 09:00+00:00 60 Old",
+            "02-02 11:00+00:00 90 New",
+            "02-09 11:00+00:00 90 New"
+        ]
+    );
+    // They keep the ids that they had.
+    let ids: Vec<&str> = facts.sessions.things.iter().map(|it| it.external_id.as_str()).collect();
+    assert!(ids.contains(&"a/20270208T090000Z"), "{ids:?}");
+}
+
+#[test]
+fn zones_of_outlook_and_of_the_file_itself_are_understood_and_others_refused_with_their_row() {
+    let facts = read_text(
+        "BEGIN:VTIMEZONE\nTZID:/x/Custom\nX-LIC-LOCATION:Europe/Prague\nEND:VTIMEZONE\n\
+         BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;TZID=GMT Standard Time:20260701T090000\nDURATION:PT1H\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:b\nSUMMARY:B\nDTSTART;TZID=/x/Custom:20260701T090000\nDURATION:PT1H\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:c\nSUMMARY:C\nDTSTART:20260701T090000\nDURATION:PT1H\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:d\nSUMMARY:D\nDTSTART;VALUE=DATE:20260701\nEND:VEVENT\n",
+    );
+    assert_eq!(shown(&facts), ["07-01 08:00+01:00 60 B", "07-01 09:00+01:00 60 A", "07-01 09:00+01:00 60 C"]);
+    let notes: Vec<String> =
+        facts.notes.list.iter().map(|note| format!("{}: {}", note.place, note.message)).collect();
+    assert_eq!(
+        notes,
+        [
+            "feed.ics, row 19, column 'DTSTART': the time has no zone; it is read in the institution's",
+            "feed.ics, row 28, column 'DTSTART': left out: a whole day is no session"
+        ]
+    );
+    let facts = read_text(
+        "BEGIN:VEVENT\nUID:a\nDTSTART;TZID=Mars/Olympus:20260701T090000\nDURATION:PT1H\nEND:VEVENT\n",
+    );
+    assert_eq!(facts.problems.count, 1);
+    assert_eq!(facts.problems.list[0].place.to_string(), "feed.ics, row 5, column 'DTSTART'");
+}
+
+#[test]
+fn a_time_in_the_gap_of_spring_is_read_with_the_offset_before_it() {
+    let facts = read_text(
+        "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;TZID=Europe/London:20270328T013000\nDURATION:PT1H\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:b\nSUMMARY:B\nDTSTART;TZID=Europe/London:20261025T013000\nDURATION:PT1H\nEND:VEVENT\n",
+    );
+    assert_eq!(shown(&facts), ["03-28 02:30+01:00 60 A", "10-25 01:30+01:00 60 B"]);
+}
+
+#[test]
+fn a_rule_without_an_end_stops_at_the_horizon_and_a_bomb_is_refused() {
+    let facts = read_text(
+        "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART:20260701T090000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY\nEND:VEVENT\n",
+    );
+    assert_eq!(facts.sessions.things.len(), 61, "weeks until the first of September 2027");
+    let last = facts.sessions.things.iter().map(|it| it.starts_at.ms()).max().unwrap_or(0);
+    assert!(last > crate::scalar::parse_instant("2027-09-01T00:00:00Z").unwrap_or(0) - 8 * DAY);
+    for rule in ["FREQ=SECONDLY", "FREQ=SECONDLY;COUNT=1000000", "FREQ=MINUTELY;INTERVAL=1;COUNT=4000000000"]
+    {
+        let facts = read_text(&format!(
+            "BEGIN:VEVENT\nUID:a\nDTSTART:20260701T090000Z\nDURATION:PT1H\nRRULE:{rule}\nEND:VEVENT\n"
+        ));
+        assert_eq!((facts.problems.count, facts.sessions.things.len()), (1, 0), "{rule}");
+        assert_eq!(facts.problems.list[0].place.to_string(), "feed.ics, row 7, column 'RRULE'");
+    }
+}
+
+#[test]
+fn what_is_no_calendar_is_refused_with_its_row() {
+    for (text, row) in [
+        ("hello", 1),
+        ("BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:a\n", 3),
+        ("BEGIN:VCALENDAR\nEND:VEVENT\n", 2),
+        ("BEGIN:VCALENDAR\nno colon\n", 2),
+        ("UID:a\n", 1),
+        ("", 0),
+    ] {
+        let mut facts = Facts::default();
+        let options = Options {
+            rooms: Vec::new(),
+            groups: Vec::new(),
+            groups_from: None,
+            course: None,
+            kind: SessionKind::Lecture,
+            horizon: 0,
+        };
+        read(&mut facts, "f", text.as_bytes(), &london(), &options);
+        assert_eq!(facts.problems.list.first().map(|it| it.place.row), Some(row), "{text:?}");
+    }
+}

@@ -1,0 +1,290 @@
+//! OneRoster 1.2 CSV (1EdTech, "OneRoster CSV Binding"): a zip of tables, whole or as differences.
+//!
+//! Courses, classes (our groups), students and their enrolments are read. Classes and users are known again by
+//! `classCode` and `identifier` where the files have them, else by `sourcedId`. Teachers and orgs are left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Cursor, Read as _};
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use zip::ZipArchive;
+
+use super::{Facts, Place};
+use crate::scalar::LocalDate;
+use crate::service::memberships::SaveMembership;
+use crate::service::people::SaveStudent;
+use crate::service::timetable::{SaveCourse, SaveGroup};
+use crate::store::entity::{MembershipReason, SessionKind, StudentState};
+
+/// The most that a zip may hold unpacked, in bytes, all tables together.
+const MAX_UNPACKED: u64 = super::MAX_FILE_BYTES;
+
+/// The tables that are read; all others are left out.
+const TABLES: [&str; 5] = ["academicSessions", "courses", "classes", "users", "enrollments"];
+
+/// A table: each row by its headings.
+struct Table {
+    name: Arc<str>,
+    headings: BTreeMap<String, usize>,
+    rows: Vec<(u64, csv::StringRecord)>,
+    delta: bool,
+}
+
+impl Table {
+    fn cell<'a>(&self, row: &'a csv::StringRecord, heading: &str) -> Option<&'a str> {
+        self.headings
+            .get(heading)
+            .and_then(|index| row.get(*index))
+            .map(str::trim)
+            .filter(|it| !it.is_empty())
+    }
+
+    /// The first of some headings that a row fills.
+    fn first<'a>(&self, row: &'a csv::StringRecord, headings: &[&str]) -> String {
+        headings.iter().find_map(|heading| self.cell(row, heading)).unwrap_or_default().to_owned()
+    }
+
+    fn place(&self, row: u64, column: Option<&str>) -> Place {
+        Place { file: self.name.clone(), row, column: column.map(str::to_owned) }
+    }
+
+    fn gone(&self, row: &csv::StringRecord) -> bool {
+        self.cell(row, "status").is_some_and(|status| status.eq_ignore_ascii_case("tobedeleted"))
+    }
+}
+
+/// Reads a zip into `facts`.
+pub fn read(facts: &mut Facts, file: &str, bytes: &[u8]) {
+    let tables = match unpack(facts, file, bytes) {
+        Ok(tables) => tables,
+        Err(message) => {
+            let place = Place { file: file.into(), row: 0, column: None };
+            return facts.problems.add(place, message);
+        }
+    };
+    let terms = terms(facts, &tables);
+    let courses = courses(facts, &tables);
+    let classes = classes(facts, &tables, &courses);
+    let students = students(facts, &tables);
+    enrolments(facts, &tables, &terms, &classes, &students);
+    for (table, list) in
+        [("courses", "courses"), ("classes", "groups"), ("users", "students"), ("enrollments", "memberships")]
+    {
+        if tables.get(table).is_some_and(|table| !table.delta) {
+            facts.whole.push(list);
+        }
+    }
+    let named = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(field, column)| ((*field).to_owned(), (*column).to_owned())).collect()
+    };
+    facts.students.columns = named(&[("number", "identifier"), ("name", "givenName")]);
+    facts.groups.columns = named(&[("code", "classCode"), ("course", "courseSourcedId")]);
+    facts.memberships.columns = named(&[
+        ("group", "classSourcedId"),
+        ("student", "userSourcedId"),
+        ("from", "beginDate"),
+        ("until", "endDate"),
+    ]);
+}
+
+fn unpack(facts: &mut Facts, file: &str, bytes: &[u8]) -> Result<BTreeMap<&'static str, Table>, String> {
+    let mut zip = ZipArchive::new(Cursor::new(bytes))
+        .map_err(|error| format!("is no whole zip file ({error}); fetch it again"))?;
+    let names: Vec<String> = zip.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
+    let mut left = MAX_UNPACKED;
+    let mut text = |name: &str| -> Result<Option<String>, String> {
+        let Some(path) = names.iter().find(|path| path.rsplit('/').next() == Some(name)) else {
+            return Ok(None);
+        };
+        let member = zip.by_name(path).map_err(|error| format!("{name}: {error}"))?;
+        let mut bytes = Vec::new();
+        member
+            .take(left + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("{name} cannot be unpacked: {error}"))?;
+        left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+            format!("its tables are larger than {} MiB together", MAX_UNPACKED / 1024 / 1024)
+        })?;
+        Ok(Some(super::text::decode(&bytes, None).map_err(|error| format!("{name} {error}"))?.0))
+    };
+    let manifest = text("manifest.csv")?.unwrap_or_default();
+    let modes: BTreeMap<&str, &str> = manifest.lines().filter_map(|line| line.split_once(',')).collect();
+    let mut tables = BTreeMap::new();
+    for table in TABLES {
+        let mode = modes.get(format!("file.{table}").as_str()).map_or("bulk", |mode| mode.trim());
+        let Some(text) = text(&format!("{table}.csv"))?.filter(|_| mode != "absent") else { continue };
+        let name: Arc<str> = format!("{file}:{table}.csv").into();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let headings = reader.headers().map_err(|error| format!("{table}.csv: {error}"))?;
+        let headings = headings.iter().enumerate().map(|(at, name)| (name.trim().to_owned(), at)).collect();
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            match record {
+                Ok(record) => rows.push((super::text::row(&text, record.position()), record)),
+                Err(error) => {
+                    let row = super::text::row(&text, error.position());
+                    facts.problems.add(Place { file: name.clone(), row, column: None }, error.to_string());
+                }
+            }
+        }
+        tables.insert(table, Table { name, headings, rows, delta: mode == "delta" });
+    }
+    if !tables.contains_key("enrollments") && !tables.contains_key("users") {
+        return Err("holds neither users.csv nor enrollments.csv: is it a OneRoster export?".to_owned());
+    }
+    Ok(tables)
+}
+
+fn date(facts: &mut Facts, table: &Table, row: &(u64, csv::StringRecord), heading: &str) -> Option<Date> {
+    let text = table.cell(&row.1, heading)?;
+    let date = text.parse().ok();
+    if date.is_none() {
+        let message = format!("'{text}' is not a date YYYY-MM-DD");
+        facts.problems.add(table.place(row.0, Some(heading)), message);
+    }
+    date
+}
+
+/// First and last day of each academic session. OneRoster's `endDate` is excluded (section 4.1 of the binding).
+fn terms(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<String, (Date, Date)> {
+    let Some(table) = tables.get("academicSessions") else { return BTreeMap::new() };
+    let mut terms = BTreeMap::new();
+    for row in &table.rows {
+        let id = table.first(&row.1, &["sourcedId"]);
+        let (from, until) = (date(facts, table, row, "startDate"), date(facts, table, row, "endDate"));
+        if let (Some(from), Some(Ok(until))) = (from, until.map(Date::yesterday)) {
+            terms.insert(id, (from, until));
+        }
+    }
+    terms
+}
+
+fn courses(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<String, String> {
+    let Some(table) = tables.get("courses") else { return BTreeMap::new() };
+    let mut codes = BTreeMap::new();
+    for (row, record) in table.rows.iter().filter(|(_, record)| !table.gone(record)) {
+        let code = table.first(record, &["courseCode", "sourcedId"]);
+        let title = table.cell(record, "title").unwrap_or(&code).to_owned();
+        codes.insert(table.first(record, &["sourcedId"]), code.clone());
+        facts.courses.push(SaveCourse { code, title }, &table.name, *row);
+    }
+    codes
+}
+
+/// A class: its code, and the academic sessions that it runs in.
+type Classes = BTreeMap<String, (String, Vec<String>)>;
+
+fn classes(
+    facts: &mut Facts,
+    tables: &BTreeMap<&'static str, Table>,
+    courses: &BTreeMap<String, String>,
+) -> Classes {
+    let Some(table) = tables.get("classes") else { return BTreeMap::new() };
+    let mut classes = BTreeMap::new();
+    for (row, record) in table.rows.iter().filter(|(_, record)| !table.gone(record)) {
+        let code = table.first(record, &["classCode", "sourcedId"]);
+        let course = table.first(record, &["courseSourcedId"]);
+        let Some(course) = courses.get(&course) else {
+            let message = format!("there is no course '{course}' in courses.csv");
+            facts.problems.add(table.place(*row, Some("courseSourcedId")), message);
+            continue;
+        };
+        let terms = table.first(record, &["termSourcedIds"]);
+        let terms = terms.split(',').map(|term| term.trim().to_owned()).collect();
+        classes.insert(table.first(record, &["sourcedId"]), (code.clone(), terms));
+        let title = table.cell(record, "title").map(str::to_owned);
+        let group = SaveGroup { code, title, course: course.clone(), kind: SessionKind::Lecture };
+        facts.groups.push(group, &table.name, *row);
+    }
+    classes
+}
+
+fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<String, String> {
+    let Some(table) = tables.get("users") else { return BTreeMap::new() };
+    // Who is a student stands with the user (1.1), or with the enrolment (1.2).
+    let enrolled: BTreeSet<String> = tables.get("enrollments").map_or_else(BTreeSet::new, |enrolments| {
+        let students = enrolments.rows.iter().map(|(_, row)| row).filter(|row| is_student(enrolments, row));
+        students.map(|row| enrolments.first(row, &["userSourcedId"])).collect()
+    });
+    let mut numbers = BTreeMap::new();
+    for (row, record) in &table.rows {
+        let id = table.first(record, &["sourcedId"]);
+        let role = table.cell(record, "role");
+        if role.is_some_and(|role| !role.eq_ignore_ascii_case("student"))
+            || (role.is_none() && !enrolled.contains(&id))
+        {
+            continue;
+        }
+        let number = table.first(record, &["identifier", "username", "sourcedId"]);
+        let names = [table.cell(record, "givenName"), table.cell(record, "familyName")];
+        let name = names.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let out = table.gone(record)
+            || table.cell(record, "enabledUser").is_some_and(|it| it.eq_ignore_ascii_case("false"));
+        numbers.insert(id, number.clone());
+        let student = SaveStudent {
+            name: if name.is_empty() { number.clone() } else { name },
+            number,
+            email: table.cell(record, "email").map(str::to_owned),
+            state: if out { StudentState::Withdrawn } else { StudentState::Active },
+            expected_at_door: true,
+        };
+        facts.students.push(student, &table.name, *row);
+    }
+    numbers
+}
+
+fn is_student(table: &Table, row: &csv::StringRecord) -> bool {
+    table.cell(row, "role").is_some_and(|role| role.eq_ignore_ascii_case("student"))
+}
+
+fn enrolments(
+    facts: &mut Facts,
+    tables: &BTreeMap<&'static str, Table>,
+    terms: &BTreeMap<String, (Date, Date)>,
+    classes: &Classes,
+    students: &BTreeMap<String, String>,
+) {
+    let Some(table) = tables.get("enrollments") else { return };
+    for row in table.rows.iter().filter(|(_, row)| is_student(table, row)) {
+        let (class, user) =
+            (table.first(&row.1, &["classSourcedId"]), table.first(&row.1, &["userSourcedId"]));
+        // A difference may name a class or a student that it does not bring along: they go by their own id then.
+        let known = |found: Option<String>, id: &str| found.or_else(|| table.delta.then(|| id.to_owned()));
+        let group = known(classes.get(&class).map(|(code, _)| code.clone()), &class);
+        let student = known(students.get(&user).cloned(), &user);
+        let (Some(group), Some(student)) = (group, student) else {
+            let (what, id, column) = if classes.contains_key(&class) {
+                ("user", &user, "userSourcedId")
+            } else {
+                ("class", &class, "classSourcedId")
+            };
+            let message = format!("there is no {what} '{id}' in the other tables");
+            facts.problems.add(table.place(row.0, Some(column)), message);
+            continue;
+        };
+        if table.gone(&row.1) {
+            facts.dropped.push((group, student));
+            continue;
+        }
+        let spans = classes.get(&class).into_iter().flat_map(|(_, ids)| ids).filter_map(|id| terms.get(id));
+        let (first, last) =
+            spans.fold((None, None), |(first, last): (Option<Date>, Option<Date>), (from, until)| {
+                (
+                    Some(first.map_or(*from, |it| it.min(*from))),
+                    Some(last.map_or(*until, |it| it.max(*until))),
+                )
+            });
+        let from = date(facts, table, row, "beginDate").or(first);
+        let until = date(facts, table, row, "endDate").map(|end| end.yesterday().unwrap_or(end)).or(last);
+        let Some(from) = from else {
+            let message = "is empty, and the class runs in no academic session that says when it begins";
+            facts.problems.add(table.place(row.0, Some("beginDate")), message);
+            continue;
+        };
+        let until = until.map(LocalDate);
+        let stay =
+            SaveMembership { group, student, from: LocalDate(from), until, reason: MembershipReason::Import };
+        facts.memberships.push(stay, &table.name, row.0);
+    }
+}

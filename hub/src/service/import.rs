@@ -1,0 +1,238 @@
+//! Imports: everything that some files say goes into one transaction, with what follows from it, and stays there or
+//! not as a whole.
+//!
+//! A dry run does all of it and lets go of the transaction, so what it says of registers is what would happen.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::bulk::{Put, Save, Tally};
+use super::memberships::{Leave, leave};
+use super::refusal::Check;
+use super::{Caller, Hub, News, Touched};
+use crate::import::{Facts, List, Place, Problems};
+use crate::store::entity::{Card, Session, Student};
+use crate::store::{StoreError, Tx};
+
+/// How an import is to be made.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Under which name this source is known: what it named before and does not name any more goes.
+    pub source: String,
+    /// Only say what would come of it.
+    pub dry_run: bool,
+    /// Let more than a tenth of what the source named before go.
+    pub accept_removals: bool,
+}
+
+/// What came, or would come, of an import.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What became of each kind, in the order of saving; kinds that do not occur are left out.
+    pub kinds: Vec<(&'static str, Tally)>,
+    /// How many registers it derived anew.
+    pub registers: usize,
+    /// How many marks that there were before are others now.
+    pub marks_changed: i64,
+    /// What keeps it from being applied.
+    pub problems: Problems,
+    /// Whether it is in.
+    pub applied: bool,
+}
+
+/// The part of what a source named before that may go unasked, as one in so many.
+const REMOVALS_UNASKED: usize = 10;
+
+/// Imports what some files say.
+///
+/// # Errors
+/// When the store fails; nothing is changed then.
+pub async fn import(
+    hub: &Hub,
+    caller: Option<&Caller>,
+    facts: &Facts,
+    order: &Order,
+) -> Result<Report, StoreError> {
+    let report = Report { problems: facts.problems.clone(), ..Report::default() };
+    if report.problems.count > 0 {
+        return Ok(report);
+    }
+    let mut work = Work { hub, tx: hub.write().await?, touched: Touched::default(), order, report };
+    work.save("buildings", &facts.buildings, |it| &it.code, facts).await?;
+    work.save("rooms", &facts.rooms, |it| &it.code, facts).await?;
+    work.save("readers", &facts.readers, |it| &it.code, facts).await?;
+    work.save("courses", &facts.courses, |it| &it.code, facts).await?;
+    work.save("groups", &facts.groups, |it| &it.code, facts).await?;
+    work.save("students", &facts.students, |it| &it.number, facts).await?;
+    work.save("cards", &facts.cards, |it| &it.code, facts).await?;
+    work.save_memberships(facts).await?;
+    work.save("sessions", &facts.sessions, |it| &it.external_id, facts).await?;
+    let Work { mut tx, touched, mut report, .. } = work;
+    if report.problems.count > 0 {
+        return Ok(report);
+    }
+    let before = changes(&mut tx).await?;
+    let news = hub.derive(&mut tx, touched, caller).await?;
+    report.marks_changed = changes(&mut tx).await? - before;
+    report.registers = news.iter().filter(|piece| matches!(piece, News::Register { .. })).count();
+    if !order.dry_run {
+        tx.commit().await?;
+        hub.tell(news);
+        report.applied = true;
+    }
+    Ok(report)
+}
+
+/// How many changes of marks the history holds.
+async fn changes(tx: &mut Tx) -> Result<i64, StoreError> {
+    let row = tx.fetch_one("SELECT COUNT(*) FROM attendance_change", Vec::new()).await?;
+    row.map_or(Ok(0), |mut row| row.next("count"))
+}
+
+struct Work<'a> {
+    hub: &'a Hub,
+    tx: Tx,
+    touched: Touched,
+    order: &'a Order,
+    report: Report,
+}
+
+impl Work<'_> {
+    async fn save<S: Save>(
+        &mut self,
+        kind: &'static str,
+        list: &List<S>,
+        name: fn(&S) -> &str,
+        facts: &Facts,
+    ) -> Result<(), StoreError> {
+        let whole = facts.whole.contains(&kind);
+        if (list.things.is_empty() && !whole) || self.report.problems.count > 0 {
+            return Ok(());
+        }
+        tracing::info!("{} {kind}", list.things.len());
+        let mut put = self.put(kind, list).await?;
+        let names = list.things.iter().map(|thing| name(thing).to_owned()).collect();
+        let gone = self.gone(kind, names, whole).await?;
+        put.tally.removed = match kind {
+            "sessions" => self.call_off(&gone).await?,
+            "students" => self.withdraw(&gone).await?,
+            "cards" => self.end_cards(&gone).await?,
+            // A place, a course or a group that is not named any more harms nobody, and history rests on it.
+            _ => 0,
+        };
+        self.report.kinds.push((kind, put.tally));
+        Ok(())
+    }
+
+    async fn save_memberships(&mut self, facts: &Facts) -> Result<(), StoreError> {
+        let (kind, list) = ("memberships", &facts.memberships);
+        let whole = facts.whole.contains(&kind);
+        if (list.things.is_empty() && !whole && facts.dropped.is_empty()) || self.report.problems.count > 0 {
+            return Ok(());
+        }
+        tracing::info!("{} {kind}", list.things.len());
+        let mut put = self.put(kind, list).await?;
+        let named = |group: &str, student: &str| format!("{group}\t{student}");
+        let names = list.things.iter().map(|stay| named(&stay.group, &stay.student)).collect();
+        let mut gone = self.gone(kind, names, whole).await?;
+        gone.extend(facts.dropped.iter().map(|(group, student)| named(group, student)));
+        let pairs: Vec<(&str, &str)> = gone.iter().filter_map(|name| name.split_once('\t')).collect();
+        let Leave { touched, count } = leave(self.hub, &mut self.tx, &pairs).await?;
+        self.touched.extend(touched);
+        put.tally.removed = count;
+        self.report.kinds.push((kind, put.tally));
+        Ok(())
+    }
+
+    async fn put<S: Save>(&mut self, kind: &str, list: &List<S>) -> Result<Put, StoreError> {
+        let mut check = Check::default();
+        let mut put = S::put(self.hub, &mut self.tx, &mut check, &list.things).await?;
+        self.touched.extend(std::mem::take(&mut put.touched));
+        for refusal in check.refusals().unwrap_or_default() {
+            let (index, field) = (refusal.path.get(1), refusal.path.get(2));
+            let at =
+                index.and_then(|index| index.parse::<usize>().ok()).and_then(|index| list.places.get(index));
+            let column = field.map(|field| list.columns.get(field).unwrap_or(field).clone());
+            let place = match at {
+                Some((file, row)) => Place { file: file.clone(), row: *row, column },
+                None => Place { file: kind.into(), row: 0, column },
+            };
+            self.report.problems.add(place, refusal.message);
+        }
+        Ok(put)
+    }
+
+    /// What the source named before and does not name any more; and keeps what it names now. A file that is not whole
+    /// only adds to it.
+    async fn gone(
+        &mut self,
+        kind: &'static str,
+        names: BTreeSet<String>,
+        whole: bool,
+    ) -> Result<Vec<String>, StoreError> {
+        if self.report.problems.count > 0 {
+            return Ok(Vec::new());
+        }
+        let source = &self.order.source;
+        let before = self.tx.imported(source, kind).await?;
+        let fresh: Vec<&String> = names.difference(&before).collect();
+        self.tx.note_imported(source, kind, &fresh).await?;
+        if !whole {
+            return Ok(Vec::new());
+        }
+        let gone: Vec<String> = before.difference(&names).cloned().collect();
+        if gone.len() * REMOVALS_UNASKED > before.len() && !self.order.accept_removals {
+            let some =
+                gone.iter().take(3).map(|name| name.replace('\t', " / ")).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "{} of {} {kind} that '{source}' named before are not in it any more ({some}, …) and would go; say \
+                 --accept-removals if that is meant",
+                gone.len(),
+                before.len()
+            );
+            self.report.problems.add(Place { file: kind.into(), row: 0, column: None }, message);
+        }
+        self.tx.forget_imported(source, kind, &gone).await?;
+        Ok(gone)
+    }
+
+    /// Calls sessions off that have not begun; what was held stays.
+    async fn call_off(&mut self, names: &[String]) -> Result<usize, StoreError> {
+        let now = self.hub.now().0;
+        let mut sessions = self.tx.by_keys::<Session>(names.iter().map(String::as_str)).await?;
+        sessions.retain(|session| session.starts_at > now && !session.cancelled);
+        for session in &mut sessions {
+            session.cancelled = true;
+            session.revision += 1;
+        }
+        self.tx.put(&sessions).await?;
+        let ids: Vec<Uuid> = sessions.iter().map(|session| session.id).collect();
+        self.touched.sessions.extend(&ids);
+        self.touched.feed_sessions.extend(&ids);
+        Ok(ids.len())
+    }
+
+    async fn withdraw(&mut self, names: &[String]) -> Result<usize, StoreError> {
+        use crate::store::entity::StudentState::{Active, Withdrawn};
+        let mut students = self.tx.by_keys::<Student>(names.iter().map(String::as_str)).await?;
+        students.retain(|student| student.state == Active);
+        students.iter_mut().for_each(|student| student.state = Withdrawn);
+        self.tx.put(&students).await?;
+        Ok(students.len())
+    }
+
+    async fn end_cards(&mut self, names: &[String]) -> Result<usize, StoreError> {
+        let now = self.hub.now().0;
+        let mut cards = self.tx.by_keys::<Card>(names.iter().map(String::as_str)).await?;
+        cards.retain(|card| card.until_at.is_none_or(|until| until > now));
+        cards.iter_mut().for_each(|card| card.until_at = Some(now.max(card.from_at)));
+        self.tx.put(&cards).await?;
+        self.touched.feed_cards.extend(cards.iter().map(|card| card.id));
+        let owners: Vec<Uuid> = cards.iter().map(|card| card.student_id).collect();
+        if self.tx.any_swipe().await? {
+            self.touched.swipes.extend(self.tx.swipes_of_students(&owners).await?);
+        }
+        Ok(cards.len())
+    }
+}

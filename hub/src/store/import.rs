@@ -1,0 +1,48 @@
+//! What each import source named last.
+
+use std::collections::BTreeSet;
+
+use super::{StoreError, Tx, Value};
+
+impl Tx {
+    /// What a source named of a kind.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn imported(&mut self, source: &str, kind: &str) -> Result<BTreeSet<String>, StoreError> {
+        let sql = "SELECT name FROM import_item WHERE source = $1 AND kind = $2";
+        let rows = self.fetch(sql, vec![source.into(), kind.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("import_item.name")).collect()
+    }
+
+    /// Notes what a source names.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn note_imported(
+        &mut self,
+        source: &str,
+        kind: &str,
+        names: &[&String],
+    ) -> Result<(), StoreError> {
+        let rows = names.iter().map(|name| vec![source.into(), kind.into(), name.as_str().into()]).collect();
+        self.insert("INSERT INTO import_item (source, kind, name) VALUES {}", rows).await?;
+        Ok(())
+    }
+
+    /// Forgets what a source does not name any more.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn forget_imported(
+        &mut self,
+        source: &str,
+        kind: &str,
+        names: &[String],
+    ) -> Result<(), StoreError> {
+        let sql = "DELETE FROM import_item WHERE source = $1 AND kind = $2 AND name IN ({})";
+        let before = [Value::from(source), Value::from(kind)];
+        self.execute_in(sql, &before, names.iter().map(|name| Value::from(name.as_str()))).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,337 @@
+//! Imports: what other systems hold comes in whole or not at all, as a difference to what is there.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use std::io::Write as _;
+use std::path::Path;
+
+use rollcall_hub::import::sheet::{self, Mapping};
+use rollcall_hub::import::{Facts, calendar, oneroster};
+use rollcall_hub::service::import::{Order, Report, import};
+use rollcall_hub::store::entity::SessionKind;
+use rollcall_tests::hub::{TestHub, at, ms};
+use rollcall_tests::timetable::{Gateway, estate, number, students};
+use serde_json::json;
+
+const CLASS_LIST: &str = "Group,Student number,First day,Last day\n";
+
+fn order(source: &str) -> Order {
+    Order { source: source.to_owned(), dry_run: false, accept_removals: false }
+}
+
+/// Reads a table by one of the mappings that are shipped.
+fn table(mapping: &str, text: &str) -> Facts {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/import").join(mapping);
+    let mapping = Mapping::read(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut facts = Facts::default();
+    sheet::read(
+        &mut facts,
+        "t.csv",
+        text.as_bytes(),
+        &jiff::tz::TimeZone::get("Europe/London").unwrap(),
+        &mapping,
+    );
+    facts
+}
+
+async fn imported(hub: &TestHub, facts: &Facts, order: &Order) -> Report {
+    import(&hub.running.hub, None, facts, order).await.unwrap()
+}
+
+/// What became of the kinds: created, updated, removed, unchanged.
+fn counts(report: &Report) -> Vec<(&'static str, [usize; 4])> {
+    assert_eq!(report.problems.list, Vec::new());
+    report
+        .kinds
+        .iter()
+        .map(|(kind, tally)| (*kind, [tally.created, tally.updated, tally.removed, tally.unchanged]))
+        .collect()
+}
+
+fn problems(report: &Report) -> Vec<String> {
+    report.problems.list.iter().map(|it| format!("{}: {}", it.place, it.message)).collect()
+}
+
+#[tokio::test]
+async fn tables_by_the_shipped_mappings_come_in_once_and_change_nothing_a_second_time() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let files = [
+        ("rooms.toml", "Room;Description;Building;Seats\nR7;Café;A;30\nR8;;A;\n"),
+        (
+            "students.toml",
+            "Student number,Name,Email,Status\nN1,\"Ng, Ada\",ada@example.org,Current\nN2,Bo,,On leave\n",
+        ),
+        (
+            "cards.toml",
+            "Card,Student number,UID,Issued,Returned\nK1,N1,04a1b2c3d4e5f6,01/09/2026 09:00,\nK2,N2,04a1b2c3d4e5f7,01/09/2026,02/10/2026\n",
+        ),
+        (
+            "class-lists.toml",
+            "Group,Student number,First day,Last day\nG,N1,28/09/2026,\nG,N2,28/09/2026,11/12/2026\n",
+        ),
+        (
+            "timetable-weeks.toml",
+            "Event Id;Module;Activity;Type;Weeks;Day;Start;End;Rooms;Groups\n4711;C;Programming;LEC;1-3, 5;Mon;09:00;10:00;R7, R1;G\n",
+        ),
+    ];
+    for round in 0..2 {
+        for (mapping, text) in files {
+            let report = imported(&hub, &table(mapping, text), &order(mapping)).await;
+            let [(_, [created, updated, removed, unchanged])] = counts(&report)[..] else {
+                panic!("{report:?}")
+            };
+            let lines = if mapping == "timetable-weeks.toml" { 4 } else { 2 };
+            let wanted = if round == 0 { [lines, 0, 0, 0] } else { [0, 0, 0, lines] };
+            assert_eq!([created, updated, removed, unchanged], wanted, "{mapping}, round {round}");
+            assert_eq!(
+                (report.registers > 0, report.marks_changed),
+                (round == 0 && lines == 4, 0),
+                "{mapping}"
+            );
+        }
+    }
+    let data = hub
+        .read(
+            "{ session(by: {externalId: \"4711-W05\"}) { title kind startsAt endsAt course { code } rooms { code } groups { code } }
+               room(by: {code: \"R7\"}) { name capacity }
+               student(by: {number: \"N2\"}) { displayName state cards { code state } groups { nodes { group { code } from until reason } } } }",
+        )
+        .await;
+    assert_eq!(
+        data,
+        json!({
+            "session": {"title": "Programming", "kind": "LECTURE", "startsAt": "2026-10-26T09:00:00.000+00:00",
+                        "endsAt": "2026-10-26T10:00:00.000+00:00", "course": {"code": "C"},
+                        "rooms": [{"code": "R1"}, {"code": "R7"}], "groups": [{"code": "G"}]},
+            "room": {"name": "Café", "capacity": 30},
+            "student": {"displayName": "Bo", "state": "INTERRUPTED", "cards": [{"code": "K2", "state": "ENDED"}],
+                        "groups": {"nodes": [{"group": {"code": "G"}, "from": "2026-09-28", "until": "2026-12-11", "reason": "IMPORT"}]}},
+        })
+    );
+}
+
+#[tokio::test]
+async fn what_a_whole_source_names_no_more_goes_but_not_more_than_a_tenth_unasked() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 12, 0).await;
+    let line = |index: usize| format!("G,{},28/09/2026,\n", number(index));
+    let lists = |who: std::ops::Range<usize>| CLASS_LIST.to_owned() + &who.map(line).collect::<String>();
+    let lists = |who| table("class-lists.toml", &lists(who));
+    assert_eq!(
+        counts(&imported(&hub, &lists(0..12), &order("sits")).await),
+        [("memberships", [12, 0, 0, 0])]
+    );
+    let fewer = imported(&hub, &lists(0..10), &order("sits")).await;
+    assert_eq!((fewer.applied, fewer.problems.count), (false, 1));
+    assert!(problems(&fewer)[0].contains("2 of 12 memberships that 'sits' named before"), "{fewer:?}");
+    // Another source says nothing of what this one named.
+    assert_eq!(counts(&imported(&hub, &lists(0..1), &order("other")).await), [("memberships", [0, 0, 0, 1])]);
+    let accepted = Order { accept_removals: true, ..order("sits") };
+    let dry = Order { dry_run: true, ..accepted.clone() };
+    let report = imported(&hub, &lists(0..10), &dry).await;
+    assert_eq!((counts(&report), report.applied), (vec![("memberships", [0, 0, 2, 10])], false));
+    let report = imported(&hub, &lists(0..10), &accepted).await;
+    assert_eq!((counts(&report), report.applied), (vec![("memberships", [0, 0, 2, 10])], true));
+    assert_eq!(
+        counts(&imported(&hub, &lists(0..10), &order("sits")).await),
+        [("memberships", [0, 0, 0, 10])]
+    );
+    let query = "{ student(by: {number: \"S00011\"}) { groups { nodes { from until } } } }";
+    assert_eq!(
+        hub.read(query).await["student"]["groups"]["nodes"],
+        json!([{"from": "2026-09-28", "until": "2026-10-04"}])
+    );
+}
+
+#[tokio::test]
+async fn a_late_class_list_puts_a_red_swipe_right_and_a_dry_run_says_so_before() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 2, 1).await;
+    hub.done("saveSession", rollcall_tests::timetable::session("S", "09:00", "10:00")).await;
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    hub.clock.set(&at("10:30"));
+    let red = gateway.swipe(1, 0, &at("09:02"), &[]);
+    assert_eq!(gateway.submit(&hub, &[red], &at("10:10")).await, ["STORED"]);
+    let marks = "{ session(by: {externalId: \"S\"}) { register { entries { nodes { status source student { number } } } } } }";
+    let listed = |data: &serde_json::Value| data["session"]["register"]["entries"]["nodes"].clone();
+    let before = listed(&hub.read(marks).await);
+    let lists =
+        table("class-lists.toml", &format!("{CLASS_LIST}G,S00000,21/09/2026,\nG,S00001,05/10/2026,\n"));
+    let dry = imported(&hub, &lists, &Order { dry_run: true, ..order("sits") }).await;
+    assert_eq!((counts(&dry), dry.registers), (vec![("memberships", [1, 1, 0, 0])], 1), "{dry:?}");
+    assert_eq!(listed(&hub.read(marks).await), before, "a dry run changes nothing");
+    let report = imported(&hub, &lists, &order("sits")).await;
+    assert_eq!((report.registers, report.applied), (1, true));
+    let after = listed(&hub.read(marks).await);
+    let late = after.as_array().unwrap().iter().find(|mark| mark["student"]["number"] == "S00001").unwrap();
+    assert_eq!((&late["status"], &late["source"]), (&json!("PRESENT"), &json!("RECONCILED")));
+}
+
+#[tokio::test]
+async fn every_mistake_is_told_with_its_place_and_nothing_is_changed() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 0).await;
+    let wrong = |facts: &Facts| {
+        facts.problems.list.iter().map(|it| format!("{}: {}", it.place, it.message)).collect::<Vec<_>>()
+    };
+    let facts = table(
+        "class-lists.toml",
+        "Group,Student number,First day,Last day\nG,S00000,31/02/2026,\nG,,28/09/2026,\nG,S00000\n",
+    );
+    assert_eq!(
+        wrong(&facts),
+        [
+            "t.csv, row 2, column 'First day': '31/02/2026' is not a date written %d/%m/%Y",
+            "t.csv, row 3, column 'Student number': is missing",
+            "t.csv, row 4: has 2 columns where the headings are 4; is a quotation mark or separator missing?"
+        ]
+    );
+    assert_eq!(imported(&hub, &facts, &order("x")).await.problems.count, 3);
+    let facts = table("class-lists.toml", "Group,Student,First day,Last day\n");
+    assert!(
+        wrong(&facts)[0].starts_with("t.csv, row 1, column 'Student number': there is no such column"),
+        "{facts:?}"
+    );
+    // What only the database knows is told with its place too.
+    let facts = table(
+        "class-lists.toml",
+        "Group,Student number,First day,Last day\nG,S00000,28/09/2026,\n\nG,S77,28/09/2026,\nH,S00000,28/09/2026,27/09/2026\n",
+    );
+    let mut told = problems(&imported(&hub, &facts, &order("x")).await);
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "t.csv, row 4, column 'Student number': there is no student 'S77'; save it first",
+            "t.csv, row 5, column 'Group': there is no group 'H'; save it first",
+            "t.csv, row 5, column 'Last day': must not come before 'from'"
+        ]
+    );
+    let query = "{ student(by: {number: \"S00000\"}) { groups { nodes { from } } } }";
+    assert_eq!(hub.read(query).await["student"]["groups"]["nodes"], json!([]));
+    for (mapping, why) in [
+        ("kind = 'rooms'\n[columns]\ncolour = 'x'\n", "there is no field 'colour'"),
+        ("kind = 'rums'\n[columns]\n", "unknown variant `rums`"),
+        ("kind = 'sessions'\n[columns]\n[weeks]\nfirst_monday = '2026-09-29'\n", "is no Monday"),
+    ] {
+        assert!(Mapping::read(mapping).unwrap_err().contains(why), "{mapping}");
+    }
+}
+
+#[tokio::test]
+async fn a_calendar_moves_and_calls_off_sessions_and_keeps_what_was_held() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let feed = |events: &str| {
+        let text = format!("BEGIN:VCALENDAR\n{events}END:VCALENDAR\n");
+        let mut facts = Facts::default();
+        let options = calendar::Options {
+            rooms: vec!["R1".to_owned()],
+            groups: Vec::new(),
+            groups_from: None,
+            course: None,
+            kind: SessionKind::Lecture,
+            horizon: ms("2027-10-01T00:00:00Z"),
+        };
+        let zone = jiff::tz::TimeZone::get("Europe/London").unwrap();
+        calendar::read(&mut facts, "f.ics", text.as_bytes(), &zone, &options);
+        facts.whole.push("sessions");
+        facts
+    };
+    let event = |uid: &str, day: u8, extra: &str| {
+        format!(
+            "BEGIN:VEVENT\nUID:{uid}\nSUMMARY:{uid}\nDTSTART;TZID=Europe/London:202610{day:02}T090000\nDURATION:PT1H\nCATEGORIES:G\n{extra}END:VEVENT\n"
+        )
+    };
+    let weekly = event("w", 5, "RRULE:FREQ=WEEKLY;COUNT=12\n");
+    let first = feed(&(weekly.clone() + &event("a", 2, "") + &event("b", 6, "")));
+    assert_eq!(counts(&imported(&hub, &first, &order("all")).await), [("sessions", [14, 0, 0, 0])]);
+    // One is moved, one called off by the feed, one gone from it; one that was held is gone too, and stays.
+    let moved = "BEGIN:VEVENT\nUID:w\nRECURRENCE-ID;TZID=Europe/London:20261012T090000\nSUMMARY:w\n\
+                 DTSTART;TZID=Europe/London:20261013T140000\nDURATION:PT1H\nCATEGORIES:G\nEND:VEVENT\n";
+    let second = feed(&(event("w", 5, "RRULE:FREQ=WEEKLY;COUNT=12\nSEQUENCE:1\n") + moved));
+    let report = imported(&hub, &second, &Order { accept_removals: true, ..order("all") }).await;
+    assert_eq!(counts(&report), [("sessions", [0, 1, 1, 11])]);
+    for (id, starts, state) in [
+        ("w/20261012T080000Z", "2026-10-13T14:00:00.000+01:00", "MOVED"),
+        ("a", "2026-10-02T09:00:00.000+01:00", "HELD"),
+        ("b", "2026-10-06T09:00:00.000+01:00", "CANCELLED"),
+    ] {
+        let data =
+            hub.read(&format!("{{ session(by: {{externalId: \"{id}\"}}) {{ startsAt state }} }}")).await;
+        assert_eq!(data["session"]["startsAt"], starts, "{id}");
+        if state != "HELD" {
+            assert_eq!(data["session"]["state"], state, "{id}");
+        } else {
+            assert_ne!(data["session"]["state"], "CANCELLED", "{id}");
+        }
+    }
+}
+
+fn zip(tables: &[(&str, &str)]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, text) in tables {
+        writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments() {
+    let hub = TestHub::start().await;
+    let terms = "sourcedId,status,dateLastModified,title,type,startDate,endDate\nt1,active,,Autumn,term,2026-09-28,2026-12-12\n";
+    let courses = "sourcedId,status,title,courseCode\nc1,active,Programming,COMP1001\n";
+    let classes = "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk1,active,Group 1,COMP1001-1,c1,t1\n";
+    let users = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu1,active,true,ada,Ada,Ng,N1,\nu2,active,true,bo,Bo,Li,N2,\nu3,active,true,tea,Tea,Cher,T1,\n";
+    let enrolments = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne1,active,k1,u1,student,,\ne2,active,k1,u2,student,2026-10-12,2026-11-01\ne3,active,k1,u3,teacher,,\n";
+    let read = |tables: &[(&str, &str)]| {
+        let mut facts = Facts::default();
+        oneroster::read(&mut facts, "o.zip", &zip(tables));
+        facts
+    };
+    let all = [
+        ("academicSessions.csv", terms),
+        ("courses.csv", courses),
+        ("classes.csv", classes),
+        ("users.csv", users),
+        ("enrollments.csv", enrolments),
+    ];
+    let report = imported(&hub, &read(&all), &order("o")).await;
+    assert_eq!(
+        counts(&report),
+        [
+            ("courses", [1, 0, 0, 0]),
+            ("groups", [1, 0, 0, 0]),
+            ("students", [2, 0, 0, 0]),
+            ("memberships", [2, 0, 0, 0])
+        ]
+    );
+    let query = "{ group(by: {code: \"COMP1001-1\"}) { title course { code } members { nodes { from until student { number displayName } } } } }";
+    assert_eq!(
+        hub.read(query).await["group"],
+        json!({"title": "Group 1", "course": {"code": "COMP1001"}, "members": {"nodes": [
+            {"from": "2026-09-28", "until": "2026-12-11", "student": {"number": "N1", "displayName": "Ada Ng"}},
+            {"from": "2026-10-12", "until": "2026-10-31", "student": {"number": "N2", "displayName": "Bo Li"}}]}})
+    );
+    // A difference takes one back; the others stay.
+    let gone = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne1,tobedeleted,COMP1001-1,N1,student,,\n";
+    let manifest = "propertyName,value\nfile.enrollments,delta\n";
+    let report =
+        imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", gone)]), &order("o")).await;
+    assert_eq!(counts(&report), [("memberships", [0, 0, 1, 0])]);
+    // What is no whole zip, or names what is not there, is told with its place.
+    let whole = zip(&all);
+    let mut half = Facts::default();
+    oneroster::read(&mut half, "o.zip", &whole[..whole.len() / 2]);
+    assert!(half.problems.list[0].message.contains("no whole zip"), "{half:?}");
+    let facts = read(&[("users.csv", users), ("enrollments.csv", &enrolments.replace("k1,u1", "k9,u1"))]);
+    assert_eq!(
+        facts.problems.list[0].place.to_string(),
+        "o.zip:enrollments.csv, row 2, column 'classSourcedId'"
+    );
+}
