@@ -12,11 +12,13 @@ use axum_server::tls_rustls::RustlsConfig;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::graphql;
 use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
 use crate::service::{Hub, feed, sweep};
+use crate::store::Store;
+use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 
 /// How long running requests may take to end when the hub stops.
@@ -43,14 +45,23 @@ pub struct RunningHub {
 /// # Errors
 /// When the folder or the database cannot be used.
 pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Hub> {
-    if let Some(folder) = config.database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-    }
-    let store = SqliteStore::open(&config.database)
+    let store = open_store(&config.database)
         .await
-        .with_context(|| format!("the database {} cannot be opened", config.database.display()))?;
-    Ok(Hub::new(Arc::new(store), clock, config.zone.clone()).await?)
+        .with_context(|| format!("the database {} cannot be opened", config.database))?;
+    Ok(Hub::new(store, clock, config.zone.clone()).await?)
+}
+
+async fn open_store(database: &Database) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match database {
+        Database::Sqlite(path) => {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+            }
+            Arc::new(SqliteStore::open(path).await?)
+        }
+        Database::Postgres(url) => Arc::new(PostgresStore::open(url).await?),
+    })
 }
 
 /// Starts a hub.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use rollcall_hub::clock::SystemClock;
-use rollcall_hub::config::{self, Config};
+use rollcall_hub::config::{self, Config, Database};
 use rollcall_hub::service::access::{self, Role};
 use rollcall_hub::service::intake::evidence::Evidence;
 use rollcall_hub::store::backup::backup;
@@ -76,7 +76,7 @@ enum Command {
 #[derive(Args)]
 struct Data {
     /// Where the data lies.
-    #[arg(long, env = "ROLLCALL_DATABASE", default_value = config::DEFAULT_DATABASE, value_name = "sqlite:PATH")]
+    #[arg(long, env = "ROLLCALL_DATABASE", default_value = config::DEFAULT_DATABASE, value_name = "sqlite:PATH|postgres://…")]
     database: String,
     /// The institution's time zone, by its IANA name.
     #[arg(long, env = "ROLLCALL_TIME_ZONE", default_value = config::DEFAULT_ZONE)]
@@ -155,8 +155,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
             Command::Import(import) => import.run().await,
             Command::Backup { data, out } => {
                 let database = config::database(&data.database)?;
-                let bytes = backup(&database, &out).await?;
-                print(&format!("{}: a copy of {}, {bytes} bytes\n", out.display(), database.display()))
+                let Database::Sqlite(file) = &database else {
+                    bail!(
+                        "a PostgreSQL database is copied by its own tools: pg_dump --format=custom --file={} '{database}', \
+                         or continuous archiving",
+                        out.display()
+                    )
+                };
+                let bytes = backup(file, &out).await?;
+                print(&format!("{}: a copy of {database}, {bytes} bytes\n", out.display()))
             }
             Command::Token(Token::Create { data, name, role, gateway, days }) => {
                 create_token(&data, &name, &role, gateway.as_deref(), days).await
@@ -206,11 +213,7 @@ impl Serve {
         config.graphiql = self.graphiql;
         let running = app::start(&config, Arc::new(SystemClock)).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
-        tracing::info!(
-            "serving {scheme}://{}/graphql, data in {}",
-            running.address,
-            config.database.display()
-        );
+        tracing::info!("serving {scheme}://{}/graphql, data in {}", running.address, config.database);
         if !access::any_token(&running.hub).await? {
             tracing::warn!(
                 "there is no token yet, and nobody gets in without one; make the first with: rollcall-hub token \
@@ -236,12 +239,12 @@ async fn stop_signal() -> anyhow::Result<()> {
 
 async fn check(data: &Data) -> anyhow::Result<()> {
     let config = data.config(config::DEFAULT_LISTEN.parse()?)?;
-    if !config.database.exists() {
-        bail!("there is no database {}; 'rollcall-hub serve' makes it", config.database.display());
+    if matches!(&config.database, Database::Sqlite(file) if !file.exists()) {
+        bail!("there is no database {}; 'rollcall-hub serve' makes it", config.database);
     }
     let hub = app::open(&config, Arc::new(SystemClock)).await?;
     let tokens = if access::any_token(&hub).await? { "there are tokens" } else { "there is no token yet" };
-    print(&format!("{}: opens, its schema is current, {tokens}\n", config.database.display()))
+    print(&format!("{}: opens, its schema is current, {tokens}\n", config.database))
 }
 
 async fn create_token(

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
+use crate::store::postgres;
+
 /// A hub's configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The database file.
-    pub database: PathBuf,
+    /// Where the data lies.
+    pub database: Database,
     /// Certificate chain and key, PEM files; plain HTTP without.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// The institution's time zone.
@@ -29,17 +31,38 @@ pub const DEFAULT_DATABASE: &str = "sqlite:rollcall-data/hub.sqlite";
 /// The time zone unless told.
 pub const DEFAULT_ZONE: &str = "Europe/London";
 
-/// The file behind `sqlite:PATH`.
+/// Where the data lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server, by its URL, which may hold a password.
+    Postgres(String),
+}
+
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(url) => write!(f, "{}", postgres::shown(url)),
+        }
+    }
+}
+
+/// The database behind `sqlite:PATH` or `postgres://…`.
 ///
 /// # Errors
-/// When the text names no SQLite file.
-pub fn database(text: &str) -> anyhow::Result<PathBuf> {
+/// When the text names none.
+pub fn database(text: &str) -> anyhow::Result<Database> {
     match text.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => Ok(PathBuf::from(path)),
-        Some(("postgres" | "postgresql", _)) => {
-            bail!("PostgreSQL is not there yet; use sqlite:PATH, for instance {DEFAULT_DATABASE}")
+        Some(("sqlite", path)) if !path.is_empty() => Ok(Database::Sqlite(PathBuf::from(path))),
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+            Ok(Database::Postgres(text.to_owned()))
         }
-        _ => bail!("'{text}' names no database; say sqlite:PATH, for instance {DEFAULT_DATABASE}"),
+        _ => bail!(
+            "'{text}' names no database; say sqlite:PATH, for instance {DEFAULT_DATABASE}, or \
+             postgres://USER:PASSWORD@HOST/DATABASE"
+        ),
     }
 }
 

@@ -78,6 +78,10 @@ pub struct CampusArgs {
     /// handed over at the end. Nothing changes in the timetable meanwhile.
     #[arg(long)]
     hub_away: bool,
+    /// Where the hub keeps its data: a SQLite file that goes with the campus unless told; `postgres` starts a
+    /// PostgreSQL server for it that goes too; postgres://… and sqlite:PATH name an empty database that stays.
+    #[arg(long)]
+    database: Option<String>,
     /// Leaves the hub up at the end, and prints its address, a token and a ready query.
     #[arg(long)]
     stay: bool,
@@ -125,7 +129,7 @@ pub async fn run(args: CampusArgs) -> anyhow::Result<()> {
 
     let mut stop = Box::pin(stop_signal());
     let mut world = tokio::select! {
-        world = World::build(&plan, &mut view) => world?,
+        world = World::build(&plan, args.database.as_deref(), &mut view) => world?,
         () = &mut stop => bail!("interrupted while setting up"),
     };
     let played = {
@@ -167,7 +171,7 @@ pub async fn alone(plan: &Plan) -> anyhow::Result<(Totals, Differences)> {
     let wanted =
         expected::expected(plan).map_err(anyhow::Error::msg).context("the oracle refuses this plan")?;
     let (mut view, mut trace) = (View::nothing(plan)?, Trace::create(None)?);
-    let mut world = World::build(plan, &mut view).await?;
+    let mut world = World::build(plan, None, &mut view).await?;
     let player = Player::new(plan, &wanted, &mut world, &mut view, &mut trace, None, true);
     let mut differences = player.play().await?;
     let totals = compare::registers(plan, &wanted, &mut world.api, &mut trace, &mut differences).await?;

@@ -13,5 +13,6 @@ pub mod generate;
 pub mod itc2019;
 pub mod load;
 pub mod plan;
+pub mod postgres;
 pub mod reader;
 pub mod scenario;

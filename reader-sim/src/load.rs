@@ -125,7 +125,7 @@ impl World {
         let folder = tempfile::Builder::new().prefix("rollcall-load-").tempdir()?;
         let config = rollcall_hub::config::Config {
             listen: "127.0.0.1:0".parse()?,
-            database: folder.path().join("hub.sqlite"),
+            database: rollcall_hub::config::Database::Sqlite(folder.path().join("hub.sqlite")),
             tls: None,
             zone: rollcall_hub::config::zone("Europe/London")?,
             console: false,

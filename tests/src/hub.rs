@@ -11,10 +11,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rollcall_hub::app::{self, RunningHub};
 use rollcall_hub::clock::Clock;
-use rollcall_hub::config::Config;
+use rollcall_hub::config::{Config, Database};
 use rollcall_hub::service::access::{self, Role};
 use rollcall_rules::time::Instant;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
 
 /// A clock that stands still.
@@ -65,12 +66,42 @@ pub struct TestHub {
     pub integration: String,
 }
 
-/// A hub's configuration with its data in a folder.
+/// The folder of the PostgreSQL server's socket, where the tests are to run on one (`with-postgres`).
+#[must_use]
+pub fn postgres() -> Option<String> {
+    std::env::var("ROLLCALL_TEST_POSTGRES").ok()
+}
+
+/// Whether the tests run on PostgreSQL: what is only true of a SQLite file says so and is left out.
+#[must_use]
+pub fn only_on_sqlite() -> bool {
+    if postgres().is_some() {
+        eprintln!("left out: this is about SQLite's file");
+    }
+    postgres().is_none()
+}
+
+/// The name of a folder's database on the server.
+fn name_of(folder: &std::path::Path) -> String {
+    let name = folder.file_name().unwrap().to_string_lossy();
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| format!("{:x}", u32::from(c)))
+        .collect::<String>()
+}
+
+/// A hub's configuration with its data in a folder, or on the server under the folder's name.
 #[must_use]
 pub fn config(folder: &std::path::Path) -> Config {
+    let database = match postgres() {
+        None => Database::Sqlite(folder.join("hub.sqlite")),
+        Some(socket) => {
+            Database::Postgres(reader_sim::postgres::url(&socket, &format!("t{}", name_of(folder))))
+        }
+    };
     Config {
         listen: ([127, 0, 0, 1], 0).into(),
-        database: folder.join("hub.sqlite"),
+        database,
         tls: None,
         zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
         console: false,
@@ -108,6 +139,12 @@ impl TestHub {
         let clock = clock();
         let mut config = config(folder.path());
         change(&mut config);
+        if let Some(socket) = postgres() {
+            let server = reader_sim::postgres::url(&socket, "rollcall");
+            let mut server = sqlx::PgConnection::connect(&server).await.unwrap();
+            let sql = format!("CREATE DATABASE t{}", name_of(folder.path()));
+            server.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+        }
         let running = app::start(&config, clock.clone()).await.unwrap();
         let admin = token(&running, "admin", Role::Administrator, None).await;
         let integration = token(&running, "timetable-sync", Role::Integration, None).await;

@@ -79,8 +79,12 @@ async fn a_database_of_a_newer_version_or_another_engine_ends_the_hub_with_what_
     failed_naming(&run(HUB, &create).await, &said);
     failed_naming(&run(HUB, &["check", "--database", &database]).await, &said);
 
-    let elsewhere = ["serve", "--listen", &listen, "--database", "postgres://localhost/rollcall"];
-    failed_naming(&run(HUB, &elsewhere).await, &["PostgreSQL", "sqlite:PATH"]);
+    let elsewhere = ["serve", "--listen", &listen, "--database", "mysql://localhost/rollcall"];
+    failed_naming(&run(HUB, &elsewhere).await, &["mysql", "sqlite:PATH", "postgres://"]);
+    let absent = ["serve", "--listen", &listen, "--database", "postgres://me:secret@127.0.0.1:1/rollcall"];
+    let absent = run(HUB, &absent).await;
+    failed_naming(&absent, &["postgres://127.0.0.1:1/rollcall", "cannot be opened"]);
+    assert!(!format!("{absent:?}").contains("secret"));
     let garbled = folder.path().join("garbled.sqlite");
     std::fs::write(&garbled, [b'x'; 4_096]).unwrap();
     let garbled = format!("sqlite:{}", garbled.display());

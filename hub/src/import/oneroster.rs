@@ -41,7 +41,7 @@ impl Table {
     }
 
     /// The first of some headings that a row fills.
-    fn first<'a>(&self, row: &'a csv::StringRecord, headings: &[&str]) -> String {
+    fn first(&self, row: &csv::StringRecord, headings: &[&str]) -> String {
         headings.iter().find_map(|heading| self.cell(row, heading)).unwrap_or_default().to_owned()
     }
 

@@ -1,15 +1,14 @@
 //! SQLite behind the store's door: WAL, `synchronous = FULL`, one writer, several readers.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Executor, Row as _, SqlSafeStr, Sqlite, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, Executor, Row as _, Sqlite, TypeInfo, ValueRef};
 
+use super::migrate::{explain, migrator};
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
 /// How many queries may read at once.
@@ -23,19 +22,6 @@ const ROWS_AHEAD: usize = 65_536;
 pub struct SqliteStore {
     readers: SqlitePool,
     writer: SqlitePool,
-}
-
-fn migrator() -> Migrator {
-    let migration = |version, name: &'static str, sql: &'static str| {
-        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
-    };
-    Migrator::with_migrations(vec![
-        migration(1, "foundation", include_str!("../../migrations/sqlite/0001_foundation.sql")),
-        migration(2, "evidence", include_str!("../../migrations/sqlite/0002_evidence.sql")),
-        migration(3, "reader events", include_str!("../../migrations/sqlite/0003_reader_events.sql")),
-        migration(4, "commissioning", include_str!("../../migrations/sqlite/0004_commissioning.sql")),
-        migration(5, "imports", include_str!("../../migrations/sqlite/0005_imports.sql")),
-    ])
 }
 
 impl SqliteStore {
@@ -55,26 +41,8 @@ impl SqliteStore {
             .pragma("cache_size", "-32768");
         let pool = SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(30));
         let writer = pool.clone().max_connections(1).connect_with(options.clone()).await?;
-        match migrator().run(&writer).await {
-            Ok(()) => {}
-            Err(MigrateError::VersionMissing(version)) => {
-                return Err(StoreError::Version(format!(
-                    "the database {} has schema version {version}, which this program does not know: it was \
-                     made by a newer version. Install that version, or restore a backup made before the \
-                     upgrade; nothing was changed",
-                    path.display()
-                )));
-            }
-            Err(MigrateError::VersionMismatch(version)) => {
-                return Err(StoreError::Version(format!(
-                    "the database {} has another schema of version {version} than this program: it is not \
-                     one of ours, or of a version that was never released; nothing was changed",
-                    path.display()
-                )));
-            }
-            Err(MigrateError::Execute(error)) => return Err(StoreError::Engine(error)),
-            Err(other) => return Err(StoreError::Version(format!("{}: {other}", path.display()))),
-        }
+        let name = path.display().to_string();
+        migrator(str::to_owned).run(&writer).await.map_err(|error| explain(error, &name))?;
         let readers = pool.max_connections(READERS).connect_with(options).await?;
         Ok(Self { readers, writer })
     }

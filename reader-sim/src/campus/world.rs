@@ -11,6 +11,7 @@ use rollcall_gateway::config::{
     BusConfig, BusReader, Config, HubConfig, JournalConfig, MqttConfig, PageConfig,
 };
 use rollcall_hub::app::RunningHub;
+use rollcall_hub::config::Database;
 use rollcall_hub::service::access::{Role, create_token};
 use rollcall_hub::service::feed::{FeedCursor, latest};
 use tempfile::TempDir;
@@ -24,6 +25,7 @@ use crate::device::mqtt::{MqttReader, Uptime};
 use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Events};
 use crate::plan::{Credential, FaultChange, Plan, ReaderKind};
+use crate::postgres::TemporaryPostgres;
 
 /// How many readers hang on one serial line.
 const READERS_ON_BUS: usize = 8;
@@ -68,6 +70,7 @@ pub struct World {
     buses: Vec<OsdpBus>,
     places: BTreeMap<String, Place>,
     _folder: TempDir,
+    _postgres: Option<TemporaryPostgres>,
 }
 
 /// A token in a file of its own, for one gateway.
@@ -88,12 +91,21 @@ impl World {
     ///
     /// # Errors
     /// When something does not come up.
-    pub async fn build(plan: &Plan, view: &mut View) -> anyhow::Result<Self> {
+    pub async fn build(plan: &Plan, database: Option<&str>, view: &mut View) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("rollcall-campus-").tempdir()?;
         let clock = VirtualClock::new(plan.from_ms - LOADED_BEFORE_MS);
+        let (database, postgres) = match database {
+            None => (Database::Sqlite(folder.path().join("hub.sqlite")), None),
+            Some("postgres") => {
+                let server = TemporaryPostgres::start()?;
+                view.say("a PostgreSQL of its own is up")?;
+                (Database::Postgres(server.url("rollcall")), Some(server))
+            }
+            Some(named) => (rollcall_hub::config::database(named)?, None),
+        };
         let config = rollcall_hub::config::Config {
             listen: "127.0.0.1:0".parse()?,
-            database: folder.path().join("hub.sqlite"),
+            database,
             tls: None,
             zone: rollcall_hub::config::zone(&plan.zone)?,
             console: true,
@@ -127,6 +139,7 @@ impl World {
             buses: Vec::new(),
             places: BTreeMap::new(),
             _folder: folder,
+            _postgres: postgres,
         };
         for building in 0..plan.buildings.len() {
             world.start_building(plan, building, &sender).await?;

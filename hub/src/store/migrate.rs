@@ -1,0 +1,42 @@
+//! The schema, version by version: one text for all engines, written in SQLite's types.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+use super::StoreError;
+
+/// Version, name and text.
+const VERSIONS: [(i64, &str, &str); 5] = [
+    (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
+    (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
+    (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
+    (4, "commissioning", include_str!("../../migrations/0004_commissioning.sql")),
+    (5, "imports", include_str!("../../migrations/0005_imports.sql")),
+];
+
+/// All versions, with the text as an engine wants it.
+pub(super) fn migrator(translate: fn(&str) -> String) -> Migrator {
+    let versions = VERSIONS.into_iter().map(|(version, name, sql)| {
+        let sql = AssertSqlSafe(translate(sql)).into_sql_str();
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(versions.collect())
+}
+
+/// Why a database could not be brought to this version, in words; `name` is the database's.
+pub(super) fn explain(error: MigrateError, name: &str) -> StoreError {
+    match error {
+        MigrateError::VersionMissing(version) => StoreError::Version(format!(
+            "the database {name} has schema version {version}, which this program does not know: it was made by a \
+             newer version. Install that version, or restore a backup made before the upgrade; nothing was changed"
+        )),
+        MigrateError::VersionMismatch(version) => StoreError::Version(format!(
+            "the database {name} has another schema of version {version} than this program: it is not one of ours, \
+             or of a version that was never released; nothing was changed"
+        )),
+        MigrateError::Execute(error) => StoreError::Engine(error),
+        other => StoreError::Version(format!("{name}: {other}")),
+    }
+}

@@ -1,0 +1,120 @@
+//! A PostgreSQL server for as long as it is wanted: in a folder of its own, reached by a socket in it, with everything
+//! that a real one makes durable made durable.
+//!
+//! Used by `campus --database postgres`, and by the tests that run on both engines.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+
+/// A running server; it stops when it is dropped, and its data goes with it.
+pub struct TemporaryPostgres {
+    folder: TempDir,
+    programs: PathBuf,
+}
+
+/// The account that the server runs under where we are root, which it refuses to be.
+const ACCOUNT: &str = "postgres";
+
+impl TemporaryPostgres {
+    /// Starts a server with an empty database `rollcall`.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not come up.
+    pub fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("rollcall-postgres-").tempdir()?;
+        if rustix::process::geteuid().is_root() {
+            let given = Command::new("chown").arg(ACCOUNT).arg(folder.path()).status()?;
+            if !given.success() {
+                bail!(
+                    "there is no account '{ACCOUNT}' to run PostgreSQL under; install it: apt-get install postgresql"
+                );
+            }
+        }
+        let server = Self { folder, programs: programs()? };
+        server.run(
+            "initdb",
+            &["--username", ACCOUNT, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "-D"],
+            &[&server.data()],
+        )?;
+        let options = format!("-c listen_addresses='' -c max_connections=200 -k {}", server.socket());
+        let log = server.folder.path().join("log");
+        server.run(
+            "pg_ctl",
+            &["start", "--wait", "--silent", "--options", &options, "-D"],
+            &[&server.data(), Path::new("--log"), &log],
+        )?;
+        server.run("createdb", &["--host", &server.socket(), "--username", ACCOUNT, "rollcall"], &[])?;
+        Ok(server)
+    }
+
+    /// The folder that its socket is in.
+    #[must_use]
+    pub fn socket(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+
+    /// The address of a database on it.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        url(&self.socket(), database)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn run(&self, program: &str, arguments: &[&str], paths: &[&Path]) -> anyhow::Result<()> {
+        let path = self.programs.join(program);
+        let mut command = if rustix::process::geteuid().is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", ACCOUNT, "--regid", ACCOUNT, "--clear-groups", "--"]).arg(path);
+            command
+        } else {
+            Command::new(path)
+        };
+        // pg_ctl's server would hold a pipe open for as long as it runs.
+        let said = self.folder.path().join(format!("{program}.said"));
+        let file = std::fs::File::create(&said)?;
+        let command = command.args(arguments).args(paths).current_dir("/").stdin(Stdio::null());
+        let status = command.stdout(file.try_clone()?).stderr(file).status();
+        let status = status.with_context(|| format!("{program} cannot be started"))?;
+        if !status.success() {
+            bail!("{program} failed: {}", std::fs::read_to_string(&said).unwrap_or_default().trim());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for TemporaryPostgres {
+    fn drop(&mut self) {
+        if let Err(error) =
+            self.run("pg_ctl", &["stop", "--mode", "immediate", "--silent", "-D"], &[&self.data()])
+        {
+            eprintln!("PostgreSQL in {} could not be stopped: {error}", self.socket());
+        }
+    }
+}
+
+/// The address of a database on the server whose socket is in a folder.
+#[must_use]
+pub fn url(socket: &str, database: &str) -> String {
+    format!("postgres:///{database}?host={socket}&user={ACCOUNT}")
+}
+
+/// Where the newest PostgreSQL's programs are.
+fn programs() -> anyhow::Result<PathBuf> {
+    let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            Some((path.file_name()?.to_str()?.parse().ok()?, path.join("bin")))
+        })
+        .filter(|(_, bin)| bin.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop().map(|(_, bin)| bin).context("PostgreSQL is not installed: apt-get install postgresql")
+}
