@@ -22,6 +22,8 @@ pub mod outage;
 pub mod payload;
 pub mod people;
 pub mod query;
+pub mod register;
+pub mod report;
 pub mod session;
 pub mod subscription;
 pub mod swipe;
@@ -35,7 +37,7 @@ pub const MAX_COMPLEXITY: usize = 5_000;
 /// All reads. Connections take `first`/`after` or `last`/`before`; a page holds 50 unless told, 200 at most.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Query")]
-pub struct Query(query::Reads, viewer::Myself);
+pub struct Query(query::Reads, report::Reports, viewer::Myself);
 
 /// All writes. Each answers only once its effect is durable. Each takes one `input` and gives one payload
 /// whose `errors` is empty exactly when it took effect.

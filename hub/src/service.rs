@@ -23,12 +23,14 @@ pub mod estate;
 pub mod feed;
 pub mod import;
 pub mod intake;
+pub mod known;
 pub mod marks;
 pub mod memberships;
 pub mod people;
 pub mod policy;
 pub mod refusal;
 pub mod registers;
+pub mod report;
 pub mod sweep;
 pub mod timetable;
 

@@ -22,6 +22,7 @@ mod migrate;
 pub mod page;
 pub mod postgres;
 pub mod register;
+pub mod report;
 pub mod sqlite;
 pub mod swipe;
 pub mod timetable;
@@ -123,6 +124,12 @@ impl Row {
     pub fn next<T: FromValue>(&mut self, place: &'static str) -> Result<T, StoreError> {
         let value = self.values.next().unwrap_or(Value::Null);
         T::from_value(value).map_err(|found| StoreError::BadData { place, found: format!("{found:?}") })
+    }
+
+    /// The next value as it is.
+    #[must_use]
+    pub fn next_value(&mut self) -> Value {
+        self.values.next().unwrap_or(Value::Null)
     }
 }
 

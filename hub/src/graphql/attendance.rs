@@ -11,6 +11,8 @@ use super::people::{OrderDirection, Student};
 use super::session::Session;
 use super::swipe::Swipe;
 use crate::scalar::DateTime;
+use crate::service::known::KnownMark;
+use crate::service::report::Counts;
 use crate::store::Value;
 use crate::store::entity::{self, AttendanceSource, AttendanceStatus};
 use crate::store::list;
@@ -115,6 +117,26 @@ impl AttendanceChange {
     }
 }
 
+/// A mark as it was known at an earlier instant.
+pub struct KnownAttendance(pub KnownMark);
+
+/// A mark as it was known at an earlier instant.
+#[Object(guard = "Needs(READERS)")]
+impl KnownAttendance {
+    /// The student.
+    async fn student(&self, ctx: &Context<'_>) -> Result<Option<Student>> {
+        Ok(loader::one(ctx, self.0.student_id).await?.map(Student))
+    }
+    /// The status.
+    async fn status(&self) -> AttendanceStatus {
+        self.0.status
+    }
+    /// What had set it; null where that was not noted: at its making, of a mark that has changed since.
+    async fn source(&self) -> Option<AttendanceSource> {
+        self.0.source
+    }
+}
+
 /// Counts. `late` is part of `present`; the share leaves out every status but PRESENT and ABSENT.
 #[derive(Debug, Clone, Default, SimpleObject)]
 pub struct AttendanceSummary {
@@ -159,6 +181,31 @@ impl AttendanceSummary {
             sum.late += i32::from(mark.minutes_late.is_some_and(|minutes| minutes >= 1));
             sum.shared_swipe += i32::from(mark.shared_swipe);
         }
+        sum.shared()
+    }
+
+    /// From counts.
+    #[must_use]
+    pub fn counted(counts: &Counts) -> Self {
+        let of = |status| i32::try_from(counts.of(status)).unwrap_or(i32::MAX);
+        let sum = Self {
+            present: of(AttendanceStatus::Present),
+            late: i32::try_from(counts.late).unwrap_or(i32::MAX),
+            absent: of(AttendanceStatus::Absent),
+            authorised_absence: of(AttendanceStatus::AuthorisedAbsence),
+            not_required: of(AttendanceStatus::NotRequired),
+            no_register: of(AttendanceStatus::NoRegister),
+            cancelled: of(AttendanceStatus::Cancelled),
+            expected: of(AttendanceStatus::Expected),
+            shared_swipe: i32::try_from(counts.shared).unwrap_or(i32::MAX),
+            attended_share: None,
+        };
+        sum.shared()
+    }
+
+    /// With the share of those decided.
+    fn shared(self) -> Self {
+        let mut sum = self;
         let decided = sum.present + sum.absent;
         sum.attended_share = (decided > 0).then(|| f64::from(sum.present) / f64::from(decided));
         sum

@@ -8,7 +8,8 @@ use super::attendance::AttendanceRecord;
 use super::estate::{Building, Reader, Room};
 use super::gateway::Gateway;
 use super::people::{Card, Student};
-use super::session::{Course, Group, Register, Session, StudentGroupMembership};
+use super::register::Register;
+use super::session::{Course, Group, Session, StudentGroupMembership};
 use super::swipe::Swipe;
 
 /// Anything with a global id. Ids are opaque, stable for ever, and never re-used.

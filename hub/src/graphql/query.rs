@@ -20,9 +20,10 @@ use super::people::{
     Card, CardConnection, CardFilter, OrderDirection, Student, StudentBy, StudentConnection, StudentFilter,
     StudentOrder, card_list, student_list,
 };
+use super::register::{Register, RegisterConnection};
 use super::session::{
-    CodeBy, Course, CourseConnection, Group, GroupConnection, Register, RegisterConnection, Session,
-    SessionBy, SessionConnection, SessionFilter, StudentGroupMembership, session_list,
+    CodeBy, Course, CourseConnection, Group, GroupConnection, Session, SessionBy, SessionConnection,
+    SessionFilter, StudentGroupMembership, session_list,
 };
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
 use crate::store::entity::{self, Entity};
@@ -416,7 +417,7 @@ async fn register(ctx: &Context<'_>, id: Uuid) -> Result<Option<Register>> {
     Ok(sessions.map_err(|error| fault(&error))?.into_iter().next().map(Register))
 }
 
-async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
+pub(super) async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
     let Some((kind, id)) = Kind::of(id) else { return Ok(None) };
     Ok(match kind {
         Kind::Alert => loader::one(ctx, id).await?.map(|it| Node::Alert(Alert(it))),

@@ -1,22 +1,19 @@
-//! Courses, groups, stays in them, sessions and their registers.
+//! Courses, groups, stays in them, and sessions.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result, SimpleObject};
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
-use super::attendance::{
-    AttendanceFilter, AttendanceOrder, AttendanceRecordConnection, AttendanceSummary, entries,
-};
 use super::connection::{self, DateTimeRange, connection, in_range, page};
 use super::context::{Needs, READERS, fault, hub, local, word};
 use super::estate::Room;
 use super::id::Kind;
-use super::loader::{self, GroupsOfSession, MarksOfSession, Policies, RoomsOfSession, WatermarkOfSession};
+use super::loader::{self, GroupsOfSession, Policies, RoomsOfSession};
 use super::people::{Student, on_day};
-use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
+use super::register::{Register, RegisterState};
 use crate::scalar::{DateTime, Duration, LocalDate};
 use crate::service::policy::policy_at;
-use crate::store::entity::{self, MembershipReason, OverlapRule, SessionKind, StoredState};
+use crate::store::entity::{self, MembershipReason, OverlapRule, SessionKind};
 use crate::store::list;
 use crate::store::page::List;
 
@@ -267,118 +264,14 @@ impl Session {
     }
 }
 
-/// A register's life. SETTLING: the session has ended, and at least one gateway with a reader in its rooms has
-/// not yet reported past its end, so nobody is absent yet. FINAL: all have. NO_REGISTER: it could not be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-pub enum RegisterState {
-    /// Called off.
-    Cancelled,
-    /// All swipes are in.
-    Final,
-    /// It could not be taken.
-    NoRegister,
-    /// The window is open.
-    Open,
-    /// The window has not opened.
-    Scheduled,
-    /// Over, and not all swipes are in.
-    Settling,
-}
-
-/// A session's register.
-#[derive(Clone)]
-pub struct Register(pub entity::Session);
-
-/// A session's register.
-#[Object(guard = "Needs(READERS)")]
-impl Register {
-    /// Global id.
-    pub async fn id(&self) -> ID {
-        Kind::Register.id(self.0.register_id)
-    }
-    /// The session.
-    async fn session(&self) -> Session {
-        Session(self.0.clone())
-    }
-    /// Where it stands.
-    async fn state(&self, ctx: &Context<'_>) -> Result<RegisterState> {
-        let hub = hub(ctx)?;
-        Ok(match self.0.register_state {
-            StoredState::Cancelled => RegisterState::Cancelled,
-            StoredState::Final => RegisterState::Final,
-            StoredState::NoRegister => RegisterState::NoRegister,
-            StoredState::Pending => {
-                let now = hub.now().0;
-                if now > self.0.closes_at {
-                    return Ok(RegisterState::Settling);
-                }
-                if now < opens_at(ctx, &self.0).await? {
-                    RegisterState::Scheduled
-                } else {
-                    RegisterState::Open
-                }
-            }
-        })
-    }
-    /// Pass it back as `expectedRevision`.
-    async fn revision(&self) -> i64 {
-        self.0.register_revision
-    }
-    /// Counts by status.
-    async fn summary(&self, ctx: &Context<'_>) -> Result<AttendanceSummary> {
-        Ok(AttendanceSummary::of(&loader::list(ctx, MarksOfSession(self.0.id)).await?))
-    }
-    /// The marks, by the student's name unless told.
-    #[graphql(complexity = "5 + child_complexity")]
-    async fn entries(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
-        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
-        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
-        #[graphql(desc = "Only rows that this lets through.")] filter: Option<AttendanceFilter>,
-        #[graphql(desc = "How they are sorted.")] order_by: Option<AttendanceOrder>,
-    ) -> Result<AttendanceRecordConnection> {
-        entries(ctx, self.0.id, page(first, after, last, before)?, filter.as_ref(), order_by).await
-    }
-    /// Swipes in the session's rooms and time that count for no session.
-    #[graphql(complexity = "5 + child_complexity")]
-    async fn unmatched_swipes(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
-        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
-        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
-        #[graphql(desc = "Only rows that this lets through.")] filter: Option<SwipeFilter>,
-    ) -> Result<SwipeConnection> {
-        let list = swipe_list(filter.as_ref())
-            .and("w.room_id IN (SELECT room_id FROM session_room WHERE session_id = {})", self.0.id)
-            .and("w.swiped_at >= {}", opens_at(ctx, &self.0).await?)
-            .and("w.swiped_at <= {}", self.0.closes_at)
-            .and("w.decision <> {}", "RECORDED");
-        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
-        Ok(SwipeConnection::new(paged, total, Swipe))
-    }
-    /// The latest instant up to which every gateway with a reader at its doors has handed over all swipes; null while
-    /// one of them never has, or where there is no reader.
-    #[graphql(complexity = "5")]
-    async fn watermark(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
-        let found = loader::list(ctx, WatermarkOfSession(self.0.id)).await?;
-        found.first().map(|at| local(ctx, at.0)).transpose()
-    }
-    /// When it became final; null before.
-    async fn final_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
-        self.0.final_at.map(|at| local(ctx, at)).transpose()
-    }
-}
-
-async fn policy_of(ctx: &Context<'_>, session: &entity::Session) -> Result<rollcall_rules::policy::Policy> {
+pub(super) async fn policy_of(
+    ctx: &Context<'_>,
+    session: &entity::Session,
+) -> Result<rollcall_rules::policy::Policy> {
     Ok(policy_at(&loader::list(ctx, Policies).await?, session.starts_at))
 }
 
-async fn opens_at(ctx: &Context<'_>, session: &entity::Session) -> Result<i64> {
+pub(super) async fn opens_at(ctx: &Context<'_>, session: &entity::Session) -> Result<i64> {
     Ok(session.starts_at - policy_of(ctx, session).await?.opens_before_ms)
 }
 
@@ -482,10 +375,4 @@ connection! {
     SessionConnection,
     /// A session and its place.
     SessionEdge, Session
-}
-connection! {
-    /// A page of registers.
-    RegisterConnection,
-    /// A register and its place.
-    RegisterEdge, Register
 }

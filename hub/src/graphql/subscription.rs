@@ -12,7 +12,7 @@ use super::attendance::AttendanceRecord;
 use super::context::{GATEWAYS, Needs, READERS, fault, hub};
 use super::feed::{GatewayFeedEvent, GatewayFeedKind, calling, changes, marker, resume};
 use super::id::Kind;
-use super::session::Register;
+use super::register::Register;
 use super::swipe::{Swipe, SwipeFilter, swipe_list};
 use crate::service::{Hub, News};
 use crate::store::StoreError;

@@ -90,7 +90,7 @@ async fn derive_some(
         }
     }
     tx.put(&writes.marks).await?;
-    tx.drop_attendance(&writes.gone).await?;
+    tx.drop_attendance(&writes.gone, now.0).await?;
     tx.insert_changes(&writes.changes).await?;
     tx.put(&writes.sessions).await
 }

@@ -13,7 +13,7 @@ const VERSIONS: [(i64, &str, &str); 5] = [
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
     (4, "commissioning", include_str!("../../migrations/0004_commissioning.sql")),
-    (5, "imports", include_str!("../../migrations/0005_imports.sql")),
+    (5, "imports and knowledge", include_str!("../../migrations/0005_imports_and_knowledge.sql")),
 ];
 
 /// All versions, with the text as an engine wants it.

@@ -68,6 +68,21 @@ pub struct AttendanceChange {
     pub reason: Option<String>,
 }
 
+/// A mark that there is or was, as it is or last was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MarkOnce {
+    /// Its id.
+    pub id: Uuid,
+    /// The student.
+    pub student_id: Uuid,
+    /// The status.
+    pub status: AttendanceStatus,
+    /// What set it.
+    pub source: AttendanceSource,
+    /// When it went; none where it is there.
+    pub gone_at: Option<i64>,
+}
+
 impl Tx {
     /// The credits of sessions.
     ///
@@ -163,14 +178,38 @@ impl Tx {
         self.by_column("session_id", sessions.iter().map(|id| Value::from(*id))).await
     }
 
-    /// Takes marks away that no fact supports any more.
+    /// Takes marks away that no fact supports any more; how they last were is kept.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn drop_attendance(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
+    pub async fn drop_attendance(&mut self, ids: &[Uuid], at: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO attendance_gone (attendance_id, session_id, student_id, status, source, gone_at) \
+                   SELECT id, session_id, student_id, status, source, CAST($1 AS BIGINT) FROM attendance WHERE id IN ({})";
+        self.execute_in(sql, &[at.into()], ids.iter().map(|id| (*id).into())).await?;
         self.execute_in("DELETE FROM attendance WHERE id IN ({})", &[], ids.iter().map(|id| (*id).into()))
             .await?;
         Ok(())
+    }
+
+    /// All marks that a session has or had.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn marks_ever(&mut self, session: Uuid) -> Result<Vec<MarkOnce>, StoreError> {
+        let sql = "SELECT id, student_id, status, source, NULL FROM attendance WHERE session_id = $1 UNION ALL \
+                   SELECT attendance_id, student_id, status, source, gone_at FROM attendance_gone WHERE session_id = $2";
+        let rows = self.fetch(sql, vec![session.into(), session.into()]).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(MarkOnce {
+                    id: row.next("attendance.id")?,
+                    student_id: row.next("attendance.student_id")?,
+                    status: row.next("attendance.status")?,
+                    source: row.next("attendance.source")?,
+                    gone_at: row.next("attendance_gone.gone_at")?,
+                })
+            })
+            .collect()
     }
 
     /// Adds to the history of marks.

@@ -1,0 +1,120 @@
+//! Counts of marks over a stretch of time, by what people ask for.
+
+use super::{StoreError, Tx, Value};
+
+/// What marks are counted by, in SQL: the key, and what must be joined to have it.
+#[derive(Debug, Clone, Copy)]
+pub struct Grouped {
+    /// The key.
+    pub key: &'static str,
+    /// What is joined to `attendance a` and `session s`.
+    pub join: &'static str,
+}
+
+/// How many marks of a key have a status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The key.
+    pub key: Value,
+    /// The status, as it is stored.
+    pub status: String,
+    /// How many marks.
+    pub marks: i64,
+    /// How many of them came a minute late or more.
+    pub late: i64,
+    /// How many of them rest on a swipe that also counts for another session.
+    pub shared: i64,
+}
+
+/// A session held in a room, for the use of rooms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The room's id.
+    pub room: uuid::Uuid,
+    /// Its start.
+    pub starts_at: i64,
+    /// Its end.
+    pub ends_at: i64,
+    /// Whether its register could be taken.
+    pub taken: bool,
+    /// How many were expected.
+    pub booked: i64,
+    /// How many came.
+    pub present: i64,
+}
+
+impl Tx {
+    /// Counts marks of sessions that start from one instant to another (excluded), by key and status.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn count_marks(
+        &mut self,
+        by: Grouped,
+        from: i64,
+        until: i64,
+    ) -> Result<Vec<Counted>, StoreError> {
+        let Grouped { key, join } = by;
+        let sql = format!(
+            "SELECT {key}, a.status, COUNT(*), SUM(CASE WHEN a.minutes_late >= 1 THEN 1 ELSE 0 END), \
+             SUM(CASE WHEN a.shared_swipe = 1 THEN 1 ELSE 0 END) FROM session s JOIN attendance a ON a.session_id = s.id \
+             {join} WHERE s.starts_at >= $1 AND s.starts_at < $2 GROUP BY {key}, a.status"
+        );
+        let rows = self.fetch(&sql, vec![from.into(), until.into()]).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(Counted {
+                    key: row.next_value(),
+                    status: row.next("attendance.status")?,
+                    marks: row.next("count")?,
+                    late: row.next("count")?,
+                    shared: row.next("count")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Counts the sessions behind those marks, by key.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn count_sessions(
+        &mut self,
+        by: Grouped,
+        from: i64,
+        until: i64,
+    ) -> Result<Vec<(Value, i64)>, StoreError> {
+        let Grouped { key, join } = by;
+        let sql = format!(
+            "SELECT {key}, COUNT(DISTINCT s.id) FROM session s JOIN attendance a ON a.session_id = s.id {join} \
+             WHERE s.starts_at >= $1 AND s.starts_at < $2 GROUP BY {key}"
+        );
+        let rows = self.fetch(&sql, vec![from.into(), until.into()]).await?;
+        rows.into_iter().map(|mut row| Ok((row.next_value(), row.next("count")?))).collect()
+    }
+
+    /// The sessions held in each room, called-off ones left out, with how many were expected and came.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn held_in_rooms(&mut self, from: i64, until: i64) -> Result<Vec<Held>, StoreError> {
+        let sql = "SELECT r.room_id, s.starts_at, s.ends_at, CASE WHEN s.register_state = 'FINAL' THEN 1 ELSE 0 END, \
+                   (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id), \
+                   (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id AND a.status = 'PRESENT') \
+                   FROM session s JOIN (SELECT DISTINCT session_id, room_id FROM session_room) r ON r.session_id = s.id \
+                   WHERE s.starts_at >= $1 AND s.starts_at < $2 AND s.cancelled = 0 ORDER BY r.room_id, s.starts_at, s.id";
+        let rows = self.fetch(sql, vec![from.into(), until.into()]).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(Held {
+                    room: row.next("session_room.room_id")?,
+                    starts_at: row.next("session.starts_at")?,
+                    ends_at: row.next("session.ends_at")?,
+                    taken: row.next("session.register_state")?,
+                    booked: row.next("count")?,
+                    present: row.next("count")?,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,162 @@
+//! Right answers out: counts by what people ask for, the use of rooms, and what was known before.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use rollcall_tests::hub::{TestHub, at};
+use rollcall_tests::timetable::{Gateway, estate, number, session, students};
+use serde_json::{Value, json};
+
+const DAY: &str = "period: {from: \"2026-10-05\", until: \"2026-10-05\"}";
+
+/// A day with two lectures of group G (four students) in R1 and R2 and one in R1 to which nobody came; R1 has one seat.
+async fn a_day(hub: &TestHub) {
+    estate(hub).await;
+    hub.done("saveRoom", json!({"code": "R1", "building": "A", "capacity": 1})).await;
+    students(hub, 4, 4).await;
+    let with = |mut session: Value, more: Value| {
+        session.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        session
+    };
+    let sessions = [
+        with(session("S1", "09:00", "10:00"), json!({"course": "C"})),
+        with(session("S2", "11:00", "13:00"), json!({"rooms": ["R1", "R2"]})),
+        with(session("S3", "14:00", "15:00"), json!({"course": "C"})),
+    ];
+    hub.done("saveSessions", json!({"sessions": sessions})).await;
+    let mut gateway = Gateway::start(hub, "GW").await;
+    let (first, second) = (gateway.session("09:00").to_owned(), gateway.session("11:00").to_owned());
+    let swipes = [
+        gateway.swipe(0, 0, &at("09:05"), &[first.as_str()]),
+        gateway.swipe(1, 0, &at("08:55"), &[first.as_str()]),
+        gateway.swipe(2, 1, &at("11:00"), &[second.as_str()]),
+    ];
+    hub.clock.set(&at("16:00"));
+    gateway.submit(hub, &swipes, &at("15:30")).await;
+    gateway.heartbeat(hub, &at("15:45")).await;
+}
+
+#[tokio::test]
+async fn reports_count_each_mark_once_for_what_it_belongs_to_and_say_what_of() {
+    let hub = TestHub::start().await;
+    a_day(&hub).await;
+    let report = async |by: &str| {
+        let query = format!(
+            "{{ report(groupedBy: {by}, {DAY}) {{ period {{ from until }} groupedBy sessions
+                 total {{ present absent late attendedShare }}
+                 rows {{ label sessions summary {{ present absent late attendedShare }} subject {{ __typename id }} }} }} }}"
+        );
+        hub.read(&query).await["report"].take()
+    };
+    let courses = report("COURSE").await;
+    assert_eq!(courses["total"], json!({"present": 3, "absent": 9, "late": 1, "attendedShare": 0.25}));
+    assert_eq!((&courses["sessions"], &courses["groupedBy"]), (&json!(3), &json!("COURSE")));
+    assert_eq!(courses["period"], json!({"from": "2026-10-05", "until": "2026-10-05"}));
+    let row = |label: &str, sessions: i64, present: i64, absent: i64| {
+        let share = present as f64 / (present + absent) as f64;
+        (label.to_owned(), sessions, present, absent, share)
+    };
+    let rows = |report: &Value| -> Vec<(String, i64, i64, i64, f64)> {
+        let rows = report["rows"].as_array().unwrap().iter();
+        rows.map(|row| {
+            let sum = &row["summary"];
+            (
+                row["label"].as_str().unwrap().to_owned(),
+                row["sessions"].as_i64().unwrap(),
+                sum["present"].as_i64().unwrap(),
+                sum["absent"].as_i64().unwrap(),
+                sum["attendedShare"].as_f64().unwrap(),
+            )
+        })
+        .collect()
+    };
+    assert_eq!(rows(&courses), [row("C", 2, 2, 6), row("none", 1, 1, 3)]);
+    assert_eq!(courses["rows"][0]["subject"]["__typename"], "Course");
+    assert_eq!(courses["rows"][1]["subject"], Value::Null);
+    assert_eq!(rows(&report("ROOM").await), [row("R1", 3, 3, 9), row("R2", 1, 1, 3)]);
+    assert_eq!(rows(&report("BUILDING").await), [row("A", 3, 3, 9)]);
+    assert_eq!(rows(&report("GROUP").await), [row("G", 3, 3, 9)]);
+    assert_eq!(rows(&report("DAY").await), [row("2026-10-05", 3, 3, 9)]);
+    assert_eq!(rows(&report("WEEK").await), [row("2026-10-05", 3, 3, 9)]);
+    let by_student = report("STUDENT").await;
+    let wanted: Vec<_> =
+        [1, 1, 1, 0].iter().enumerate().map(|(at, came)| row(&number(at), 3, *came, 3 - came)).collect();
+    assert_eq!(rows(&by_student), wanted);
+    assert_eq!(by_student["rows"][0]["subject"]["__typename"], "Student");
+    let none = hub.read("{ report(groupedBy: DAY, period: {from: \"2026-10-06\", until: \"2026-10-07\"}) { sessions rows { label } total { attendedShare } } }").await;
+    assert_eq!(none["report"], json!({"sessions": 0, "rows": [], "total": {"attendedShare": null}}));
+    for period in
+        ["{from: \"2026-10-06\", until: \"2026-10-05\"}", "{from: \"2026-10-06\", until: \"2028-10-05\"}"]
+    {
+        let query = format!("{{ report(groupedBy: DAY, period: {period}) {{ sessions }} }}");
+        let (_, body) = hub.post(Some(&hub.integration), &query, json!({})).await;
+        assert_eq!(body["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn rooms_say_what_they_were_booked_for_and_what_became_of_it() {
+    let hub = TestHub::start().await;
+    a_day(&hub).await;
+    let query = format!(
+        "{{ roomUse({DAY}) {{ room {{ code capacity }} sessions booked used ghostSessions overcrowdedSessions unknownSessions
+             expected present noShows attendedShare }} }}"
+    );
+    assert_eq!(
+        hub.read(&query).await["roomUse"],
+        json!([
+            {"room": {"code": "R1", "capacity": 1}, "sessions": 3, "booked": "PT4H", "used": "PT3H", "ghostSessions": 1,
+             "overcrowdedSessions": 1, "unknownSessions": 0, "expected": 12, "present": 3, "noShows": 9, "attendedShare": 0.25},
+            {"room": {"code": "R2", "capacity": null}, "sessions": 1, "booked": "PT2H", "used": "PT2H", "ghostSessions": 0,
+             "overcrowdedSessions": 0, "unknownSessions": 0, "expected": 4, "present": 1, "noShows": 3, "attendedShare": 0.25},
+        ])
+    );
+}
+
+#[tokio::test]
+async fn a_register_answers_what_was_known_at_an_instant_beside_what_is_known_now() {
+    let hub = TestHub::start().await;
+    a_day(&hub).await;
+    let known = async |when: &str| -> Vec<(String, String, Value)> {
+        let query = format!(
+            "{{ session(by: {{externalId: \"S1\"}}) {{ register {{ asKnownAt(at: \"{when}\") {{ student {{ number }} status source }} }} }} }}"
+        );
+        let data = hub.read(&query).await;
+        let marks = data["session"]["register"]["asKnownAt"].as_array().unwrap().iter();
+        let mut marks: Vec<_> = marks
+            .map(|mark| {
+                let number = mark["student"]["number"].as_str().unwrap().to_owned();
+                (number, mark["status"].as_str().unwrap().to_owned(), mark["source"].clone())
+            })
+            .collect();
+        marks.sort_by(|one, other| one.0.cmp(&other.0));
+        marks
+    };
+    let statuses = |marks: &[(String, String, Value)]| -> Vec<String> {
+        marks.iter().map(|mark| mark.1.clone()).collect()
+    };
+    // The letter went out at 16:00, after the register was final.
+    hub.clock.set(&at("17:00"));
+    let register = hub.read("{ session(by: {externalId: \"S1\"}) { register { id entries { nodes { student { id number } } } } } }").await;
+    let entries = register["session"]["register"]["entries"]["nodes"].as_array().unwrap();
+    let third =
+        entries.iter().find(|mark| mark["student"]["number"] == number(2)).unwrap()["student"]["id"].clone();
+    let mark = json!({"registerId": register["session"]["register"]["id"], "reason": "was on the fire drill",
+                      "marks": [{"studentId": third, "status": "PRESENT"}]});
+    let payload = hub.write_as(&hub.admin, "markAttendance", mark).await;
+    assert_eq!(payload["errors"], json!([]));
+    // And the fourth had never been in the group.
+    hub.clock.set(&at("18:00"));
+    let stay = json!({"memberships": [{"group": "G", "student": number(3), "from": "2026-09-21"}]});
+    hub.data(&hub.integration, "mutation($input: RemoveMembershipsInput!) { removeMemberships(input: $input) { removed errors { message } } }",
+             json!({"input": stay})).await;
+
+    assert_eq!(known(&at("07:59")).await, []);
+    assert_eq!(statuses(&known(&at("08:00")).await), ["EXPECTED"; 4]);
+    let letter = known(&at("16:00")).await;
+    assert_eq!(statuses(&letter), ["PRESENT", "PRESENT", "ABSENT", "ABSENT"]);
+    assert_eq!(letter[0].2, "READER");
+    let later = known(&at("17:30")).await;
+    assert_eq!(statuses(&later), ["PRESENT", "PRESENT", "PRESENT", "ABSENT"]);
+    assert_eq!(later[2].2, "MANUAL");
+    assert_eq!(statuses(&known(&at("18:00")).await), ["PRESENT"; 3]);
+}
