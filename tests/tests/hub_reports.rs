@@ -160,3 +160,54 @@ async fn a_register_answers_what_was_known_at_an_instant_beside_what_is_known_no
     assert_eq!(later[2].2, "MANUAL");
     assert_eq!(statuses(&known(&at("18:00")).await), ["PRESENT"; 3]);
 }
+
+#[tokio::test]
+async fn a_policy_can_be_tried_on_the_past_and_leaves_everything_as_it_was() {
+    let hub = TestHub::start().await;
+    a_day(&hub).await;
+    // Student 0 came to S1 at 09:05 and student 1 at 08:55: with two hours before the start the first is early for S2 at
+    // 11:00 too. And for S1 the doors would have had to work since 07:00, when their readers did not hang there yet: of
+    // who is missing nothing would be known.
+    let preview = |from: &str, until: &str| {
+        format!(
+            "{{ attendancePolicyPreview(input: {{from: \"{from}\", opensBefore: \"PT2H\"}}, until: \"{until}\") {{
+                 sessions marksChanged errors {{ message }}
+                 changes {{ session {{ externalId }} student {{ number }} from to source arrivedAt }} }} }}"
+        )
+    };
+    let everything = "{ sessions { nodes { externalId revision register { revision entries { nodes { status source revision
+                        history { to } } } } } } swipes { nodes { decision reason } } }";
+    let before = hub.read(everything).await;
+    let found = hub.data(&hub.admin, &preview(&at("00:00"), "2026-10-06T00:00:00Z"), json!({})).await;
+    let found = &found["attendancePolicyPreview"];
+    assert_eq!(
+        (&found["sessions"], &found["marksChanged"], &found["errors"]),
+        (&json!(3), &json!(3), &json!([]))
+    );
+    assert_eq!(
+        found["changes"],
+        json!([
+            {"session": {"externalId": "S1"}, "student": {"number": "S00002"}, "from": "ABSENT", "to": "NO_REGISTER",
+             "source": "RULE", "arrivedAt": null},
+            {"session": {"externalId": "S1"}, "student": {"number": "S00003"}, "from": "ABSENT", "to": "NO_REGISTER",
+             "source": "RULE", "arrivedAt": null},
+            {"session": {"externalId": "S2"}, "student": {"number": "S00000"}, "from": "ABSENT", "to": "PRESENT",
+             "source": "READER", "arrivedAt": "2026-10-05T10:05:00.000+01:00"},
+        ])
+    );
+    // Of a time that ends before S2 starts, S2 is not touched.
+    let found = hub.data(&hub.admin, &preview(&at("00:00"), &at("10:30")), json!({})).await;
+    let found = &found["attendancePolicyPreview"];
+    assert_eq!((&found["sessions"], &found["marksChanged"]), (&json!(1), &json!(2)));
+    assert_eq!(hub.read(everything).await, before);
+    // What the preview said is what comes when the policy is saved.
+    hub.write_as(&hub.admin, "saveAttendancePolicy", json!({"from": at("00:00"), "opensBefore": "PT2H"}))
+        .await;
+    let query = "{ session(by: {externalId: \"S2\"}) { register { summary { present absent } } } }";
+    assert_eq!(hub.read(query).await["session"]["register"]["summary"], json!({"present": 2, "absent": 2}));
+    let longer =
+        hub.post(Some(&hub.admin), &preview(&at("00:00"), "2028-10-06T00:00:00Z"), json!({})).await.1;
+    assert_eq!(longer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{longer}");
+    let denied = hub.post(Some(&hub.integration), &preview(&at("00:00"), &at("10:30")), json!({})).await.1;
+    assert_eq!(denied["errors"][0]["extensions"]["code"], "FORBIDDEN", "{denied}");
+}

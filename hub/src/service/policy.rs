@@ -1,4 +1,6 @@
-//! The attendance policy: saved as data, in force from an instant on.
+//! The attendance policy: saved as data, in force from an instant on; and what another one would have made of the past.
+
+use std::collections::BTreeMap;
 
 use async_graphql::InputObject;
 use rollcall_rules::policy::{Overlap, Policy};
@@ -8,8 +10,9 @@ use uuid::Uuid;
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
 use crate::scalar::{DateTime, Duration};
-use crate::store::entity::{OverlapRule, Policy as StoredPolicy, Session};
+use crate::store::entity::{Attendance, OverlapRule, Policy as StoredPolicy, Session};
 use crate::store::timetable::LONGEST_OPENING_MS;
+use crate::store::{StoreError, Tx};
 
 /// The institution's attendance policy from an instant on. A session reads the policy at its start.
 #[derive(Debug, Clone, InputObject)]
@@ -39,6 +42,17 @@ pub struct SavePolicy {
 /// # Errors
 /// When the store fails.
 pub async fn save_policy(hub: &Hub, caller: &Caller, input: &SavePolicy) -> Answer<Uuid> {
+    if let Some(refusals) = check(input).refusals() {
+        return Ok(Err(refusals));
+    }
+    let mut tx = hub.write().await?;
+    let (policy, mut touched) = put(hub, &mut tx, input, i64::MAX).await?;
+    touched.feed_sessions.clone_from(&touched.sessions);
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(policy))
+}
+
+fn check(input: &SavePolicy) -> Check {
     let mut check = Check::default();
     for (name, duration) in [("opensBefore", input.opens_before), ("closesAfter", input.closes_after)] {
         if !(0..=LONGEST_OPENING_MS).contains(&duration.0) {
@@ -51,10 +65,11 @@ pub async fn save_policy(hub: &Hub, caller: &Caller, input: &SavePolicy) -> Answ
             check.refuse(Code::Invalid, name, "must not be negative");
         }
     }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let mut tx = hub.write().await?;
+    check
+}
+
+/// Puts a policy in force for sessions that start before an instant; names what must be derived anew.
+async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(Uuid, Touched), StoreError> {
     let mut policies = tx.all::<StoredPolicy>().await?;
     let known = policies.iter().find(|policy| policy.from_at == input.from.ms()).map(|policy| policy.id);
     let id = known.unwrap_or_else(|| hub.mint());
@@ -71,9 +86,7 @@ pub async fn save_policy(hub: &Hub, caller: &Caller, input: &SavePolicy) -> Answ
     policies.retain(|other| other.id != id);
     policies.push(policy);
     policies.sort_by_key(|policy| policy.from_at);
-    let sql = "SELECT id FROM session WHERE starts_at >= $1";
-    let rows = tx.fetch(sql, vec![input.from.ms().into()]).await?;
-    let ids: Vec<Uuid> = rows.into_iter().map(|mut row| row.next("session.id")).collect::<Result<_, _>>()?;
+    let ids = tx.sessions_starting(input.from.ms(), until).await?;
     let mut sessions = tx.by_ids::<Session>(ids.iter().copied()).await?;
     for session in &mut sessions {
         session.closes_at = policy_at(&policies, session.starts_at)
@@ -83,17 +96,90 @@ pub async fn save_policy(hub: &Hub, caller: &Caller, input: &SavePolicy) -> Answ
         session.revision += 1;
     }
     tx.put(&sessions).await?;
-    let mut touched = Touched {
-        sessions: ids.iter().copied().collect(),
-        feed_sessions: ids.iter().copied().collect(),
+    let (first, last) = (input.from.ms() - LONGEST_OPENING_MS, until.saturating_add(2 * LONGEST_OPENING_MS));
+    let swipes = tx.swipes_between(first, last).await?;
+    let touched = Touched {
+        sessions: ids.into_iter().collect(),
+        swipes: swipes.into_iter().collect(),
         ..Touched::default()
     };
-    let sql = "SELECT id FROM swipe WHERE latest_at >= $1";
-    for mut row in tx.fetch(sql, vec![(input.from.ms() - LONGEST_OPENING_MS).into()]).await? {
-        touched.swipes.insert(row.next("swipe.id")?);
+    Ok((id, touched))
+}
+
+/// A mark that would be another under another policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// The session.
+    pub session: Uuid,
+    /// The student.
+    pub student: Uuid,
+    /// As it is; none where there is no mark.
+    pub now: Option<Attendance>,
+    /// As it would be; none where there would be none.
+    pub then: Option<Attendance>,
+}
+
+/// What a policy would change.
+#[derive(Debug, Clone)]
+pub struct Preview {
+    /// How many sessions start in the time.
+    pub sessions: usize,
+    /// The marks that would be others, by session and student.
+    pub changed: Vec<Changed>,
+}
+
+/// What would be if a policy had held for sessions that start from its beginning until an instant (excluded): all of it is
+/// done, looked at, and let go of. Nothing is changed; while it lasts no other write gets its turn.
+///
+/// # Errors
+/// When the store fails.
+pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Preview> {
+    if let Some(refusals) = check(input).refusals() {
+        return Ok(Err(refusals));
     }
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(id))
+    let mut tx = hub.write().await?;
+    let from = input.from.ms();
+    let policies = tx.all::<StoredPolicy>().await?;
+    // What holds from the end on goes on holding, and what began within the time does not hold in it.
+    let after = policies.iter().filter(|policy| policy.from_at <= until).max_by_key(|policy| policy.from_at);
+    let within = policies.iter().filter(|policy| (from..until).contains(&policy.from_at));
+    tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
+    match after {
+        Some(after) => tx.put(&[StoredPolicy { id: hub.mint(), from_at: until, ..after.clone() }]).await?,
+        None => tx.put(&[default_from(hub.mint(), until)]).await?,
+    }
+    let ids = tx.sessions_starting(from, until).await?;
+    let mut marks: BTreeMap<(Uuid, Uuid), (Option<Attendance>, Option<Attendance>)> = BTreeMap::new();
+    for mark in tx.attendance_of(&ids).await? {
+        let place = marks.entry((mark.session_id, mark.student_id)).or_default();
+        place.0 = Some(mark);
+    }
+    let (_, touched) = put(hub, &mut tx, input, until).await?;
+    hub.derive(&mut tx, touched, None).await?;
+    for mark in tx.attendance_of(&ids).await? {
+        let place = marks.entry((mark.session_id, mark.student_id)).or_default();
+        place.1 = Some(mark);
+    }
+    let status = |mark: &Option<Attendance>| mark.as_ref().map(|mark| mark.status);
+    let changed = marks.into_iter().filter(|(_, (now, then))| status(now) != status(then));
+    let changed = changed.map(|((session, student), (now, then))| Changed { session, student, now, then });
+    Ok(Ok(Preview { sessions: ids.len(), changed: changed.collect() }))
+}
+
+fn default_from(id: Uuid, from_at: i64) -> StoredPolicy {
+    let policy = Policy::default();
+    StoredPolicy {
+        id,
+        from_at,
+        opens_before_ms: policy.opens_before_ms,
+        closes_after_ms: policy.closes_after_ms,
+        overlap: match policy.overlap {
+            Overlap::EveryOpen => OverlapRule::EveryOpen,
+            Overlap::NearestStart => OverlapRule::NearestStart,
+        },
+        outage_tolerance_ms: policy.outage_tolerance_ms,
+        settle_limit_ms: policy.settle_limit_ms,
+    }
 }
 
 /// The policy in force at an instant; the default before the first one.

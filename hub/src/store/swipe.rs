@@ -173,6 +173,16 @@ impl Tx {
         Ok(ids)
     }
 
+    /// The swipes that may have been from one instant to another.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn swipes_between(&mut self, from: i64, until: i64) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT id FROM swipe WHERE latest_at >= $1 AND earliest_at <= $2";
+        let rows = self.fetch(sql, vec![from.into(), until.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("swipe.id")).collect()
+    }
+
     /// The swipes of cards, by their keys.
     ///
     /// # Errors

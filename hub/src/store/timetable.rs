@@ -171,6 +171,26 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
     }
 
+    /// The sessions that start from one instant to another (excluded).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sessions_starting(&mut self, from: i64, until: i64) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT id FROM session WHERE starts_at >= $1 AND starts_at < $2";
+        let rows = self.fetch(sql, vec![from.into(), until.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("session.id")).collect()
+    }
+
+    /// Takes policies away.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn drop_policies(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
+        self.execute_in("DELETE FROM policy WHERE id IN ({})", &[], ids.iter().map(|id| (*id).into()))
+            .await?;
+        Ok(())
+    }
+
     /// The sessions whose register still waits though they ended before an instant.
     ///
     /// # Errors
