@@ -16,6 +16,7 @@ use rollcall_hub::{app, graphql};
 use tracing_subscriber::EnvFilter;
 
 mod import;
+mod report;
 
 const EXAMPLES: &str = "Examples:
   rollcall-hub serve
@@ -23,6 +24,8 @@ const EXAMPLES: &str = "Examples:
   rollcall-hub token create --name timetable-sync --role INTEGRATION
   rollcall-hub token create --name gw-a --role GATEWAY --gateway GW-A
   rollcall-hub import ical --room LIB-1 library.ics --dry-run
+  rollcall-hub report --by course --from 2026-09-28 --until 2026-12-11 > courses.csv
+  rollcall-hub export --from 2026-09-28 --until 2026-10-04 --format jsonl > marks.jsonl
   rollcall-hub schema > schema.graphql
   rollcall-hub verify-receipt receipt.json --key 1f0c…";
 
@@ -54,6 +57,10 @@ enum Command {
     /// Takes over what other systems hold, from files: all of them or nothing, as a difference to what is there.
     #[command(subcommand)]
     Import(import::Import),
+    /// Prints ready-made figures as CSV: attendance by room, course, student and more, or the use of rooms.
+    Report(report::Report),
+    /// Prints all marks of some days, as they are at one instant.
+    Export(report::Export),
     /// Checks a swipe's receipt, offline: that a gateway recorded it, by the gateway's public key alone.
     ///
     /// The file is what GraphQL's swipe(id).receipt.file holds. What is signed is the text "rollcall journal head 1",
@@ -153,6 +160,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
             Command::Serve(serve) => serve.run().await,
             Command::Check(data) => check(&data).await,
             Command::Import(import) => import.run().await,
+            Command::Report(report) => report.run().await,
+            Command::Export(export) => export.run().await,
             Command::Backup { data, out } => {
                 let database = config::database(&data.database)?;
                 let Database::Sqlite(file) = &database else {

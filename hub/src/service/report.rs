@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Hub;
 use crate::scalar::LocalDate;
 use crate::store::entity::{AttendanceStatus, Building, Course, Group, Room, Student};
-use crate::store::report::{Counted, Grouped};
+use crate::store::report::{Counted, Grouped, MarkLine};
 use crate::store::{StoreError, Tx, Value};
 
 /// What a report's rows stand for.
@@ -231,6 +231,28 @@ async fn labels(
         }
         Grouping::Day | Grouping::Week => BTreeMap::new(),
     })
+}
+
+/// Hands over the marks of all sessions that start from one day to another, both included, a day at a time: all of them as
+/// they were at one instant.
+///
+/// # Errors
+/// When the store fails, or `take` does.
+pub async fn marks<E: From<StoreError>>(
+    hub: &Hub,
+    from: LocalDate,
+    until: LocalDate,
+    mut take: impl FnMut(Vec<MarkLine>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut tx = hub.read().await?;
+    let mut day = from;
+    while day <= until {
+        let Some((first, last)) = span(hub, day, day) else { break };
+        take(tx.mark_lines(first, last).await?)?;
+        let Ok(next) = day.0.tomorrow() else { break };
+        day = LocalDate(next);
+    }
+    Ok(())
 }
 
 /// What rooms were booked for and what became of it, over sessions that start from one day to another, both included.

@@ -1,5 +1,6 @@
 //! Counts of marks over a stretch of time, by what people ask for.
 
+use super::entity::{AttendanceSource, AttendanceStatus};
 use super::{StoreError, Tx, Value};
 
 /// What marks are counted by, in SQL: the key, and what must be joined to have it.
@@ -24,6 +25,36 @@ pub struct Counted {
     pub late: i64,
     /// How many of them rest on a swipe that also counts for another session.
     pub shared: i64,
+}
+
+/// A mark with everything that whoever reads it elsewhere needs to know it by.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MarkLine {
+    /// The student's number.
+    pub student_number: String,
+    /// The session's id in the timetabling system.
+    pub session_external_id: Option<String>,
+    /// The session's title.
+    pub session_title: String,
+    /// The course's code.
+    pub course: Option<String>,
+    /// The session's start, in milliseconds since the epoch.
+    pub starts_at: i64,
+    /// Its end.
+    pub ends_at: i64,
+    /// The status.
+    pub status: AttendanceStatus,
+    /// What set it.
+    pub source: AttendanceSource,
+    /// When the student came.
+    pub arrived_at: Option<i64>,
+    /// Whole minutes after the start.
+    pub minutes_late: Option<i64>,
+    /// Grows with each change.
+    pub revision: i64,
+    /// When it last changed.
+    pub updated_at: i64,
 }
 
 /// A session held in a room, for the use of rooms.
@@ -91,6 +122,36 @@ impl Tx {
         );
         let rows = self.fetch(&sql, vec![from.into(), until.into()]).await?;
         rows.into_iter().map(|mut row| Ok((row.next_value(), row.next("count")?))).collect()
+    }
+
+    /// The marks of sessions that start from one instant to another (excluded), by start and student number.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn mark_lines(&mut self, from: i64, until: i64) -> Result<Vec<MarkLine>, StoreError> {
+        let sql = "SELECT p.number, s.external_id, s.title, c.code, s.starts_at, s.ends_at, a.status, a.source, a.arrived_at, \
+                   a.minutes_late, a.revision, a.updated_at FROM session s JOIN attendance a ON a.session_id = s.id \
+                   JOIN student p ON p.id = a.student_id LEFT JOIN course c ON c.id = s.course_id \
+                   WHERE s.starts_at >= $1 AND s.starts_at < $2 ORDER BY s.starts_at, s.external_id, p.number";
+        let rows = self.fetch(sql, vec![from.into(), until.into()]).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(MarkLine {
+                    student_number: row.next("student.number")?,
+                    session_external_id: row.next("session.external_id")?,
+                    session_title: row.next("session.title")?,
+                    course: row.next("course.code")?,
+                    starts_at: row.next("session.starts_at")?,
+                    ends_at: row.next("session.ends_at")?,
+                    status: row.next("attendance.status")?,
+                    source: row.next("attendance.source")?,
+                    arrived_at: row.next("attendance.arrived_at")?,
+                    minutes_late: row.next("attendance.minutes_late")?,
+                    revision: row.next("attendance.revision")?,
+                    updated_at: row.next("attendance.updated_at")?,
+                })
+            })
+            .collect()
     }
 
     /// The sessions held in each room, called-off ones left out, with how many were expected and came.
