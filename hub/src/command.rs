@@ -83,7 +83,7 @@ enum Command {
 #[derive(Args)]
 struct Data {
     /// Where the data lies.
-    #[arg(long, env = "ROLLCALL_DATABASE", default_value = config::DEFAULT_DATABASE, value_name = "sqlite:PATH|postgres://…")]
+    #[arg(long, env = "ROLLCALL_DATABASE", hide_env_values = true, default_value = config::DEFAULT_DATABASE, value_name = "sqlite:PATH|postgres://…")]
     database: String,
     /// The institution's time zone, by its IANA name.
     #[arg(long, env = "ROLLCALL_TIME_ZONE", default_value = config::DEFAULT_ZONE)]
@@ -227,7 +227,10 @@ impl Serve {
             tracing::warn!(
                 "there is no token yet, and nobody gets in without one; make the first with: rollcall-hub token \
                  create --database {} --name admin --role ADMINISTRATOR",
-                self.data.database
+                match &config.database {
+                    Database::Sqlite(path) => format!("sqlite:{}", path.display()),
+                    Database::Postgres(_) => config.database.to_string(),
+                }
             );
         }
         stop_signal().await?;

@@ -3,7 +3,7 @@
 //!
 //! Called by the command line; what comes out goes to `service::import`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::service::estate::{SaveBuilding, SaveReader, SaveRoom};
@@ -118,12 +118,23 @@ pub struct Facts {
     pub sessions: List<SaveSession>,
     /// Which lists are whole: what the same source gave before and does not name any more goes.
     pub whole: Vec<&'static str>,
+    /// Series of sessions that a calendar names: all their recurrences are in it, and one that is not any more goes.
+    pub series: BTreeSet<String>,
     /// Stays that the files themselves say are to be taken back: group and student.
     pub dropped: Vec<(String, String)>,
     /// What keeps the files from being used.
     pub problems: Problems,
     /// What was left out or understood in one of several ways.
     pub notes: Problems,
+}
+
+impl Facts {
+    /// Whether a session's name is that of a series that is in the files, or of one of its recurrences.
+    #[must_use]
+    pub fn is_of_series(&self, name: &str) -> bool {
+        let recurrence = name.rsplit_once('/').filter(|(_, at)| at.len() == calendar::STAMP_LENGTH);
+        self.series.contains(name) || recurrence.is_some_and(|(series, _)| self.series.contains(series))
+    }
 }
 
 /// Reads a file, whose size is bounded; `-` is standard input.

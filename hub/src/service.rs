@@ -36,6 +36,8 @@ pub mod timetable;
 
 /// How many pieces of news a slow listener may be behind before it is told to look for itself.
 const NEWS_CAPACITY: usize = 4_096;
+/// How many swipes are held in memory at once while they are judged again.
+const JUDGED_AT_ONCE: usize = 2_000;
 
 /// The hub: its store, its clock, its time zone, and the news of what was committed.
 #[derive(Clone)]
@@ -149,12 +151,17 @@ impl Hub {
 
     /// The id that the database got when it was made. A feed position of another database means nothing.
     async fn instance_of_store(&self) -> Result<Uuid, StoreError> {
-        let mut tx = self.write().await?;
-        let sql = "INSERT INTO setting (name, value) VALUES ('instance', $1) ON CONFLICT (name) DO NOTHING";
-        tx.execute(sql, vec![self.mint().to_string().into()]).await?;
-        let row = tx.fetch_one("SELECT value FROM setting WHERE name = 'instance'", Vec::new()).await?;
+        let sql = "SELECT value FROM setting WHERE name = 'instance'";
+        let mut row = self.read().await?.fetch_one(sql, Vec::new()).await?;
+        if row.is_none() {
+            let mut tx = self.write().await?;
+            let new =
+                "INSERT INTO setting (name, value) VALUES ('instance', $1) ON CONFLICT (name) DO NOTHING";
+            tx.execute(new, vec![self.mint().to_string().into()]).await?;
+            row = tx.fetch_one(sql, Vec::new()).await?;
+            tx.commit().await?;
+        }
         let text: String = row.map(|mut row| row.next("setting.value")).transpose()?.unwrap_or_default();
-        tx.commit().await?;
         Uuid::try_parse(&text).map_err(|_| StoreError::BadData { place: "setting.instance", found: text })
     }
 
@@ -258,8 +265,11 @@ impl Hub {
     ) -> Result<Vec<News>, StoreError> {
         let mut news = Vec::new();
         if !touched.swipes.is_empty() {
+            // Ids grow with time, so that those judged together lie close and need little of the timetable.
             let swipes: Vec<Uuid> = touched.swipes.iter().copied().collect();
-            touched.sessions.extend(decide::judge_again(self, tx, &swipes).await?);
+            for some in swipes.chunks(JUDGED_AT_ONCE) {
+                touched.sessions.extend(decide::judge_again(self, tx, some).await?);
+            }
         }
         registers::derive(self, tx, &touched, caller, &mut news).await?;
         feed::refresh(self, tx, &touched, &mut news).await?;

@@ -272,6 +272,110 @@ async fn a_calendar_moves_and_calls_off_sessions_and_keeps_what_was_held() {
     }
 }
 
+#[tokio::test]
+async fn a_series_that_a_feed_names_is_whole_and_a_session_moved_on_its_day_stays_where_it_was() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    let feed = |room: &str, extra: &str| {
+        let text = format!(
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:w\nSUMMARY:w\nDTSTART:20261005T080000Z\nDURATION:PT1H\nCATEGORIES:G\nLOCATION:{room}\n\
+             RRULE:FREQ=WEEKLY;COUNT=3\n{extra}END:VEVENT\nEND:VCALENDAR\n"
+        );
+        let mut facts = Facts::default();
+        let options = calendar::Options {
+            rooms: Vec::new(),
+            groups: Vec::new(),
+            groups_from: None,
+            course: None,
+            kind: SessionKind::Lecture,
+            horizon: ms("2027-10-01T00:00:00Z"),
+        };
+        calendar::read(&mut facts, "f.ics", text.as_bytes(), &jiff::tz::TimeZone::UTC, &options);
+        facts
+    };
+    hub.clock.set(&at("07:00"));
+    assert_eq!(counts(&imported(&hub, &feed("R1", ""), &order("all")).await), [("sessions", [3, 0, 0, 0])]);
+    // The last is taken out of its series, as calendars do: nobody has to say that the feed is whole.
+    let without = "EXDATE:20261019T080000Z\n";
+    assert_eq!(
+        counts(&imported(&hub, &feed("R1", without), &order("all")).await),
+        [("sessions", [0, 0, 1, 2])]
+    );
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    let green = gateway.session("08:00").to_owned();
+    let swipe = gateway.swipe(0, 0, &at("07:45"), &[green.as_str()]);
+    // In its window the first is moved to another room; what was swiped at the old one counts, tonight as now.
+    hub.clock.set(&at("07:50"));
+    assert_eq!(
+        counts(&imported(&hub, &feed("R2", without), &order("all")).await),
+        [("sessions", [0, 2, 0, 0])]
+    );
+    hub.clock.set(&at("21:00"));
+    gateway.submit(&hub, &[swipe], &at("20:00")).await;
+    let marks = "{ session(by: {externalId: \"w/20261005T080000Z\"}) { rooms { code } register { entries { nodes { status source honoured } } } } }";
+    let before = hub.read(marks).await;
+    let held = json!({"rooms": [{"code": "R2"}],
+        "register": {"entries": {"nodes": [{"status": "PRESENT", "source": "READER", "honoured": false}]}}});
+    assert_eq!(before["session"], held);
+    assert_eq!(
+        counts(&imported(&hub, &feed("R2", without), &order("all")).await),
+        [("sessions", [0, 0, 0, 2])]
+    );
+    assert_eq!(hub.read(marks).await, before);
+}
+
+#[tokio::test]
+async fn what_a_file_has_no_word_of_stays_and_what_it_corrects_is_not_there_twice() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let placement =
+        json!({"number": "N1", "name": "Ada", "email": "ada@example.org", "expectedAtDoor": false});
+    hub.done("saveStudent", placement).await;
+    let students = table("students.toml", "Student number,Name,Email,Status\nN1,Ada Ng,,Current\n");
+    assert_eq!(counts(&imported(&hub, &students, &order("sits")).await), [("students", [0, 1, 0, 0])]);
+    let read =
+        "{ student(by: {number: \"N1\"}) { displayName expectedAtDoor groups { nodes { from until } } } }";
+    let student = hub.read(read).await["student"].take();
+    assert_eq!((&student["displayName"], &student["expectedAtDoor"]), (&json!("Ada Ng"), &json!(false)));
+    let list = |from: &str| table("class-lists.toml", &format!("{CLASS_LIST}G,N1,{from},\n"));
+    let accepted = Order { accept_removals: true, ..order("sits") };
+    imported(&hub, &list("12/10/2026"), &accepted).await;
+    assert_eq!(
+        counts(&imported(&hub, &list("28/09/2026"), &accepted).await),
+        [("memberships", [1, 0, 1, 0])]
+    );
+    let stays = hub.read(read).await["student"]["groups"]["nodes"].take();
+    assert_eq!(stays, json!([{"from": "2026-09-28", "until": null}]));
+    // What another source still names stays.
+    imported(&hub, &list("28/09/2026"), &order("faculty")).await;
+    let empty = table("class-lists.toml", CLASS_LIST);
+    assert_eq!(counts(&imported(&hub, &empty, &accepted).await), [("memberships", [0, 0, 0, 0])]);
+    let faculty = Order { accept_removals: true, ..order("faculty") };
+    assert_eq!(counts(&imported(&hub, &empty, &faculty).await), [("memberships", [0, 0, 1, 0])]);
+    // A card is held until the end of the day on which it is given back.
+    let cards = "Card,Student number,UID,Issued,Returned\nK,N1,04a1b2c3d4e5f6,01/09/2026,31/10/2026\n";
+    let facts = table("cards.toml", cards);
+    let until = facts.cards.things[0].until.as_ref().unwrap().ms();
+    assert_eq!(
+        (facts.cards.things[0].from.ms(), until),
+        (ms("2026-08-31T23:00:00Z"), ms("2026-11-01T00:00:00Z"))
+    );
+    let mapping = Mapping::read(
+        "kind = 'sessions'\n[columns]\nexternal_id = 'a'\nstart = 'b'\nend = 'c'\n[formats]\ndate_time = '%Y-%m-%dT%H:%M:%S%z'\n",
+    )
+    .unwrap();
+    let mut facts = Facts::default();
+    let text = "a,b,c\nx,2026-10-05T08:00:00+0000,2026-10-05T10:00:00+0100\n";
+    let zone = jiff::tz::TimeZone::get("Europe/London").unwrap();
+    sheet::read(&mut facts, "t.csv", text.as_bytes(), &zone, &mapping);
+    let session = &facts.sessions.things[0];
+    assert_eq!(
+        (session.starts_at.ms(), session.ends_at.ms()),
+        (ms("2026-10-05T08:00:00Z"), ms("2026-10-05T09:00:00Z"))
+    );
+}
+
 fn zip(tables: &[(&str, &str)]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, text) in tables {
@@ -320,10 +424,27 @@ async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments
     );
     // A difference takes one back; the others stay.
     let gone = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne1,tobedeleted,COMP1001-1,N1,student,,\n";
-    let manifest = "propertyName,value\nfile.enrollments,delta\n";
+    let manifest = "\"propertyName\",\"value\"\n\"file.enrollments\",\"delta\"\n\"file.users\",\"delta\"\n";
     let report =
         imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", gone)]), &order("o")).await;
     assert_eq!(counts(&report), [("memberships", [0, 0, 1, 0])]);
+    // A record that takes the place of another is no leaving, and the same difference again changes nothing.
+    let renewed = format!("{gone}e4,active,COMP1001-1,N1,student,2026-10-19,\n");
+    let renewed = [("manifest.csv", manifest), ("enrollments.csv", renewed.as_str())];
+    assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [1, 0, 0, 0])]);
+    assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [0, 0, 0, 1])]);
+    // Whom a difference takes back must be there.
+    let nobody = gone.replace("N1", "N77");
+    let report =
+        imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", &nobody)]), &order("o")).await;
+    assert!(problems(&report)[0].contains("the stay of 'N77' in 'COMP1001-1'"), "{report:?}");
+    // A student who is enrolled nowhere is one all the same where a table says so, and is left out with a word else.
+    let idle = format!("{users}u4,active,true,cy,Cy,Om,N4,\n");
+    let roles = "sourcedId,status,userSourcedId,role\nr1,active,u4,student\n";
+    let facts = read(&[("users.csv", &idle), ("roles.csv", roles)]);
+    assert_eq!((facts.students.things.len(), facts.whole.clone()), (1, vec!["students"]));
+    let facts = read(&[("users.csv", &idle)]);
+    assert_eq!((facts.students.things.len(), facts.whole.len(), facts.notes.count), (0, 0, 4));
     // What is no whole zip, or names what is not there, is told with its place.
     let whole = zip(&all);
     let mut half = Facts::default();

@@ -330,9 +330,29 @@ async fn a_heartbeat_says_what_is_wrong_and_many_at_once_are_answered() {
     let wanted = json!({"code": "GW", "state": "ONLINE", "readers": [{"state": "ONLINE"}, {"state": "ONLINE"}],
         "health": {"watermark": "2026-10-05T11:10:00.000+01:00", "problems": []}});
     assert_eq!(data["gateways"]["nodes"][0], wanted);
+    hub.done("saveGateway", json!({"code": "NEW", "building": "A"})).await;
+    let in_state = async |state: &str| {
+        let query =
+            format!("{{ gateways(filter: {{states: [{state}]}}) {{ totalCount nodes {{ code }} }} }}");
+        let page = hub.read(&query).await["gateways"].take();
+        let codes: Vec<String> = page["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["code"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(page["totalCount"], codes.len());
+        codes
+    };
+    // A new gateway in its building is news that GW has not fetched yet.
+    assert_eq!(in_state("DEGRADED").await, ["GW"]);
+    assert_eq!(in_state("DEGRADED, AWAITING_ENROLMENT").await, ["GW", "NEW"]);
+    assert_eq!(in_state("AWAITING_ENROLMENT").await, ["NEW"]);
+    assert_eq!(in_state("OFFLINE, ONLINE").await, [""; 0]);
     hub.clock.set(&at("10:14"));
     let data = hub.read("{ gateway(by: {code: \"GW\"}) { state } }").await;
     assert_eq!(data["gateway"]["state"], "OFFLINE");
+    assert_eq!(in_state("OFFLINE").await, ["GW"]);
 }
 
 #[tokio::test]

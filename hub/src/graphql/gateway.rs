@@ -1,6 +1,7 @@
 //! Gateways as people see them, and the two writes that gateways make.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use futures_util::future::try_join_all;
 use uuid::Uuid;
 
 use super::commissioning::{Commissioning, CommissioningConnection};
@@ -239,18 +240,27 @@ fn problems(report: &Report, latest: i64, readers: &[entity::Reader]) -> Vec<Gat
 pub struct GatewayFilter {
     /// In one of these buildings.
     building_ids: Option<Vec<ID>>,
+    /// In one of these states.
+    states: Option<Vec<GatewayState>>,
 }
 
-/// The gateways that a filter lets through.
-#[must_use]
-pub fn gateway_list(filter: Option<&GatewayFilter>) -> List {
-    let list = list::gateways();
-    match filter.and_then(|filter| filter.building_ids.as_ref()) {
-        Some(ids) => {
-            list.and_in("g.building_id IN ({})", Kind::Building.all_of(ids).into_iter().map(Into::into))
-        }
-        None => list,
+/// The gateways that a filter lets through. There are as many as buildings, so that their states, which hang on what they
+/// last said, are worked out one by one.
+pub async fn gateway_list(ctx: &Context<'_>, filter: Option<&GatewayFilter>) -> Result<List> {
+    let mut list = list::gateways();
+    if let Some(ids) = filter.and_then(|filter| filter.building_ids.as_ref()) {
+        list = list.and_in("g.building_id IN ({})", Kind::Building.all_of(ids).into_iter().map(Into::into));
     }
+    if let Some(wanted) = filter.and_then(|filter| filter.states.as_ref()) {
+        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+        let all: Vec<Gateway> =
+            tx.all().await.map_err(|error| fault(&error))?.into_iter().map(Gateway).collect();
+        drop(tx);
+        let states = try_join_all(all.iter().map(|gateway| gateway.state(ctx))).await?;
+        let of_these = all.iter().zip(states).filter(|(_, state)| wanted.contains(state));
+        list = list.and_in("g.id IN ({})", of_these.map(|(gateway, _)| gateway.0.id.into()));
+    }
+    Ok(list)
 }
 
 connection! {

@@ -331,7 +331,7 @@ impl Reads {
         #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only rows that this lets through.")] filter: Option<GatewayFilter>,
     ) -> Result<GatewayConnection> {
-        let list = gateway_list(filter.as_ref());
+        let list = gateway_list(ctx, filter.as_ref()).await?;
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(GatewayConnection::new(paged, total, Gateway))
     }

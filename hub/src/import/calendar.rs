@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::civil::DateTime as Wall;
+use jiff::civil::{Date, DateTime as Wall};
 use jiff::tz::TimeZone;
 
 use super::{Facts, Place};
 use crate::scalar::DateTime;
 use crate::service::timetable::SaveSession;
 use crate::store::entity::SessionKind;
+use crate::store::timetable::LONGEST_OPENING_MS;
 
 mod lines;
 mod when;
@@ -20,6 +21,8 @@ mod when;
 use lines::{Calendar, Event, items};
 use when::{NoTime, When, times};
 
+/// How long the time in a recurrence's id is.
+pub(super) const STAMP_LENGTH: usize = 16;
 /// How many sessions one import may make.
 const MAX_SESSIONS: usize = 200_000;
 
@@ -81,8 +84,13 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
             let message = format!("the import makes more than {MAX_SESSIONS} sessions; split it");
             return facts.problems.add(place(0, None), message);
         }
-        match feed.series(&uid, &events) {
+        match feed.series(&uid, &events, &mut |row, column, message| {
+            facts.notes.add(place(row, Some(column)), message);
+        }) {
             Ok(sessions) => {
+                if events.iter().any(|event| event.line("RECURRENCE-ID").is_none()) {
+                    facts.series.insert(uid.clone());
+                }
                 for (event, session) in sessions {
                     facts.sessions.push(session, &file, event.row);
                 }
@@ -154,18 +162,22 @@ impl<'a> Feed<'a> {
             (None, Some(line)) => {
                 when::duration(&line.value).map_err(|message| fault("DURATION", message))?
             }
-            (None, None) => {
-                return Err(fault(
-                    "DTEND",
-                    "the event has neither DTEND nor DURATION; say when it ends".to_owned(),
-                ));
-            }
+            (None, None) => 0,
         };
+        if length_ms <= 0 || length_ms > LONGEST_OPENING_MS {
+            let message = "left out: a session lasts longer than nothing and 24 hours at the most".to_owned();
+            return Err(Fault { row: event.row, column: "DTEND", message, left_out: true });
+        }
         Ok(Timed { event, start, length_ms })
     }
 
-    /// The sessions of all events that share a UID.
-    fn series(&self, uid: &str, events: &[&'a Event]) -> Result<Vec<(&'a Event, SaveSession)>, Fault> {
+    /// The sessions of all events that share a UID; what is understood in one of several ways goes to `note`.
+    fn series(
+        &self,
+        uid: &str,
+        events: &[&'a Event],
+        note: &mut dyn FnMut(u64, &str, &str),
+    ) -> Result<Vec<(&'a Event, SaveSession)>, Fault> {
         let newest = |one: &&&'a Event| sequence(one);
         // Of several versions the one with the highest SEQUENCE counts; of the same the last.
         let master = events.iter().filter(|event| event.line("RECURRENCE-ID").is_none()).max_by_key(newest);
@@ -198,13 +210,27 @@ impl<'a> Feed<'a> {
             let id = recurrence(uid, at);
             match changed.remove(&at) {
                 Some(event) => {
-                    let timed = self.timed(event)?;
+                    let timed = match self.timed(event) {
+                        Ok(timed) => timed,
+                        Err(fault) if fault.left_out => {
+                            note(fault.row, fault.column, "called off: as changed it is no session any more");
+                            let (event, session) = self.session(&id, &series, Some(wall))?;
+                            sessions.push((event, SaveSession { cancelled: true, ..session }));
+                            continue;
+                        }
+                        Err(fault) => return Err(fault),
+                    };
                     sessions.push(self.session(&id, &timed, None)?);
-                    let (line, _) = self.recurrence_id(event)?;
                     let range = event.line("RECURRENCE-ID").and_then(|line| line.params.get("RANGE"));
                     if range.is_some_and(|range| range.eq_ignore_ascii_case("THISANDFUTURE")) {
-                        let later = timed.start.wall - line.wall;
-                        onward = Some((timed, later));
+                        // Both in the wall time of the series, whatever zones they are written in.
+                        let zone = series.start.zone.clone();
+                        let start = timed.start.ms().map_err(fault)?;
+                        let start =
+                            jiff::Timestamp::from_millisecond(start).map_err(|it| fault(it.to_string()))?;
+                        let here = zone.to_datetime(start);
+                        let start = When { wall: here, zone, floating: false };
+                        onward = Some((Timed { start, ..timed }, here - wall));
                     }
                 }
                 None => {
@@ -221,7 +247,11 @@ impl<'a> Feed<'a> {
         }
         // What was moved here from a time that the rule does not name, or beyond the horizon.
         for (at, event) in changed {
-            sessions.push(self.session(&recurrence(uid, at), &self.timed(event)?, None)?);
+            match self.timed(event) {
+                Ok(timed) => sessions.push(self.session(&recurrence(uid, at), &timed, None)?),
+                Err(fault) if fault.left_out => note(fault.row, fault.column, &fault.message),
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(sessions)
     }
@@ -229,7 +259,8 @@ impl<'a> Feed<'a> {
     fn recurrence_id(&self, event: &Event) -> Result<(When, i64), Fault> {
         let fault =
             |message: String| Fault { row: event.row, column: "RECURRENCE-ID", message, left_out: false };
-        let when = self.times_of(event, "RECURRENCE-ID")?.into_iter().next();
+        let when = self.times_of(event, "RECURRENCE-ID").map_err(|it| Fault { left_out: false, ..it })?;
+        let when = when.into_iter().next();
         let when = when.ok_or_else(|| fault("is empty".to_owned()))?;
         let at = when.ms().map_err(fault)?;
         Ok((when, at))
@@ -255,8 +286,25 @@ impl<'a> Feed<'a> {
         for date in self.times_of(event, "RDATE")? {
             walls.insert(here(&date).map_err(fault)?);
         }
-        for date in self.times_of(event, "EXDATE")? {
-            walls.remove(&here(&date).map_err(fault)?);
+        for line in event.all("EXDATE") {
+            match times(line, self.calendar, self.home) {
+                Ok(dates) => {
+                    for date in dates {
+                        walls.remove(&here(&date).map_err(fault)?);
+                    }
+                }
+                // A day among the exceptions takes out all that is on it.
+                Err(NoTime::Day) => {
+                    for text in line.value.split(',') {
+                        let day =
+                            Date::strptime("%Y%m%d", text.trim()).map_err(|it| fault(it.to_string()))?;
+                        walls.retain(|wall| wall.date() != day);
+                    }
+                }
+                Err(NoTime::Bad(message)) => {
+                    return Err(Fault { row: line.row, column: "EXDATE", message, left_out: false });
+                }
+            }
         }
         Ok(walls.into_iter().collect())
     }

@@ -167,3 +167,35 @@ fn what_is_no_calendar_is_refused_with_its_row() {
         assert_eq!(facts.problems.list.first().map(|it| it.place.row), Some(row), "{text:?}");
     }
 }
+
+#[test]
+fn this_and_all_to_come_is_moved_in_wall_time_also_where_it_is_named_in_utc() {
+    let facts = read_text(
+        "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;TZID=Europe/London:20270531T090000\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=3\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:a\nSUMMARY:A\nRECURRENCE-ID;RANGE=THISANDFUTURE:20270607T080000Z\nDTSTART:20270607T100000Z\nDURATION:PT1H\nEND:VEVENT\n",
+    );
+    assert_eq!(shown(&facts), ["05-31 09:00+01:00 60 A", "06-07 11:00+01:00 60 A", "06-14 11:00+01:00 60 A"]);
+}
+
+#[test]
+fn one_odd_event_costs_only_itself() {
+    let facts = read_text(
+        "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;TZID=Europe/London:20261005T090000\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=4\n\
+         EXDATE;VALUE=DATE:20261012\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:a\nSUMMARY:A\nRECURRENCE-ID;TZID=Europe/London:20261019T090000\nDTSTART;VALUE=DATE:20261019\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:deadline\nSUMMARY:D\nDTSTART:20261005T160000Z\nDTEND:20261005T160000Z\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:open\nSUMMARY:O\nDTSTART:20261005T160000Z\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:split\nSUMMARY:S\nDTSTART:20261005T160000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;UNTIL=20261004T000000Z\nEND:VEVENT\n",
+    );
+    assert_eq!(
+        shown(&facts),
+        [
+            "10-05 09:00+01:00 60 A",
+            "10-05 17:00+01:00 60 S",
+            "10-19 09:00+01:00 60 A off",
+            "10-26 09:00+00:00 60 A"
+        ]
+    );
+    assert_eq!(facts.notes.count, 3);
+    assert!(facts.is_of_series("a") && facts.is_of_series("a/20261012T080000Z") && !facts.is_of_series("b"));
+}

@@ -13,7 +13,7 @@ use zip::ZipArchive;
 use super::{Facts, Place};
 use crate::scalar::LocalDate;
 use crate::service::memberships::SaveMembership;
-use crate::service::people::SaveStudent;
+use crate::service::people::{SaveStudent, Unsaid};
 use crate::service::timetable::{SaveCourse, SaveGroup};
 use crate::store::entity::{MembershipReason, SessionKind, StudentState};
 
@@ -21,7 +21,7 @@ use crate::store::entity::{MembershipReason, SessionKind, StudentState};
 const MAX_UNPACKED: u64 = super::MAX_FILE_BYTES;
 
 /// The tables that are read; all others are left out.
-const TABLES: [&str; 5] = ["academicSessions", "courses", "classes", "users", "enrollments"];
+const TABLES: [&str; 6] = ["academicSessions", "courses", "classes", "users", "roles", "enrollments"];
 
 /// A table: each row by its headings.
 struct Table {
@@ -71,7 +71,9 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8]) {
     for (table, list) in
         [("courses", "courses"), ("classes", "groups"), ("users", "students"), ("enrollments", "memberships")]
     {
-        if tables.get(table).is_some_and(|table| !table.delta) {
+        // Without roles the users who are not enrolled may be students all the same.
+        let told = |users: &Table| users.headings.contains_key("role") || tables.contains_key("roles");
+        if tables.get(table).is_some_and(|found| !found.delta && (table != "users" || told(found))) {
             facts.whole.push(list);
         }
     }
@@ -109,10 +111,18 @@ fn unpack(facts: &mut Facts, file: &str, bytes: &[u8]) -> Result<BTreeMap<&'stat
         Ok(Some(super::text::decode(&bytes, None).map_err(|error| format!("{name} {error}"))?.0))
     };
     let manifest = text("manifest.csv")?.unwrap_or_default();
-    let modes: BTreeMap<&str, &str> = manifest.lines().filter_map(|line| line.split_once(',')).collect();
+    let mut lines = csv::ReaderBuilder::new();
+    let mut lines = lines.has_headers(false).flexible(true).from_reader(manifest.as_bytes());
+    let mut modes: BTreeMap<String, String> = BTreeMap::new();
+    for line in lines.records() {
+        let line = line.map_err(|error| format!("manifest.csv: {error}"))?;
+        if let (Some(property), Some(value)) = (line.get(0), line.get(1)) {
+            modes.insert(property.trim().to_owned(), value.trim().to_ascii_lowercase());
+        }
+    }
     let mut tables = BTreeMap::new();
     for table in TABLES {
-        let mode = modes.get(format!("file.{table}").as_str()).map_or("bulk", |mode| mode.trim());
+        let mode = modes.get(format!("file.{table}").as_str()).map_or("bulk", String::as_str);
         let Some(text) = text(&format!("{table}.csv"))?.filter(|_| mode != "absent") else { continue };
         let name: Arc<str> = format!("{file}:{table}.csv").into();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
@@ -163,10 +173,13 @@ fn terms(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<
 fn courses(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<String, String> {
     let Some(table) = tables.get("courses") else { return BTreeMap::new() };
     let mut codes = BTreeMap::new();
-    for (row, record) in table.rows.iter().filter(|(_, record)| !table.gone(record)) {
+    for (row, record) in &table.rows {
         let code = table.first(record, &["courseCode", "sourcedId"]);
         let title = table.cell(record, "title").unwrap_or(&code).to_owned();
         codes.insert(table.first(record, &["sourcedId"]), code.clone());
+        if table.gone(record) {
+            continue;
+        }
         facts.courses.push(SaveCourse { code, title }, &table.name, *row);
     }
     codes
@@ -182,8 +195,19 @@ fn classes(
 ) -> Classes {
     let Some(table) = tables.get("classes") else { return BTreeMap::new() };
     let mut classes = BTreeMap::new();
-    for (row, record) in table.rows.iter().filter(|(_, record)| !table.gone(record)) {
-        let code = table.first(record, &["classCode", "sourcedId"]);
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    for code in table.rows.iter().filter_map(|(_, record)| table.cell(record, "classCode")) {
+        *uses.entry(code).or_default() += 1;
+    }
+    for (row, record) in &table.rows {
+        // The same code may be used again every term.
+        let code = table.cell(record, "classCode").filter(|code| uses.get(code) == Some(&1));
+        let id = table.first(record, &["sourcedId"]);
+        let code = code.map_or_else(|| id.clone(), str::to_owned);
+        if table.gone(record) {
+            classes.insert(id, (code, Vec::new()));
+            continue;
+        }
         let course = table.first(record, &["courseSourcedId"]);
         let Some(course) = courses.get(&course) else {
             let message = format!("there is no course '{course}' in courses.csv");
@@ -192,7 +216,7 @@ fn classes(
         };
         let terms = table.first(record, &["termSourcedIds"]);
         let terms = terms.split(',').map(|term| term.trim().to_owned()).collect();
-        classes.insert(table.first(record, &["sourcedId"]), (code.clone(), terms));
+        classes.insert(id, (code.clone(), terms));
         let title = table.cell(record, "title").map(str::to_owned);
         let group = SaveGroup { code, title, course: course.clone(), kind: SessionKind::Lecture };
         facts.groups.push(group, &table.name, *row);
@@ -202,11 +226,13 @@ fn classes(
 
 fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<String, String> {
     let Some(table) = tables.get("users") else { return BTreeMap::new() };
-    // Who is a student stands with the user (1.1), or with the enrolment (1.2).
-    let enrolled: BTreeSet<String> = tables.get("enrollments").map_or_else(BTreeSet::new, |enrolments| {
-        let students = enrolments.rows.iter().map(|(_, row)| row).filter(|row| is_student(enrolments, row));
-        students.map(|row| enrolments.first(row, &["userSourcedId"])).collect()
-    });
+    // Who is a student stands with the user (1.1), in a table of its own (1.2), or follows from an enrolment.
+    let mut enrolled: BTreeSet<String> = BTreeSet::new();
+    for roles in ["enrollments", "roles"].iter().filter_map(|table| tables.get(table)) {
+        let students = roles.rows.iter().map(|(_, row)| row).filter(|row| is_student(roles, row));
+        enrolled.extend(students.map(|row| roles.first(row, &["userSourcedId"])));
+    }
+    let told = table.headings.contains_key("role") || tables.contains_key("roles");
     let mut numbers = BTreeMap::new();
     for (row, record) in &table.rows {
         let id = table.first(record, &["sourcedId"]);
@@ -214,6 +240,10 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
         if role.is_some_and(|role| !role.eq_ignore_ascii_case("student"))
             || (role.is_none() && !enrolled.contains(&id))
         {
+            if !told {
+                let message = "left out: nothing says that this is a student; roles.csv would";
+                facts.notes.add(table.place(*row, None), message);
+            }
             continue;
         }
         let number = table.first(record, &["identifier", "username", "sourcedId"]);
@@ -228,6 +258,7 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
             email: table.cell(record, "email").map(str::to_owned),
             state: if out { StudentState::Withdrawn } else { StudentState::Active },
             expected_at_door: true,
+            unsaid: Unsaid { expected_at_door: true, ..Unsaid::default() },
         };
         facts.students.push(student, &table.name, *row);
     }
@@ -282,9 +313,18 @@ fn enrolments(
             facts.problems.add(table.place(row.0, Some("beginDate")), message);
             continue;
         };
+        if until.is_some_and(|until| until < from) {
+            let message = "left out: the enrolment ends on the day on which it begins, or before";
+            facts.notes.add(table.place(row.0, Some("endDate")), message);
+            continue;
+        }
         let until = until.map(LocalDate);
         let stay =
             SaveMembership { group, student, from: LocalDate(from), until, reason: MembershipReason::Import };
         facts.memberships.push(stay, &table.name, row.0);
     }
+    // Whoever is enrolled anew under another record stays.
+    let stays: BTreeSet<(&str, &str)> =
+        facts.memberships.things.iter().map(|stay| (stay.group.as_str(), stay.student.as_str())).collect();
+    facts.dropped.retain(|(group, student)| !stays.contains(&(group.as_str(), student.as_str())));
 }

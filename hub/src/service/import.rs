@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally};
-use super::memberships::{Leave, leave};
+use super::memberships::{Leave, SaveMembership, leave};
 use super::refusal::Check;
 use super::{Caller, Hub, News, Touched};
 use crate::import::{Facts, List, Place, Problems};
 use crate::store::entity::{Card, Session, Student};
+use crate::store::timetable::LONGEST_OPENING_MS;
 use crate::store::{StoreError, Tx};
 
 /// How an import is to be made.
@@ -84,10 +85,22 @@ pub async fn import(
     Ok(report)
 }
 
-/// How many changes of marks the history holds.
+/// How many changes of marks the history holds, marks that went among them.
 async fn changes(tx: &mut Tx) -> Result<i64, StoreError> {
-    let row = tx.fetch_one("SELECT COUNT(*) FROM attendance_change", Vec::new()).await?;
-    row.map_or(Ok(0), |mut row| row.next("count"))
+    let mut count = 0;
+    for table in ["attendance_change", "attendance_gone"] {
+        let row = tx.fetch_one(&format!("SELECT COUNT(*) FROM {table}"), Vec::new()).await?;
+        count += row.map_or(Ok(0), |mut row| row.next::<i64>("count"))?;
+    }
+    Ok(count)
+}
+
+/// What a source named and does not name any more.
+#[derive(Default)]
+struct Gone {
+    names: Vec<String>,
+    /// How many it named.
+    before: usize,
 }
 
 struct Work<'a> {
@@ -113,14 +126,18 @@ impl Work<'_> {
         tracing::info!("{} {kind}", list.things.len());
         let mut put = self.put(kind, list).await?;
         let names = list.things.iter().map(|thing| name(thing).to_owned()).collect();
-        let gone = self.gone(kind, names, whole).await?;
+        let gone =
+            self.gone(kind, names, |name| whole || (kind == "sessions" && facts.is_of_series(name))).await?;
         put.tally.removed = match kind {
-            "sessions" => self.call_off(&gone).await?,
-            "students" => self.withdraw(&gone).await?,
-            "cards" => self.end_cards(&gone).await?,
+            "sessions" => self.call_off(&gone.names).await?,
+            "students" => self.withdraw(&gone.names).await?,
+            "cards" => self.end_cards(&gone.names).await?,
             // A place, a course or a group that is not named any more harms nobody, and history rests on it.
             _ => 0,
         };
+        if whole {
+            self.guard(kind, &gone, put.tally.removed);
+        }
         self.report.kinds.push((kind, put.tally));
         Ok(())
     }
@@ -133,14 +150,28 @@ impl Work<'_> {
         }
         tracing::info!("{} {kind}", list.things.len());
         let mut put = self.put(kind, list).await?;
-        let named = |group: &str, student: &str| format!("{group}\t{student}");
-        let names = list.things.iter().map(|stay| named(&stay.group, &stay.student)).collect();
-        let mut gone = self.gone(kind, names, whole).await?;
-        gone.extend(facts.dropped.iter().map(|(group, student)| named(group, student)));
-        let pairs: Vec<(&str, &str)> = gone.iter().filter_map(|name| name.split_once('\t')).collect();
-        let Leave { touched, count } = leave(self.hub, &mut self.tx, &pairs).await?;
+        let named = |stay: &SaveMembership| format!("{}\t{}\t{}", stay.group, stay.student, stay.from.0);
+        let names = list.things.iter().map(named).collect();
+        let gone = self.gone(kind, names, |_| whole).await?;
+        let mut stays: Vec<(&str, &str, Option<&str>)> = Vec::new();
+        for name in &gone.names {
+            let mut parts = name.split('\t');
+            if let (Some(group), Some(student), from) = (parts.next(), parts.next(), parts.next()) {
+                stays.push((group, student, from));
+            }
+        }
+        stays.extend(facts.dropped.iter().map(|(group, student)| (group.as_str(), student.as_str(), None)));
+        let Leave { touched, count, unknown } = leave(self.hub, &mut self.tx, &stays).await?;
+        for (group, student) in unknown {
+            let place = Place { file: kind.into(), row: 0, column: None };
+            let message = format!(
+                "the stay of '{student}' in '{group}' is to be taken back, and one of them is not there"
+            );
+            self.report.problems.add(place, message);
+        }
         self.touched.extend(touched);
         put.tally.removed = count;
+        self.guard(kind, &gone, count.saturating_sub(facts.dropped.len()));
         self.report.kinds.push((kind, put.tally));
         Ok(())
     }
@@ -163,38 +194,42 @@ impl Work<'_> {
         Ok(put)
     }
 
-    /// What the source named before and does not name any more; and keeps what it names now. A file that is not whole
-    /// only adds to it.
+    /// What the source named before and does not name any more, as far as that is complete; and keeps what it names now.
+    /// What another source still names stays.
     async fn gone(
         &mut self,
         kind: &'static str,
         names: BTreeSet<String>,
-        whole: bool,
-    ) -> Result<Vec<String>, StoreError> {
+        complete: impl Fn(&str) -> bool,
+    ) -> Result<Gone, StoreError> {
         if self.report.problems.count > 0 {
-            return Ok(Vec::new());
+            return Ok(Gone::default());
         }
         let source = &self.order.source;
         let before = self.tx.imported(source, kind).await?;
         let fresh: Vec<&String> = names.difference(&before).collect();
         self.tx.note_imported(source, kind, &fresh).await?;
-        if !whole {
-            return Ok(Vec::new());
-        }
-        let gone: Vec<String> = before.difference(&names).cloned().collect();
-        if gone.len() * REMOVALS_UNASKED > before.len() && !self.order.accept_removals {
-            let some =
-                gone.iter().take(3).map(|name| name.replace('\t', " / ")).collect::<Vec<_>>().join(", ");
-            let message = format!(
-                "{} of {} {kind} that '{source}' named before are not in it any more ({some}, …) and would go; say \
-                 --accept-removals if that is meant",
-                gone.len(),
-                before.len()
-            );
-            self.report.problems.add(Place { file: kind.into(), row: 0, column: None }, message);
-        }
+        let mut gone: Vec<String> =
+            before.difference(&names).filter(|name| complete(name)).cloned().collect();
         self.tx.forget_imported(source, kind, &gone).await?;
-        Ok(gone)
+        let elsewhere = self.tx.imported_by_any(kind, &gone).await?;
+        gone.retain(|name| !elsewhere.contains(name));
+        Ok(Gone { names: gone, before: before.len() })
+    }
+
+    /// Refuses an import by which more than a tenth of what the source named would go.
+    fn guard(&mut self, kind: &'static str, gone: &Gone, removed: usize) {
+        if removed * REMOVALS_UNASKED <= gone.before || self.order.accept_removals {
+            return;
+        }
+        let some =
+            gone.names.iter().take(3).map(|name| name.replace('\t', " / ")).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "{removed} of {} {kind} that '{}' named before are not in it any more ({some}, …) and would go; say \
+             --accept-removals if that is meant",
+            gone.before, self.order.source
+        );
+        self.report.problems.add(Place { file: kind.into(), row: 0, column: None }, message);
     }
 
     /// Calls sessions off that have not begun; what was held stays.
@@ -210,6 +245,18 @@ impl Work<'_> {
         let ids: Vec<Uuid> = sessions.iter().map(|session| session.id).collect();
         self.touched.sessions.extend(&ids);
         self.touched.feed_sessions.extend(&ids);
+        if self.tx.any_swipe().await? {
+            // Windows may be open already.
+            for room in self.tx.session_rooms(&ids).await? {
+                let Some(session) = sessions.iter().find(|session| session.id == room.session_id) else {
+                    continue;
+                };
+                let opens = session.starts_at - LONGEST_OPENING_MS;
+                let swipes = self.tx.swipes_in_room(room.room_id, opens, session.closes_at).await?;
+                self.touched.swipes.extend(swipes);
+            }
+            self.touched.sessions.extend(self.tx.sessions_sharing(&ids).await?);
+        }
         Ok(ids.len())
     }
 

@@ -137,29 +137,44 @@ pub(super) struct Leave {
     pub(super) touched: Touched,
     /// How many they were.
     pub(super) count: usize,
+    /// Group and student of which one is not there.
+    pub(super) unknown: Vec<(String, String)>,
 }
 
-/// Ends the stays of some students in some groups: yesterday was the last day. Those that have not begun are taken back.
+/// Ends stays, by group, student and first day, or all of the two without one: yesterday was the last day. Those that have
+/// not begun are taken back.
 ///
 /// # Errors
 /// When the store fails.
-pub(super) async fn leave(hub: &Hub, tx: &mut Tx, pairs: &[(&str, &str)]) -> Result<Leave, StoreError> {
-    let groups = present::<Group>(tx, pairs.iter().map(|(group, _)| *group), |it| &it.code).await?;
-    let students = present::<Student>(tx, pairs.iter().map(|(_, student)| *student), |it| &it.number).await?;
-    let wanted: BTreeSet<(Uuid, Uuid)> = pairs
-        .iter()
-        .filter_map(|(group, student)| Some((groups.get(*group)?.id, students.get(*student)?.id)))
-        .collect();
+pub(super) async fn leave(
+    hub: &Hub,
+    tx: &mut Tx,
+    named: &[(&str, &str, Option<&str>)],
+) -> Result<Leave, StoreError> {
+    let groups = present::<Group>(tx, named.iter().map(|(group, ..)| *group), |it| &it.code).await?;
+    let students =
+        present::<Student>(tx, named.iter().map(|(_, student, _)| *student), |it| &it.number).await?;
+    let mut wanted: BTreeMap<(Uuid, Uuid), Vec<Option<&str>>> = BTreeMap::new();
+    let mut left = Leave::default();
+    for (group, student, from) in named {
+        match (groups.get(*group), students.get(*student)) {
+            (Some(group), Some(student)) => wanted.entry((group.id, student.id)).or_default().push(*from),
+            _ => left.unknown.push(((*group).to_owned(), (*student).to_owned())),
+        }
+    }
     let stays = tx.by_column::<Membership>("group_id", groups.values().map(|group| group.id.into())).await?;
     let now = hub.now().0;
     let today = jiff::Timestamp::from_millisecond(now).map(|at| hub.zone().to_datetime(at).date());
-    let Some(today) = today.ok().map(LocalDate) else { return Ok(Leave::default()) };
+    let Some(today) = today.ok().map(LocalDate) else { return Ok(left) };
     let (Ok(midnight), Ok(yesterday)) = (today.starts_at(hub.zone()), today.0.yesterday()) else {
-        return Ok(Leave::default());
+        return Ok(left);
     };
     let open = |stay: &Membership| stay.until_at.is_none_or(|until| until > midnight);
-    let stays =
-        stays.into_iter().filter(|stay| wanted.contains(&(stay.group_id, stay.student_id)) && open(stay));
+    let meant = |stay: &Membership| {
+        let days = wanted.get(&(stay.group_id, stay.student_id)).into_iter().flatten();
+        days.into_iter().any(|from| from.is_none_or(|from| from == stay.from_on))
+    };
+    let stays = stays.into_iter().filter(|stay| meant(stay) && open(stay));
     let (mut ended, fresh): (Vec<Membership>, Vec<Membership>) =
         stays.partition(|stay| stay.from_at < midnight);
     for stay in &mut ended {
@@ -169,12 +184,12 @@ pub(super) async fn leave(hub: &Hub, tx: &mut Tx, pairs: &[(&str, &str)]) -> Res
     tx.put(&ended).await?;
     tx.execute_in("DELETE FROM membership WHERE id IN ({})", &[], fresh.iter().map(|stay| stay.id.into()))
         .await?;
-    let count = ended.len() + fresh.len();
+    left.count = ended.len() + fresh.len();
     let gone: Vec<Uuid> = fresh.iter().map(|stay| stay.id).collect();
     ended.extend(fresh);
-    let mut touched = touched_by(tx, &ended).await?;
-    touched.feed_gone_memberships.extend(gone);
-    Ok(Leave { touched, count })
+    left.touched = touched_by(tx, &ended).await?;
+    left.touched.feed_gone_memberships.extend(gone);
+    Ok(left)
 }
 
 /// Groups and students that some input names, each stay once, and the stays in those groups.

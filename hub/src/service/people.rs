@@ -34,6 +34,20 @@ pub struct SaveStudent {
     /// False for distance learners, placement students and dissertation supervision: never absent at a door.
     #[graphql(default = true)]
     pub expected_at_door: bool,
+    /// What a file does not say of students who are there already stays as it is.
+    #[graphql(skip)]
+    pub unsaid: Unsaid,
+}
+
+/// Fields of a student that an import's file has no word of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unsaid {
+    /// The e-mail address.
+    pub email: bool,
+    /// Whether they study.
+    pub state: bool,
+    /// Whether they are expected at doors.
+    pub expected_at_door: bool,
 }
 
 /// Wiegand formats, by their common names.
@@ -97,16 +111,20 @@ impl Save for SaveStudent {
             check.code(&format!("students.{index}.number"), &input.number);
             check.code(&format!("students.{index}.name"), &input.name);
             let known = old.get(&input.number);
-            if let Some(student) = known.filter(|student| student.at_door != input.expected_at_door) {
+            let kept = |unsaid: bool| known.filter(|_| unsaid);
+            let at_door =
+                kept(input.unsaid.expected_at_door).map_or(input.expected_at_door, |student| student.at_door);
+            if let Some(student) = known.filter(|student| student.at_door != at_door) {
                 moved.push(student.id);
             }
             students.push(Student {
                 id: known.map_or_else(|| hub.mint(), |student| student.id),
                 number: input.number.clone(),
                 name: input.name.clone(),
-                email: input.email.clone(),
-                state: input.state,
-                at_door: input.expected_at_door,
+                email: kept(input.unsaid.email)
+                    .map_or_else(|| input.email.clone(), |student| student.email.clone()),
+                state: kept(input.unsaid.state).map_or(input.state, |student| student.state),
+                at_door,
             });
         }
         if check.found_any() {

@@ -145,6 +145,7 @@ pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Previe
     let within = policies.iter().filter(|policy| (from..until).contains(&policy.from_at));
     tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
     match after {
+        Some(after) if after.from_at == until => {}
         Some(after) => tx.put(&[StoredPolicy { id: hub.mint(), from_at: until, ..after.clone() }]).await?,
         None => tx.put(&[default_from(hub.mint(), until)]).await?,
     }

@@ -108,7 +108,7 @@ pub struct RoomUse {
     pub used_ms: i64,
     /// Sessions whose register was taken and to which nobody came.
     pub ghosts: i64,
-    /// Sessions to which more came than the room has seats.
+    /// Sessions to which more came through the room's doors than it has seats.
     pub overcrowded: i64,
     /// Sessions whose register could not be taken, or is not final yet: of them nothing is known.
     pub unknown: i64,
@@ -122,12 +122,14 @@ fn grouped(by: Grouping) -> Grouped {
     match by {
         Grouping::Building => Grouped {
             key: "b.building_id",
-            join: "JOIN (SELECT DISTINCT sr.session_id, r.building_id FROM session_room sr JOIN room r ON r.id = sr.room_id) b \
+            join: "JOIN (SELECT DISTINCT h.session_id, r.building_id FROM session_room h JOIN room r ON r.id = h.room_id \
+                   JOIN session t ON t.id = h.session_id WHERE h.until_at IS NULL OR h.until_at > t.starts_at) b \
                    ON b.session_id = s.id",
         },
         Grouping::Room => Grouped {
             key: "b.room_id",
-            join: "JOIN (SELECT DISTINCT session_id, room_id FROM session_room) b ON b.session_id = s.id",
+            join: "JOIN (SELECT DISTINCT h.session_id, h.room_id FROM session_room h JOIN session t ON t.id = h.session_id \
+                   WHERE h.until_at IS NULL OR h.until_at > t.starts_at) b ON b.session_id = s.id",
         },
         Grouping::Course => Grouped { key: "s.course_id", join: "" },
         Grouping::Group => Grouped {
@@ -284,7 +286,7 @@ pub async fn room_use(hub: &Hub, from: LocalDate, until: LocalDate) -> Result<Ve
         room.sessions += 1;
         room.booked_ms += length;
         room.used_ms += if session.present > 0 { length } else { 0 };
-        room.overcrowded += i64::from(room.room.capacity.is_some_and(|seats| session.present > seats));
+        room.overcrowded += i64::from(room.room.capacity.is_some_and(|seats| session.here > seats));
         // Nobody is missed where nobody was expected: such a session has no class list.
         room.ghosts += i64::from(session.taken && session.booked > 0 && session.present == 0);
         if session.taken {

@@ -243,6 +243,9 @@ impl Saved {
         let (starts_at, ends_at) = (input.starts_at.ms(), input.ends_at.ms());
         let window = policy_at(policies, starts_at).window(Instant(starts_at), Instant(ends_at));
         let rooms = match before {
+            Some((session, rooms, _)) if stays_put(session, rooms, starts_at, ends_at, room_ids) => {
+                rooms.to_vec()
+            }
             Some((session, rooms, _)) => {
                 // A change of the day holds from now on; one that comes after it says where it was all the time.
                 let was = policy_at(policies, session.starts_at)
@@ -295,6 +298,13 @@ impl Saved {
         self.groups.extend(group_ids.iter().map(|group| (id, *group)));
         self.sessions.push(session);
     }
+}
+
+/// Whether a session is said to be when and where it is now: then it also was where it was on the day of a move.
+fn stays_put(session: &Session, held: &[SessionRoom], starts_at: i64, ends_at: i64, wanted: &[Uuid]) -> bool {
+    let now: BTreeSet<Uuid> =
+        held.iter().filter(|room| room.until_at.is_none()).map(|room| room.room_id).collect();
+    (session.starts_at, session.ends_at) == (starts_at, ends_at) && now == wanted.iter().copied().collect()
 }
 
 /// Which rooms hold a session when. Before its window opens a change replaces the rooms; on the day (`now`)

@@ -30,6 +30,21 @@ impl Tx {
         Ok(())
     }
 
+    /// Which of some names any source names.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn imported_by_any(
+        &mut self,
+        kind: &str,
+        names: &[String],
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let sql = "SELECT DISTINCT name FROM import_item WHERE kind = $1 AND name IN ({})";
+        let rows =
+            self.fetch_in(sql, &[kind.into()], names.iter().map(|name| Value::from(name.as_str()))).await?;
+        rows.into_iter().map(|mut row| row.next("import_item.name")).collect()
+    }
+
     /// Forgets what a source does not name any more.
     ///
     /// # Errors

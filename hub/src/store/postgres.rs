@@ -21,14 +21,17 @@ use sqlx::{
 use super::migrate::{explain, migrator};
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
-/// How many connections one hub holds at the most.
-const CONNECTIONS: u32 = 16;
+/// How many connections one hub reads through at the most.
+const READERS: u32 = 14;
+/// How many it writes through: one has its turn, and one is ready for the next.
+const WRITERS: u32 = 2;
 /// The lock by which writers take turns: any number that nothing else in the database uses.
 const WRITER_LOCK: i64 = 0x726f_6c6c_6361_6c6c;
 
 /// A PostgreSQL database.
 pub struct PostgresStore {
-    pool: PgPool,
+    readers: PgPool,
+    writers: PgPool,
 }
 
 /// A schema's text as PostgreSQL wants it. Texts are compared byte by byte, as on SQLite, whatever the database's own
@@ -41,8 +44,10 @@ fn translate(sql: &str) -> String {
 #[must_use]
 pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return "postgres".to_owned() };
-    let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
-    format!("{scheme}://{}", rest.split('?').next().unwrap_or_default())
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    // A password may hold the sign that ends it.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    format!("{scheme}://{rest}")
 }
 
 impl PostgresStore {
@@ -59,27 +64,27 @@ impl PostgresStore {
             .options([("synchronous_commit", "on")]);
         // Whoever starts a hub wants to hear at once that there is no server; a pool would go on trying.
         options.connect().await?.close().await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(Duration::from_secs(30))
-            .connect_with(options)
-            .await?;
-        migrator(translate).run(&pool).await.map_err(|error| explain(error, &shown(url)))?;
-        Ok(Self { pool })
+        let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(30));
+        // Apart, so that readers never wait behind writers who wait for their turn.
+        let writers = pool.clone().max_connections(WRITERS).connect_with(options.clone()).await?;
+        migrator(translate).run(&writers).await.map_err(|error| explain(error, &shown(url)))?;
+        let readers = pool.max_connections(READERS).connect_with(options).await?;
+        Ok(Self { readers, writers })
     }
 }
 
 impl Store for PostgresStore {
     fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
-            let transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let transaction =
+                self.readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             Ok(Box::new(PostgresTransaction(transaction)) as Box<dyn Transaction>)
         })
     }
 
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
-            let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+            let mut transaction = self.writers.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
             let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITER_LOCK);
             transaction.execute(lock).await?;
             Ok(Box::new(PostgresTransaction(transaction)) as Box<dyn Transaction>)
@@ -162,6 +167,8 @@ mod tests {
             shown("postgres://hub:secret@db.example.org:5432/rollcall?sslmode=require"),
             "postgres://db.example.org:5432/rollcall"
         );
+        assert_eq!(shown("postgres://hub:p@ss@db/x"), "postgres://db/x");
+        assert_eq!(shown("postgres:///x?host=/run&password=s@cret"), "postgres:///x");
         assert_eq!(
             shown("postgres:///rollcall?host=/run/postgresql&password=secret"),
             "postgres:///rollcall"

@@ -68,10 +68,12 @@ pub struct Held {
     pub ends_at: i64,
     /// Whether its register could be taken.
     pub taken: bool,
-    /// How many were expected.
+    /// How many were there or should have been.
     pub booked: i64,
     /// How many came.
     pub present: i64,
+    /// How many of them came through this room's doors.
+    pub here: i64,
 }
 
 impl Tx {
@@ -160,9 +162,13 @@ impl Tx {
     /// When the engine fails.
     pub async fn held_in_rooms(&mut self, from: i64, until: i64) -> Result<Vec<Held>, StoreError> {
         let sql = "SELECT r.room_id, s.starts_at, s.ends_at, CASE WHEN s.register_state = 'FINAL' THEN 1 ELSE 0 END, \
-                   (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id), \
-                   (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id AND a.status = 'PRESENT') \
-                   FROM session s JOIN (SELECT DISTINCT session_id, room_id FROM session_room) r ON r.session_id = s.id \
+                   (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id AND a.status IN ('PRESENT', 'ABSENT')), \
+                   (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id AND a.status = 'PRESENT'), \
+                   (SELECT COUNT(DISTINCT c.student_id) FROM credit c JOIN swipe w ON w.id = c.swipe_id \
+                    WHERE c.session_id = s.id AND w.room_id = r.room_id) \
+                   FROM session s JOIN (SELECT DISTINCT h.session_id, h.room_id FROM session_room h \
+                   JOIN session t ON t.id = h.session_id WHERE h.until_at IS NULL OR h.until_at > t.starts_at) r \
+                   ON r.session_id = s.id \
                    WHERE s.starts_at >= $1 AND s.starts_at < $2 AND s.cancelled = 0 ORDER BY r.room_id, s.starts_at, s.id";
         let rows = self.fetch(sql, vec![from.into(), until.into()]).await?;
         rows.into_iter()
@@ -174,6 +180,7 @@ impl Tx {
                     taken: row.next("session.register_state")?,
                     booked: row.next("count")?,
                     present: row.next("count")?,
+                    here: row.next("count")?,
                 })
             })
             .collect()

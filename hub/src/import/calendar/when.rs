@@ -103,7 +103,12 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Vec<DateTi
         match part.split_once('=') {
             // The rule runs in wall time, so its end must be one too.
             Some((name, value)) if name.eq_ignore_ascii_case("UNTIL") => {
-                parts.push(format!("UNTIL={}", stamp(until(value, &start.zone)?)));
+                let until = until(value, &start.zone)?;
+                if until < start.wall {
+                    // What "this and all to come" leaves behind of a series that it moved from its beginning.
+                    return Ok(vec![start.wall]);
+                }
+                parts.push(format!("UNTIL={}", stamp(until)));
             }
             _ => parts.push(part.to_owned()),
         }

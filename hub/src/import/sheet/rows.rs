@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csv::StringRecord;
-use jiff::civil::{Date, DateTime as Wall, Time};
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 use super::super::{Facts, List, Place};
@@ -12,7 +12,7 @@ use super::{Kind, Mapping, day, day_of, instant, on, weeks};
 use crate::scalar::{Counter, DateTime, LocalDate, parse_instant};
 use crate::service::estate::{SaveBuilding, SaveReader, SaveRoom};
 use crate::service::memberships::SaveMembership;
-use crate::service::people::{CardFormat, CredentialInput, SaveCard, SaveStudent};
+use crate::service::people::{CardFormat, CredentialInput, SaveCard, SaveStudent, Unsaid};
 use crate::service::timetable::{SaveCourse, SaveGroup, SaveSession};
 use crate::store::entity::{MembershipReason, ReaderKind, SessionKind, StudentState};
 
@@ -93,6 +93,12 @@ impl Cells<'_> {
         Some(word).filter(|word| !word.is_empty())
     }
 
+    /// Whether the file, or the mapping for it, speaks of a field at all.
+    fn has(&self, field: &str) -> bool {
+        let mapping = self.sheet.mapping;
+        mapping.columns.contains_key(field) || mapping.constants.contains_key(field)
+    }
+
     fn needed(&self, field: &'static str) -> Result<String, Wrong> {
         self.text(field).map(str::to_owned).ok_or_else(|| (field, "is missing".to_owned()))
     }
@@ -137,14 +143,29 @@ impl Cells<'_> {
         let formats = &self.sheet.mapping.formats;
         let what = format!("a time written {} or a date written {}", formats.date_time, formats.date);
         self.parsed(field, &what, |text| {
-            let wall = Wall::strptime(&formats.date_time, text).ok().or_else(|| {
-                Date::strptime(&formats.date, text).ok().map(|date| date.to_datetime(Time::midnight()))
-            });
-            match wall {
-                Some(wall) => instant(wall, self.sheet.zone).ok(),
-                None => parse_instant(text).ok(),
-            }
+            let day = || LocalDate(Date::strptime(&formats.date, text).ok()?).starts_at(self.sheet.zone).ok();
+            self.instant_of(text).or_else(day)
         })
+    }
+
+    /// The same for an end: a date alone counts as a whole, so that it ends at the midnight behind it.
+    fn until(&self, field: &'static str) -> Result<Option<i64>, Wrong> {
+        let formats = &self.sheet.mapping.formats;
+        let what = format!("a time written {} or a date written {}", formats.date_time, formats.date);
+        self.parsed(field, &what, |text| {
+            let day = || LocalDate(Date::strptime(&formats.date, text).ok()?).ends_at(self.sheet.zone).ok();
+            self.instant_of(text).or_else(day)
+        })
+    }
+
+    /// A date with a time, by its own offset where it has one, else in the institution's zone.
+    fn instant_of(&self, text: &str) -> Option<i64> {
+        let parsed = jiff::fmt::strtime::parse(&self.sheet.mapping.formats.date_time, text);
+        match parsed {
+            Ok(parsed) if parsed.offset().is_some() => Some(parsed.to_timestamp().ok()?.as_millisecond()),
+            Ok(parsed) => instant(parsed.to_datetime().ok()?, self.sheet.zone).ok(),
+            Err(_) => parse_instant(text).ok(),
+        }
     }
 
     fn stamp(&self, ms: i64) -> DateTime {
@@ -209,6 +230,11 @@ impl Cells<'_> {
             email: self.text("email").map(str::to_owned),
             state: state.unwrap_or(StudentState::Active),
             expected_at_door: self.truth("expected_at_door")?.unwrap_or(true),
+            unsaid: Unsaid {
+                email: !self.has("email"),
+                state: !self.has("state"),
+                expected_at_door: !self.has("expected_at_door"),
+            },
         })
     }
 
@@ -236,7 +262,7 @@ impl Cells<'_> {
             student: self.needed("student")?,
             credentials: vec![credential],
             from: self.stamp(from),
-            until: self.at("until")?.map(|ms| self.stamp(ms)),
+            until: self.until("until")?.map(|ms| self.stamp(ms)),
         })
     }
 
