@@ -39,15 +39,25 @@ impl TemporaryPostgres {
             &["--username", ACCOUNT, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "-D"],
             &[&server.data()],
         )?;
-        let options = format!("-c listen_addresses='' -c max_connections=200 -k {}", server.socket());
-        let log = server.folder.path().join("log");
-        server.run(
-            "pg_ctl",
-            &["start", "--wait", "--silent", "--options", &options, "-D"],
-            &[&server.data(), Path::new("--log"), &log],
-        )?;
+        server.go("start", &[])?;
         server.run("createdb", &["--host", &server.socket(), "--username", ACCOUNT, "rollcall"], &[])?;
         Ok(server)
+    }
+
+    /// Stops the server at once, as a crash does, and starts it again over what was on the disk.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn crash(&self) -> anyhow::Result<()> {
+        self.go("restart", &["--mode", "immediate"])
+    }
+
+    fn go(&self, act: &str, how: &[&str]) -> anyhow::Result<()> {
+        let options = format!("-c listen_addresses='' -c max_connections=200 -k {}", self.socket());
+        let mut words = vec![act, "--wait", "--silent", "--options", &options];
+        words.extend(how);
+        words.push("-D");
+        self.run("pg_ctl", &words, &[&self.data(), Path::new("--log"), &self.folder.path().join("log")])
     }
 
     /// The folder that its socket is in.

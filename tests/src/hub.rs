@@ -131,12 +131,14 @@ impl TestHub {
         Self::start_as(TempDir::new().unwrap(), change).await
     }
 
+    /// Starts one over an empty database of its own.
+    pub async fn on(database: Database) -> Self {
+        let mut config = config(std::path::Path::new("none"));
+        config.database = database;
+        Self::start_over(TempDir::new().unwrap(), config).await
+    }
+
     async fn start_as(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
-        // Another test of this process may have been first.
-        let logs = tracing_subscriber::fmt().with_env_filter("error").with_test_writer();
-        let _ = logs.try_init();
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let clock = clock();
         let mut config = config(folder.path());
         change(&mut config);
         if let Some(socket) = postgres() {
@@ -145,6 +147,15 @@ impl TestHub {
             let sql = format!("CREATE DATABASE t{}", name_of(folder.path()));
             server.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
         }
+        Self::start_over(folder, config).await
+    }
+
+    async fn start_over(folder: TempDir, config: Config) -> Self {
+        // Another test of this process may have been first.
+        let logs = tracing_subscriber::fmt().with_env_filter("error").with_test_writer();
+        let _ = logs.try_init();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let clock = clock();
         let running = app::start(&config, clock.clone()).await.unwrap();
         let admin = token(&running, "admin", Role::Administrator, None).await;
         let integration = token(&running, "timetable-sync", Role::Integration, None).await;

@@ -1,0 +1,81 @@
+//! A PostgreSQL server that goes down under load: what a receipt said is there when it is back, once.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reader_sim::postgres::TemporaryPostgres;
+use rollcall_hub::config::Database;
+use rollcall_tests::hub::{TestHub, at};
+use rollcall_tests::timetable::{Gateway, estate, session, students};
+use serde_json::json;
+use tokio::sync::watch;
+
+const STUDENTS: usize = 300;
+const CRASHES: usize = 3;
+const SUBMIT: &str = "mutation($input: GatewaySubmitSwipesInput!) { gatewaySubmitSwipes(input: $input) {
+    errors { message } receipts { swipeId outcome } } }";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_receipt_said_is_there_after_the_server_crashed() {
+    let server = Arc::new(TemporaryPostgres::start().unwrap());
+    let hub = TestHub::on(Database::Postgres(server.url("rollcall"))).await;
+    estate(&hub).await;
+    students(&hub, STUDENTS, STUDENTS).await;
+    hub.done("saveSession", session("S", "09:00", "10:00")).await;
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    let green = gateway.session("09:00").to_owned();
+    let swipes: Vec<_> =
+        (0..STUDENTS).map(|index| gateway.swipe(index, 0, &at("09:05"), &[green.as_str()])).collect();
+    hub.clock.set(&at("10:30"));
+
+    let stored = watch::Sender::new(0);
+    // Three hands send, each its own swipes in order; what is not answered well is sent again, as a gateway does.
+    let hand = async |part: usize| {
+        let (mut failed, mut outcomes) = (0, BTreeMap::new());
+        let mine: Vec<_> = swipes.iter().skip(part).step_by(3).cloned().collect();
+        for batch in mine.chunks(2) {
+            loop {
+                let input = json!({"input": gateway.batch(batch, &at("10:10"))});
+                let (_, body) = hub.post(Some(&gateway.token), SUBMIT, input).await;
+                let payload = &body["data"]["gatewaySubmitSwipes"];
+                let Some(receipts) = payload["receipts"].as_array().filter(|it| it.len() == batch.len())
+                else {
+                    failed += 1;
+                    continue;
+                };
+                for receipt in receipts {
+                    let outcome = receipt["outcome"].as_str().unwrap().to_owned();
+                    assert!(["STORED", "DUPLICATE"].contains(&outcome.as_str()), "{body}");
+                    outcomes.insert(receipt["swipeId"].to_string(), outcome);
+                }
+                stored.send_modify(|count| *count += receipts.len());
+                break;
+            }
+        }
+        (failed, outcomes.len())
+    };
+    let crashes = async {
+        for round in 1..=CRASHES {
+            // In the middle of the work, wherever that is.
+            let so_many = round * STUDENTS / (CRASHES + 2);
+            stored.subscribe().wait_for(|count| *count >= so_many).await.unwrap();
+            let server = server.clone();
+            tokio::task::spawn_blocking(move || server.crash().unwrap()).await.unwrap();
+        }
+    };
+    let all = async { tokio::join!(hand(0), hand(1), hand(2), crashes) };
+    let (one, two, three, ()) = tokio::time::timeout(Duration::from_secs(120), all).await.unwrap();
+    assert_eq!(one.1 + two.1 + three.1, STUDENTS);
+    assert!(one.0 + two.0 + three.0 > 0, "no request met a crash");
+    let data = hub
+        .read("{ swipes(first: 1) { totalCount } session(by: {externalId: \"S\"}) { register { summary { present absent } } } }")
+        .await;
+    let summary = json!({"present": STUDENTS, "absent": 0});
+    assert_eq!(
+        data,
+        json!({"swipes": {"totalCount": STUDENTS}, "session": {"register": {"summary": summary}}})
+    );
+}
