@@ -122,6 +122,8 @@ pub struct Facts {
     pub series: BTreeSet<String>,
     /// Stays that the files themselves say are to be taken back: group and student.
     pub dropped: Vec<(String, String)>,
+    /// Groups that are gone: that there is none of them is no mistake.
+    pub optional: BTreeSet<String>,
     /// What keeps the files from being used.
     pub problems: Problems,
     /// What was left out or understood in one of several ways.
@@ -132,8 +134,7 @@ impl Facts {
     /// Whether a session's name is that of a series that is in the files, or of one of its recurrences.
     #[must_use]
     pub fn is_of_series(&self, name: &str) -> bool {
-        let recurrence = name.rsplit_once('/').filter(|(_, at)| at.len() == calendar::STAMP_LENGTH);
-        self.series.contains(name) || recurrence.is_some_and(|(series, _)| self.series.contains(series))
+        self.series.contains(name) || self.series.contains(calendar::series_of(name))
     }
 }
 

@@ -353,6 +353,15 @@ async fn what_a_file_has_no_word_of_stays_and_what_it_corrects_is_not_there_twic
     assert_eq!(counts(&imported(&hub, &empty, &accepted).await), [("memberships", [0, 0, 0, 0])]);
     let faculty = Order { accept_removals: true, ..order("faculty") };
     assert_eq!(counts(&imported(&hub, &empty, &faculty).await), [("memberships", [0, 0, 1, 0])]);
+    // A mapping that has no word of doors or ends takes neither away.
+    let mapping =
+        Mapping::read("kind = 'readers'\n[columns]\ncode = 'a'\ngateway = 'b'\nkind = 'c'\n").unwrap();
+    let mut facts = Facts::default();
+    let zone = jiff::tz::TimeZone::get("Europe/London").unwrap();
+    sheet::read(&mut facts, "t.csv", b"a,b,c\nD1,GW,OSDP\n", &zone, &mapping);
+    assert_eq!(counts(&imported(&hub, &facts, &order("doors")).await), [("readers", [0, 0, 0, 1])]);
+    let door = hub.read("{ room(by: {code: \"R1\"}) { readers { code } } }").await;
+    assert_eq!(door["room"]["readers"], json!([{"code": "D1"}]));
     // A card is held until the end of the day on which it is given back.
     let cards = "Card,Student number,UID,Issued,Returned\nK,N1,04a1b2c3d4e5f6,01/09/2026,31/10/2026\n";
     let facts = table("cards.toml", cards);
@@ -376,6 +385,46 @@ async fn what_a_file_has_no_word_of_stays_and_what_it_corrects_is_not_there_twic
     );
 }
 
+#[tokio::test]
+async fn a_series_moved_in_mid_term_gets_no_new_past_and_an_empty_feed_is_not_believed() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let feed = |events: &str| {
+        let text = format!("BEGIN:VCALENDAR\n{events}END:VCALENDAR\n");
+        let mut facts = Facts::default();
+        let options = calendar::Options {
+            rooms: vec!["R1".to_owned()],
+            groups: vec!["G".to_owned()],
+            groups_from: None,
+            course: None,
+            kind: SessionKind::Lecture,
+            horizon: ms("2027-10-01T00:00:00Z"),
+        };
+        calendar::read(&mut facts, "f.ics", text.as_bytes(), &jiff::tz::TimeZone::UTC, &options);
+        facts.whole.push("sessions");
+        facts
+    };
+    let weekly = |hour: u8, more: &str| {
+        let text = format!(
+            "BEGIN:VEVENT\nUID:w\nSUMMARY:w\nDTSTART:20260907T{hour:02}0000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=40\n{more}END:VEVENT\n"
+        );
+        feed(&text)
+    };
+    // Four weeks are over, the fifth is today.
+    hub.clock.set("2026-09-01T08:00:00Z");
+    assert_eq!(counts(&imported(&hub, &weekly(9, ""), &order("all")).await), [("sessions", [40, 0, 0, 0])]);
+    hub.clock.set(&at("20:00"));
+    let accepted = Order { accept_removals: true, ..order("all") };
+    let moved = imported(&hub, &weekly(10, ""), &accepted).await;
+    assert_eq!((counts(&moved), moved.notes.count), (vec![("sessions", [35, 0, 35, 0])], 5));
+    let again = imported(&hub, &weekly(10, ""), &accepted).await;
+    assert_eq!((counts(&again), again.notes.count), (vec![("sessions", [0, 0, 0, 35])], 5));
+    // Late in the year what is to come is little beside what was: that all of it is gone is told all the same.
+    hub.clock.set("2027-05-20T08:00:00Z");
+    let empty = imported(&hub, &feed(""), &order("all")).await;
+    assert!(problems(&empty)[0].contains("3 of 3 sessions that 'all' named before"), "{empty:?}");
+}
+
 fn zip(tables: &[(&str, &str)]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, text) in tables {
@@ -395,7 +444,7 @@ async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments
     let enrolments = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne1,active,k1,u1,student,,\ne2,active,k1,u2,student,2026-10-12,2026-11-01\ne3,active,k1,u3,teacher,,\n";
     let read = |tables: &[(&str, &str)]| {
         let mut facts = Facts::default();
-        oneroster::read(&mut facts, "o.zip", &zip(tables));
+        oneroster::read(&mut facts, "o.zip", &zip(tables), true);
         facts
     };
     let all = [
@@ -428,9 +477,10 @@ async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments
     let report =
         imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", gone)]), &order("o")).await;
     assert_eq!(counts(&report), [("memberships", [0, 0, 1, 0])]);
-    // A record that takes the place of another is no leaving, and the same difference again changes nothing.
+    // A record that takes the place of another ends what was before it, and the same difference again changes nothing.
     let renewed = format!("{gone}e4,active,COMP1001-1,N1,student,2026-10-19,\n");
     let renewed = [("manifest.csv", manifest), ("enrollments.csv", renewed.as_str())];
+    hub.clock.set("2026-10-07T08:00:00Z");
     assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [1, 0, 0, 0])]);
     assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [0, 0, 0, 1])]);
     // Whom a difference takes back must be there.
@@ -448,7 +498,7 @@ async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments
     // What is no whole zip, or names what is not there, is told with its place.
     let whole = zip(&all);
     let mut half = Facts::default();
-    oneroster::read(&mut half, "o.zip", &whole[..whole.len() / 2]);
+    oneroster::read(&mut half, "o.zip", &whole[..whole.len() / 2], true);
     assert!(half.problems.list[0].message.contains("no whole zip"), "{half:?}");
     let facts = read(&[("users.csv", users), ("enrollments.csv", &enrolments.replace("k1,u1", "k9,u1"))]);
     assert_eq!(

@@ -65,6 +65,9 @@ pub(super) enum Import {
     Oneroster {
         #[command(flatten)]
         common: Common,
+        /// Groups go by classCode, which each class must then have for itself, instead of sourcedId.
+        #[arg(long)]
+        class_code: bool,
     },
 }
 
@@ -75,8 +78,8 @@ pub(super) struct Common {
     /// The files; - is standard input.
     #[arg(required = true)]
     files: Vec<String>,
-    /// Under which name this source is known from one import to the next; the kind of import when left out, and of a
-    /// table its mapping's name.
+    /// Under which name this source is known from one import to the next; "ical" or "oneroster" when left out, and of a
+    /// table its mapping's file name. Give each calendar its own.
     #[arg(long)]
     source: Option<String>,
     /// Only says what would come of it.
@@ -114,8 +117,8 @@ impl Import {
                 let name = mapping.file_stem().map_or_else(|| "csv".into(), |stem| stem.to_string_lossy());
                 (common, name.into_owned())
             }
-            Self::Oneroster { common } => {
-                common.each(|file, bytes| oneroster::read(&mut facts, file, bytes))?;
+            Self::Oneroster { common, class_code } => {
+                common.each(|file, bytes| oneroster::read(&mut facts, file, bytes, class_code))?;
                 (common, "oneroster".to_owned())
             }
         };
@@ -145,6 +148,7 @@ impl Common {
             import(&hub, None, facts, &order).await.context("the import failed; nothing was changed")?;
         let mut out = std::io::stdout().lock();
         list(&mut out, "note", &facts.notes)?;
+        list(&mut out, "note", &report.notes)?;
         list(&mut out, "problem", &report.problems)?;
         if report.problems.count > 0 {
             out.flush()?;

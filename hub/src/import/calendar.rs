@@ -3,6 +3,7 @@
 //! An event is a session; of one that recurs each recurrence is, under the event's UID and its own time in UTC, so that
 //! the same feed read again finds the same sessions. Changed recurrences (RECURRENCE-ID) take their place.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use lines::{Calendar, Event, items};
 use when::{NoTime, When, times};
 
 /// How long the time in a recurrence's id is.
-pub(super) const STAMP_LENGTH: usize = 16;
+const STAMP_LENGTH: usize = 16;
 /// How many sessions one import may make.
 const MAX_SESSIONS: usize = 200_000;
 
@@ -48,7 +49,7 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
     let file: Arc<str> = file.into();
     let place =
         |row, column: Option<&str>| Place { file: file.clone(), row, column: column.map(str::to_owned) };
-    let text = match super::text::decode(bytes, None) {
+    let text = match super::text::decode(&unfolded(bytes), None) {
         Ok((text, _)) => text,
         Err(message) => return facts.problems.add(place(0, None), message),
     };
@@ -105,6 +106,28 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
             }
         }
     }
+}
+
+/// A feed whose lines are folded within letters, with them whole again; any other as it is (RFC 5545, section 3.1).
+fn unfolded(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(bytes).is_ok() {
+        return Cow::Borrowed(bytes);
+    }
+    let mut whole = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((byte, behind)) = rest.split_first() {
+        let fold =
+            [&b"\r\n "[..], b"\r\n\t", b"\n ", b"\n\t"].into_iter().find(|fold| rest.starts_with(fold));
+        // Only where a letter goes on: rows keep their numbers elsewhere.
+        match fold.filter(|fold| rest.get(fold.len()).is_some_and(|next| next & 0xc0 == 0x80)) {
+            Some(fold) => rest = &rest[fold.len()..],
+            None => {
+                whole.push(*byte);
+                rest = behind;
+            }
+        }
+    }
+    if std::str::from_utf8(&whole).is_ok() { Cow::Owned(whole) } else { Cow::Borrowed(bytes) }
 }
 
 /// Why an event makes no sessions.
@@ -181,6 +204,7 @@ impl<'a> Feed<'a> {
         let newest = |one: &&&'a Event| sequence(one);
         // Of several versions the one with the highest SEQUENCE counts; of the same the last.
         let master = events.iter().filter(|event| event.line("RECURRENCE-ID").is_none()).max_by_key(newest);
+        let series = master.map(|master| self.timed(master)).transpose()?;
         let mut changed: BTreeMap<i64, &'a Event> = BTreeMap::new();
         for event in events.iter().filter(|event| event.line("RECURRENCE-ID").is_some()) {
             let at = self.recurrence_id(event)?.1;
@@ -188,13 +212,12 @@ impl<'a> Feed<'a> {
                 changed.insert(at, event);
             }
         }
-        let Some(master) = master else {
+        let (Some(master), Some(series)) = (master, series) else {
             return changed
                 .iter()
                 .map(|(at, event)| self.session(&recurrence(uid, *at), &self.timed(event)?, None))
                 .collect();
         };
-        let series = self.timed(master)?;
         let walls = self.walls(&series)?;
         let alone = walls.len() == 1 && master.line("RRULE").is_none() && master.line("RDATE").is_none();
         if alone && changed.is_empty() {
@@ -270,7 +293,10 @@ impl<'a> Feed<'a> {
     /// its exceptions.
     fn walls(&self, series: &Timed<'_>) -> Result<Vec<Wall>, Fault> {
         let event = series.event;
-        let mut walls = BTreeSet::from([series.start.wall]);
+        let mut walls = BTreeSet::new();
+        if event.line("RRULE").is_none() {
+            walls.insert(series.start.wall);
+        }
         for rule in event.all("RRULE") {
             let found = when::recur(&series.start, &rule.value, self.options.horizon);
             let fault = |message| Fault { row: rule.row, column: "RRULE", message, left_out: false };
@@ -305,6 +331,12 @@ impl<'a> Feed<'a> {
                     return Err(Fault { row: line.row, column: "EXDATE", message, left_out: false });
                 }
             }
+        }
+        if walls.len() > usize::from(when::MAX_RECURRENCES) {
+            return Err(fault(format!(
+                "the event makes more than {} sessions; split it",
+                when::MAX_RECURRENCES
+            )));
         }
         Ok(walls.into_iter().collect())
     }
@@ -347,6 +379,12 @@ impl<'a> Feed<'a> {
 
 fn sequence(event: &Event) -> i64 {
     event.text("SEQUENCE").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The series that a session's id names, or of which it names a recurrence.
+#[must_use]
+pub fn series_of(id: &str) -> &str {
+    id.rsplit_once('/').filter(|(_, at)| at.len() == STAMP_LENGTH).map_or(id, |(series, _)| series)
 }
 
 /// The id of one recurrence.

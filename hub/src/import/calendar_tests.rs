@@ -189,13 +189,30 @@ fn one_odd_event_costs_only_itself() {
     );
     assert_eq!(
         shown(&facts),
-        [
-            "10-05 09:00+01:00 60 A",
-            "10-05 17:00+01:00 60 S",
-            "10-19 09:00+01:00 60 A off",
-            "10-26 09:00+00:00 60 A"
-        ]
+        ["10-05 09:00+01:00 60 A", "10-19 09:00+01:00 60 A off", "10-26 09:00+00:00 60 A"]
     );
     assert_eq!(facts.notes.count, 3);
     assert!(facts.is_of_series("a") && facts.is_of_series("a/20261012T080000Z") && !facts.is_of_series("b"));
+}
+
+#[test]
+fn a_series_of_whole_days_is_left_out_with_its_changes_and_letters_folded_in_two_are_whole() {
+    let facts = read_text(
+        "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;VALUE=DATE:20261026\nRRULE:FREQ=WEEKLY\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:a\nSUMMARY:A\nRECURRENCE-ID;VALUE=DATE:20261102\nDTSTART;VALUE=DATE:20261103\nEND:VEVENT\n",
+    );
+    assert_eq!((shown(&facts), facts.notes.count), (Vec::<String>::new(), 1));
+    let bytes = b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:a\r\nSUMMARY:Caf\xc3\r\n \xa9\r\nDTSTART:20261026T090000Z\r\nDURATION:PT1H\r\n\
+                  END:VEVENT\r\nEND:VCALENDAR\r\n";
+    let mut facts = Facts::default();
+    let options = Options {
+        rooms: Vec::new(),
+        groups: Vec::new(),
+        groups_from: None,
+        course: None,
+        kind: SessionKind::Lecture,
+        horizon: 0,
+    };
+    read(&mut facts, "f", bytes, &london(), &options);
+    assert_eq!(facts.sessions.things[0].title, "Caf\u{e9}");
 }

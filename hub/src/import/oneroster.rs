@@ -1,7 +1,7 @@
 //! OneRoster 1.2 CSV (1EdTech, "OneRoster CSV Binding"): a zip of tables, whole or as differences.
 //!
-//! Courses, classes (our groups), students and their enrolments are read. Classes and users are known again by
-//! `classCode` and `identifier` where the files have them, else by `sourcedId`. Teachers and orgs are left out.
+//! Courses, classes (our groups), students and their enrolments are read. Users are known again by `identifier` where the
+//! files have it, else by `username` or `sourcedId`. Teachers and orgs are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read as _};
@@ -12,8 +12,9 @@ use zip::ZipArchive;
 
 use super::{Facts, Place};
 use crate::scalar::LocalDate;
+use crate::service::bulk::Unsaid;
 use crate::service::memberships::SaveMembership;
-use crate::service::people::{SaveStudent, Unsaid};
+use crate::service::people::SaveStudent;
 use crate::service::timetable::{SaveCourse, SaveGroup};
 use crate::store::entity::{MembershipReason, SessionKind, StudentState};
 
@@ -54,8 +55,8 @@ impl Table {
     }
 }
 
-/// Reads a zip into `facts`.
-pub fn read(facts: &mut Facts, file: &str, bytes: &[u8]) {
+/// Reads a zip into `facts`. Groups go by the `sourcedId` of classes, or with `by_code` by their `classCode`.
+pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], by_code: bool) {
     let tables = match unpack(facts, file, bytes) {
         Ok(tables) => tables,
         Err(message) => {
@@ -65,9 +66,11 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8]) {
     };
     let terms = terms(facts, &tables);
     let courses = courses(facts, &tables);
-    let classes = classes(facts, &tables, &courses);
+    let (classes, gone) = classes(facts, &tables, &courses, by_code);
     let students = students(facts, &tables);
     enrolments(facts, &tables, &terms, &classes, &students);
+    // A class that is gone may never have come here.
+    facts.optional = gone;
     for (table, list) in
         [("courses", "courses"), ("classes", "groups"), ("users", "students"), ("enrollments", "memberships")]
     {
@@ -192,19 +195,25 @@ fn classes(
     facts: &mut Facts,
     tables: &BTreeMap<&'static str, Table>,
     courses: &BTreeMap<String, String>,
-) -> Classes {
-    let Some(table) = tables.get("classes") else { return BTreeMap::new() };
-    let mut classes = BTreeMap::new();
+    by_code: bool,
+) -> (Classes, BTreeSet<String>) {
+    let Some(table) = tables.get("classes") else { return Default::default() };
+    let (mut classes, mut gone) = (BTreeMap::new(), BTreeSet::new());
     let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
     for code in table.rows.iter().filter_map(|(_, record)| table.cell(record, "classCode")) {
         *uses.entry(code).or_default() += 1;
     }
     for (row, record) in &table.rows {
-        // The same code may be used again every term.
-        let code = table.cell(record, "classCode").filter(|code| uses.get(code) == Some(&1));
         let id = table.first(record, &["sourcedId"]);
-        let code = code.map_or_else(|| id.clone(), str::to_owned);
+        let code =
+            table.cell(record, "classCode").filter(|_| by_code).map_or_else(|| id.clone(), str::to_owned);
+        if by_code && uses.get(code.as_str()).is_some_and(|count| *count > 1) {
+            let message = format!("'{code}' is the code of several classes; let groups go by sourcedId");
+            facts.problems.add(table.place(*row, Some("classCode")), message);
+            continue;
+        }
         if table.gone(record) {
+            gone.insert(code.clone());
             classes.insert(id, (code, Vec::new()));
             continue;
         }
@@ -218,10 +227,16 @@ fn classes(
         let terms = terms.split(',').map(|term| term.trim().to_owned()).collect();
         classes.insert(id, (code.clone(), terms));
         let title = table.cell(record, "title").map(str::to_owned);
-        let group = SaveGroup { code, title, course: course.clone(), kind: SessionKind::Lecture };
+        let group = SaveGroup {
+            code,
+            title,
+            course: course.clone(),
+            kind: SessionKind::Lecture,
+            unsaid: Unsaid(vec!["kind"]),
+        };
         facts.groups.push(group, &table.name, *row);
     }
-    classes
+    (classes, gone)
 }
 
 fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<String, String> {
@@ -233,14 +248,17 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
         enrolled.extend(students.map(|row| roles.first(row, &["userSourcedId"])));
     }
     let told = table.headings.contains_key("role") || tables.contains_key("roles");
+    let mut unsaid = Unsaid(vec!["expected_at_door"]);
+    if !table.headings.contains_key("email") {
+        unsaid.0.push("email");
+    }
     let mut numbers = BTreeMap::new();
     for (row, record) in &table.rows {
         let id = table.first(record, &["sourcedId"]);
         let role = table.cell(record, "role");
-        if role.is_some_and(|role| !role.eq_ignore_ascii_case("student"))
-            || (role.is_none() && !enrolled.contains(&id))
-        {
-            if !told {
+        // Who teaches may study too.
+        if !role.is_some_and(|role| role.eq_ignore_ascii_case("student")) && !enrolled.contains(&id) {
+            if !told || (table.delta && role.is_none()) {
                 let message = "left out: nothing says that this is a student; roles.csv would";
                 facts.notes.add(table.place(*row, None), message);
             }
@@ -258,7 +276,7 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
             email: table.cell(record, "email").map(str::to_owned),
             state: if out { StudentState::Withdrawn } else { StudentState::Active },
             expected_at_door: true,
-            unsaid: Unsaid { expected_at_door: true, ..Unsaid::default() },
+            unsaid: unsaid.clone(),
         };
         facts.students.push(student, &table.name, *row);
     }
@@ -323,8 +341,4 @@ fn enrolments(
             SaveMembership { group, student, from: LocalDate(from), until, reason: MembershipReason::Import };
         facts.memberships.push(stay, &table.name, row.0);
     }
-    // Whoever is enrolled anew under another record stays.
-    let stays: BTreeSet<(&str, &str)> =
-        facts.memberships.things.iter().map(|stay| (stay.group.as_str(), stay.student.as_str())).collect();
-    facts.dropped.retain(|(group, student)| !stays.contains(&(group.as_str(), student.as_str())));
 }

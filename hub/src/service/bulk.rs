@@ -20,6 +20,18 @@ pub trait Save: Sized + Send + Sync {
     async fn put(hub: &Hub, tx: &mut Tx, check: &mut Check, inputs: &[Self]) -> Result<Put, StoreError>;
 }
 
+/// Fields that an import's file has no word of: of what is there already they stay as they are.
+#[derive(Debug, Clone, Default)]
+pub struct Unsaid(pub Vec<&'static str>);
+
+impl Unsaid {
+    /// What is there already, where the file has no word of a field.
+    #[must_use]
+    pub fn keeps<'a, T>(&self, field: &str, known: Option<&'a T>) -> Option<&'a T> {
+        known.filter(|_| self.0.contains(&field))
+    }
+}
+
 /// What was put into a transaction.
 #[derive(Debug, Default)]
 pub struct Put {

@@ -6,7 +6,7 @@ use async_graphql::InputObject;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::bulk::{Put, Save, Tally};
+use super::bulk::{Put, Save, Tally, Unsaid};
 use super::refusal::{Check, Code};
 use super::{Hub, Touched};
 use crate::store::entity::{Building, Entity, Gateway, Reader, ReaderKind, Room};
@@ -34,6 +34,9 @@ pub struct SaveRoom {
     pub building: String,
     /// Seats.
     pub capacity: Option<i32>,
+    /// What a file does not say of a room that is there already stays as it is.
+    #[graphql(skip)]
+    pub unsaid: Unsaid,
 }
 
 /// A gateway, by its code: new, or written over.
@@ -61,6 +64,9 @@ pub struct SaveReader {
     /// Whether it is in use.
     #[graphql(default = true)]
     pub enabled: bool,
+    /// What a file does not say of a reader that is there already stays as it is.
+    #[graphql(skip)]
+    pub unsaid: Unsaid,
 }
 
 /// Finds things by the codes that an input names; refuses those that are not there.
@@ -178,12 +184,16 @@ impl Save for SaveRoom {
                 Some(room) => room.id,
                 None => hub.mint(),
             };
+            let kept = |field: &str| input.unsaid.keeps(field, old.get(&input.code));
             rooms.push(Room {
                 id,
                 code: input.code.clone(),
-                name: input.name.clone().unwrap_or_else(|| input.code.clone()),
+                name: kept("name").map_or_else(
+                    || input.name.clone().unwrap_or_else(|| input.code.clone()),
+                    |room| room.name.clone(),
+                ),
                 building_id: building.id,
-                capacity: input.capacity.map(i64::from),
+                capacity: kept("capacity").map_or(input.capacity.map(i64::from), |room| room.capacity),
             });
         }
         if check.found_any() {
@@ -281,19 +291,21 @@ impl Save for SaveReader {
                 check.refuse(Code::Conflict, &format!("readers.{index}.room"), message);
             }
             let known = old.get(&input.code);
+            let kept = |field: &str| input.unsaid.keeps(field, known);
+            let room_id = kept("room").map_or(room.map(|room| room.id), |reader| reader.room_id);
             touched.feed_gateways.insert(gateway.id);
             if let Some(reader) = known {
                 touched.feed_gateways.insert(reader.gateway_id);
                 touched_rooms.extend(reader.room_id);
             }
-            touched_rooms.extend(room.map(|room| room.id));
+            touched_rooms.extend(room_id);
             readers.push(Reader {
                 id: known.map_or_else(|| hub.mint(), |reader| reader.id),
                 code: input.code.clone(),
                 gateway_id: gateway.id,
-                room_id: room.map(|room| room.id),
+                room_id,
                 kind: input.kind,
-                enabled: input.enabled,
+                enabled: kept("enabled").map_or(input.enabled, |reader| reader.enabled),
                 online: known.and_then(|reader| reader.online),
                 light: known.and_then(|reader| reader.light),
                 firmware: known.and_then(|reader| reader.firmware.clone()),

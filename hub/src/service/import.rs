@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally};
-use super::memberships::{Leave, SaveMembership, leave};
+use super::memberships::{SaveMembership, lasting, leave};
 use super::refusal::Check;
+use super::timetable::SaveSession;
 use super::{Caller, Hub, News, Touched};
+use crate::import::calendar::series_of;
 use crate::import::{Facts, List, Place, Problems};
 use crate::store::entity::{Card, Session, Student};
 use crate::store::timetable::LONGEST_OPENING_MS;
@@ -36,6 +38,8 @@ pub struct Report {
     pub registers: usize,
     /// How many marks that there were before are others now.
     pub marks_changed: i64,
+    /// What was left out.
+    pub notes: Problems,
     /// What keeps it from being applied.
     pub problems: Problems,
     /// Whether it is in.
@@ -68,7 +72,7 @@ pub async fn import(
     work.save("students", &facts.students, |it| &it.number, facts).await?;
     work.save("cards", &facts.cards, |it| &it.code, facts).await?;
     work.save_memberships(facts).await?;
-    work.save("sessions", &facts.sessions, |it| &it.external_id, facts).await?;
+    work.save_sessions(facts).await?;
     let Work { mut tx, touched, mut report, .. } = work;
     if report.problems.count > 0 {
         return Ok(report);
@@ -99,8 +103,8 @@ async fn changes(tx: &mut Tx) -> Result<i64, StoreError> {
 #[derive(Default)]
 struct Gone {
     names: Vec<String>,
-    /// How many it named.
-    before: usize,
+    /// What it named.
+    before: BTreeSet<String>,
 }
 
 struct Work<'a> {
@@ -126,20 +130,74 @@ impl Work<'_> {
         tracing::info!("{} {kind}", list.things.len());
         let mut put = self.put(kind, list).await?;
         let names = list.things.iter().map(|thing| name(thing).to_owned()).collect();
-        let gone =
-            self.gone(kind, names, |name| whole || (kind == "sessions" && facts.is_of_series(name))).await?;
-        put.tally.removed = match kind {
-            "sessions" => self.call_off(&gone.names).await?,
-            "students" => self.withdraw(&gone.names).await?,
-            "cards" => self.end_cards(&gone.names).await?,
+        let gone = self.gone(kind, names, |_| whole).await?;
+        let (removed, of) = match kind {
+            "students" => self.withdraw(&gone).await?,
+            "cards" => self.end_cards(&gone).await?,
             // A place, a course or a group that is not named any more harms nobody, and history rests on it.
-            _ => 0,
+            _ => (0, 0),
         };
+        put.tally.removed = removed;
+        self.guard(kind, &gone, removed, of);
+        self.report.kinds.push((kind, put.tally));
+        Ok(())
+    }
+
+    async fn save_sessions(&mut self, facts: &Facts) -> Result<(), StoreError> {
+        let kind = "sessions";
+        let whole = facts.whole.contains(&kind);
+        let nothing = facts.sessions.things.is_empty() && facts.series.is_empty() && !whole;
+        if nothing || self.report.problems.count > 0 {
+            return Ok(());
+        }
+        tracing::info!("{} {kind}", facts.sessions.things.len());
+        let names = facts.sessions.things.iter().map(|it| it.external_id.clone()).collect();
+        let list = self.without_invented(facts).await?;
+        let mut put = self.put(kind, &list).await?;
+        let gone = self.gone(kind, names, |name| whole || facts.is_of_series(name)).await?;
+        let (removed, of) = self.call_off(&gone).await?;
+        put.tally.removed = removed;
         if whole {
-            self.guard(kind, &gone, put.tally.removed);
+            self.guard(kind, &gone, removed, of);
         }
         self.report.kinds.push((kind, put.tally));
         Ok(())
+    }
+
+    /// The sessions without weeks that are over and that a known series never had: whoever moves a series in the middle of
+    /// a term moves what is to come. Nobody was at the times that its past would now have had.
+    async fn without_invented(&mut self, facts: &Facts) -> Result<List<SaveSession>, StoreError> {
+        let known: BTreeSet<String> = self
+            .tx
+            .imported(&self.order.source, "sessions")
+            .await?
+            .iter()
+            .map(|name| series_of(name).to_owned())
+            .collect();
+        let now = self.hub.now().0;
+        let over = |it: &SaveSession| {
+            it.ends_at.ms() <= now
+                && facts.is_of_series(&it.external_id)
+                && known.contains(series_of(&it.external_id))
+        };
+        let all = &facts.sessions;
+        let asked = all.things.iter().filter(|it| over(it)).map(|it| it.external_id.as_str());
+        let there: BTreeSet<String> =
+            self.tx.by_keys::<Session>(asked).await?.into_iter().filter_map(|it| it.external_id).collect();
+        let mut list = List { columns: all.columns.clone(), ..List::default() };
+        for (thing, (file, row)) in all.things.iter().zip(&all.places) {
+            if over(thing) && !there.contains(&thing.external_id) {
+                let place = Place { file: file.clone(), row: *row, column: None };
+                let message = format!(
+                    "'{}' is left out: it is over, and its series did not have it",
+                    thing.external_id
+                );
+                self.report.notes.add(place, message);
+            } else {
+                list.push(thing.clone(), file, *row);
+            }
+        }
+        Ok(list)
     }
 
     async fn save_memberships(&mut self, facts: &Facts) -> Result<(), StoreError> {
@@ -160,18 +218,27 @@ impl Work<'_> {
                 stays.push((group, student, from));
             }
         }
-        stays.extend(facts.dropped.iter().map(|(group, student)| (group.as_str(), student.as_str(), None)));
-        let Leave { touched, count, unknown } = leave(self.hub, &mut self.tx, &stays).await?;
-        for (group, student) in unknown {
+        let of = lasting(self.hub, &mut self.tx, &gone.before).await?;
+        let kept: BTreeSet<(&str, &str, String)> = list
+            .things
+            .iter()
+            .map(|stay| (stay.group.as_str(), stay.student.as_str(), stay.from.0.to_string()))
+            .collect();
+        let left = leave(self.hub, &mut self.tx, &stays, &kept).await?;
+        self.guard(kind, &gone, left.count, of);
+        let stays: Vec<(&str, &str, Option<&str>)> =
+            facts.dropped.iter().map(|(group, student)| (group.as_str(), student.as_str(), None)).collect();
+        let dropped = leave(self.hub, &mut self.tx, &stays, &kept).await?;
+        for (group, student) in dropped.unknown.iter().filter(|(group, _)| !facts.optional.contains(group)) {
             let place = Place { file: kind.into(), row: 0, column: None };
             let message = format!(
                 "the stay of '{student}' in '{group}' is to be taken back, and one of them is not there"
             );
             self.report.problems.add(place, message);
         }
-        self.touched.extend(touched);
-        put.tally.removed = count;
-        self.guard(kind, &gone, count.saturating_sub(facts.dropped.len()));
+        self.touched.extend(left.touched);
+        self.touched.extend(dropped.touched);
+        put.tally.removed = left.count + dropped.count;
         self.report.kinds.push((kind, put.tally));
         Ok(())
     }
@@ -214,12 +281,12 @@ impl Work<'_> {
         self.tx.forget_imported(source, kind, &gone).await?;
         let elsewhere = self.tx.imported_by_any(kind, &gone).await?;
         gone.retain(|name| !elsewhere.contains(name));
-        Ok(Gone { names: gone, before: before.len() })
+        Ok(Gone { names: gone, before })
     }
 
-    /// Refuses an import by which more than a tenth of what the source named would go.
-    fn guard(&mut self, kind: &'static str, gone: &Gone, removed: usize) {
-        if removed * REMOVALS_UNASKED <= gone.before || self.order.accept_removals {
+    /// Refuses an import by which more than a tenth goes of what the source named and could go.
+    fn guard(&mut self, kind: &'static str, gone: &Gone, removed: usize, of: usize) {
+        if removed * REMOVALS_UNASKED <= of || self.order.accept_removals {
             return;
         }
         let some =
@@ -227,16 +294,19 @@ impl Work<'_> {
         let message = format!(
             "{removed} of {} {kind} that '{}' named before are not in it any more ({some}, …) and would go; say \
              --accept-removals if that is meant",
-            gone.before, self.order.source
+            of, self.order.source
         );
         self.report.problems.add(Place { file: kind.into(), row: 0, column: None }, message);
     }
 
-    /// Calls sessions off that have not begun; what was held stays.
-    async fn call_off(&mut self, names: &[String]) -> Result<usize, StoreError> {
+    /// Calls sessions off that have not begun; what was held stays. Gives how many, and of how many.
+    async fn call_off(&mut self, gone: &Gone) -> Result<(usize, usize), StoreError> {
         let now = self.hub.now().0;
-        let mut sessions = self.tx.by_keys::<Session>(names.iter().map(String::as_str)).await?;
+        let mut sessions = self.tx.by_keys::<Session>(gone.before.iter().map(String::as_str)).await?;
         sessions.retain(|session| session.starts_at > now && !session.cancelled);
+        let of = sessions.len();
+        let names: BTreeSet<&String> = gone.names.iter().collect();
+        sessions.retain(|session| session.external_id.as_ref().is_some_and(|id| names.contains(id)));
         for session in &mut sessions {
             session.cancelled = true;
             session.revision += 1;
@@ -257,22 +327,28 @@ impl Work<'_> {
             }
             self.touched.sessions.extend(self.tx.sessions_sharing(&ids).await?);
         }
-        Ok(ids.len())
+        Ok((ids.len(), of))
     }
 
-    async fn withdraw(&mut self, names: &[String]) -> Result<usize, StoreError> {
+    async fn withdraw(&mut self, gone: &Gone) -> Result<(usize, usize), StoreError> {
         use crate::store::entity::StudentState::{Active, Withdrawn};
-        let mut students = self.tx.by_keys::<Student>(names.iter().map(String::as_str)).await?;
+        let mut students = self.tx.by_keys::<Student>(gone.before.iter().map(String::as_str)).await?;
         students.retain(|student| student.state == Active);
+        let of = students.len();
+        let names: BTreeSet<&String> = gone.names.iter().collect();
+        students.retain(|student| names.contains(&student.number));
         students.iter_mut().for_each(|student| student.state = Withdrawn);
         self.tx.put(&students).await?;
-        Ok(students.len())
+        Ok((students.len(), of))
     }
 
-    async fn end_cards(&mut self, names: &[String]) -> Result<usize, StoreError> {
+    async fn end_cards(&mut self, gone: &Gone) -> Result<(usize, usize), StoreError> {
         let now = self.hub.now().0;
-        let mut cards = self.tx.by_keys::<Card>(names.iter().map(String::as_str)).await?;
+        let mut cards = self.tx.by_keys::<Card>(gone.before.iter().map(String::as_str)).await?;
         cards.retain(|card| card.until_at.is_none_or(|until| until > now));
+        let of = cards.len();
+        let names: BTreeSet<&String> = gone.names.iter().collect();
+        cards.retain(|card| names.contains(&card.code));
         cards.iter_mut().for_each(|card| card.until_at = Some(now.max(card.from_at)));
         self.tx.put(&cards).await?;
         self.touched.feed_cards.extend(cards.iter().map(|card| card.id));
@@ -280,6 +356,6 @@ impl Work<'_> {
         if self.tx.any_swipe().await? {
             self.touched.swipes.extend(self.tx.swipes_of_students(&owners).await?);
         }
-        Ok(cards.len())
+        Ok((cards.len(), of))
     }
 }

@@ -130,6 +130,27 @@ pub async fn remove_memberships(
     Ok(Ok(gone))
 }
 
+/// How many stays of some names (group, student and first day, separated by tabs) last.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn lasting(hub: &Hub, tx: &mut Tx, names: &BTreeSet<String>) -> Result<usize, StoreError> {
+    let parts = || names.iter().filter_map(|name| name.split_once('\t'));
+    let students = || parts().filter_map(|(_, rest)| rest.split('\t').next());
+    let groups = present::<Group>(tx, parts().map(|(group, _)| group), |it| &it.code).await?;
+    let students = present::<Student>(tx, students(), |it| &it.number).await?;
+    let groups: BTreeMap<Uuid, String> = groups.into_iter().map(|(code, group)| (group.id, code)).collect();
+    let students: BTreeMap<Uuid, String> = students.into_iter().map(|(code, it)| (it.id, code)).collect();
+    let stays = tx.by_column::<Membership>("group_id", groups.keys().map(|id| (*id).into())).await?;
+    let now = hub.now().0;
+    let lasts = |stay: &&Membership| {
+        let (group, student) = (groups.get(&stay.group_id), students.get(&stay.student_id));
+        let name = group.zip(student).map(|(group, student)| format!("{group}\t{student}\t{}", stay.from_on));
+        stay.until_at.is_none_or(|until| until > now) && name.is_some_and(|name| names.contains(&name))
+    };
+    Ok(stays.iter().filter(lasts).count())
+}
+
 /// What became of stays that ended.
 #[derive(Debug, Default)]
 pub(super) struct Leave {
@@ -142,7 +163,7 @@ pub(super) struct Leave {
 }
 
 /// Ends stays, by group, student and first day, or all of the two without one: yesterday was the last day. Those that have
-/// not begun are taken back.
+/// not begun are taken back, and those in `kept` stay.
 ///
 /// # Errors
 /// When the store fails.
@@ -150,6 +171,7 @@ pub(super) async fn leave(
     hub: &Hub,
     tx: &mut Tx,
     named: &[(&str, &str, Option<&str>)],
+    kept: &BTreeSet<(&str, &str, String)>,
 ) -> Result<Leave, StoreError> {
     let groups = present::<Group>(tx, named.iter().map(|(group, ..)| *group), |it| &it.code).await?;
     let students =
@@ -170,7 +192,16 @@ pub(super) async fn leave(
         return Ok(left);
     };
     let open = |stay: &Membership| stay.until_at.is_none_or(|until| until > midnight);
+    let kept: BTreeSet<(Uuid, Uuid, &str)> = kept
+        .iter()
+        .filter_map(|(group, student, from)| {
+            Some((groups.get(*group)?.id, students.get(*student)?.id, from.as_str()))
+        })
+        .collect();
     let meant = |stay: &Membership| {
+        if kept.contains(&(stay.group_id, stay.student_id, stay.from_on.as_str())) {
+            return false;
+        }
         let days = wanted.get(&(stay.group_id, stay.student_id)).into_iter().flatten();
         days.into_iter().any(|from| from.is_none_or(|from| from == stay.from_on))
     };

@@ -10,7 +10,7 @@ use rollcall_rules::time::{Instant, Span};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::bulk::{Put, Save, Tally};
+use super::bulk::{Put, Save, Tally, Unsaid};
 use super::estate::{find, present};
 use super::refusal::{Check, Code};
 use super::{Hub, Touched};
@@ -37,17 +37,6 @@ pub struct SaveStudent {
     /// What a file does not say of students who are there already stays as it is.
     #[graphql(skip)]
     pub unsaid: Unsaid,
-}
-
-/// Fields of a student that an import's file has no word of.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unsaid {
-    /// The e-mail address.
-    pub email: bool,
-    /// Whether they study.
-    pub state: bool,
-    /// Whether they are expected at doors.
-    pub expected_at_door: bool,
 }
 
 /// Wiegand formats, by their common names.
@@ -96,6 +85,9 @@ pub struct SaveCard {
     /// Valid until here, excluded; null while it lasts. The same as `from` for a card that was given to this student
     /// by mistake: it never was valid.
     pub until: Option<DateTime>,
+    /// What a file does not say of a card that is there already stays as it is.
+    #[graphql(skip)]
+    pub unsaid: Unsaid,
 }
 
 #[async_trait]
@@ -111,9 +103,8 @@ impl Save for SaveStudent {
             check.code(&format!("students.{index}.number"), &input.number);
             check.code(&format!("students.{index}.name"), &input.name);
             let known = old.get(&input.number);
-            let kept = |unsaid: bool| known.filter(|_| unsaid);
-            let at_door =
-                kept(input.unsaid.expected_at_door).map_or(input.expected_at_door, |student| student.at_door);
+            let kept = |field: &str| input.unsaid.keeps(field, known);
+            let at_door = kept("expected_at_door").map_or(input.expected_at_door, |student| student.at_door);
             if let Some(student) = known.filter(|student| student.at_door != at_door) {
                 moved.push(student.id);
             }
@@ -121,9 +112,8 @@ impl Save for SaveStudent {
                 id: known.map_or_else(|| hub.mint(), |student| student.id),
                 number: input.number.clone(),
                 name: input.name.clone(),
-                email: kept(input.unsaid.email)
-                    .map_or_else(|| input.email.clone(), |student| student.email.clone()),
-                state: kept(input.unsaid.state).map_or(input.state, |student| student.state),
+                email: kept("email").map_or_else(|| input.email.clone(), |student| student.email.clone()),
+                state: kept("state").map_or(input.state, |student| student.state),
                 at_door,
             });
         }
@@ -155,7 +145,9 @@ impl Save for SaveCard {
         for (index, input) in inputs.iter().enumerate() {
             let path = format!("cards.{index}");
             check.code(&format!("{path}.code"), &input.code);
-            let (from_at, until_at) = (input.from.ms(), input.until.as_ref().map(DateTime::ms));
+            let kept = input.unsaid.keeps("until", old.get(&input.code));
+            let said = input.until.as_ref().map(DateTime::ms);
+            let (from_at, until_at) = (input.from.ms(), kept.map_or(said, |card| card.until_at));
             if until_at.is_some_and(|until| until < from_at) {
                 check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
             }

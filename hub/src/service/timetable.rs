@@ -10,7 +10,7 @@ use rollcall_rules::session::{HeldIn, Session as RulesSession};
 use rollcall_rules::time::{Instant, Span};
 use uuid::Uuid;
 
-use super::bulk::{Put, Save, Tally};
+use super::bulk::{Put, Save, Tally, Unsaid};
 use super::estate::{find, present};
 use super::policy::policy_at;
 use super::refusal::{Check, Code};
@@ -43,6 +43,9 @@ pub struct SaveGroup {
     /// What its sessions are.
     #[graphql(default_with = "SessionKind::Lecture")]
     pub kind: SessionKind,
+    /// What a file does not say of a group that is there already stays as it is.
+    #[graphql(skip)]
+    pub unsaid: Unsaid,
 }
 
 /// A session, by its external id: new, or written over. Rooms that change once its window has opened hold it
@@ -117,12 +120,13 @@ impl Save for SaveGroup {
         for (index, input) in inputs.iter().enumerate() {
             check.code(&format!("groups.{index}.code"), &input.code);
             let Some(course) = courses.get(&input.course) else { continue };
+            let kept = |field: &str| input.unsaid.keeps(field, old.get(&input.code));
             groups.push(Group {
                 id: old.get(&input.code).map_or_else(|| hub.mint(), |group| group.id),
                 code: input.code.clone(),
-                title: input.title.clone(),
+                title: kept("title").map_or_else(|| input.title.clone(), |group| group.title.clone()),
                 course_id: course.id,
-                kind: input.kind,
+                kind: kept("kind").map_or(input.kind, |group| group.kind),
             });
         }
         if check.found_any() {

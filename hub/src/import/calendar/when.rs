@@ -106,7 +106,7 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Vec<DateTi
                 let until = until(value, &start.zone)?;
                 if until < start.wall {
                     // What "this and all to come" leaves behind of a series that it moved from its beginning.
-                    return Ok(vec![start.wall]);
+                    return Ok(Vec::new());
                 }
                 parts.push(format!("UNTIL={}", stamp(until)));
             }

@@ -10,9 +10,10 @@ use jiff::tz::TimeZone;
 use super::super::{Facts, List, Place};
 use super::{Kind, Mapping, day, day_of, instant, on, weeks};
 use crate::scalar::{Counter, DateTime, LocalDate, parse_instant};
+use crate::service::bulk::Unsaid;
 use crate::service::estate::{SaveBuilding, SaveReader, SaveRoom};
 use crate::service::memberships::SaveMembership;
-use crate::service::people::{CardFormat, CredentialInput, SaveCard, SaveStudent, Unsaid};
+use crate::service::people::{CardFormat, CredentialInput, SaveCard, SaveStudent};
 use crate::service::timetable::{SaveCourse, SaveGroup, SaveSession};
 use crate::store::entity::{MembershipReason, ReaderKind, SessionKind, StudentState};
 
@@ -93,10 +94,11 @@ impl Cells<'_> {
         Some(word).filter(|word| !word.is_empty())
     }
 
-    /// Whether the file, or the mapping for it, speaks of a field at all.
-    fn has(&self, field: &str) -> bool {
+    /// The fields that neither the file nor the mapping speaks of.
+    fn unsaid(&self) -> Unsaid {
         let mapping = self.sheet.mapping;
-        mapping.columns.contains_key(field) || mapping.constants.contains_key(field)
+        let said = |field: &str| mapping.columns.contains_key(field) || mapping.constants.contains_key(field);
+        Unsaid(mapping.kind.fields().iter().copied().filter(|field| !said(field)).collect())
     }
 
     fn needed(&self, field: &'static str) -> Result<String, Wrong> {
@@ -190,6 +192,7 @@ impl Cells<'_> {
             name: self.text("name").map(str::to_owned),
             building: self.needed("building")?,
             capacity: self.parsed("capacity", "a count of seats", |text| text.parse().ok())?,
+            unsaid: self.unsaid(),
         })
     }
 
@@ -203,6 +206,7 @@ impl Cells<'_> {
             room: self.text("room").map(str::to_owned),
             kind: kind.ok_or(("kind", "is missing".to_owned()))?,
             enabled: self.truth("enabled")?.unwrap_or(true),
+            unsaid: self.unsaid(),
         })
     }
 
@@ -217,6 +221,7 @@ impl Cells<'_> {
             title: self.text("title").map(str::to_owned),
             course: self.needed("course")?,
             kind: self.kind()?,
+            unsaid: self.unsaid(),
         })
     }
 
@@ -230,11 +235,7 @@ impl Cells<'_> {
             email: self.text("email").map(str::to_owned),
             state: state.unwrap_or(StudentState::Active),
             expected_at_door: self.truth("expected_at_door")?.unwrap_or(true),
-            unsaid: Unsaid {
-                email: !self.has("email"),
-                state: !self.has("state"),
-                expected_at_door: !self.has("expected_at_door"),
-            },
+            unsaid: self.unsaid(),
         })
     }
 
@@ -263,6 +264,7 @@ impl Cells<'_> {
             credentials: vec![credential],
             from: self.stamp(from),
             until: self.until("until")?.map(|ms| self.stamp(ms)),
+            unsaid: self.unsaid(),
         })
     }
 
