@@ -3,6 +3,7 @@
 
 pub mod chaos;
 pub mod hub;
+pub mod import;
 pub mod osdp_line;
 pub mod programs;
 pub mod timetable;

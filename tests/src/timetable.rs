@@ -242,3 +242,34 @@ impl Gateway {
         payload
     }
 }
+
+const SUBMIT: &str =
+    "gatewaySubmitSwipes receipts { outcome } handedOver { journalId through chain } renewJournal";
+
+/// A hub at 09:00 with three students, the first two of them in group G, and session X of it at 10:00 in room R1.
+pub async fn class() -> (TestHub, Gateway, String) {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 3, 2).await;
+    hub.done("saveSessions", json!({"sessions": [session("X", "10:00", "11:00")]})).await;
+    hub.clock.set(&at("09:00"));
+    let gateway = Gateway::start(&hub, "GW").await;
+    let held = gateway.session("10:00").to_owned();
+    (hub, gateway, held)
+}
+
+/// Hands swipes over with more beside them, all until `watermark`; gives the payload, which must not be a refusal.
+pub async fn send(hub: &TestHub, gateway: &Gateway, swipes: &[Value], watermark: &str, more: Value) -> Value {
+    let mut input = gateway.batch(swipes, watermark);
+    input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let payload = hub.write_as(&gateway.token, SUBMIT, input).await;
+    assert_eq!(payload["errors"], json!([]), "the batch was turned down");
+    payload
+}
+
+/// The alerts that the hub has raised.
+pub async fn alerts(hub: &TestHub) -> Vec<String> {
+    let found = hub.read("{ alerts { nodes { kind detail gateway { code } } } }").await;
+    let nodes = found["alerts"]["nodes"].as_array().unwrap().iter();
+    nodes.map(|it| it["kind"].as_str().unwrap().to_owned()).collect()
+}

@@ -2,55 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
-use std::io::Write as _;
-use std::path::Path;
-
 use rollcall_hub::import::sheet::{self, Mapping};
-use rollcall_hub::import::{Facts, calendar, oneroster};
-use rollcall_hub::service::import::{Order, Report, import};
+use rollcall_hub::import::{Facts, calendar};
+use rollcall_hub::service::import::Order;
 use rollcall_hub::store::entity::SessionKind;
 use rollcall_tests::hub::{TestHub, at, ms};
+use rollcall_tests::import::{counts, imported, order, problems, table};
 use rollcall_tests::timetable::{Gateway, estate, number, students};
 use serde_json::json;
 
 const CLASS_LIST: &str = "Group,Student number,First day,Last day\n";
-
-fn order(source: &str) -> Order {
-    Order { source: source.to_owned(), dry_run: false, accept_removals: false }
-}
-
-/// Reads a table by one of the mappings that are shipped.
-fn table(mapping: &str, text: &str) -> Facts {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/import").join(mapping);
-    let mapping = Mapping::read(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let mut facts = Facts::default();
-    sheet::read(
-        &mut facts,
-        "t.csv",
-        text.as_bytes(),
-        &jiff::tz::TimeZone::get("Europe/London").unwrap(),
-        &mapping,
-    );
-    facts
-}
-
-async fn imported(hub: &TestHub, facts: &Facts, order: &Order) -> Report {
-    import(&hub.running.hub, None, facts, order).await.unwrap()
-}
-
-/// What became of the kinds: created, updated, removed, unchanged.
-fn counts(report: &Report) -> Vec<(&'static str, [usize; 4])> {
-    assert_eq!(report.problems.list, Vec::new());
-    report
-        .kinds
-        .iter()
-        .map(|(kind, tally)| (*kind, [tally.created, tally.updated, tally.removed, tally.unchanged]))
-        .collect()
-}
-
-fn problems(report: &Report) -> Vec<String> {
-    report.problems.list.iter().map(|it| format!("{}: {}", it.place, it.message)).collect()
-}
 
 #[tokio::test]
 async fn tables_by_the_shipped_mappings_come_in_once_and_change_nothing_a_second_time() {
@@ -423,86 +384,4 @@ async fn a_series_moved_in_mid_term_gets_no_new_past_and_an_empty_feed_is_not_be
     hub.clock.set("2027-05-20T08:00:00Z");
     let empty = imported(&hub, &feed(""), &order("all")).await;
     assert!(problems(&empty)[0].contains("3 of 3 sessions that 'all' named before"), "{empty:?}");
-}
-
-fn zip(tables: &[(&str, &str)]) -> Vec<u8> {
-    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    for (name, text) in tables {
-        writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
-        writer.write_all(text.as_bytes()).unwrap();
-    }
-    writer.finish().unwrap().into_inner()
-}
-
-#[tokio::test]
-async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments() {
-    let hub = TestHub::start().await;
-    let terms = "sourcedId,status,dateLastModified,title,type,startDate,endDate\nt1,active,,Autumn,term,2026-09-28,2026-12-12\n";
-    let courses = "sourcedId,status,title,courseCode\nc1,active,Programming,COMP1001\n";
-    let classes = "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk1,active,Group 1,COMP1001-1,c1,t1\n";
-    let users = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu1,active,true,ada,Ada,Ng,N1,\nu2,active,true,bo,Bo,Li,N2,\nu3,active,true,tea,Tea,Cher,T1,\n";
-    let enrolments = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne1,active,k1,u1,student,,\ne2,active,k1,u2,student,2026-10-12,2026-11-01\ne3,active,k1,u3,teacher,,\n";
-    let read = |tables: &[(&str, &str)]| {
-        let mut facts = Facts::default();
-        oneroster::read(&mut facts, "o.zip", &zip(tables), true);
-        facts
-    };
-    let all = [
-        ("academicSessions.csv", terms),
-        ("courses.csv", courses),
-        ("classes.csv", classes),
-        ("users.csv", users),
-        ("enrollments.csv", enrolments),
-    ];
-    let report = imported(&hub, &read(&all), &order("o")).await;
-    assert_eq!(
-        counts(&report),
-        [
-            ("courses", [1, 0, 0, 0]),
-            ("groups", [1, 0, 0, 0]),
-            ("students", [2, 0, 0, 0]),
-            ("memberships", [2, 0, 0, 0])
-        ]
-    );
-    let query = "{ group(by: {code: \"COMP1001-1\"}) { title course { code } members { nodes { from until student { number displayName } } } } }";
-    assert_eq!(
-        hub.read(query).await["group"],
-        json!({"title": "Group 1", "course": {"code": "COMP1001"}, "members": {"nodes": [
-            {"from": "2026-09-28", "until": "2026-12-11", "student": {"number": "N1", "displayName": "Ada Ng"}},
-            {"from": "2026-10-12", "until": "2026-10-31", "student": {"number": "N2", "displayName": "Bo Li"}}]}})
-    );
-    // A difference takes one back; the others stay.
-    let gone = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne1,tobedeleted,COMP1001-1,N1,student,,\n";
-    let manifest = "\"propertyName\",\"value\"\n\"file.enrollments\",\"delta\"\n\"file.users\",\"delta\"\n";
-    let report =
-        imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", gone)]), &order("o")).await;
-    assert_eq!(counts(&report), [("memberships", [0, 0, 1, 0])]);
-    // A record that takes the place of another ends what was before it, and the same difference again changes nothing.
-    let renewed = format!("{gone}e4,active,COMP1001-1,N1,student,2026-10-19,\n");
-    let renewed = [("manifest.csv", manifest), ("enrollments.csv", renewed.as_str())];
-    hub.clock.set("2026-10-07T08:00:00Z");
-    assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [1, 0, 0, 0])]);
-    assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [0, 0, 0, 1])]);
-    // Whom a difference takes back must be there.
-    let nobody = gone.replace("N1", "N77");
-    let report =
-        imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", &nobody)]), &order("o")).await;
-    assert!(problems(&report)[0].contains("the stay of 'N77' in 'COMP1001-1'"), "{report:?}");
-    // A student who is enrolled nowhere is one all the same where a table says so, and is left out with a word else.
-    let idle = format!("{users}u4,active,true,cy,Cy,Om,N4,\n");
-    let roles = "sourcedId,status,userSourcedId,role\nr1,active,u4,student\n";
-    let facts = read(&[("users.csv", &idle), ("roles.csv", roles)]);
-    assert_eq!((facts.students.things.len(), facts.whole.clone()), (1, vec!["students"]));
-    let facts = read(&[("users.csv", &idle)]);
-    assert_eq!((facts.students.things.len(), facts.whole.len(), facts.notes.count), (0, 0, 4));
-    // What is no whole zip, or names what is not there, is told with its place.
-    let whole = zip(&all);
-    let mut half = Facts::default();
-    oneroster::read(&mut half, "o.zip", &whole[..whole.len() / 2], true);
-    assert!(half.problems.list[0].message.contains("no whole zip"), "{half:?}");
-    let facts = read(&[("users.csv", users), ("enrollments.csv", &enrolments.replace("k1,u1", "k9,u1"))]);
-    assert_eq!(
-        facts.problems.list[0].place.to_string(),
-        "o.zip:enrollments.csv, row 2, column 'classSourcedId'"
-    );
 }

@@ -1,33 +1,14 @@
-//! What keeps the promise at the hub: outages, lost gateways, restores, uncertain times, and receipts that prove.
+//! What keeps the promise at the hub: outages, lost gateways, restores and uncertain times.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
-use rollcall_gateway::core::hex;
-use rollcall_gateway::journal::format::chain;
-use rollcall_gateway::uplink::sign::SigningKey;
-use rollcall_hub::service::intake::evidence::Evidence;
 use rollcall_rules::ids::hole;
 use rollcall_tests::hub::{TestHub, at, ms, refusals};
-use rollcall_tests::timetable::{Gateway, estate, session, students};
+use rollcall_tests::timetable::{Gateway, alerts, class, send, session};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-const SUBMIT: &str =
-    "gatewaySubmitSwipes receipts { outcome } handedOver { journalId through chain } renewJournal";
 const BEAT: &str = "gatewayHeartbeat handedOver { through } problems";
-
-/// A hub at 09:00 with three students, the first two of them in group G, and session X of it at 10:00 in room R1.
-async fn class() -> (TestHub, Gateway, String) {
-    let hub = TestHub::start().await;
-    estate(&hub).await;
-    students(&hub, 3, 2).await;
-    hub.done("saveSessions", json!({"sessions": [session("X", "10:00", "11:00")]})).await;
-    hub.clock.set(&at("09:00"));
-    let gateway = Gateway::start(&hub, "GW").await;
-    let held = gateway.session("10:00").to_owned();
-    (hub, gateway, held)
-}
 
 /// Where a session's register stands, and the statuses in it, by student number.
 async fn register(hub: &TestHub, session: &str) -> (String, Vec<String>) {
@@ -45,14 +26,6 @@ fn is(state: &str, statuses: &[&str]) -> (String, Vec<String>) {
     (state.to_owned(), statuses.iter().map(|it| (*it).to_owned()).collect())
 }
 
-async fn send(hub: &TestHub, gateway: &Gateway, swipes: &[Value], watermark: &str, more: Value) -> Value {
-    let mut input = gateway.batch(swipes, watermark);
-    input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let payload = hub.write_as(&gateway.token, SUBMIT, input).await;
-    assert_eq!(payload["errors"], json!([]), "the batch was turned down");
-    payload
-}
-
 fn outage(number: u128, reader: Option<&Value>, cause: &str, from: &str, until: Option<&str>) -> Value {
     json!({"outageId": Uuid::from_u128(number), "readerId": reader, "cause": cause, "from": at(from),
            "until": until.map(at)})
@@ -61,12 +34,6 @@ fn outage(number: u128, reader: Option<&Value>, cause: &str, from: &str, until: 
 /// Those of a gateway that were in force at some time from 09:30 until 10:00.
 const OUTAGES: &str = "{ gateways { nodes { outages(filter: {during: {from: \"2026-10-05T09:30:00Z\", \
     until: \"2026-10-05T10:00:00Z\"}, causes: [READER_UNREACHABLE]}) { nodes { from until cause reader { id } } } } } }";
-
-async fn alerts(hub: &TestHub) -> Vec<String> {
-    let found = hub.read("{ alerts { nodes { kind detail gateway { code } } } }").await;
-    let nodes = found["alerts"]["nodes"].as_array().unwrap().iter();
-    nodes.map(|it| it["kind"].as_str().unwrap().to_owned()).collect()
-}
 
 #[tokio::test]
 async fn nobody_is_absent_where_the_door_could_not_record_for_more_than_ten_minutes_of_the_window() {
@@ -306,86 +273,6 @@ async fn a_swipe_of_an_unknown_time_counts_where_it_may_have_been_until_an_ancho
     assert_eq!(ms(node["earliestAt"].as_str().unwrap()), ms(&at("09:20")));
     assert_eq!((&node["latestAt"], &node["decision"]), (&node["earliestAt"], &json!("NOT_RECORDED")));
     assert_eq!(register(&hub, "X").await.1, ["EXPECTED", "EXPECTED"]);
-}
-
-/// A journal of one batch with its signature, as the gateway makes it.
-fn signed(key: &SigningKey, swipes: &mut [Value]) -> Value {
-    let before = [3u8; 32];
-    let (mut value, mut links) = (before, Vec::new());
-    let first = swipes[0]["sequence"].as_u64().unwrap();
-    for (sequence, swipe) in (first..).zip(swipes.iter_mut()) {
-        let record = json!({"t": "swipe", "id": swipe["swipeId"]}).to_string();
-        value = chain(&value, sequence, record.as_bytes());
-        links.push(hex(&Sha256::digest(record.as_bytes())));
-        (swipe["record"], swipe["chain"]) = (json!(record), json!(hex(&value)));
-    }
-    let through = first + swipes.len() as u64 - 1;
-    let signed_at = ms(&at("11:00"));
-    let signature = key.sign(Uuid::from_u128(7), through, &value, signed_at);
-    json!({
-        "journal": {"journalId": Uuid::from_u128(7), "after": null, "through": through, "chain": hex(&value)},
-        "head": {"chainBefore": hex(&before), "links": links, "signedAt": at("11:00"), "signature": signature,
-                 "publicKey": key.public()},
-    })
-}
-
-#[tokio::test]
-async fn a_receipt_proves_a_swipe_by_the_gateways_key_alone_and_nothing_in_it_can_be_changed() {
-    let (hub, mut gateway, held) = class().await;
-    hub.clock.set(&at("12:00"));
-    let folder = tempfile::tempdir().unwrap();
-    let key = SigningKey::load(&folder.path().join("key")).unwrap();
-    assert_eq!(SigningKey::load(&folder.path().join("key")).unwrap().public(), key.public());
-    let mut swipes: Vec<Value> = (0..3).map(|it| gateway.swipe(it, 0, &at("10:01"), &[&held])).collect();
-    let head = signed(&key, &mut swipes);
-    send(&hub, &gateway, &swipes, &at("11:00"), head).await;
-    let id = swipes[1]["swipeId"].as_str().unwrap();
-    let found =
-        hub.read(&format!("{{ swipe(id: \"{id}\") {{ receipt {{ file publicKey sequence }} }} }}")).await;
-    let receipt = &found["swipe"]["receipt"];
-    assert_eq!(receipt["publicKey"], key.public());
-    let evidence: Evidence = serde_json::from_str(receipt["file"].as_str().unwrap()).unwrap();
-    assert_eq!(evidence.check(Some(&key.public())), Ok(()));
-    assert!(evidence.check(Some(&"0".repeat(64))).unwrap_err().contains("another gateway's key"));
-    let harmed: [(&str, fn(&mut Evidence)); 6] = [
-        ("record", |it| it.record.push(' ')),
-        ("signature", |it| it.sequence += 1),
-        ("signature", |it| it.links[0].replace_range(0..2, "00")),
-        ("signature", |it| it.signed_at += 1),
-        ("signature", |it| it.chain_before.replace_range(0..2, "00")),
-        ("signature", |it| it.journal_id = Uuid::from_u128(1)),
-    ];
-    for (index, (named, harm)) in harmed.into_iter().enumerate() {
-        let mut changed = evidence.clone();
-        harm(&mut changed);
-        let error = changed.check(None).unwrap_err();
-        assert!(error.starts_with(named) || error.starts_with("record"), "{index}: {error}");
-    }
-    assert_eq!(alerts(&hub).await, [""; 0]);
-}
-
-#[tokio::test]
-async fn a_signature_that_does_not_hold_or_a_new_key_is_an_alert_and_holds_up_no_swipe() {
-    let (hub, mut gateway, held) = class().await;
-    hub.clock.set(&at("12:00"));
-    let folder = tempfile::tempdir().unwrap();
-    for (name, spoil, wanted) in [
-        ("a", false, vec![]),
-        ("a", true, vec!["BAD_SIGNATURE"]),
-        ("b", false, vec!["BAD_SIGNATURE", "KEY_CHANGED"]),
-    ] {
-        let key = SigningKey::load(&folder.path().join(name)).unwrap();
-        let mut swipes = [gateway.swipe(0, 0, &at("10:01"), &[&held])];
-        let mut more = signed(&key, &mut swipes);
-        if spoil {
-            more["head"]["signedAt"] = json!(at("11:01"));
-        }
-        let sent = send(&hub, &gateway, &swipes, &at("11:00"), more).await;
-        assert_eq!(sent["receipts"], json!([{"outcome": "STORED"}]));
-        let mut found = alerts(&hub).await;
-        found.sort();
-        assert_eq!(found, wanted);
-    }
 }
 
 #[tokio::test]

@@ -308,22 +308,22 @@ impl<'a> Feed<'a> {
                 when.ms().and_then(|ms| jiff::Timestamp::from_millisecond(ms).map_err(|e| e.to_string()));
             at.map(|at| zone.to_datetime(at))
         };
-        let fault = |message| Fault { row: event.row, column: "RDATE", message, left_out: false };
+        let fault = |column| move |message| Fault { row: event.row, column, message, left_out: false };
         for date in self.times_of(event, "RDATE")? {
-            walls.insert(here(&date).map_err(fault)?);
+            walls.insert(here(&date).map_err(fault("RDATE"))?);
         }
         for line in event.all("EXDATE") {
             match times(line, self.calendar, self.home) {
                 Ok(dates) => {
                     for date in dates {
-                        walls.remove(&here(&date).map_err(fault)?);
+                        walls.remove(&here(&date).map_err(fault("EXDATE"))?);
                     }
                 }
                 // A day among the exceptions takes out all that is on it.
                 Err(NoTime::Day) => {
                     for text in line.value.split(',') {
-                        let day =
-                            Date::strptime("%Y%m%d", text.trim()).map_err(|it| fault(it.to_string()))?;
+                        let day = Date::strptime("%Y%m%d", text.trim())
+                            .map_err(|it| fault("EXDATE")(it.to_string()))?;
                         walls.retain(|wall| wall.date() != day);
                     }
                 }
@@ -333,7 +333,7 @@ impl<'a> Feed<'a> {
             }
         }
         if walls.len() > usize::from(when::MAX_RECURRENCES) {
-            return Err(fault(format!(
+            return Err(fault("DTSTART")(format!(
                 "the event makes more than {} sessions; split it",
                 when::MAX_RECURRENCES
             )));

@@ -8,18 +8,16 @@ fn london() -> TimeZone {
     TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC)
 }
 
+fn options(horizon: i64) -> Options {
+    let (rooms, groups) = (Vec::new(), Vec::new());
+    Options { rooms, groups, groups_from: None, course: None, kind: SessionKind::Lecture, horizon }
+}
+
 fn read_text(events: &str) -> Facts {
     let text = format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\n{}END:VCALENDAR\r\n", events.replace('\n', "\r\n"));
     let mut facts = Facts::default();
     let horizon = crate::scalar::parse_instant("2027-09-01T00:00:00Z").unwrap_or(0);
-    let options = Options {
-        rooms: Vec::new(),
-        groups: Vec::new(),
-        groups_from: None,
-        course: None,
-        kind: SessionKind::Lecture,
-        horizon,
-    };
+    let options = options(horizon);
     read(&mut facts, "feed.ics", text.as_bytes(), &london(), &options);
     facts
 }
@@ -155,14 +153,7 @@ fn what_is_no_calendar_is_refused_with_its_row() {
         ("", 0),
     ] {
         let mut facts = Facts::default();
-        let options = Options {
-            rooms: Vec::new(),
-            groups: Vec::new(),
-            groups_from: None,
-            course: None,
-            kind: SessionKind::Lecture,
-            horizon: 0,
-        };
+        let options = options(0);
         read(&mut facts, "f", text.as_bytes(), &london(), &options);
         assert_eq!(facts.problems.list.first().map(|it| it.place.row), Some(row), "{text:?}");
     }
@@ -205,14 +196,7 @@ fn a_series_of_whole_days_is_left_out_with_its_changes_and_letters_folded_in_two
     let bytes = b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:a\r\nSUMMARY:Caf\xc3\r\n \xa9\r\nDTSTART:20261026T090000Z\r\nDURATION:PT1H\r\n\
                   END:VEVENT\r\nEND:VCALENDAR\r\n";
     let mut facts = Facts::default();
-    let options = Options {
-        rooms: Vec::new(),
-        groups: Vec::new(),
-        groups_from: None,
-        course: None,
-        kind: SessionKind::Lecture,
-        horizon: 0,
-    };
+    let options = options(0);
     read(&mut facts, "f", bytes, &london(), &options);
     assert_eq!(facts.sessions.things[0].title, "Caf\u{e9}");
 }

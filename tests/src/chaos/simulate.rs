@@ -27,6 +27,7 @@ mod hub;
 mod machine;
 mod reader;
 mod refusing;
+mod running;
 mod world;
 
 pub use disk::{Fault, SimDisk};

@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rollcall_gateway::core::outages::{Cause, Outages};
-use rollcall_gateway::core::reading::Reading;
-use rollcall_gateway::core::time::{Kept, Source, Timekeeper};
-use rollcall_gateway::core::{Answer, Change, Gateway, Input, Output, Read, ReaderClock, Tag};
+use rollcall_gateway::core::time::{Kept, Timekeeper};
+use rollcall_gateway::core::{Change, Gateway, Input, Output, Read, ReaderClock, Tag};
 use rollcall_gateway::journal::log::{JournalError, Limits, Log, Stored};
 use rollcall_gateway::journal::lost;
-use rollcall_gateway::journal::record::{AnchorRecord, OutageRecord, Record};
+use rollcall_gateway::journal::record::{AnchorRecord, Record};
 use rollcall_gateway::journal::writer::Standing;
 use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
 use rollcall_gateway::uplink::handover::{HandOver, Status};
@@ -20,11 +19,11 @@ use rollcall_rules::light::Colour;
 use rollcall_rules::time::{Instant, Uncertain};
 use uuid::Uuid;
 
-use super::DOORS;
 use super::answer::{Shown, Taken};
 use super::disk::SimDisk;
 use super::machine::Machine;
 use super::refusing::Untold;
+use super::running::Running;
 use super::world::Minted;
 
 /// Small segments, so that a run has many.
@@ -33,27 +32,6 @@ const LIMITS: Limits = Limits { segment: 16 * 1024, quota: 1024 * 1024 };
 const GROUP: usize = 16;
 /// Tickets of notes begin here.
 const NOTES: u64 = 1 << 63;
-
-/// A program that runs.
-struct Running {
-    log: Log<SimDisk>,
-    mind: Gateway,
-    keeper: Timekeeper,
-    handover: HandOver,
-    /// What waits for the disk: ticket, body, and the swipe of it.
-    queue: Vec<(u64, Vec<u8>, Option<Uuid>)>,
-    next_note: u64,
-    outages: Outages,
-    mute: bool,
-    uncertain: bool,
-    /// Source and start of the time that was kept last.
-    kept_tie: Option<(Source, i64)>,
-    last_durable: u64,
-    untold: Untold,
-    /// The swipes that wait for their answer, by ticket.
-    waiting: BTreeMap<u64, Uuid>,
-    answered: Vec<Shown>,
-}
 
 /// A gateway: its disk and machine, and its program while it runs.
 pub(super) struct SimGateway {
@@ -459,54 +437,5 @@ impl SimGateway {
     #[must_use]
     pub(super) fn has_work(&self) -> bool {
         self.running.as_ref().is_some_and(|it| !it.queue.is_empty() || !it.answered.is_empty())
-    }
-}
-
-impl Running {
-    fn note(&mut self, record: &Record) {
-        self.next_note += 1;
-        self.untold.asked(self.next_note, record);
-        self.queue.push((self.next_note, record.body().unwrap_or_default(), None));
-    }
-
-    fn tell(&mut self, outages: impl IntoIterator<Item = OutageRecord>) {
-        if self.mute {
-            return;
-        }
-        for outage in outages {
-            tracing::info!(?outage, "told");
-            self.note(&Record::Outage(outage));
-        }
-    }
-
-    fn note_room(&mut self, refusing: Option<Instant>, now: Reading) {
-        if let (Some(since), None) = (refusing, self.mind.refusing_since()) {
-            let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now);
-            self.tell(Some(over));
-        }
-    }
-
-    /// What the mind has to show, and to write again.
-    fn answers(&mut self, places: &BTreeMap<Uuid, (Uuid, u64)>) -> Vec<Shown> {
-        let mut shown = Vec::new();
-        // Answers come in the order of their tickets.
-        while let Some(output) = self.mind.poll_output() {
-            match output {
-                Output::Answer(Answer { reader, flash, tag, kept }) => {
-                    if let Some((_, swipe)) = self.waiting.pop_first() {
-                        let code = DOORS.iter().map(|door| door.reader).find(|code| *code == reader);
-                        let kept = kept.and(code).zip(tag).map(|(code, (boot, seq))| (code, boot, seq));
-                        shown.push(Shown { swipe, place: places.get(&swipe).copied(), flash, kept });
-                    }
-                }
-                Output::Append { ticket, record } => {
-                    let swipe = Some(record.id);
-                    let body = Record::Swipe(record).body().unwrap_or_default();
-                    self.queue.push((ticket, body, swipe));
-                }
-                Output::Rest { .. } => {}
-            }
-        }
-        shown
     }
 }

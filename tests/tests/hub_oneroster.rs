@@ -1,0 +1,92 @@
+//! OneRoster exports: whole and as differences, in whatever order records replace each other.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use std::io::Write as _;
+
+use rollcall_hub::import::{Facts, oneroster};
+use rollcall_tests::hub::TestHub;
+use rollcall_tests::import::{counts, imported, order, problems};
+use serde_json::json;
+
+fn zip(tables: &[(&str, &str)]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, text) in tables {
+        writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments() {
+    let hub = TestHub::start().await;
+    let terms = "sourcedId,status,dateLastModified,title,type,startDate,endDate\nt1,active,,Autumn,term,2026-09-28,2026-12-12\n";
+    let courses = "sourcedId,status,title,courseCode\nc1,active,Programming,COMP1001\n";
+    let classes = "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk1,active,Group 1,COMP1001-1,c1,t1\n";
+    let users = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu1,active,true,ada,Ada,Ng,N1,\nu2,active,true,bo,Bo,Li,N2,\nu3,active,true,tea,Tea,Cher,T1,\n";
+    let enrolments = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne1,active,k1,u1,student,,\ne2,active,k1,u2,student,2026-10-12,2026-11-01\ne3,active,k1,u3,teacher,,\n";
+    let read = |tables: &[(&str, &str)]| {
+        let mut facts = Facts::default();
+        oneroster::read(&mut facts, "o.zip", &zip(tables), true);
+        facts
+    };
+    let all = [
+        ("academicSessions.csv", terms),
+        ("courses.csv", courses),
+        ("classes.csv", classes),
+        ("users.csv", users),
+        ("enrollments.csv", enrolments),
+    ];
+    let report = imported(&hub, &read(&all), &order("o")).await;
+    assert_eq!(
+        counts(&report),
+        [
+            ("courses", [1, 0, 0, 0]),
+            ("groups", [1, 0, 0, 0]),
+            ("students", [2, 0, 0, 0]),
+            ("memberships", [2, 0, 0, 0])
+        ]
+    );
+    let query = "{ group(by: {code: \"COMP1001-1\"}) { title course { code } members { nodes { from until student { number displayName } } } } }";
+    assert_eq!(
+        hub.read(query).await["group"],
+        json!({"title": "Group 1", "course": {"code": "COMP1001"}, "members": {"nodes": [
+            {"from": "2026-09-28", "until": "2026-12-11", "student": {"number": "N1", "displayName": "Ada Ng"}},
+            {"from": "2026-10-12", "until": "2026-10-31", "student": {"number": "N2", "displayName": "Bo Li"}}]}})
+    );
+    // A difference takes one back; the others stay.
+    let gone = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne1,tobedeleted,COMP1001-1,N1,student,,\n";
+    let manifest = "\"propertyName\",\"value\"\n\"file.enrollments\",\"delta\"\n\"file.users\",\"delta\"\n";
+    let report =
+        imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", gone)]), &order("o")).await;
+    assert_eq!(counts(&report), [("memberships", [0, 0, 1, 0])]);
+    // A record that takes the place of another ends what was before it, and the same difference again changes nothing.
+    let renewed = format!("{gone}e4,active,COMP1001-1,N1,student,2026-10-19,\n");
+    let renewed = [("manifest.csv", manifest), ("enrollments.csv", renewed.as_str())];
+    hub.clock.set("2026-10-07T08:00:00Z");
+    assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [1, 0, 0, 0])]);
+    assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [0, 0, 0, 1])]);
+    // Whom a difference takes back must be there.
+    let nobody = gone.replace("N1", "N77");
+    let report =
+        imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", &nobody)]), &order("o")).await;
+    assert!(problems(&report)[0].contains("the stay of 'N77' in 'COMP1001-1'"), "{report:?}");
+    // A student who is enrolled nowhere is one all the same where a table says so, and is left out with a word else.
+    let idle = format!("{users}u4,active,true,cy,Cy,Om,N4,\n");
+    let roles = "sourcedId,status,userSourcedId,role\nr1,active,u4,student\n";
+    let facts = read(&[("users.csv", &idle), ("roles.csv", roles)]);
+    assert_eq!((facts.students.things.len(), facts.whole.clone()), (1, vec!["students"]));
+    let facts = read(&[("users.csv", &idle)]);
+    assert_eq!((facts.students.things.len(), facts.whole.len(), facts.notes.count), (0, 0, 4));
+    // What is no whole zip, or names what is not there, is told with its place.
+    let whole = zip(&all);
+    let mut half = Facts::default();
+    oneroster::read(&mut half, "o.zip", &whole[..whole.len() / 2], true);
+    assert!(half.problems.list[0].message.contains("no whole zip"), "{half:?}");
+    let facts = read(&[("users.csv", users), ("enrollments.csv", &enrolments.replace("k1,u1", "k9,u1"))]);
+    assert_eq!(
+        facts.problems.list[0].place.to_string(),
+        "o.zip:enrollments.csv, row 2, column 'classSourcedId'"
+    );
+}
