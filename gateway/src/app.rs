@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use futures_util::future::BoxFuture;
 use rollcall_rules::time::Instant;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::TcpListener;
@@ -115,7 +116,11 @@ impl RunningGateway {
 ///
 /// # Errors
 /// When its data, its broker's address or its token cannot be used.
-pub async fn start(config: &Config, time: TimeSource) -> anyhow::Result<RunningGateway> {
+pub fn start(config: &Config, time: TimeSource) -> BoxFuture<'_, anyhow::Result<RunningGateway>> {
+    Box::pin(start_up(config, time))
+}
+
+async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGateway> {
     let token = config.token()?;
     let data = Folder::open(config.data.clone())
         .with_context(|| format!("the folder {} cannot be made", config.data.display()))?;

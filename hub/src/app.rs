@@ -1,6 +1,7 @@
 //! Builds, wires and stops the hub; the one file that knows all of it.
 //!
-//! Called by `main`, and by the simulator and the tests, which bring their own clock.
+//! Called by `main`, and by the simulator and the tests, which bring their own clock. The futures are boxed, so that
+//! all below is compiled here, and not once more in each program that waits for one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +18,9 @@ use crate::graphql;
 use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
 use crate::service::{Hub, feed, sweep};
-use crate::store::Store;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Boxed, Store};
 
 /// How long running requests may take to end when the hub stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -44,7 +45,11 @@ pub struct RunningHub {
 ///
 /// # Errors
 /// When the folder or the database cannot be used.
-pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Hub> {
+pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Boxed<'_, anyhow::Result<Hub>> {
+    Box::pin(open_data(config, clock))
+}
+
+async fn open_data(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Hub> {
     let store = open_store(&config.database)
         .await
         .with_context(|| format!("the database {} cannot be opened", config.database))?;
@@ -68,7 +73,11 @@ async fn open_store(database: &Database) -> anyhow::Result<Arc<dyn Store>> {
 ///
 /// # Errors
 /// When its data, its address or its certificate cannot be used.
-pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<RunningHub> {
+pub fn start(config: &Config, clock: Arc<dyn Clock>) -> Boxed<'_, anyhow::Result<RunningHub>> {
+    Box::pin(start_serving(config, clock))
+}
+
+async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<RunningHub> {
     let hub = open(config, clock).await?;
     let listener = std::net::TcpListener::bind(config.listen).with_context(|| {
         format!(

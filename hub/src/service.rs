@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Boxed, Store, StoreError, Tx};
 
 pub mod access;
 pub mod bulk;
@@ -257,7 +257,17 @@ impl Hub {
     ///
     /// # Errors
     /// When the store fails.
-    async fn derive(
+    fn derive<'a>(
+        &'a self,
+        tx: &'a mut Tx,
+        touched: Touched,
+        caller: Option<&'a Caller>,
+    ) -> Boxed<'a, Result<Vec<News>, StoreError>> {
+        // Boxed: the whole of the rules is in it, and whoever writes waits for it.
+        Box::pin(self.derive_all(tx, touched, caller))
+    }
+
+    async fn derive_all(
         &self,
         tx: &mut Tx,
         mut touched: Touched,

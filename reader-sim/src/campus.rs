@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 use serde_json::json;
 
@@ -101,7 +102,11 @@ const DEFAULT_DAY: Date = jiff::civil::date(2027, 3, 1);
 ///
 /// # Errors
 /// When something cannot be set up, or what came of it differs from what the oracle expects.
-pub async fn run(args: CampusArgs) -> anyhow::Result<()> {
+pub fn run(args: CampusArgs) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(play(args))
+}
+
+async fn play(args: CampusArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
     if args.speed.is_some_and(|speed| !speed.is_finite() || speed <= 0.0) {
         bail!(
@@ -167,7 +172,11 @@ pub async fn run(args: CampusArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When something cannot be set up, or fails.
-pub async fn alone(plan: &Plan) -> anyhow::Result<(Totals, Differences)> {
+pub fn alone(plan: &Plan) -> BoxFuture<'_, anyhow::Result<(Totals, Differences)>> {
+    Box::pin(play_alone(plan))
+}
+
+async fn play_alone(plan: &Plan) -> anyhow::Result<(Totals, Differences)> {
     let wanted =
         expected::expected(plan).map_err(anyhow::Error::msg).context("the oracle refuses this plan")?;
     let (mut view, mut trace) = (View::nothing(plan)?, Trace::create(None)?);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use futures_util::future::BoxFuture;
 use rollcall_gateway::app::{RunningGateway, TimeSource};
 use rollcall_gateway::config::{
     BusConfig, BusReader, Config, HubConfig, JournalConfig, MqttConfig, PageConfig,
@@ -94,7 +95,11 @@ struct World {
 ///
 /// # Errors
 /// When something does not come up, or a card got no green.
-pub async fn run(args: LoadArgs) -> anyhow::Result<()> {
+pub fn run(args: LoadArgs) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(rush(args))
+}
+
+async fn rush(args: LoadArgs) -> anyhow::Result<()> {
     // Both ends of each connection are in this process.
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;

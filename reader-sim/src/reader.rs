@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::device::ascii::AsciiReader;
@@ -138,7 +139,11 @@ enum Device {
 }
 
 /// Runs the reader until the end of standard input, `quit`, or Ctrl-C.
-pub async fn run(args: ReaderArgs) -> anyhow::Result<()> {
+pub fn run(args: ReaderArgs) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(drive(args))
+}
+
+async fn drive(args: ReaderArgs) -> anyhow::Result<()> {
     let (events, mut happened) = mpsc::unbounded_channel();
     let code = args.code.clone();
     let plain = args.plain || !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal());
