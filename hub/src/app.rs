@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
@@ -17,7 +18,7 @@ use crate::config::{Config, Database};
 use crate::graphql;
 use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
-use crate::service::{Hub, feed, sweep};
+use crate::service::{Hub, News, feed, jobs, sweep, upload};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Boxed, Store};
@@ -28,6 +29,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often the hub looks for what another process wrote: an import from the command line, or a hub beside it.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// How often the hub looks for imports that another hub took in, or left.
+const WORK_EVERY: Duration = Duration::from_secs(2);
 
 /// A hub that serves.
 pub struct RunningHub {
@@ -39,6 +42,7 @@ pub struct RunningHub {
     server: JoinHandle<std::io::Result<()>>,
     sweeper: JoinHandle<()>,
     watcher: JoinHandle<()>,
+    worker: JoinHandle<()>,
 }
 
 /// Opens a hub's data, without serving.
@@ -109,6 +113,9 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
             if let Err(error) = sweep::sweep(&sweeping).await {
                 tracing::error!("overdue registers could not be derived: {error}");
             }
+            if let Err(error) = upload::forget_old(&sweeping).await {
+                tracing::error!("old uploads could not be dropped: {error}");
+            }
         }
     });
     let watching = hub.clone();
@@ -122,7 +129,32 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
             }
         }
     });
-    Ok(RunningHub { address, hub, handle, server, sweeper, watcher })
+    let worker = tokio::spawn(work(hub.clone()));
+    Ok(RunningHub { address, hub, handle, server, sweeper, watcher, worker })
+}
+
+/// Works on imports that were asked for over the API, one after the other.
+async fn work(hub: Hub) {
+    let holder = hub.mint();
+    let mut news = hub.listen();
+    let mut ticks = tokio::time::interval(WORK_EVERY);
+    loop {
+        match jobs::work_one(&hub, holder).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::error!("imports could not be worked on: {error}"),
+        }
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => break,
+                piece = news.recv() => match piece {
+                    Ok(News::Import(_)) | Err(RecvError::Lagged(_)) => break,
+                    Ok(_) => {}
+                    Err(RecvError::Closed) => return,
+                },
+            }
+        }
+    }
 }
 
 impl RunningHub {
@@ -133,6 +165,7 @@ impl RunningHub {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.sweeper.abort();
         self.watcher.abort();
+        self.worker.abort();
         self.handle.graceful_shutdown(Some(GRACE));
         self.server.await.context("the server's task ended badly")?.context("the server failed")
     }

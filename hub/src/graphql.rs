@@ -16,6 +16,7 @@ pub mod event;
 pub mod feed;
 pub mod gateway;
 pub mod id;
+pub mod import;
 pub mod loader;
 pub mod mutation;
 pub mod outage;
@@ -37,7 +38,7 @@ pub const MAX_COMPLEXITY: usize = 5_000;
 /// All reads. Connections take `first`/`after` or `last`/`before`; a page holds 50 unless told, 200 at most.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Query")]
-pub struct Query(query::Reads, report::Reports, viewer::Myself);
+pub struct Query(query::Reads, report::Reports, import::Imports, viewer::Myself);
 
 /// All writes. Each answers only once its effect is durable. Each takes one `input` and gives one payload
 /// whose `errors` is empty exactly when it took effect.
@@ -49,6 +50,7 @@ pub struct Mutation(
     gateway::GatewayWrites,
     gateway::GatewayDecisions,
     commissioning::CommissioningWrites,
+    import::ImportWrites,
 );
 
 /// The schema that the hub serves.

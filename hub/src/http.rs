@@ -1,10 +1,10 @@
-//! HTTP: GraphQL at `/graphql` (requests and socket), `/health`, and pages to try queries on where asked for.
+//! HTTP: GraphQL at `/graphql` (requests and socket), files at `/uploads`, `/health`, and pages to try queries on where asked for.
 //!
 //! Called by `app`. Knows headers, status codes and frames; what a query means is `graphql`'s business.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use self::graphiql::Graphiql;
 use crate::graphql::HubSchema;
@@ -17,6 +17,7 @@ pub mod health;
 pub mod request;
 pub mod response;
 pub mod socket;
+pub mod upload;
 
 /// The largest request body: a bulk of 10,000 things fits.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -34,6 +35,7 @@ pub struct Shared {
 pub fn router(shared: Shared, console: bool, graphiql: Option<Graphiql>) -> Router {
     let mut router = Router::new()
         .route("/graphql", get(request::get_or_socket).post(request::post))
+        .route("/uploads", post(upload::post))
         .route("/health", get(health::health));
     if console {
         router = router.route("/console", get(console::page));

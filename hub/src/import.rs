@@ -13,6 +13,7 @@ use crate::service::timetable::{SaveCourse, SaveGroup, SaveSession};
 
 pub mod calendar;
 pub mod oneroster;
+pub mod recipe;
 pub mod sheet;
 pub mod text;
 

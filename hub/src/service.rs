@@ -23,6 +23,7 @@ pub mod estate;
 pub mod feed;
 pub mod import;
 pub mod intake;
+pub mod jobs;
 pub mod known;
 pub mod marks;
 pub mod memberships;
@@ -33,6 +34,7 @@ pub mod registers;
 pub mod report;
 pub mod sweep;
 pub mod timetable;
+pub mod upload;
 
 /// How many pieces of news a slow listener may be behind before it is told to look for itself.
 const NEWS_CAPACITY: usize = 4_096;
@@ -66,6 +68,8 @@ pub enum News {
     },
     /// A building's feed moved on.
     Feed(Uuid),
+    /// An import that was asked for over the API is at another state.
+    Import(Uuid),
 }
 
 /// What a write touched, and what must therefore be derived anew.

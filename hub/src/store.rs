@@ -26,6 +26,7 @@ pub mod report;
 pub mod sqlite;
 pub mod swipe;
 pub mod timetable;
+pub mod upload;
 
 /// A future in a box, for traits that are used as objects.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

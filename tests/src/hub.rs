@@ -195,6 +195,31 @@ impl TestHub {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
+    /// Sends a file for an import; gives the status and the body.
+    pub async fn upload(&self, token: &str, name: &str, bytes: impl Into<Bytes>) -> (u16, Value) {
+        let request = hyper::Request::post(format!("/uploads?name={name}"))
+            .header("host", "hub")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::new(bytes.into()))
+            .unwrap();
+        let (status, body) = self.send(request).await;
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Announces a file of so many bytes and sends none of them; gives the status.
+    pub async fn announce_upload(&self, size: u64) -> u16 {
+        use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+        let mut stream = BufReader::new(tokio::net::TcpStream::connect(self.running.address).await.unwrap());
+        let head = format!(
+            "POST /uploads?name=big HTTP/1.1\r\nhost: hub\r\nauthorization: Bearer {}\r\ncontent-length: {size}\r\n\r\n",
+            self.integration
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
     async fn send(&self, request: hyper::Request<Full<Bytes>>) -> (u16, Bytes) {
         let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -226,7 +251,9 @@ impl TestHub {
         let (name, shape) = mutation.split_once(' ').unwrap_or((mutation, ""));
         let mut kind = name[..1].to_uppercase() + &name[1..];
         kind = match kind.as_str() {
-            "MarkAttendance" | "GatewayHeartbeat" | "GatewaySubmitSwipes" => format!("{kind}Input"),
+            "MarkAttendance" | "GatewayHeartbeat" | "GatewaySubmitSwipes" | "StartImport" | "ApplyImport" => {
+                format!("{kind}Input")
+            }
             "SaveAttendancePolicy" => "AttendancePolicyInput".to_owned(),
             many if many.ends_with('s') => format!("{many}Input"),
             one => format!("{}Input", one.trim_start_matches("Save")),

@@ -8,16 +8,13 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use rollcall_hub::app;
 use rollcall_hub::clock::SystemClock;
-use rollcall_hub::import::calendar::{self, Options};
-use rollcall_hub::import::sheet::{self, Mapping};
-use rollcall_hub::import::{Facts, MAX_FILE_BYTES, Problems, oneroster, read_file};
+use rollcall_hub::import::recipe::Recipe;
+use rollcall_hub::import::sheet::Mapping;
+use rollcall_hub::import::{Facts, MAX_FILE_BYTES, Problems, read_file};
 use rollcall_hub::service::import::{Order, Report, import};
 use rollcall_hub::store::entity::SessionKind;
 
 use super::Data;
-
-/// How far ahead rules without an end are followed, in days.
-const HORIZON_DAYS: i64 = 400;
 
 const EXAMPLES: &str = "Examples:
   rollcall-hub import csv --mapping deploy/import/rooms.toml rooms.csv --dry-run
@@ -92,51 +89,45 @@ pub(super) struct Common {
 
 impl Import {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let mut facts = Facts::default();
-        let (common, source) = match self {
+        let (common, recipe, source) = match self {
             Self::Ical { common, room, group, groups_from, course, kind, whole } => {
                 let kind = SessionKind::from_word(&kind.to_ascii_uppercase())
                     .with_context(|| format!("--kind: there is no kind of session '{kind}'"))?;
-                let horizon = jiff::Timestamp::now().as_millisecond() + HORIZON_DAYS * 24 * 3_600_000;
-                let groups_from = Some(groups_from);
-                let options = Options { rooms: room, groups: group, groups_from, course, kind, horizon };
-                let zone = rollcall_hub::config::zone(&common.data.time_zone)?;
-                common.each(|file, bytes| calendar::read(&mut facts, file, bytes, &zone, &options))?;
-                if whole {
-                    facts.whole.push("sessions");
-                }
-                (common, "ical".to_owned())
+                let (rooms, groups, groups_from) = (room, group, Some(groups_from));
+                let recipe = Recipe::Calendar { rooms, groups, groups_from, course, kind, whole };
+                (common, recipe, "ical".to_owned())
             }
-            Self::Csv { common, mapping } => {
-                let text = std::fs::read_to_string(&mapping)
-                    .with_context(|| format!("the mapping {} cannot be read", mapping.display()))?;
-                let read = Mapping::read(&text)
-                    .map_err(|error| anyhow::anyhow!("the mapping {}: {error}", mapping.display()))?;
-                let zone = rollcall_hub::config::zone(&common.data.time_zone)?;
-                common.each(|file, bytes| sheet::read(&mut facts, file, bytes, &zone, &read))?;
-                let name = mapping.file_stem().map_or_else(|| "csv".into(), |stem| stem.to_string_lossy());
-                (common, name.into_owned())
+            Self::Csv { common, mapping: file } => {
+                let mapping = std::fs::read_to_string(&file)
+                    .with_context(|| format!("the mapping {} cannot be read", file.display()))?;
+                Mapping::read(&mapping)
+                    .map_err(|error| anyhow::anyhow!("the mapping {}: {error}", file.display()))?;
+                let name = file.file_stem().map_or_else(|| "csv".into(), |stem| stem.to_string_lossy());
+                (common, Recipe::Table { mapping }, name.into_owned())
             }
             Self::Oneroster { common, class_code } => {
-                common.each(|file, bytes| oneroster::read(&mut facts, file, bytes, class_code))?;
-                (common, "oneroster".to_owned())
+                (common, Recipe::OneRoster { class_code }, "oneroster".to_owned())
             }
         };
+        let facts = common.read(&recipe)?;
         common.apply(&facts, source).await
     }
 }
 
 impl Common {
-    fn each(&self, mut read: impl FnMut(&str, &[u8])) -> anyhow::Result<()> {
+    fn read(&self, recipe: &Recipe) -> anyhow::Result<Facts> {
+        let zone = rollcall_hub::config::zone(&self.data.time_zone)?;
+        let now = jiff::Timestamp::now().as_millisecond();
+        let mut reading = recipe.begin(&zone, now).map_err(anyhow::Error::msg)?;
         for file in &self.files {
             let size = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
             if size > MAX_FILE_BYTES {
                 bail!("{file} is larger than {} MiB; split it", MAX_FILE_BYTES / 1024 / 1024);
             }
             tracing::info!("reading {file}");
-            read(file, &read_file(file).map_err(anyhow::Error::msg)?);
+            reading.read(file, &read_file(file).map_err(anyhow::Error::msg)?);
         }
-        Ok(())
+        Ok(reading.facts())
     }
 
     async fn apply(&self, facts: &Facts, source: String) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use super::alert::Alert;
 use super::attendance::AttendanceRecord;
 use super::estate::{Building, Reader, Room};
 use super::gateway::Gateway;
+use super::import::Import;
 use super::people::{Card, Student};
 use super::register::Register;
 use super::session::{Course, Group, Session, StudentGroupMembership};
@@ -31,6 +32,8 @@ pub enum Node {
     Gateway(Gateway),
     /// A group.
     Group(Group),
+    /// An import.
+    Import(Import),
     /// A reader.
     Reader(Reader),
     /// A register.
@@ -64,6 +67,8 @@ pub enum Kind {
     Gateway,
     /// A group.
     Group,
+    /// An import.
+    Import,
     /// A stay in a group.
     Membership,
     /// A reader.
@@ -78,10 +83,12 @@ pub enum Kind {
     Student,
     /// A swipe.
     Swipe,
+    /// A file that came for an import.
+    Upload,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 14] = [
+    const ALL: [(Self, &'static str); 16] = [
         (Self::Alert, "alt"),
         (Self::AttendanceRecord, "att"),
         (Self::Building, "bld"),
@@ -89,6 +96,7 @@ impl Kind {
         (Self::Course, "crs"),
         (Self::Gateway, "gtw"),
         (Self::Group, "grp"),
+        (Self::Import, "imp"),
         (Self::Membership, "mem"),
         (Self::Reader, "rdr"),
         (Self::Register, "reg"),
@@ -96,6 +104,7 @@ impl Kind {
         (Self::Session, "ses"),
         (Self::Student, "stu"),
         (Self::Swipe, "swp"),
+        (Self::Upload, "upl"),
     ];
 
     /// The global id of a thing of this kind.

@@ -15,6 +15,7 @@ use super::estate::{Building, Reader, ReaderConnection, ReaderFilter, Room, Room
 use super::feed::{GatewaySelf, calling};
 use super::gateway::{Gateway, GatewayConnection, GatewayFilter, gateway_list};
 use super::id::{Kind, Node};
+use super::import::Import;
 use super::loader;
 use super::people::{
     Card, CardConnection, CardFilter, OrderDirection, Student, StudentBy, StudentConnection, StudentFilter,
@@ -429,6 +430,7 @@ pub(super) async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
         Kind::Course => loader::one(ctx, id).await?.map(|it| Node::Course(Course(it))),
         Kind::Gateway => loader::one(ctx, id).await?.map(|it| Node::Gateway(Gateway(it))),
         Kind::Group => loader::one(ctx, id).await?.map(|it| Node::Group(Group(it))),
+        Kind::Import => loader::one(ctx, id).await?.map(|it| Node::Import(Import(it))),
         Kind::Membership => {
             loader::one(ctx, id).await?.map(|it| Node::StudentGroupMembership(StudentGroupMembership(it)))
         }
@@ -438,5 +440,7 @@ pub(super) async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
         Kind::Session => loader::one(ctx, id).await?.map(|it| Node::Session(Session(it))),
         Kind::Student => loader::one(ctx, id).await?.map(|it| Node::Student(Student(it))),
         Kind::Swipe => loader::one(ctx, id).await?.map(|it| Node::Swipe(Swipe(it))),
+        // Known only by its id.
+        Kind::Upload => None,
     })
 }

@@ -12,6 +12,7 @@ use super::attendance::AttendanceRecord;
 use super::context::{GATEWAYS, Needs, READERS, fault, hub};
 use super::feed::{GatewayFeedEvent, GatewayFeedKind, calling, changes, marker, resume};
 use super::id::Kind;
+use super::import::Import;
 use super::register::Register;
 use super::swipe::{Swipe, SwipeFilter, swipe_list};
 use crate::service::{Hub, News};
@@ -23,6 +24,8 @@ use crate::store::page::{Page, pages};
 const QUEUE: usize = 64;
 /// How often a feed without news says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How often a subscriber's import is looked at, without news of it.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How many changes are read at once.
 const FEED_CHUNK: usize = 500;
 
@@ -137,6 +140,64 @@ impl Subscription {
             }
         });
         Ok(stream)
+    }
+
+    /// An import whenever it is at another state, from the one that it is at now to the last.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn import_changed(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The import.")] import_id: ID,
+    ) -> Result<impl Stream<Item = Result<Import>>> {
+        let hub = hub(ctx)?.clone();
+        let wanted = match Kind::of(&import_id) {
+            Some((Kind::Import, id)) => import(&hub, id).await.map_err(|error| fault(&error))?,
+            _ => None,
+        };
+        let wanted = wanted.ok_or_else(|| super::context::coded("NOT_FOUND", "there is no such import"))?;
+        let (events, stream) = queue();
+        tokio::spawn(async move {
+            // A subscriber that has gone ends this by closing its end; nobody waits for the task.
+            let _ = follow_import(&hub, wanted, &events).await;
+        });
+        Ok(stream)
+    }
+}
+
+async fn import(hub: &Hub, id: Uuid) -> std::result::Result<Option<entity::ImportJob>, StoreError> {
+    Ok(hub.read().await?.by_ids([id]).await?.into_iter().next())
+}
+
+async fn follow_import(
+    hub: &Hub,
+    mut job: entity::ImportJob,
+    events: &mpsc::Sender<Result<Import>>,
+) -> std::result::Result<(), Gone> {
+    let mut news = hub.listen();
+    loop {
+        events.send(Ok(Import(job.clone()))).await.map_err(|_| Gone)?;
+        if job.finished_at.is_some() {
+            return Ok(());
+        }
+        let before = job.state;
+        while job.state == before && job.finished_at.is_none() {
+            tokio::select! {
+                () = events.closed() => return Err(Gone),
+                piece = news.recv() => match piece {
+                    Ok(News::Import(id)) if id == job.id => {}
+                    Ok(_) => continue,
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                // Another hub may work on it, and tells nobody here.
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            match import(hub, job.id).await {
+                Ok(Some(now)) => job = now,
+                Ok(None) => return Ok(()),
+                Err(error) => return events.send(Err(fault(&error))).await.map_err(|_| Gone),
+            }
+        }
     }
 }
 

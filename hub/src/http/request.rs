@@ -73,7 +73,8 @@ async fn execute(shared: &Shared, caller: Caller, request: Request, media: Media
     executed(&shared.schema.execute(request).await, media)
 }
 
-async fn let_in(shared: &Shared, headers: &HeaderMap, media: Media) -> Result<Caller, Response> {
+/// Who asks, or what to answer instead.
+pub async fn let_in(shared: &Shared, headers: &HeaderMap, media: Media) -> Result<Caller, Response> {
     caller(&shared.hub, bearer(headers)).await.map_err(|refused| {
         let (status, code) = match refused {
             Refused::Missing | Refused::Unknown => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),

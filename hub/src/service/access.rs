@@ -163,15 +163,19 @@ pub async fn authenticate(hub: &Hub, token: &str) -> Result<Option<Caller>, Stor
     let mut tx = hub.read().await?;
     let found = tx.by_column::<Token>("hash", [Value::from(hash(token))]).await?.into_iter().next();
     let now = hub.now().0;
-    Ok(found.filter(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end)).map(
-        |token| Caller {
-            token_id: token.id,
-            name: token.name,
-            roles: token.roles.split(',').filter_map(Role::from_word).collect(),
-            gateway_id: token.gateway_id,
-            expires_at: token.expires_at,
-        },
-    ))
+    let in_force = |token: &Token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end);
+    Ok(found.filter(in_force).map(bearer_of))
+}
+
+/// Whoever a token stands for.
+pub(super) fn bearer_of(token: Token) -> Caller {
+    Caller {
+        token_id: token.id,
+        name: token.name,
+        roles: token.roles.split(',').filter_map(Role::from_word).collect(),
+        gateway_id: token.gateway_id,
+        expires_at: token.expires_at,
+    }
 }
 
 /// Whether any token was ever made.

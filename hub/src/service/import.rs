@@ -16,7 +16,7 @@ use crate::import::calendar::series_of;
 use crate::import::{Facts, List, Place, Problems};
 use crate::store::entity::{Card, Session, Student};
 use crate::store::timetable::LONGEST_OPENING_MS;
-use crate::store::{StoreError, Tx};
+use crate::store::{Boxed, StoreError, Tx};
 
 /// How an import is to be made.
 #[derive(Debug, Clone)]
@@ -59,9 +59,47 @@ pub async fn import(
     facts: &Facts,
     order: &Order,
 ) -> Result<Report, StoreError> {
+    let (ready, mut report) = prepare(hub, caller, facts, order).await?;
+    if let Some(ready) = ready.filter(|_| !order.dry_run) {
+        ready.commit(hub).await?;
+        report.applied = true;
+    }
+    Ok(report)
+}
+
+/// An import that is done but for the commit; dropped, it leaves nothing behind. Nobody else writes meanwhile.
+pub(super) struct Ready {
+    pub(super) tx: Tx,
+    news: Vec<News>,
+}
+
+impl Ready {
+    pub(super) async fn commit(self, hub: &Hub) -> Result<(), StoreError> {
+        self.tx.commit().await?;
+        hub.tell(self.news);
+        Ok(())
+    }
+}
+
+/// Does all of an import but the commit, if nothing keeps it from being applied.
+pub(super) fn prepare<'a>(
+    hub: &'a Hub,
+    caller: Option<&'a Caller>,
+    facts: &'a Facts,
+    order: &'a Order,
+) -> Boxed<'a, Result<(Option<Ready>, Report), StoreError>> {
+    Box::pin(prepare_all(hub, caller, facts, order))
+}
+
+async fn prepare_all(
+    hub: &Hub,
+    caller: Option<&Caller>,
+    facts: &Facts,
+    order: &Order,
+) -> Result<(Option<Ready>, Report), StoreError> {
     let report = Report { problems: facts.problems.clone(), ..Report::default() };
     if report.problems.count > 0 {
-        return Ok(report);
+        return Ok((None, report));
     }
     let mut work = Work { hub, tx: hub.write().await?, touched: Touched::default(), order, report };
     work.save("buildings", &facts.buildings, |it| &it.code, facts).await?;
@@ -75,18 +113,13 @@ pub async fn import(
     work.save_sessions(facts).await?;
     let Work { mut tx, touched, mut report, .. } = work;
     if report.problems.count > 0 {
-        return Ok(report);
+        return Ok((None, report));
     }
     let before = changes(&mut tx).await?;
     let news = hub.derive(&mut tx, touched, caller).await?;
     report.marks_changed = changes(&mut tx).await? - before;
     report.registers = news.iter().filter(|piece| matches!(piece, News::Register { .. })).count();
-    if !order.dry_run {
-        tx.commit().await?;
-        hub.tell(news);
-        report.applied = true;
-    }
-    Ok(report)
+    Ok((Some(Ready { tx, news }), report))
 }
 
 /// How many changes of marks the history holds, marks that went among them.

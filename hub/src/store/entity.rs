@@ -172,11 +172,13 @@ macro_rules! words {
 }
 
 mod estate;
+mod import;
 mod people;
 mod teaching;
 mod words;
 
 pub use estate::*;
+pub use import::*;
 pub use people::*;
 pub use teaching::*;
 pub use words::*;

@@ -233,3 +233,31 @@ impl OutageCause {
         matches!(self, Self::JournalDamaged | Self::StorageLost | Self::SwipesRefused)
     }
 }
+words! {
+    /// What an import's files are.
+    ImportKind {
+        /// Tables, read by a mapping.
+        Csv = "CSV",
+        /// Calendars (RFC 5545).
+        Icalendar = "ICALENDAR",
+        /// OneRoster 1.2 CSV.
+        OneRoster = "ONE_ROSTER",
+    }
+}
+words! {
+    /// How far an import is.
+    ImportState {
+        /// It took effect.
+        Applied = "APPLIED",
+        /// It is being applied, or waits for its turn.
+        Applying = "APPLYING",
+        /// It was checked, and may be applied.
+        Checked = "CHECKED",
+        /// It is being checked, or waits for its turn.
+        Checking = "CHECKING",
+        /// The hub could not work on it; nothing was changed.
+        Failed = "FAILED",
+        /// Something is wrong with its files; nothing was changed.
+        Refused = "REFUSED",
+    }
+}

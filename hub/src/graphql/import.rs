@@ -1,0 +1,288 @@
+//! Imports over the API: files that were uploaded, checked, shown as a difference, and applied.
+
+use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+
+use super::connection::{self, connection, page};
+use super::context::{Needs, READERS, WRITERS, caller, coded, fault, hub, local};
+use super::id::Kind;
+use super::loader;
+use super::payload::{UserError, user_errors};
+use crate::import::recipe::Recipe;
+use crate::scalar::{DateTime, UuidScalar};
+use crate::service::jobs::{self, Difference, Outcome, StartImport, Told};
+use crate::service::refusal::Answer;
+use crate::store::entity::{ImportJob, ImportKind, ImportState, SessionKind};
+use crate::store::list;
+
+/// A load of people, cards, class lists, rooms or timetable. Always checked whole before any of it is applied.
+#[derive(Clone)]
+pub struct Import(pub ImportJob);
+
+impl Import {
+    fn outcome(&self) -> Outcome {
+        self.0.outcome().unwrap_or_default()
+    }
+}
+
+/// The first so many of a list.
+fn first<T>(mut list: Vec<T>, count: i32) -> Vec<T> {
+    list.truncate(usize::try_from(count).unwrap_or(0));
+    list
+}
+
+/// A load of people, cards, class lists, rooms or timetable. Always checked whole before any of it is applied.
+#[Object(guard = "Needs(READERS)")]
+impl Import {
+    /// Global id.
+    pub async fn id(&self) -> ID {
+        Kind::Import.id(self.0.id)
+    }
+    /// What its files are.
+    async fn kind(&self) -> ImportKind {
+        self.0.kind
+    }
+    /// How far it is.
+    async fn state(&self) -> ImportState {
+        self.0.state
+    }
+    /// Under which name its source is known from one import to the next.
+    async fn source(&self) -> &str {
+        &self.0.source
+    }
+    /// The name of whoever asked for it.
+    async fn created_by(&self) -> &str {
+        &self.0.created_by
+    }
+    /// When it was asked for.
+    async fn created_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.created_at)
+    }
+    /// When it was checked, applied or refused; null while it is worked on.
+    async fn finished_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        self.0.finished_at.map(|at| local(ctx, at)).transpose()
+    }
+    /// What became, or would become, of each kind of things; empty until it was checked.
+    async fn differences(&self) -> Vec<Difference> {
+        self.outcome().differences
+    }
+    /// How many registers it derives anew.
+    async fn registers_derived(&self) -> i64 {
+        self.outcome().registers
+    }
+    /// How many marks that there were before are others by it.
+    async fn marks_changed(&self) -> i64 {
+        self.outcome().marks_changed
+    }
+    /// What keeps it from being applied: the first of them, 1000 at the most.
+    #[graphql(complexity = "10 + child_complexity")]
+    async fn problems(&self, #[graphql(desc = "So many of them.", default = 100)] first: i32) -> Vec<Told> {
+        self::first(self.outcome().problems, first)
+    }
+    /// How many things keep it from being applied.
+    async fn problem_count(&self) -> i64 {
+        self.outcome().problem_count
+    }
+    /// What was left out, or understood in one of several ways: the first of them, 1000 at the most.
+    #[graphql(complexity = "10 + child_complexity")]
+    async fn notes(&self, #[graphql(desc = "So many of them.", default = 100)] first: i32) -> Vec<Told> {
+        self::first(self.outcome().notes, first)
+    }
+    /// How many notes there are.
+    async fn note_count(&self) -> i64 {
+        self.outcome().note_count
+    }
+}
+
+connection! {
+    /// A page of imports.
+    ImportConnection,
+    /// An import and its place.
+    ImportEdge, Import
+}
+
+/// The part of the API that tells of imports.
+#[derive(Default)]
+pub struct Imports;
+
+#[Object]
+impl Imports {
+    /// One import.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn import(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id.")] id: ID,
+    ) -> Result<Option<Import>> {
+        let Some((Kind::Import, id)) = Kind::of(&id) else { return Ok(None) };
+        Ok(loader::one(ctx, id).await?.map(Import))
+    }
+
+    /// Imports, the latest first.
+    #[graphql(guard = "Needs(READERS)", complexity = "5 + child_complexity")]
+    async fn imports(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first so many rows, 200 at the most.")] first: Option<i32>,
+        #[graphql(desc = "Only rows behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many rows, 200 at the most.")] last: Option<i32>,
+        #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
+    ) -> Result<ImportConnection> {
+        let mut list = list::import_jobs();
+        list.descending = true;
+        let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
+        Ok(ImportConnection::new(paged, total, Import))
+    }
+}
+
+/// What calendars do not say by themselves.
+#[derive(InputObject)]
+pub struct CalendarImportInput {
+    /// The rooms of all events, by code; LOCATION names each event's when left out.
+    #[graphql(default)]
+    rooms: Vec<String>,
+    /// The groups of all events, by code; `groupsFrom` names each event's when left out.
+    #[graphql(default)]
+    groups: Vec<String>,
+    /// The property that lists an event's groups.
+    #[graphql(default_with = "\"CATEGORIES\".to_owned()")]
+    groups_from: String,
+    /// The course of all events, by code.
+    course: Option<String>,
+    /// What the events are.
+    #[graphql(default_with = "SessionKind::Lecture")]
+    kind: SessionKind,
+    /// The files name all there is: sessions to come that an earlier import of this source made, and that are in none of
+    /// them any more, are called off.
+    #[graphql(default)]
+    whole: bool,
+}
+
+/// Files to import.
+#[derive(InputObject)]
+pub struct StartImportInput {
+    /// An id of the caller's making (RFC 9562, version 7 or 4): asked for again, it is the same import.
+    id: UuidScalar,
+    /// What the files are.
+    kind: ImportKind,
+    /// The files, from POST /uploads; 20 at the most.
+    upload_ids: Vec<ID>,
+    /// Under which name this source is known: what it named before and does not name any more goes. Give each source its
+    /// own.
+    source: String,
+    /// For CSV: which column is what, as TOML.
+    mapping: Option<String>,
+    /// For ICALENDAR: what the files do not say.
+    calendar: Option<CalendarImportInput>,
+    /// For ONE_ROSTER: groups go by classCode, which each class must then have for itself, instead of sourcedId.
+    #[graphql(default)]
+    groups_by_class_code: bool,
+    /// Stop after the check; `applyImport` goes on.
+    #[graphql(default = true)]
+    dry_run: bool,
+    /// Let more than a tenth of what the source named before go.
+    #[graphql(default)]
+    accept_removals: bool,
+}
+
+impl StartImportInput {
+    fn recipe(&mut self) -> Result<Recipe> {
+        let (mapping, calendar) = (self.mapping.take(), self.calendar.take());
+        match (self.kind, mapping, calendar) {
+            (ImportKind::Csv, Some(mapping), None) => Ok(Recipe::Table { mapping }),
+            (ImportKind::Csv, None, None) => Err(coded("BAD_USER_INPUT", "CSV takes a 'mapping'")),
+            (ImportKind::Icalendar, None, calendar) => {
+                let all = CalendarImportInput {
+                    rooms: Vec::new(),
+                    groups: Vec::new(),
+                    groups_from: "CATEGORIES".to_owned(),
+                    course: None,
+                    kind: SessionKind::Lecture,
+                    whole: false,
+                };
+                let CalendarImportInput { rooms, groups, groups_from, course, kind, whole } =
+                    calendar.unwrap_or(all);
+                Ok(Recipe::Calendar { rooms, groups, groups_from: Some(groups_from), course, kind, whole })
+            }
+            (ImportKind::OneRoster, None, None) => {
+                Ok(Recipe::OneRoster { class_code: self.groups_by_class_code })
+            }
+            _ => {
+                let message =
+                    "'mapping' is for CSV and 'calendar' for ICALENDAR; say only what this kind takes";
+                Err(coded("BAD_USER_INPUT", message))
+            }
+        }
+    }
+}
+
+/// A checked import to apply.
+#[derive(InputObject)]
+pub struct ApplyImportInput {
+    /// The import.
+    import_id: ID,
+}
+
+/// What came of it.
+#[derive(SimpleObject)]
+pub struct StartImportPayload {
+    /// The import, which goes on by itself: ask for it again, or follow `importChanged`.
+    import: Option<Import>,
+    /// Why it was turned down; empty exactly when it took effect.
+    errors: Vec<UserError>,
+}
+
+/// What came of it.
+#[derive(SimpleObject)]
+pub struct ApplyImportPayload {
+    /// The import, which goes on by itself: ask for it again, or follow `importChanged`.
+    import: Option<Import>,
+    /// Why it was turned down; empty exactly when it took effect.
+    errors: Vec<UserError>,
+}
+
+/// The part of the API that asks for imports.
+#[derive(Default)]
+pub struct ImportWrites;
+
+fn told(answer: Answer<ImportJob>) -> Result<(Option<Import>, Vec<UserError>)> {
+    Ok(match answer.map_err(|error| fault(&error))? {
+        Ok(job) => (Some(Import(job)), Vec::new()),
+        Err(refusals) => (None, user_errors(refusals)),
+    })
+}
+
+#[Object]
+impl ImportWrites {
+    /// Has files checked, and applied if that was asked for and nothing is wrong. Goes on by itself after the answer.
+    #[graphql(guard = "Needs(WRITERS)")]
+    async fn start_import(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The files.")] mut input: StartImportInput,
+    ) -> Result<StartImportPayload> {
+        let upload = |id: &ID| Kind::of(id).filter(|(kind, _)| *kind == Kind::Upload).map(|(_, id)| id);
+        let asked = StartImport {
+            id: input.id.0,
+            uploads: input.upload_ids.iter().map(upload).collect(),
+            recipe: input.recipe()?,
+            source: input.source,
+            dry_run: input.dry_run,
+            accept_removals: input.accept_removals,
+        };
+        let (import, errors) = told(jobs::start(hub(ctx)?, caller(ctx)?, &asked).await)?;
+        Ok(StartImportPayload { import, errors })
+    }
+
+    /// Has an import applied that was checked. It is refused where it would change something else by now than the check
+    /// said.
+    #[graphql(guard = "Needs(WRITERS)")]
+    async fn apply_import(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The import.")] input: ApplyImportInput,
+    ) -> Result<ApplyImportPayload> {
+        let id = Kind::of(&input.import_id).filter(|(kind, _)| *kind == Kind::Import).map(|(_, id)| id);
+        let (import, errors) = told(jobs::apply(hub(ctx)?, caller(ctx)?, id).await)?;
+        Ok(ApplyImportPayload { import, errors })
+    }
+}

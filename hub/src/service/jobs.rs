@@ -1,0 +1,352 @@
+//! Imports that were asked for over the API: kept in the database, and worked on by whichever hub takes one up.
+//!
+//! A hub that takes one up holds it for two minutes at a time; what a hub left when it went is taken up by another,
+//! or by itself when it is back. An import and the word that it took effect are one transaction.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::bulk::Tally;
+use super::import::{Order, Report, prepare};
+use super::refusal::{Answer, Check, Code, Refusal};
+use super::{Caller, Hub, News, access, upload};
+use crate::import::recipe::Recipe;
+use crate::import::{Facts, Place, Problems};
+use crate::store::StoreError;
+use crate::store::entity::{ImportJob, ImportState, Token, Upload};
+
+/// How long nobody else takes up what a hub took up, in milliseconds.
+const LEASE_MS: i64 = 120_000;
+/// How many files one import reads at the most.
+const MAX_FILES: usize = 20;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct StartImport {
+    /// Its id, of the asker's making: asked for again, it is the same import.
+    pub id: Uuid,
+    /// Its files.
+    pub uploads: Vec<Option<Uuid>>,
+    /// How they are to be read.
+    pub recipe: Recipe,
+    /// Under which name the source is known.
+    pub source: String,
+    /// Stop after the check.
+    pub dry_run: bool,
+    /// Let more than a tenth of what the source named before go.
+    pub accept_removals: bool,
+}
+
+/// Something wrong, or worth knowing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, async_graphql::SimpleObject)]
+#[graphql(name = "ImportProblem")]
+pub struct Told {
+    /// The file.
+    pub file: String,
+    /// The line, from 1; null where it is about the file as a whole.
+    pub row: Option<i64>,
+    /// The column's heading, or the property's name.
+    pub column: Option<String>,
+    /// What it is, and what to do.
+    pub message: String,
+}
+
+/// What became of one kind of things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, async_graphql::SimpleObject)]
+#[graphql(name = "ImportDifference")]
+pub struct Difference {
+    /// The kind, for instance `students`.
+    pub kind: String,
+    /// How many were new.
+    pub created: i64,
+    /// How many changed.
+    pub updated: i64,
+    /// How many were taken away, called off or ended.
+    pub removed: i64,
+    /// How many were the same as before.
+    pub unchanged: i64,
+}
+
+/// What came of an import, as it is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What became of each kind.
+    pub differences: Vec<Difference>,
+    /// How many registers it derived anew.
+    pub registers: i64,
+    /// How many marks that there were before are others now.
+    pub marks_changed: i64,
+    /// What is wrong, the first thousand.
+    pub problems: Vec<Told>,
+    /// How many things are wrong.
+    pub problem_count: i64,
+    /// What was left out, or understood in one of several ways, the first thousand.
+    pub notes: Vec<Told>,
+    /// How many notes there are.
+    pub note_count: i64,
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn told(problems: &Problems) -> Vec<Told> {
+    let one = |Place { file, row, column }: &Place, message: &String| Told {
+        file: file.to_string(),
+        row: Some(i64::try_from(*row).unwrap_or(i64::MAX)).filter(|row| *row > 0),
+        column: column.clone(),
+        message: message.clone(),
+    };
+    problems.list.iter().map(|problem| one(&problem.place, &problem.message)).collect()
+}
+
+impl Outcome {
+    fn of(facts: &Facts, report: &Report) -> Self {
+        let difference = |(kind, tally): &(&str, Tally)| Difference {
+            kind: (*kind).to_owned(),
+            created: number(tally.created),
+            updated: number(tally.updated),
+            removed: number(tally.removed),
+            unchanged: number(tally.unchanged),
+        };
+        let mut notes = told(&facts.notes);
+        notes.extend(told(&report.notes));
+        Self {
+            differences: report.kinds.iter().map(difference).collect(),
+            registers: number(report.registers),
+            marks_changed: report.marks_changed,
+            problems: told(&report.problems),
+            problem_count: number(report.problems.count),
+            notes,
+            note_count: number(facts.notes.count + report.notes.count),
+        }
+    }
+
+    fn wrong(file: &str, message: impl Into<String>) -> Self {
+        let problem = Told { file: file.to_owned(), row: None, column: None, message: message.into() };
+        Self { problems: vec![problem], problem_count: 1, ..Self::default() }
+    }
+
+    /// Whether it would change the same things in the same number.
+    fn changes_as(&self, other: &Self) -> bool {
+        self.differences == other.differences && self.marks_changed == other.marks_changed
+    }
+}
+
+impl ImportJob {
+    /// What came of it, as far as it is.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        serde_json::from_str(self.report.as_deref()?).ok()
+    }
+
+    /// Its files.
+    #[must_use]
+    pub fn files(&self) -> Vec<Uuid> {
+        self.uploads.split(',').filter_map(|id| Uuid::try_parse(id).ok()).collect()
+    }
+}
+
+/// Asks for an import. What is wrong with its files is found when it is worked on, not here.
+///
+/// # Errors
+/// When the store fails.
+pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<ImportJob> {
+    let mut check = Check::default();
+    check.code("source", &asked.source);
+    if let Err(message) = asked.recipe.begin(hub.zone(), hub.now().0) {
+        check.refuse(Code::Invalid, "mapping", message);
+    }
+    if asked.uploads.is_empty() {
+        check.refuse(Code::Required, "uploadIds", "name at least one file; POST /uploads takes them");
+    }
+    if asked.uploads.len() > MAX_FILES {
+        check.refuse(Code::TooLong, "uploadIds", format!("an import reads {MAX_FILES} files at the most"));
+    }
+    let recipe = serde_json::to_string(&asked.recipe)
+        .map_err(|error| StoreError::BadData { place: "import_job.recipe", found: error.to_string() })?;
+    let mut tx = hub.write().await?;
+    let files: Vec<Uuid> = asked.uploads.iter().flatten().copied().collect();
+    let there = tx.by_ids::<Upload>(files.iter().copied()).await?;
+    let uploads = files.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",");
+    if let Some(job) = tx.by_ids::<ImportJob>([asked.id]).await?.into_iter().next() {
+        let same = (&job.recipe, &job.uploads, &job.source) == (&recipe, &uploads, &asked.source);
+        if same && job.accept_removals == asked.accept_removals {
+            return Ok(Ok(job));
+        }
+        check.refuse(Code::Conflict, "id", "another import has this id; make a new one");
+    }
+    for (index, id) in asked.uploads.iter().enumerate() {
+        if !there.iter().any(|upload| Some(upload.id) == *id && upload.complete) {
+            let message = "there is no such file; POST /uploads takes it, and it is kept for a day";
+            check.refuse(Code::NotFound, &format!("uploadIds.{index}"), message);
+        }
+    }
+    if let Some(refusals) = check.refusals() {
+        return Ok(Err(refusals));
+    }
+    let job = ImportJob {
+        id: asked.id,
+        state: if asked.dry_run { ImportState::Checking } else { ImportState::Applying },
+        kind: asked.recipe.kind(),
+        source: asked.source.clone(),
+        recipe,
+        uploads,
+        accept_removals: asked.accept_removals,
+        token_id: caller.token_id,
+        created_by: caller.name.clone(),
+        created_at: hub.now().0,
+        finished_at: None,
+        holder: None,
+        leased_until: None,
+        report: None,
+    };
+    tx.put(std::slice::from_ref(&job)).await?;
+    tx.commit().await?;
+    hub.tell(vec![News::Import(job.id)]);
+    Ok(Ok(job))
+}
+
+/// Has an import applied that was checked. Should it change anything else by then than the check said, it is refused.
+///
+/// # Errors
+/// When the store fails.
+pub async fn apply(hub: &Hub, caller: &Caller, id: Option<Uuid>) -> Answer<ImportJob> {
+    let refuse =
+        |code, message: String| Ok(Err(vec![Refusal { code, message, path: vec!["importId".to_owned()] }]));
+    let mut tx = hub.write().await?;
+    let Some(mut job) = tx.by_ids::<ImportJob>(id).await?.into_iter().next() else {
+        return refuse(Code::NotFound, "there is no such import".to_owned());
+    };
+    match job.state {
+        // Asked for twice: it is on its way.
+        ImportState::Applying | ImportState::Applied => return Ok(Ok(job)),
+        ImportState::Checked => {}
+        state => {
+            let message = format!("it is {}; only what is CHECKED can be applied", state.word());
+            return refuse(Code::WrongState, message);
+        }
+    }
+    job.state = ImportState::Applying;
+    job.token_id = caller.token_id;
+    job.finished_at = None;
+    tx.put(std::slice::from_ref(&job)).await?;
+    tx.commit().await?;
+    hub.tell(vec![News::Import(job.id)]);
+    Ok(Ok(job))
+}
+
+/// Works on the import that has waited longest, if any does.
+///
+/// # Errors
+/// When the store fails, for which the import is not to blame.
+pub async fn work_one(hub: &Hub, holder: Uuid) -> Result<bool, StoreError> {
+    let Some(job) = take_up(hub, holder).await? else { return Ok(false) };
+    tracing::info!("import {} of '{}': {}", job.id, job.source, job.state.word());
+    if let Err(error) = carry_out(hub, &job).await {
+        tracing::error!("import {} failed: {error}", job.id);
+        let outcome =
+            Outcome::wrong("", "the hub failed at it; its log says why. Nothing was changed; start it again");
+        finish(hub, &job, ImportState::Failed, outcome).await?;
+    }
+    Ok(true)
+}
+
+async fn take_up(hub: &Hub, holder: Uuid) -> Result<Option<ImportJob>, StoreError> {
+    // Hubs that have nothing to do do not keep others from writing.
+    if hub.read_aside().await?.waiting_import(hub.now().0).await?.is_none() {
+        return Ok(None);
+    }
+    let mut tx = hub.write().await?;
+    let now = hub.now().0;
+    let Some(id) = tx.waiting_import(now).await? else { return Ok(None) };
+    let Some(mut job) = tx.by_ids::<ImportJob>([id]).await?.into_iter().next() else { return Ok(None) };
+    job.holder = Some(holder);
+    job.leased_until = Some(now + LEASE_MS);
+    tx.put(std::slice::from_ref(&job)).await?;
+    tx.commit().await?;
+    Ok(Some(job))
+}
+
+async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
+    let facts = match read(hub, job).await? {
+        Ok(facts) => facts,
+        Err(outcome) => return finish(hub, job, ImportState::Refused, outcome).await,
+    };
+    let tokens = hub.read().await?.by_ids::<Token>([job.token_id]).await?;
+    let caller = tokens.into_iter().next().map(access::bearer_of);
+    let dry_run = job.state == ImportState::Checking;
+    let order = Order { source: job.source.clone(), dry_run, accept_removals: job.accept_removals };
+    let (ready, report) = prepare(hub, caller.as_ref(), &facts, &order).await?;
+    let outcome = Outcome::of(&facts, &report);
+    let Some(mut ready) = ready else {
+        return finish(hub, job, ImportState::Refused, outcome).await;
+    };
+    if dry_run {
+        // Whoever else writes waits for this transaction, and so would the next line.
+        drop(ready);
+        return finish(hub, job, ImportState::Checked, outcome).await;
+    }
+    if job.outcome().is_some_and(|checked| !checked.changes_as(&outcome)) {
+        drop(ready);
+        let message =
+            "what it would change now is not what the check said: data has changed since. Check it again";
+        return finish(hub, job, ImportState::Refused, Outcome::wrong("", message)).await;
+    }
+    let ended = ended(hub, job, ImportState::Applied, &outcome)?;
+    // Unless somebody else took it up meanwhile.
+    if ready.tx.by_ids::<ImportJob>([job.id]).await?.first() == Some(job) {
+        ready.tx.put(&[ended]).await?;
+        ready.commit(hub).await?;
+        hub.tell(vec![News::Import(job.id)]);
+    }
+    Ok(())
+}
+
+/// What its files say, or what keeps them from being read.
+async fn read(hub: &Hub, job: &ImportJob) -> Result<Result<Facts, Outcome>, StoreError> {
+    let recipe: Recipe = serde_json::from_str(&job.recipe)
+        .map_err(|error| StoreError::BadData { place: "import_job.recipe", found: error.to_string() })?;
+    let mut reading = match recipe.begin(hub.zone(), hub.now().0) {
+        Ok(reading) => reading,
+        Err(message) => return Ok(Err(Outcome::wrong("mapping", message))),
+    };
+    for id in job.files() {
+        let Some((name, bytes)) = upload::file(hub, id).await? else {
+            let message = "a file is gone: each is kept for a day. Upload it again";
+            return Ok(Err(Outcome::wrong("", message)));
+        };
+        let read = tokio::task::spawn_blocking(move || {
+            reading.read(&name, &bytes);
+            reading
+        });
+        reading = read
+            .await
+            .map_err(|error| StoreError::BadData { place: "an import's file", found: error.to_string() })?;
+    }
+    Ok(Ok(reading.facts()))
+}
+
+fn ended(hub: &Hub, job: &ImportJob, state: ImportState, outcome: &Outcome) -> Result<ImportJob, StoreError> {
+    let report = serde_json::to_string(outcome)
+        .map_err(|error| StoreError::BadData { place: "import_job.report", found: error.to_string() })?;
+    Ok(ImportJob {
+        state,
+        finished_at: Some(hub.now().0),
+        holder: None,
+        leased_until: None,
+        report: Some(report),
+        ..job.clone()
+    })
+}
+
+/// Notes what came of an import that changed nothing, unless somebody else took it up meanwhile.
+async fn finish(hub: &Hub, job: &ImportJob, state: ImportState, outcome: Outcome) -> Result<(), StoreError> {
+    let mut tx = hub.write().await?;
+    if tx.by_ids::<ImportJob>([job.id]).await?.first() == Some(job) {
+        tx.put(&[ended(hub, job, state, &outcome)?]).await?;
+        tx.commit().await?;
+        hub.tell(vec![News::Import(job.id)]);
+    }
+    Ok(())
+}
