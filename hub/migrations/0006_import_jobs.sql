@@ -1,10 +1,11 @@
--- Files that came over HTTP, in pieces, until an import has read them or their time is over.
+-- Files that came over HTTP or wait to be fetched, in pieces, until an import has taken effect or their time is over.
 
 CREATE TABLE upload (
   id BLOB PRIMARY KEY,
   name TEXT NOT NULL,
   size BIGINT NOT NULL,
   complete BIGINT NOT NULL,
+  exported BIGINT NOT NULL,
   created_at BIGINT NOT NULL
 );
 CREATE TABLE upload_piece (
@@ -22,6 +23,7 @@ CREATE TABLE import_job (
   source TEXT NOT NULL,
   recipe TEXT NOT NULL,
   uploads TEXT NOT NULL,
+  dry_run BIGINT NOT NULL,
   accept_removals BIGINT NOT NULL,
   token_id BLOB NOT NULL,
   created_by TEXT NOT NULL,

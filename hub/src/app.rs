@@ -15,13 +15,14 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::{Config, Database};
-use crate::graphql;
+use crate::export;
+use crate::graphql::{self, HubSchema};
 use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
 use crate::service::{Hub, News, feed, jobs, sweep, upload};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Boxed, Store};
+use crate::store::{Boxed, Store, StoreError};
 
 /// How long running requests may take to end when the hub stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -29,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often the hub looks for what another process wrote: an import from the command line, or a hub beside it.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
-/// How often the hub looks for imports that another hub took in, or left.
+/// How often the hub looks for imports and exports that another hub took in, or left.
 const WORK_EVERY: Duration = Duration::from_secs(2);
 
 /// A hub that serves.
@@ -91,7 +92,8 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
     })?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let shared = Shared { hub: hub.clone(), schema: graphql::schema(hub.clone()) };
+    let schema = graphql::schema(hub.clone());
+    let shared = Shared { hub: hub.clone(), schema: schema.clone() };
     let graphiql = config.graphiql.as_deref().map(Graphiql::load).transpose()?;
     let service = router(shared, config.console, graphiql).into_make_service();
     let handle = Handle::new();
@@ -129,26 +131,31 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
             }
         }
     });
-    let worker = tokio::spawn(work(hub.clone()));
+    let worker = tokio::spawn(work(hub.clone(), schema));
     Ok(RunningHub { address, hub, handle, server, sweeper, watcher, worker })
 }
 
-/// Works on imports that were asked for over the API, one after the other.
-async fn work(hub: Hub) {
+/// Works on imports and exports that were asked for over the API, one after the other.
+async fn work(hub: Hub, schema: HubSchema) {
     let holder = hub.mint();
     let mut news = hub.listen();
     let mut ticks = tokio::time::interval(WORK_EVERY);
     loop {
-        match jobs::work_one(&hub, holder).await {
+        let done = async {
+            Ok(jobs::work_one(&hub, holder).await? | export::work_one(&hub, &schema, holder).await?)
+        };
+        match done.await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(error) => tracing::error!("imports could not be worked on: {error}"),
+            Err::<_, StoreError>(error) => {
+                tracing::error!("imports and exports could not be worked on: {error}")
+            }
         }
         loop {
             tokio::select! {
                 _ = ticks.tick() => break,
                 piece = news.recv() => match piece {
-                    Ok(News::Import(_)) | Err(RecvError::Lagged(_)) => break,
+                    Ok(News::Import(_) | News::Job) | Err(RecvError::Lagged(_)) => break,
                     Ok(_) => {}
                     Err(RecvError::Closed) => return,
                 },

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod context;
 pub mod estate;
 pub mod event;
+pub mod export;
 pub mod feed;
 pub mod gateway;
 pub mod id;
@@ -38,7 +39,7 @@ pub const MAX_COMPLEXITY: usize = 5_000;
 /// All reads. Connections take `first`/`after` or `last`/`before`; a page holds 50 unless told, 200 at most.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Query")]
-pub struct Query(query::Reads, report::Reports, import::Imports, viewer::Myself);
+pub struct Query(query::Reads, report::Reports, import::Imports, export::Exports, viewer::Myself);
 
 /// All writes. Each answers only once its effect is durable. Each takes one `input` and gives one payload
 /// whose `errors` is empty exactly when it took effect.
@@ -51,6 +52,7 @@ pub struct Mutation(
     gateway::GatewayDecisions,
     commissioning::CommissioningWrites,
     import::ImportWrites,
+    export::ExportWrites,
 );
 
 /// The schema that the hub serves.

@@ -1,4 +1,4 @@
-//! HTTP: GraphQL at `/graphql` (requests and socket), files at `/uploads`, `/health`, and pages to try queries on where asked for.
+//! HTTP: GraphQL at `/graphql` (requests and socket), files at `/uploads` and `/exports`, `/health`, and pages to try queries on where asked for.
 //!
 //! Called by `app`. Knows headers, status codes and frames; what a query means is `graphql`'s business.
 
@@ -12,6 +12,7 @@ use crate::service::Hub;
 
 pub mod auth;
 pub mod console;
+pub mod export;
 pub mod graphiql;
 pub mod health;
 pub mod request;
@@ -36,6 +37,7 @@ pub fn router(shared: Shared, console: bool, graphiql: Option<Graphiql>) -> Rout
     let mut router = Router::new()
         .route("/graphql", get(request::get_or_socket).post(request::post))
         .route("/uploads", post(upload::post))
+        .route("/exports/{id}", get(export::get))
         .route("/health", get(health::health));
     if console {
         router = router.route("/console", get(console::page));

@@ -1,12 +1,13 @@
 //! Rollcall's hub: timetable, class lists, registers, absences and devices, behind GraphQL.
 //!
-//! `import` reads other systems' files, `http` carries requests, `graphql` gives them their types, `service` does what they ask, `store` keeps it,
+//! `import` reads other systems' files, `export` writes lists into files, `http` carries requests, `graphql` gives them their types, `service` does what they ask, `store` keeps it,
 //! and the crate `rollcall-rules` decides. The hub never imports the gateway: they meet in
 //! `schema.graphql`.
 
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod export;
 pub mod graphql;
 pub mod http;
 pub mod import;

@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::store::pinned::PinnedStore;
 use crate::store::{Boxed, Store, StoreError, Tx};
 
 pub mod access;
@@ -20,11 +21,13 @@ pub mod bulk;
 pub mod decide;
 mod doors;
 pub mod estate;
+pub mod exports;
 pub mod feed;
 pub mod import;
 pub mod intake;
 pub mod jobs;
 pub mod known;
+pub mod lease;
 pub mod marks;
 pub mod memberships;
 pub mod people;
@@ -70,6 +73,8 @@ pub enum News {
     Feed(Uuid),
     /// An import that was asked for over the API is at another state.
     Import(Uuid),
+    /// There is work for any hub.
+    Job,
 }
 
 /// What a write touched, and what must therefore be derived anew.
@@ -183,6 +188,15 @@ impl Hub {
     /// When the store fails.
     async fn read_aside(&self) -> Result<Tx, StoreError> {
         Ok(Tx::new(self.store.read().await?, Arc::default()))
+    }
+
+    /// The same hub over the state that the database has now: all its reads agree with each other, and it writes nothing.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn pinned(&self) -> Result<Self, StoreError> {
+        let store = Arc::new(PinnedStore::new(self.store.read().await?));
+        Ok(Self { store, ..self.clone() })
     }
 
     /// Begins to write.

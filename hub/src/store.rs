@@ -20,6 +20,7 @@ pub mod import;
 pub mod list;
 mod migrate;
 pub mod page;
+pub mod pinned;
 pub mod postgres;
 pub mod register;
 pub mod report;
@@ -40,6 +41,9 @@ pub enum StoreError {
     /// The database was made by a newer version of this program, or is not one of ours.
     #[error("{0}")]
     Version(String),
+    /// Something was to be written where only reads are.
+    #[error("this reads one state of the database, and writes nothing")]
+    ReadOnly,
     /// A row holds something that this program never writes.
     #[error("the database holds bad data in {place}: {found}")]
     BadData {

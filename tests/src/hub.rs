@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up should stop at once, and say where")]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -206,6 +207,24 @@ impl TestHub {
         (status, serde_json::from_slice(&body).unwrap())
     }
 
+    /// Fetches a file, or a stretch of it; gives the status, which stretch it is, and the bytes.
+    pub async fn fetch(&self, token: &str, path: &str, range: Option<&str>) -> (u16, String, Bytes) {
+        let mut request = hyper::Request::get(path)
+            .header("host", "hub")
+            .header("authorization", format!("Bearer {token}"));
+        if let Some(range) = range {
+            request = request.header("range", range);
+        }
+        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let response = sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let stretch = response.headers().get("content-range").map(|value| value.to_str().unwrap().to_owned());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, stretch.unwrap_or_default(), bytes)
+    }
+
     /// Announces a file of so many bytes and sends none of them; gives the status.
     pub async fn announce_upload(&self, size: u64) -> u16 {
         use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -221,12 +240,7 @@ impl TestHub {
     }
 
     async fn send(&self, request: hyper::Request<Full<Bytes>>) -> (u16, Bytes) {
-        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        (status, response.into_body().collect().await.unwrap().to_bytes())
+        send(self.running.address, request).await
     }
 
     /// Posts a request that must be answered without errors; gives its data.
@@ -251,7 +265,13 @@ impl TestHub {
         let (name, shape) = mutation.split_once(' ').unwrap_or((mutation, ""));
         let mut kind = name[..1].to_uppercase() + &name[1..];
         kind = match kind.as_str() {
-            "MarkAttendance" | "GatewayHeartbeat" | "GatewaySubmitSwipes" | "StartImport" | "ApplyImport" => {
+            "MarkAttendance"
+            | "GatewayHeartbeat"
+            | "GatewaySubmitSwipes"
+            | "StartImport"
+            | "ApplyImport"
+            | "StartExport"
+            | "CancelExport" => {
                 format!("{kind}Input")
             }
             "SaveAttendancePolicy" => "AttendancePolicyInput".to_owned(),
@@ -270,6 +290,36 @@ impl TestHub {
         assert_eq!(payload["errors"], json!([]), "{mutation} was turned down");
         payload
     }
+}
+
+async fn send(address: SocketAddr, request: hyper::Request<Full<Bytes>>) -> (u16, Bytes) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.unwrap();
+    let status = response.status().as_u16();
+    (status, response.into_body().collect().await.unwrap().to_bytes())
+}
+
+/// Posts a request to any hub; `None` when it breaks off before it is answered.
+pub async fn post_to(address: SocketAddr, token: &str, query: &str, variables: Value) -> Option<Value> {
+    let stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    let request = hyper::Request::post("/graphql")
+        .header("host", "hub")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Full::new(Bytes::from(json!({"query": query, "variables": variables}).to_string())))
+        .unwrap();
+    let response = sender.send_request(request).await.ok()?;
+    serde_json::from_slice(&response.into_body().collect().await.ok()?.to_bytes()).ok()
+}
+
+/// Gets a page of any server.
+pub async fn get_from(address: SocketAddr, path: &str) -> Bytes {
+    let request = hyper::Request::get(path).header("host", "server").body(Full::default()).unwrap();
+    send(address, request).await.1
 }
 
 async fn token(running: &RunningHub, name: &str, role: Role, gateway: Option<&str>) -> String {

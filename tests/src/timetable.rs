@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::hub::{TestHub, at, ms};
@@ -77,6 +78,9 @@ pub fn session(id: &str, from: &str, until: &str) -> Value {
     json!({"externalId": id, "title": id, "startsAt": at(from), "endsAt": at(until), "rooms": ["R1"],
            "groups": ["G"]})
 }
+
+const HAND_OVER: &str = "mutation($input: GatewaySubmitSwipesInput!) { gatewaySubmitSwipes(input: $input) {
+    errors { message } receipts { swipeId outcome } } }";
 
 /// A gateway as the hub sees it: looks cards up by their keys, numbers its swipes, hands them over.
 pub struct Gateway {
@@ -191,6 +195,36 @@ impl Gateway {
             "basis": self.cursor,
             "chain": format!("{:064x}", self.sequence),
         })
+    }
+
+    /// Hands swipes over two at a time and in order; what is not answered well is sent again, as a gateway does. Tells
+    /// `stored` of each receipt; gives how often it had to be sent again.
+    pub async fn hand_over(
+        &self,
+        swipes: &[Value],
+        watermark: &str,
+        stored: &watch::Sender<usize>,
+        post: impl AsyncFn(&str, Value) -> Value,
+    ) -> usize {
+        let mut again = 0;
+        for batch in swipes.chunks(2) {
+            loop {
+                let body = post(HAND_OVER, json!({"input": self.batch(batch, watermark)})).await;
+                let receipts = body["data"]["gatewaySubmitSwipes"]["receipts"].as_array();
+                let Some(receipts) = receipts.filter(|it| it.len() == batch.len()) else {
+                    again += 1;
+                    continue;
+                };
+                for (receipt, swipe) in receipts.iter().zip(batch) {
+                    let outcome = receipt["outcome"].as_str().unwrap();
+                    assert!(["STORED", "DUPLICATE"].contains(&outcome), "{body}");
+                    assert_eq!(receipt["swipeId"], swipe["swipeId"]);
+                }
+                stored.send_modify(|count| *count += receipts.len());
+                break;
+            }
+        }
+        again
     }
 
     /// What to send to hand swipes over, all until `watermark` with them.

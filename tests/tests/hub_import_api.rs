@@ -8,13 +8,14 @@ use rollcall_hub::clock::Clock as _;
 use rollcall_hub::service::{jobs, upload};
 use rollcall_hub::store::entity::{Entity as _, ImportJob, ImportState};
 use rollcall_tests::hub::{TestHub, ms, refusals};
+use rollcall_tests::programs::PATIENCE;
 use rollcall_tests::timetable::estate;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
-const SHAPE: &str = "id state source createdBy finishedAt differences { kind created updated removed unchanged } marksChanged \
-     problemCount problems { file row column message } noteCount";
+const SHAPE: &str = "id state source createdBy finishedAt outcome { differences { kind created updated removed unchanged } marksChanged \
+     problemCount problems { file row column message } noteCount }";
 
 const STUDENTS: &str =
     "Student number,Name,Email,Status\nN1,\"Ng, Ada\",ada@example.org,Current\nN2,Bo,,On leave\n";
@@ -50,13 +51,16 @@ async fn settled(hub: &TestHub, payload: &Value) -> Value {
     assert_eq!(payload["errors"], json!([]));
     let id = payload["import"]["id"].as_str().unwrap();
     let mut news = hub.running.hub.listen();
-    loop {
-        let data = hub.read(&format!("{{ import(id: \"{id}\") {{ {SHAPE} }} }}")).await;
-        if !data["import"]["finishedAt"].is_null() {
-            return data["import"].clone();
+    let at_rest = async {
+        loop {
+            let data = hub.read(&format!("{{ import(id: \"{id}\") {{ {SHAPE} }} }}")).await;
+            if !data["import"]["finishedAt"].is_null() {
+                return data["import"].clone();
+            }
+            assert!(!matches!(news.recv().await, Err(RecvError::Closed)));
         }
-        assert!(!matches!(news.recv().await, Err(RecvError::Closed)));
-    }
+    };
+    tokio::time::timeout(PATIENCE, at_rest).await.unwrap()
 }
 
 async fn apply(hub: &TestHub, id: &Value) -> Value {
@@ -73,7 +77,7 @@ async fn a_file_is_checked_shown_applied_and_the_same_again_changes_nothing() {
     let input = order(&hub, STUDENTS, json!({})).await;
     let checked = settled(&hub, &start(&hub, &input).await).await;
     let difference = json!([{"kind": "students", "created": 2, "updated": 0, "removed": 0, "unchanged": 0}]);
-    assert_eq!((&checked["state"], &checked["differences"]), (&json!("CHECKED"), &difference));
+    assert_eq!((&checked["state"], &checked["outcome"]["differences"]), (&json!("CHECKED"), &difference));
     assert_eq!(checked["createdBy"], "timetable-sync");
     assert_eq!(names(&hub).await, json!([]), "a check changes nothing");
 
@@ -84,14 +88,17 @@ async fn a_file_is_checked_shown_applied_and_the_same_again_changes_nothing() {
     assert_eq!(refusals(&start(&hub, &other).await), ["CONFLICT id"]);
 
     let applied = settled(&hub, &apply(&hub, &checked["id"]).await).await;
-    assert_eq!((&applied["state"], &applied["differences"]), (&json!("APPLIED"), &difference));
+    assert_eq!((&applied["state"], &applied["outcome"]["differences"]), (&json!("APPLIED"), &difference));
     assert_eq!(names(&hub).await, json!([{"number": "N2"}, {"number": "N1"}]));
     let twice = apply(&hub, &checked["id"]).await;
     assert_eq!((&twice["import"]["state"], &twice["errors"]), (&json!("APPLIED"), &json!([])));
 
     let next = order(&hub, STUDENTS, json!({"dryRun": false})).await;
     let next = settled(&hub, &start(&hub, &next).await).await;
-    assert_eq!((&next["state"], &next["differences"][0]["unchanged"]), (&json!("APPLIED"), &json!(2)));
+    assert_eq!(
+        (&next["state"], &next["outcome"]["differences"][0]["unchanged"]),
+        (&json!("APPLIED"), &json!(2))
+    );
     let list = hub
         .read("{ imports(first: 5) { totalCount nodes { id state } } node: imports { nodes { source } } }")
         .await;
@@ -106,8 +113,8 @@ async fn what_is_wrong_with_a_file_is_told_with_its_place_and_changes_nothing() 
     let text = "Student number,Name,Email,Status\nN1,Ada,,Current\nN2,Bo,,Retired\n";
     let input = order(&hub, text, json!({"dryRun": false})).await;
     let refused = settled(&hub, &start(&hub, &input).await).await;
-    assert_eq!((&refused["state"], &refused["problemCount"]), (&json!("REFUSED"), &json!(1)));
-    let problem = &refused["problems"][0];
+    assert_eq!((&refused["state"], &refused["outcome"]["problemCount"]), (&json!("REFUSED"), &json!(1)));
+    let problem = &refused["outcome"]["problems"][0];
     assert_eq!(
         (&problem["file"], &problem["row"], &problem["column"]),
         (&json!("students.csv"), &json!(3), &json!("Status")),
@@ -121,7 +128,7 @@ async fn what_is_wrong_with_a_file_is_told_with_its_place_and_changes_nothing() 
         json!({"id": Uuid::new_v4(), "kind": "ONE_ROSTER", "source": "sis", "uploadIds": [half["uploadId"]]});
     let refused = settled(&hub, &start(&hub, &zip).await).await;
     assert_eq!(
-        (&refused["state"], &refused["problems"][0]["file"]),
+        (&refused["state"], &refused["outcome"]["problems"][0]["file"]),
         (&json!("REFUSED"), &json!("export.zip"))
     );
 
@@ -141,7 +148,7 @@ async fn what_was_checked_is_not_applied_once_it_would_change_something_else() {
     hub.done("saveStudent", json!({"number": "N1", "name": "Somebody else"})).await;
     let refused = settled(&hub, &apply(&hub, &checked["id"]).await).await;
     assert_eq!(refused["state"], "REFUSED");
-    let message = refused["problems"][0]["message"].as_str().unwrap();
+    let message = refused["outcome"]["problems"][0]["message"].as_str().unwrap();
     assert!(message.contains("data has changed since"), "{message}");
     assert_eq!(names(&hub).await, json!([{"number": "N1"}]));
 }
@@ -197,12 +204,12 @@ async fn files_come_from_those_who_may_write_are_bounded_and_go_after_a_day() {
     let input = order(&hub, &text, json!({})).await;
     let checked = settled(&hub, &start(&hub, &input).await).await;
     assert_eq!(
-        (&checked["state"], &checked["differences"][0]["created"]),
+        (&checked["state"], &checked["outcome"]["differences"][0]["created"]),
         (&json!("CHECKED"), &json!(40_000))
     );
     hub.clock.set_ms(ms("2026-10-06T09:00:00Z"));
     upload::forget_old(&hub.running.hub).await.unwrap();
     let refused = settled(&hub, &apply(&hub, &checked["id"]).await).await;
     assert_eq!(refused["state"], "REFUSED");
-    assert!(refused["problems"][0]["message"].as_str().unwrap().contains("Upload it again"));
+    assert!(refused["outcome"]["problems"][0]["message"].as_str().unwrap().contains("Upload it again"));
 }

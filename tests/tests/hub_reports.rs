@@ -36,6 +36,34 @@ async fn a_day(hub: &TestHub) {
 }
 
 #[tokio::test]
+async fn a_page_of_students_has_their_counts_of_all_or_of_some_days_in_a_bounded_number_of_statements() {
+    let hub = TestHub::start().await;
+    a_day(&hub).await;
+    let counts = async |arguments: &str| {
+        let fields = "present absent late attendedShare";
+        let query = format!(
+            "{{ students(orderBy: {{field: NUMBER}}) {{ nodes {{ number attendanceSummary{arguments} {{ {fields} }} }} }} }}"
+        );
+        hub.read(&query).await["students"]["nodes"].take()
+    };
+    let before = hub.running.hub.statements();
+    let all = counts("").await;
+    assert!(hub.running.hub.statements() - before <= 4);
+    let row = |student: usize, present: i32, late: i32| {
+        let share = f64::from(present) / 3.0;
+        let summary =
+            json!({"present": present, "absent": 3 - present, "late": late, "attendedShare": share});
+        json!({"number": number(student), "attendanceSummary": summary})
+    };
+    assert_eq!(all, json!([row(0, 1, 1), row(1, 1, 0), row(2, 1, 0), row(3, 0, 0)]));
+    assert_eq!(counts("(period: {from: \"2026-10-05\"})").await, all);
+    assert_eq!(counts("(period: {from: \"2026-10-05\", until: \"2026-10-05\"})").await, all);
+    let nothing = json!({"present": 0, "absent": 0, "late": 0, "attendedShare": null});
+    assert_eq!(counts("(period: {until: \"2026-10-04\"})").await[0]["attendanceSummary"], nothing);
+    assert_eq!(counts("(period: {from: \"2026-10-06\"})").await[0]["attendanceSummary"], nothing);
+}
+
+#[tokio::test]
 async fn reports_count_each_mark_once_for_what_it_belongs_to_and_say_what_of() {
     let hub = TestHub::start().await;
     a_day(&hub).await;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::alert::Alert;
 use super::attendance::AttendanceRecord;
 use super::estate::{Building, Reader, Room};
+use super::export::Export;
 use super::gateway::Gateway;
 use super::import::Import;
 use super::people::{Card, Student};
@@ -28,6 +29,8 @@ pub enum Node {
     Card(Card),
     /// A course.
     Course(Course),
+    /// An export.
+    Export(Export),
     /// A gateway.
     Gateway(Gateway),
     /// A group.
@@ -63,6 +66,8 @@ pub enum Kind {
     Card,
     /// A course.
     Course,
+    /// An export.
+    Export,
     /// A gateway.
     Gateway,
     /// A group.
@@ -88,12 +93,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 16] = [
+    const ALL: [(Self, &'static str); 17] = [
         (Self::Alert, "alt"),
         (Self::AttendanceRecord, "att"),
         (Self::Building, "bld"),
         (Self::Card, "crd"),
         (Self::Course, "crs"),
+        (Self::Export, "exp"),
         (Self::Gateway, "gtw"),
         (Self::Group, "grp"),
         (Self::Import, "imp"),

@@ -18,16 +18,9 @@ use crate::store::list;
 #[derive(Clone)]
 pub struct Import(pub ImportJob);
 
-impl Import {
-    fn outcome(&self) -> Outcome {
-        self.0.outcome().unwrap_or_default()
-    }
-}
-
 /// The first so many of a list.
-fn first<T>(mut list: Vec<T>, count: i32) -> Vec<T> {
-    list.truncate(usize::try_from(count).unwrap_or(0));
-    list
+fn first<T>(list: &[T], count: i32) -> &[T] {
+    &list[..list.len().min(usize::try_from(count).unwrap_or(0))]
 }
 
 /// A load of people, cards, class lists, rooms or timetable. Always checked whole before any of it is applied.
@@ -61,35 +54,47 @@ impl Import {
     async fn finished_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
         self.0.finished_at.map(|at| local(ctx, at)).transpose()
     }
-    /// What became, or would become, of each kind of things; empty until it was checked.
-    async fn differences(&self) -> Vec<Difference> {
-        self.outcome().differences
+    /// What came, or would come, of it; null until it was checked.
+    async fn outcome(&self) -> Option<ImportOutcome> {
+        self.0.outcome().map(ImportOutcome)
+    }
+}
+
+/// What came, or would come, of an import.
+pub struct ImportOutcome(Outcome);
+
+/// What came, or would come, of an import.
+#[Object(guard = "Needs(READERS)")]
+impl ImportOutcome {
+    /// What became, or would become, of each kind of things.
+    async fn differences(&self) -> &[Difference] {
+        &self.0.differences
     }
     /// How many registers it derives anew.
     async fn registers_derived(&self) -> i64 {
-        self.outcome().registers
+        self.0.registers
     }
     /// How many marks that there were before are others by it.
     async fn marks_changed(&self) -> i64 {
-        self.outcome().marks_changed
+        self.0.marks_changed
     }
     /// What keeps it from being applied: the first of them, 1000 at the most.
     #[graphql(complexity = "10 + child_complexity")]
-    async fn problems(&self, #[graphql(desc = "So many of them.", default = 100)] first: i32) -> Vec<Told> {
-        self::first(self.outcome().problems, first)
+    async fn problems(&self, #[graphql(desc = "So many of them.", default = 100)] first: i32) -> &[Told] {
+        self::first(&self.0.problems, first)
     }
     /// How many things keep it from being applied.
     async fn problem_count(&self) -> i64 {
-        self.outcome().problem_count
+        self.0.problem_count
     }
     /// What was left out, or understood in one of several ways: the first of them, 1000 at the most.
     #[graphql(complexity = "10 + child_complexity")]
-    async fn notes(&self, #[graphql(desc = "So many of them.", default = 100)] first: i32) -> Vec<Told> {
-        self::first(self.outcome().notes, first)
+    async fn notes(&self, #[graphql(desc = "So many of them.", default = 100)] first: i32) -> &[Told] {
+        self::first(&self.0.notes, first)
     }
     /// How many notes there are.
     async fn note_count(&self) -> i64 {
-        self.outcome().note_count
+        self.0.note_count
     }
 }
 
@@ -273,8 +278,8 @@ impl ImportWrites {
         Ok(StartImportPayload { import, errors })
     }
 
-    /// Has an import applied that was checked. It is refused where it would change something else by now than the check
-    /// said.
+    /// Has an import applied that was checked. It is refused where it would change another number of things by now than the
+    /// check said.
     #[graphql(guard = "Needs(WRITERS)")]
     async fn apply_import(
         &self,

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::context::{loaders, shared_fault};
 use crate::service::intake::evidence::{self, Evidence};
 use crate::service::people::credentials_of;
+use crate::service::report::{self, Counts};
 use crate::service::{Hub, decide, registers};
 use crate::store::entity::{Attendance, Card, Entity, Gateway, Group, Policy, Reader, Room, Session, Swipe};
 use crate::store::page::{List, Page, Paged, counts, pages};
@@ -244,6 +245,43 @@ lists! {
     ChangesOfMark: AttendanceChange = |tx, ids| {
         tx.changes_of(ids).await?.into_iter().map(|change| (change.attendance_id, change)).collect()
     };
+}
+
+/// The counts of a student's marks: of all sessions, or of those that start from one instant to another (excluded).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CountsOfStudent {
+    /// The student.
+    pub student: Uuid,
+    /// From when to when.
+    pub span: Option<(i64, i64)>,
+}
+
+#[async_trait::async_trait]
+impl Loader<CountsOfStudent> for Loaders {
+    type Value = Counts;
+    type Error = Arc<StoreError>;
+
+    async fn load(
+        &self,
+        keys: &[CountsOfStudent],
+    ) -> std::result::Result<HashMap<CountsOfStudent, Counts>, Self::Error> {
+        let mut by_span: BTreeMap<Option<(i64, i64)>, Vec<Uuid>> = BTreeMap::new();
+        keys.iter().for_each(|key| by_span.entry(key.span).or_default().push(key.student));
+        let mut tx = self.hub.read().await?;
+        let mut found = HashMap::new();
+        for (span, students) in by_span {
+            let counts = report::of_students(&mut tx, &students, span).await?;
+            found.extend(
+                counts.into_iter().map(|(student, counts)| (CountsOfStudent { student, span }, counts)),
+            );
+        }
+        Ok(found)
+    }
+}
+
+/// The counts of a student's marks.
+pub async fn counts_of_student(ctx: &Context<'_>, key: CountsOfStudent) -> Result<Counts> {
+    Ok(asking(ctx)?.load_one(key).await.map_err(shared_fault)?.unwrap_or_default())
 }
 
 /// All policies there are.

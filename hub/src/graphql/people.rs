@@ -4,12 +4,12 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result}
 
 use super::attendance::{
     AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceOrderField,
-    AttendanceRecordConnection, attendance_page,
+    AttendanceRecordConnection, AttendanceSummary, attendance_page,
 };
-use super::connection::{self, connection, page};
-use super::context::{Needs, READERS, hub, local};
+use super::connection::{self, DateRange, connection, page};
+use super::context::{Needs, READERS, coded, hub, local};
 use super::id::Kind;
-use super::loader::{self, CardsOfStudent, CredentialOfCard};
+use super::loader::{self, CardsOfStudent, CountsOfStudent, CredentialOfCard};
 use super::session::{StudentGroupMembership, StudentGroupMembershipConnection};
 use crate::scalar::{DateTime, LocalDate};
 use crate::service::feed::to_hex;
@@ -56,6 +56,26 @@ impl Student {
     /// False for distance learners, placement students and dissertation supervision: never absent at a door.
     async fn expected_at_door(&self) -> bool {
         self.0.at_door
+    }
+    /// Counts of the marks of sessions that start on the days of a period, or of all. A day left out is the first or the last
+    /// there is.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn attendance_summary(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The days, both included.")] period: Option<DateRange>,
+    ) -> Result<AttendanceSummary> {
+        let zone = hub(ctx)?.zone();
+        let unusable = |error| coded("BAD_USER_INPUT", format!("'period': {error}"));
+        let span = match period.unwrap_or_default() {
+            DateRange { from: None, until: None } => None,
+            DateRange { from, until } => Some((
+                from.map_or(Ok(i64::MIN), |day| day.starts_at(zone)).map_err(unusable)?,
+                until.map_or(Ok(i64::MAX), |day| day.ends_at(zone)).map_err(unusable)?,
+            )),
+        };
+        let key = CountsOfStudent { student: self.0.id, span };
+        Ok(AttendanceSummary::counted(&loader::counts_of_student(ctx, key).await?))
     }
     /// Cards, newest first. Card numbers are never shown whole.
     async fn cards(&self, ctx: &Context<'_>) -> Result<Vec<Card>> {

@@ -12,6 +12,7 @@ use super::attendance::{
 use super::connection::{self, page};
 use super::context::{GATEWAYS, Needs, READERS, coded, fault, hub};
 use super::estate::{Building, Reader, ReaderConnection, ReaderFilter, Room, RoomConnection, reader_list};
+use super::export::Export;
 use super::feed::{GatewaySelf, calling};
 use super::gateway::{Gateway, GatewayConnection, GatewayFilter, gateway_list};
 use super::id::{Kind, Node};
@@ -428,6 +429,7 @@ pub(super) async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
         Kind::Building => loader::one(ctx, id).await?.map(|it| Node::Building(Building(it))),
         Kind::Card => loader::one(ctx, id).await?.map(|it| Node::Card(Card(it))),
         Kind::Course => loader::one(ctx, id).await?.map(|it| Node::Course(Course(it))),
+        Kind::Export => loader::one(ctx, id).await?.map(|it| Node::Export(Export(it))),
         Kind::Gateway => loader::one(ctx, id).await?.map(|it| Node::Gateway(Gateway(it))),
         Kind::Group => loader::one(ctx, id).await?.map(|it| Node::Group(Group(it))),
         Kind::Import => loader::one(ctx, id).await?.map(|it| Node::Import(Import(it))),

@@ -174,6 +174,7 @@ async fn follow_import(
     events: &mpsc::Sender<Result<Import>>,
 ) -> std::result::Result<(), Gone> {
     let mut news = hub.listen();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
         events.send(Ok(Import(job.clone()))).await.map_err(|_| Gone)?;
         if job.finished_at.is_some() {
@@ -190,7 +191,7 @@ async fn follow_import(
                     Err(RecvError::Closed) => return Ok(()),
                 },
                 // Another hub may work on it, and tells nobody here.
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = looks.tick() => {}
             }
             match import(hub, job.id).await {
                 Ok(Some(now)) => job = now,
@@ -247,6 +248,8 @@ async fn feed(
             caught_up = true;
             events.send(Ok(marker(hub, GatewayFeedKind::CaughtUp, revision))).await.map_err(|_| Gone)?;
         }
+        // News of other buildings do not put it off.
+        let mut quiet = std::pin::pin!(tokio::time::sleep(KEEP_ALIVE));
         loop {
             tokio::select! {
                 () = events.closed() => return Err(Gone),
@@ -256,7 +259,8 @@ async fn feed(
                     Err(RecvError::Lagged(_)) => break,
                     Err(RecvError::Closed) => return Ok(()),
                 },
-                () = tokio::time::sleep(KEEP_ALIVE) => {
+                () = &mut quiet => {
+                    quiet.as_mut().reset(tokio::time::Instant::now() + KEEP_ALIVE);
                     let alive = marker(hub, GatewayFeedKind::KeepAlive, revision);
                     events.send(Ok(alive)).await.map_err(|_| Gone)?;
                 }

@@ -69,7 +69,7 @@ pub async fn get_or_socket(
 }
 
 async fn execute(shared: &Shared, caller: Caller, request: Request, media: Media) -> Response {
-    let request = request.data(caller).data(Loaders::new(shared.hub.clone()));
+    let request = request.data(caller).data(Loaders::new(shared.hub.clone())).data(shared.schema.clone());
     executed(&shared.schema.execute(request).await, media)
 }
 

@@ -178,6 +178,7 @@ impl Session {
             return send(socket, json!({"type": "error", "id": id, "payload": [{"message": message}]})).await;
         }
         let request = request.data(caller).data(Loaders::new(self.shared.hub.clone()));
+        let request = request.data(self.shared.schema.clone());
         let (handle, registration) = AbortHandle::new_pair();
         let name = id.to_owned();
         let end = (name.clone(), None);

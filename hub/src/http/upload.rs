@@ -54,7 +54,10 @@ async fn take(shared: &Shared, name: &str, headers: &HeaderMap, body: Body) -> R
         Ok(incoming) => incoming,
         Err(refusals) => {
             let full = refusals.iter().any(|refusal| refusal.code == Code::WrongState);
-            let status = if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::BAD_REQUEST };
+            let (status, code) = match full {
+                true => (StatusCode::INSUFFICIENT_STORAGE, "TOO_MANY_UPLOADS"),
+                false => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+            };
             let words: Vec<String> = refusals
                 .into_iter()
                 .map(|refusal| match refusal.path.concat() {
@@ -62,12 +65,13 @@ async fn take(shared: &Shared, name: &str, headers: &HeaderMap, body: Body) -> R
                     path => format!("'{path}' {}: POST /uploads?name=FILE", refusal.message),
                 })
                 .collect();
-            return Ok(refuse(status, "BAD_REQUEST", &words.join("; ")));
+            return Ok(refuse(status, code, &words.join("; ")));
         }
     };
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         let Ok(piece) = piece else {
+            incoming.forget().await?;
             let message = "the file broke off; send it again";
             return Ok(refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", message));
         };

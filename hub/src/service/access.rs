@@ -162,13 +162,17 @@ pub async fn revoke_tokens(hub: &Hub, name: &str) -> Result<usize, StoreError> {
 pub async fn authenticate(hub: &Hub, token: &str) -> Result<Option<Caller>, StoreError> {
     let mut tx = hub.read().await?;
     let found = tx.by_column::<Token>("hash", [Value::from(hash(token))]).await?.into_iter().next();
-    let now = hub.now().0;
-    let in_force = |token: &Token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end);
-    Ok(found.filter(in_force).map(bearer_of))
+    Ok(found.and_then(|token| in_force(token, hub.now().0)))
+}
+
+/// Whoever a token stands for, unless it is over or was taken back.
+pub(crate) fn in_force(token: Token, now: i64) -> Option<Caller> {
+    let holds = token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end);
+    holds.then(|| bearer_of(token))
 }
 
 /// Whoever a token stands for.
-pub(super) fn bearer_of(token: Token) -> Caller {
+fn bearer_of(token: Token) -> Caller {
     Caller {
         token_id: token.id,
         name: token.name,

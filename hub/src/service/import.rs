@@ -326,7 +326,7 @@ impl Work<'_> {
             gone.names.iter().take(3).map(|name| name.replace('\t', " / ")).collect::<Vec<_>>().join(", ");
         let message = format!(
             "{removed} of {} {kind} that '{}' named before are not in it any more ({some}, …) and would go; say \
-             --accept-removals if that is meant",
+             --accept-removals (acceptRemovals over the API) if that is meant",
             of, self.order.source
         );
         self.report.problems.add(Place { file: kind.into(), row: 0, column: None }, message);

@@ -1,22 +1,24 @@
 //! Imports that were asked for over the API: kept in the database, and worked on by whichever hub takes one up.
 //!
-//! A hub that takes one up holds it for two minutes at a time; what a hub left when it went is taken up by another,
-//! or by itself when it is back. An import and the word that it took effect are one transaction.
+//! An import and the word that it took effect are one transaction.
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::access::Role;
 use super::bulk::Tally;
 use super::import::{Order, Report, prepare};
+use super::lease::{Leased, replace, take_up};
 use super::refusal::{Answer, Check, Code, Refusal};
 use super::{Caller, Hub, News, access, upload};
 use crate::import::recipe::Recipe;
-use crate::import::{Facts, Place, Problems};
+use crate::import::{Facts, MAX_FILE_BYTES, Place, Problems};
 use crate::store::StoreError;
 use crate::store::entity::{ImportJob, ImportState, Token, Upload};
 
-/// How long nobody else takes up what a hub took up, in milliseconds.
-const LEASE_MS: i64 = 120_000;
+/// How many notes are kept.
+const MAX_NOTES: usize = 1_000;
 /// How many files one import reads at the most.
 const MAX_FILES: usize = 20;
 
@@ -111,6 +113,7 @@ impl Outcome {
         };
         let mut notes = told(&facts.notes);
         notes.extend(told(&report.notes));
+        notes.truncate(MAX_NOTES);
         Self {
             differences: report.kinds.iter().map(difference).collect(),
             registers: number(report.registers),
@@ -127,9 +130,21 @@ impl Outcome {
         Self { problems: vec![problem], problem_count: 1, ..Self::default() }
     }
 
-    /// Whether it would change the same things in the same number.
+    /// Whether it would change as many things of each kind, and as many marks.
     fn changes_as(&self, other: &Self) -> bool {
         self.differences == other.differences && self.marks_changed == other.marks_changed
+    }
+}
+
+impl Leased for ImportJob {
+    const WAITING: &'static str = "'CHECKING', 'APPLYING'";
+
+    fn is_at_step_of(&self, taken: &Self) -> bool {
+        self.state == taken.state && self.finished_at.is_none()
+    }
+
+    fn hold(&mut self, holder: Option<Uuid>, until: Option<i64>) {
+        (self.holder, self.leased_until) = (holder, until);
     }
 }
 
@@ -171,7 +186,7 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<Im
     let uploads = files.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",");
     if let Some(job) = tx.by_ids::<ImportJob>([asked.id]).await?.into_iter().next() {
         let same = (&job.recipe, &job.uploads, &job.source) == (&recipe, &uploads, &asked.source);
-        if same && job.accept_removals == asked.accept_removals {
+        if same && (job.dry_run, job.accept_removals) == (asked.dry_run, asked.accept_removals) {
             return Ok(Ok(job));
         }
         check.refuse(Code::Conflict, "id", "another import has this id; make a new one");
@@ -181,6 +196,12 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<Im
             let message = "there is no such file; POST /uploads takes it, and it is kept for a day";
             check.refuse(Code::NotFound, &format!("uploadIds.{index}"), message);
         }
+    }
+    let sizes = files.iter().filter_map(|id| there.iter().find(|upload| upload.id == *id));
+    if sizes.map(|upload| upload.size.unsigned_abs()).sum::<u64>() > MAX_FILE_BYTES {
+        let message =
+            format!("they have more than {} MiB together; import them apart", MAX_FILE_BYTES / 1024 / 1024);
+        check.refuse(Code::TooLong, "uploadIds", message);
     }
     if let Some(refusals) = check.refusals() {
         return Ok(Err(refusals));
@@ -192,6 +213,7 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<Im
         source: asked.source.clone(),
         recipe,
         uploads,
+        dry_run: asked.dry_run,
         accept_removals: asked.accept_removals,
         token_id: caller.token_id,
         created_by: caller.name.clone(),
@@ -207,7 +229,7 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<Im
     Ok(Ok(job))
 }
 
-/// Has an import applied that was checked. Should it change anything else by then than the check said, it is refused.
+/// Has an import applied that was checked. Should it change another number of things by then than the check said, it is refused.
 ///
 /// # Errors
 /// When the store fails.
@@ -241,31 +263,19 @@ pub async fn apply(hub: &Hub, caller: &Caller, id: Option<Uuid>) -> Answer<Impor
 /// # Errors
 /// When the store fails, for which the import is not to blame.
 pub async fn work_one(hub: &Hub, holder: Uuid) -> Result<bool, StoreError> {
-    let Some(job) = take_up(hub, holder).await? else { return Ok(false) };
+    let Some(job) = take_up::<ImportJob>(hub, holder).await? else { return Ok(false) };
     tracing::info!("import {} of '{}': {}", job.id, job.source, job.state.word());
-    if let Err(error) = carry_out(hub, &job).await {
+    // In a task of its own: what panics ends there, and not the worker.
+    let mut task = JoinSet::new();
+    let (own, it) = (hub.clone(), job.clone());
+    task.spawn(async move { carry_out(&own, &it).await.map_err(|error| error.to_string()) });
+    let ended = task.join_next().await.unwrap_or(Ok(Ok(())));
+    if let Err(error) = ended.unwrap_or_else(|error| Err(error.to_string())) {
         tracing::error!("import {} failed: {error}", job.id);
-        let outcome =
-            Outcome::wrong("", "the hub failed at it; its log says why. Nothing was changed; start it again");
-        finish(hub, &job, ImportState::Failed, outcome).await?;
+        let message = "the hub failed at it; its log says why. Nothing was changed; start a new import";
+        finish(hub, &job, ImportState::Failed, Outcome::wrong("", message)).await?;
     }
     Ok(true)
-}
-
-async fn take_up(hub: &Hub, holder: Uuid) -> Result<Option<ImportJob>, StoreError> {
-    // Hubs that have nothing to do do not keep others from writing.
-    if hub.read_aside().await?.waiting_import(hub.now().0).await?.is_none() {
-        return Ok(None);
-    }
-    let mut tx = hub.write().await?;
-    let now = hub.now().0;
-    let Some(id) = tx.waiting_import(now).await? else { return Ok(None) };
-    let Some(mut job) = tx.by_ids::<ImportJob>([id]).await?.into_iter().next() else { return Ok(None) };
-    job.holder = Some(holder);
-    job.leased_until = Some(now + LEASE_MS);
-    tx.put(std::slice::from_ref(&job)).await?;
-    tx.commit().await?;
-    Ok(Some(job))
 }
 
 async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
@@ -273,11 +283,15 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
         Ok(facts) => facts,
         Err(outcome) => return finish(hub, job, ImportState::Refused, outcome).await,
     };
-    let tokens = hub.read().await?.by_ids::<Token>([job.token_id]).await?;
-    let caller = tokens.into_iter().next().map(access::bearer_of);
+    let token = hub.read().await?.by_ids::<Token>([job.token_id]).await?.into_iter().next();
+    let caller = token.and_then(|token| access::in_force(token, hub.now().0));
+    let Some(caller) = caller.filter(|caller| caller.has(&[Role::Administrator, Role::Integration])) else {
+        let message = "the token of whoever asked for it is over, or was taken back";
+        return finish(hub, job, ImportState::Refused, Outcome::wrong("", message)).await;
+    };
     let dry_run = job.state == ImportState::Checking;
     let order = Order { source: job.source.clone(), dry_run, accept_removals: job.accept_removals };
-    let (ready, report) = prepare(hub, caller.as_ref(), &facts, &order).await?;
+    let (ready, report) = prepare(hub, Some(&caller), &facts, &order).await?;
     let outcome = Outcome::of(&facts, &report);
     let Some(mut ready) = ready else {
         return finish(hub, job, ImportState::Refused, outcome).await;
@@ -294,9 +308,11 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
         return finish(hub, job, ImportState::Refused, Outcome::wrong("", message)).await;
     }
     let ended = ended(hub, job, ImportState::Applied, &outcome)?;
-    // Unless somebody else took it up meanwhile.
-    if ready.tx.by_ids::<ImportJob>([job.id]).await?.first() == Some(job) {
+    // Unless somebody else was faster.
+    let there = ready.tx.by_ids::<ImportJob>([job.id]).await?;
+    if there.first().is_some_and(|there| there.is_at_step_of(job)) {
         ready.tx.put(&[ended]).await?;
+        ready.tx.drop_uploads(&job.files()).await?;
         ready.commit(hub).await?;
         hub.tell(vec![News::Import(job.id)]);
     }
@@ -307,13 +323,14 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
 async fn read(hub: &Hub, job: &ImportJob) -> Result<Result<Facts, Outcome>, StoreError> {
     let recipe: Recipe = serde_json::from_str(&job.recipe)
         .map_err(|error| StoreError::BadData { place: "import_job.recipe", found: error.to_string() })?;
-    let mut reading = match recipe.begin(hub.zone(), hub.now().0) {
+    // As when it was checked: a rule without an end is followed to the same day.
+    let mut reading = match recipe.begin(hub.zone(), job.created_at) {
         Ok(reading) => reading,
         Err(message) => return Ok(Err(Outcome::wrong("mapping", message))),
     };
     for id in job.files() {
         let Some((name, bytes)) = upload::file(hub, id).await? else {
-            let message = "a file is gone: each is kept for a day. Upload it again";
+            let message = "a file is gone: each is kept for a day. Upload it again, and start a new import";
             return Ok(Err(Outcome::wrong("", message)));
         };
         let read = tokio::task::spawn_blocking(move || {
@@ -340,12 +357,9 @@ fn ended(hub: &Hub, job: &ImportJob, state: ImportState, outcome: &Outcome) -> R
     })
 }
 
-/// Notes what came of an import that changed nothing, unless somebody else took it up meanwhile.
+/// Notes what came of an import that changed nothing, unless somebody else was faster.
 async fn finish(hub: &Hub, job: &ImportJob, state: ImportState, outcome: Outcome) -> Result<(), StoreError> {
-    let mut tx = hub.write().await?;
-    if tx.by_ids::<ImportJob>([job.id]).await?.first() == Some(job) {
-        tx.put(&[ended(hub, job, state, &outcome)?]).await?;
-        tx.commit().await?;
+    if replace(hub, job, ended(hub, job, state, &outcome)?).await? {
         hub.tell(vec![News::Import(job.id)]);
     }
     Ok(())

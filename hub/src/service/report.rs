@@ -14,7 +14,7 @@ use super::Hub;
 use crate::scalar::LocalDate;
 use crate::store::entity::{AttendanceStatus, Building, Course, Group, Room, Student};
 use crate::store::report::{Counted, Grouped, MarkLine};
-use crate::store::{StoreError, Tx, Value};
+use crate::store::{FromValue as _, StoreError, Tx, Value};
 
 /// What a report's rows stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -145,6 +145,25 @@ fn grouped(by: Grouping) -> Grouped {
 /// The instants at which the first day begins and the last one ends.
 fn span(hub: &Hub, from: LocalDate, until: LocalDate) -> Option<(i64, i64)> {
     Some((from.starts_at(hub.zone()).ok()?, until.ends_at(hub.zone()).ok()?))
+}
+
+/// Counts the marks of some students: of all sessions, or of those that start from one instant to another (excluded).
+/// Whoever has no marks is left out.
+///
+/// # Errors
+/// When the store fails.
+pub async fn of_students(
+    tx: &mut Tx,
+    students: &[Uuid],
+    span: Option<(i64, i64)>,
+) -> Result<BTreeMap<Uuid, Counts>, StoreError> {
+    let mut found: BTreeMap<Uuid, Counts> = BTreeMap::new();
+    for counted in tx.count_marks_of(students, span).await? {
+        if let Ok(student) = Uuid::from_value(counted.key.clone()) {
+            found.entry(student).or_default().add(&counted);
+        }
+    }
+    Ok(found)
 }
 
 /// Counts the marks of all sessions that start from one day to another, both included.

@@ -1,4 +1,4 @@
-//! Files that come over HTTP for an import: kept in the database, in pieces, for a day.
+//! Files that come over HTTP for an import, or wait to be fetched: kept in the database, in pieces, for a day.
 
 use uuid::Uuid;
 
@@ -8,12 +8,14 @@ use crate::import::MAX_FILE_BYTES;
 use crate::store::StoreError;
 use crate::store::entity::Upload;
 
-/// How much of a file is held in memory while it comes, in bytes.
-const PIECE_BYTES: usize = 1024 * 1024;
+/// How much of a file is one piece, in bytes; the last is smaller.
+pub const PIECE_BYTES: usize = 1024 * 1024;
 /// How many bytes wait in files at the most: four of the largest.
 const MAX_WAITING_BYTES: u64 = 4 * MAX_FILE_BYTES;
 /// How long a file waits for its import, in milliseconds.
-const KEPT_MS: i64 = 24 * 3_600_000;
+pub const KEPT_MS: i64 = 24 * 3_600_000;
+/// How long one stays that is not whole, in milliseconds: whoever was writing it has gone.
+const BROKEN_KEPT_MS: i64 = 6 * 3_600_000;
 
 /// A file that is coming.
 pub struct Incoming {
@@ -21,6 +23,7 @@ pub struct Incoming {
     upload: Upload,
     buffer: Vec<u8>,
     pieces: i64,
+    limit: u64,
 }
 
 /// Begins to take a file in.
@@ -41,12 +44,32 @@ pub async fn begin(hub: &Hub, name: &str) -> Answer<Incoming> {
     if let Some(refusals) = check.refusals() {
         return Ok(Err(refusals));
     }
-    let (id, created_at) = (hub.mint(), hub.now().0);
-    let upload = Upload { id, name: name.to_owned(), size: 0, complete: false, created_at };
-    Ok(Ok(Incoming { hub: hub.clone(), upload, buffer: Vec::new(), pieces: 0 }))
+    Ok(Ok(Incoming::new(hub, name, MAX_FILE_BYTES, false)))
 }
 
 impl Incoming {
+    /// A file to be written, of so many bytes at the most; an import's, or an export's.
+    #[must_use]
+    pub fn new(hub: &Hub, name: &str, limit: u64, exported: bool) -> Self {
+        let (id, created_at) = (hub.mint(), hub.now().0);
+        let upload = Upload { id, name: name.to_owned(), size: 0, complete: false, exported, created_at };
+        Self { hub: hub.clone(), upload, buffer: Vec::new(), pieces: 0, limit }
+    }
+
+    /// How many bytes it has so far.
+    #[must_use]
+    pub fn size(&self) -> i64 {
+        self.upload.size + i64::try_from(self.buffer.len()).unwrap_or(i64::MAX)
+    }
+
+    /// Forgets it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn forget(self) -> Result<(), StoreError> {
+        forget(&self.hub, &[self.upload.id]).await
+    }
+
     /// Takes some more of it; `false` when it is too large, which makes it be forgotten.
     ///
     /// # Errors
@@ -54,10 +77,8 @@ impl Incoming {
     pub async fn add(&mut self, bytes: &[u8]) -> Result<bool, StoreError> {
         self.buffer.extend_from_slice(bytes);
         let size = u64::try_from(self.upload.size).unwrap_or(u64::MAX);
-        if size.saturating_add(self.buffer.len() as u64) > MAX_FILE_BYTES {
-            let mut tx = self.hub.write().await?;
-            tx.drop_uploads(&[self.upload.id]).await?;
-            tx.commit().await?;
+        if size.saturating_add(self.buffer.len() as u64) > self.limit {
+            forget(&self.hub, &[self.upload.id]).await?;
             return Ok(false);
         }
         while self.buffer.len() >= PIECE_BYTES {
@@ -113,12 +134,13 @@ pub async fn file(hub: &Hub, id: Uuid) -> Result<Option<(String, Vec<u8>)>, Stor
 /// # Errors
 /// When the store fails.
 pub async fn forget_old(hub: &Hub) -> Result<(), StoreError> {
-    let before = hub.now().0 - KEPT_MS;
-    let old = hub.read_aside().await?.uploads_before(before).await?;
-    if !old.is_empty() {
-        let mut tx = hub.write().await?;
-        tx.drop_uploads(&old).await?;
-        tx.commit().await?;
-    }
-    Ok(())
+    let now = hub.now().0;
+    let old = hub.read_aside().await?.uploads_before(now - KEPT_MS, now - BROKEN_KEPT_MS).await?;
+    if old.is_empty() { Ok(()) } else { forget(hub, &old).await }
+}
+
+async fn forget(hub: &Hub, files: &[Uuid]) -> Result<(), StoreError> {
+    let mut tx = hub.write().await?;
+    tx.drop_uploads(files).await?;
+    tx.commit().await
 }

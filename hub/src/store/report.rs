@@ -1,7 +1,7 @@
 //! Counts of marks over a stretch of time, by what people ask for.
 
 use super::entity::{AttendanceSource, AttendanceStatus};
-use super::{StoreError, Tx, Value};
+use super::{Row, StoreError, Tx, Value};
 
 /// What marks are counted by, in SQL: the key, and what must be joined to have it.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +76,20 @@ pub struct Held {
     pub here: i64,
 }
 
+/// What is counted of each status, in the order of [`Counted`].
+const COUNTS: &str = "a.status, COUNT(*), SUM(CASE WHEN a.minutes_late >= 1 THEN 1 ELSE 0 END), \
+     SUM(CASE WHEN a.shared_swipe = 1 THEN 1 ELSE 0 END)";
+
+fn counted(mut row: Row) -> Result<Counted, StoreError> {
+    Ok(Counted {
+        key: row.next_value(),
+        status: row.next("attendance.status")?,
+        marks: row.next("count")?,
+        late: row.next("count")?,
+        shared: row.next("count")?,
+    })
+}
+
 impl Tx {
     /// Counts marks of sessions that start from one instant to another (excluded), by key and status.
     ///
@@ -89,22 +103,36 @@ impl Tx {
     ) -> Result<Vec<Counted>, StoreError> {
         let Grouped { key, join } = by;
         let sql = format!(
-            "SELECT {key}, a.status, COUNT(*), SUM(CASE WHEN a.minutes_late >= 1 THEN 1 ELSE 0 END), \
-             SUM(CASE WHEN a.shared_swipe = 1 THEN 1 ELSE 0 END) FROM session s JOIN attendance a ON a.session_id = s.id \
+            "SELECT {key}, {COUNTS} FROM session s JOIN attendance a ON a.session_id = s.id \
              {join} WHERE s.starts_at >= $1 AND s.starts_at < $2 GROUP BY {key}, a.status"
         );
         let rows = self.fetch(&sql, vec![from.into(), until.into()]).await?;
-        rows.into_iter()
-            .map(|mut row| {
-                Ok(Counted {
-                    key: row.next_value(),
-                    status: row.next("attendance.status")?,
-                    marks: row.next("count")?,
-                    late: row.next("count")?,
-                    shared: row.next("count")?,
-                })
-            })
-            .collect()
+        rows.into_iter().map(counted).collect()
+    }
+
+    /// Counts marks of students by student and status: of all sessions, or of those that start from one instant to another
+    /// (excluded).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn count_marks_of(
+        &mut self,
+        students: &[uuid::Uuid],
+        span: Option<(i64, i64)>,
+    ) -> Result<Vec<Counted>, StoreError> {
+        let (join, before) = match span {
+            None => ("", Vec::new()),
+            Some((from, until)) => (
+                "JOIN session s ON s.id = a.session_id AND s.starts_at >= $1 AND s.starts_at < $2",
+                vec![Value::from(from), Value::from(until)],
+            ),
+        };
+        let sql = format!(
+            "SELECT a.student_id, {COUNTS} FROM attendance a {join} WHERE a.student_id IN ({{}}) \
+             GROUP BY a.student_id, a.status"
+        );
+        let rows = self.fetch_in(&sql, &before, students.iter().map(|id| Value::from(*id))).await?;
+        rows.into_iter().map(counted).collect()
     }
 
     /// Counts the sessions behind those marks, by key.

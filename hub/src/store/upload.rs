@@ -25,22 +25,23 @@ impl Tx {
         row.map(|mut row| row.next("upload_piece.bytes")).transpose()
     }
 
-    /// How many bytes wait in files in all.
+    /// How many bytes wait in files that came, in all.
     ///
     /// # Errors
     /// When the engine fails.
     pub async fn uploaded_bytes(&mut self) -> Result<i64, StoreError> {
         // CAST: PostgreSQL sums whole numbers into decimals.
-        let sql = "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM upload";
+        let sql = "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM upload WHERE exported = 0";
         self.fetch_one(sql, Vec::new()).await?.map_or(Ok(0), |mut row| row.next("upload.size"))
     }
 
-    /// The files that began to come before an instant.
+    /// The files that began to come before an instant, and those that began before another and never were whole.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn uploads_before(&mut self, at: i64) -> Result<Vec<Uuid>, StoreError> {
-        let rows = self.fetch("SELECT id FROM upload WHERE created_at < $1", vec![at.into()]).await?;
+    pub async fn uploads_before(&mut self, at: i64, broken: i64) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT id FROM upload WHERE created_at < $1 OR (complete = 0 AND created_at < $2)";
+        let rows = self.fetch(sql, vec![at.into(), broken.into()]).await?;
         rows.into_iter().map(|mut row| row.next("upload.id")).collect()
     }
 
@@ -56,14 +57,16 @@ impl Tx {
         Ok(())
     }
 
-    /// The import that has waited longest for somebody to work on it.
+    /// The piece of work in a table that comes next, unless a hub holds it: they are done one after the other.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn waiting_import(&mut self, now: i64) -> Result<Option<Uuid>, StoreError> {
-        let sql = "SELECT id FROM import_job WHERE state IN ('CHECKING', 'APPLYING') \
-                   AND (leased_until IS NULL OR leased_until < $1) ORDER BY created_at, id LIMIT 1";
-        let row = self.fetch_one(sql, vec![now.into()]).await?;
-        row.map(|mut row| row.next("import_job.id")).transpose()
+    pub async fn waiting(&mut self, table: &str, states: &str, now: i64) -> Result<Option<Uuid>, StoreError> {
+        let sql = format!(
+            "SELECT id, leased_until FROM {table} WHERE state IN ({states}) ORDER BY created_at, id LIMIT 1"
+        );
+        let Some(mut row) = self.fetch_one(&sql, Vec::new()).await? else { return Ok(None) };
+        let (id, leased_until): (Uuid, Option<i64>) = (row.next("id")?, row.next("leased_until")?);
+        Ok(leased_until.is_none_or(|until| until < now).then_some(id))
     }
 }

@@ -261,3 +261,27 @@ words! {
         Refused = "REFUSED",
     }
 }
+words! {
+    /// How an export's rows are written.
+    ExportFormat {
+        /// A table with headings: a field within an object is named by its path, lists are joined by semicolons.
+        Csv = "CSV",
+        /// One JSON object in each line.
+        Jsonl = "JSONL",
+    }
+}
+words! {
+    /// How far an export is.
+    ExportState {
+        /// Somebody stopped it.
+        Cancelled = "CANCELLED",
+        /// Its file can be fetched.
+        Done = "DONE",
+        /// Its file has gone.
+        Expired = "EXPIRED",
+        /// It could not be made.
+        Failed = "FAILED",
+        /// It is being made, or waits for its turn.
+        Running = "RUNNING",
+    }
+}

@@ -1,0 +1,56 @@
+//! Work that any hub over the database may do, one piece after the other: a hub that takes a piece up holds it for a while, and
+//! what a hub left when it went is taken up by another, or by itself when it is back. Should two work on one, because the
+//! first was slow, the first to end it wins.
+
+use uuid::Uuid;
+
+use super::Hub;
+use crate::store::StoreError;
+use crate::store::entity::Entity;
+
+/// How long nobody else takes up what a hub took up, in milliseconds.
+pub const LEASE_MS: i64 = 120_000;
+
+/// A piece of work with a table of its own, and columns `state` and `leased_until`.
+pub trait Leased: Entity {
+    /// The states in which somebody has to work on it, as SQL lists them.
+    const WAITING: &'static str;
+    /// Whether it is still at the step at which another hub, or this one, took it up.
+    fn is_at_step_of(&self, taken: &Self) -> bool;
+    /// Has it held by a hub until an instant, or by nobody.
+    fn hold(&mut self, holder: Option<Uuid>, until: Option<i64>);
+}
+
+/// Takes up what comes next, if anything waits.
+///
+/// # Errors
+/// When the store fails.
+pub async fn take_up<J: Leased>(hub: &Hub, holder: Uuid) -> Result<Option<J>, StoreError> {
+    // Hubs that have nothing to do do not keep others from writing.
+    if hub.read_aside().await?.waiting(J::TABLE, J::WAITING, hub.now().0).await?.is_none() {
+        return Ok(None);
+    }
+    let mut tx = hub.write().await?;
+    let now = hub.now().0;
+    let Some(id) = tx.waiting(J::TABLE, J::WAITING, now).await? else { return Ok(None) };
+    let Some(mut job) = tx.by_ids::<J>([id]).await?.into_iter().next() else { return Ok(None) };
+    job.hold(Some(holder), Some(now + LEASE_MS));
+    tx.put(std::slice::from_ref(&job)).await?;
+    tx.commit().await?;
+    Ok(Some(job))
+}
+
+/// Writes how far a piece of work is, unless somebody else ended its step.
+///
+/// # Errors
+/// When the store fails.
+pub async fn replace<J: Leased>(hub: &Hub, held: &J, now: J) -> Result<bool, StoreError> {
+    let mut tx = hub.write().await?;
+    let there = tx.by_ids::<J>([held.id()]).await?;
+    if !there.first().is_some_and(|there| there.is_at_step_of(held)) {
+        return Ok(false);
+    }
+    tx.put(&[now]).await?;
+    tx.commit().await?;
+    Ok(true)
+}
