@@ -31,6 +31,7 @@ CREATE TABLE import_job (
   finished_at BIGINT,
   holder BLOB,
   leased_until BIGINT,
+  attempts BIGINT NOT NULL,
   report TEXT
 );
 CREATE INDEX import_job_state ON import_job (state);

@@ -16,6 +16,7 @@ CREATE TABLE export_job (
   file_id BLOB,
   failure TEXT,
   holder BLOB,
-  leased_until BIGINT
+  leased_until BIGINT,
+  attempts BIGINT NOT NULL
 );
 CREATE INDEX export_job_state ON export_job (state);

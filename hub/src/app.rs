@@ -22,7 +22,7 @@ use crate::http::{Shared, router};
 use crate::service::{Hub, News, feed, jobs, sweep, upload};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Boxed, Store, StoreError};
+use crate::store::{Boxed, Store};
 
 /// How long running requests may take to end when the hub stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub struct RunningHub {
     server: JoinHandle<std::io::Result<()>>,
     sweeper: JoinHandle<()>,
     watcher: JoinHandle<()>,
-    worker: JoinHandle<()>,
+    workers: [JoinHandle<()>; 2],
 }
 
 /// Opens a hub's data, without serving.
@@ -131,25 +131,24 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
             }
         }
     });
-    let worker = tokio::spawn(work(hub.clone(), schema));
-    Ok(RunningHub { address, hub, handle, server, sweeper, watcher, worker })
+    let workers = [None, Some(schema)].map(|schema| tokio::spawn(work(hub.clone(), schema)));
+    Ok(RunningHub { address, hub, handle, server, sweeper, watcher, workers })
 }
 
-/// Works on imports and exports that were asked for over the API, one after the other.
-async fn work(hub: Hub, schema: HubSchema) {
+/// Works on what was asked for over the API, one after the other: exports with a schema, imports without.
+async fn work(hub: Hub, schema: Option<HubSchema>) {
     let holder = hub.mint();
     let mut news = hub.listen();
     let mut ticks = tokio::time::interval(WORK_EVERY);
     loop {
-        let done = async {
-            Ok(jobs::work_one(&hub, holder).await? | export::work_one(&hub, &schema, holder).await?)
+        let done = match &schema {
+            None => jobs::work_one(&hub, holder).await,
+            Some(schema) => export::work_one(&hub, schema, holder).await,
         };
-        match done.await {
+        match done {
             Ok(true) => continue,
             Ok(false) => {}
-            Err::<_, StoreError>(error) => {
-                tracing::error!("imports and exports could not be worked on: {error}")
-            }
+            Err(error) => tracing::error!("imports or exports could not be worked on: {error}"),
         }
         loop {
             tokio::select! {
@@ -172,7 +171,7 @@ impl RunningHub {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.sweeper.abort();
         self.watcher.abort();
-        self.worker.abort();
+        self.workers.iter().for_each(JoinHandle::abort);
         self.handle.graceful_shutdown(Some(GRACE));
         self.server.await.context("the server's task ended badly")?.context("the server failed")
     }

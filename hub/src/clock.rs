@@ -17,3 +17,13 @@ impl Clock for SystemClock {
         Instant(jiff::Timestamp::now().as_millisecond())
     }
 }
+
+/// A clock that stands still.
+#[derive(Debug)]
+pub struct StoppedClock(pub Instant);
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Instant {
+        self.0
+    }
+}

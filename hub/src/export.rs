@@ -6,7 +6,7 @@ use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, OperationType, Selection, SelectionSet,
 };
-use async_graphql::{Name, Request, Value, Variables};
+use async_graphql::{Name, Positioned, Request, Value, Variables};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -14,8 +14,8 @@ use crate::graphql::connection::MAX_PAGE;
 use crate::graphql::loader::Loaders;
 use crate::graphql::{HubSchema, MAX_DEPTH};
 use crate::service::exports::MAX_EXPORT_BYTES;
-use crate::service::lease::{LEASE_MS, Leased as _, replace, take_up};
-use crate::service::upload::Incoming;
+use crate::service::lease::{LEASE_MS, Leased as _, MAX_ATTEMPTS, replace, take_up};
+use crate::service::upload::{Incoming, forget};
 use crate::service::{Caller, Hub, access};
 use crate::store::StoreError;
 use crate::store::entity::{ExportFormat, ExportJob, ExportState, Token};
@@ -58,22 +58,30 @@ impl Plan {
         }
         let mut path = Vec::new();
         let list = find(&operation.selection_set.node, &mut path).ok_or(SHAPE)?;
-        let mut nodes = None;
-        let mut paged = false;
-        for field in fields(&list.selection_set.node) {
-            match (field.name.node.as_str(), &field.alias) {
-                ("nodes", None) => nodes = Some(&field.selection_set.node),
-                ("pageInfo", None) => {
-                    let names: Vec<&str> =
-                        fields(&field.selection_set.node).map(|field| field.name.node.as_str()).collect();
-                    paged = names.contains(&"hasNextPage") && names.contains(&"endCursor");
-                }
-                _ => {}
-            }
+        let pages = |field: &Field| by(field, "first") || by(field, "after");
+        let mut all = vec![&operation.selection_set.node];
+        all.extend(document.fragments.values().map(|fragment| &fragment.node.selection_set.node));
+        if all.into_iter().map(|selection| count(selection, &pages)).sum::<usize>() != 1 {
+            return Err(format!("'$first' and '$after' are for one list alone; {SHAPE}"));
         }
-        let nodes = nodes.filter(|_| paged).ok_or(SHAPE)?;
+        // As they stand: under another name, or left out in some answers, they would not be found in those.
+        let plain = |selection: &'_ SelectionSet, name: &str| {
+            let mut found = fields(selection).filter(|field| field.name.node == name);
+            match (found.next(), found.next()) {
+                (Some(field), None) if field.alias.is_none() && field.directives.is_empty() => {
+                    Some(field.selection_set.node.clone())
+                }
+                _ => None,
+            }
+        };
+        let list = &list.selection_set.node;
+        let nodes = plain(list, "nodes").ok_or(SHAPE)?;
+        let info = plain(list, "pageInfo").ok_or(SHAPE)?;
+        if plain(&info, "hasNextPage").is_none() || plain(&info, "endCursor").is_none() {
+            return Err(SHAPE.to_owned());
+        }
         let mut columns = Vec::new();
-        collect(&document, nodes, &mut Vec::new(), 0, &mut columns)?;
+        collect(&document, &nodes, &mut Vec::new(), 0, &mut columns)?;
         Ok(Self { query: query.to_owned(), path, columns })
     }
 
@@ -89,30 +97,20 @@ impl Plan {
     fn rows(&self, data: Value) -> Result<(Vec<Value>, Option<String>), String> {
         let mut list = data;
         for key in &self.path {
-            list = match take(list, key) {
-                Some(Value::Null) | None => return Ok((Vec::new(), None)),
-                Some(value) => value,
+            list = match list {
+                Value::Null => return Ok((Vec::new(), None)),
+                Value::Object(mut map) => map.swap_remove(key).ok_or(SHAPE)?,
+                _ => return Err(format!("the way to the list leads through another list; {SHAPE}")),
             };
         }
-        let info = |key: &str| match &list {
-            Value::Object(map) => take(map.get("pageInfo")?.clone(), key),
-            _ => None,
-        };
-        let next = match (info("hasNextPage"), info("endCursor")) {
-            (Some(Value::Boolean(true)), Some(Value::String(cursor))) => Some(cursor),
-            _ => None,
-        };
-        match take(list, "nodes") {
-            Some(Value::List(rows)) => Ok((rows, next)),
+        let Value::Object(mut list) = list else { return Ok((Vec::new(), None)) };
+        let Some(Value::List(rows)) = list.swap_remove("nodes") else { return Err(SHAPE.to_owned()) };
+        let Some(Value::Object(info)) = list.swap_remove("pageInfo") else { return Err(SHAPE.to_owned()) };
+        match (info.get("hasNextPage"), info.get("endCursor")) {
+            (Some(Value::Boolean(false)), _) => Ok((rows, None)),
+            (Some(Value::Boolean(true)), Some(Value::String(cursor))) => Ok((rows, Some(cursor.clone()))),
             _ => Err(SHAPE.to_owned()),
         }
-    }
-}
-
-fn take(value: Value, key: &str) -> Option<Value> {
-    match value {
-        Value::Object(mut map) => map.swap_remove(key),
-        _ => None,
     }
 }
 
@@ -123,15 +121,29 @@ fn fields(selection: &SelectionSet) -> impl Iterator<Item = &Field> {
     })
 }
 
+/// Whether a field takes an argument from the variable of its name.
+fn by(field: &Field, argument: &str) -> bool {
+    field.get_argument(argument).is_some_and(|value| value.node.to_string() == format!("${argument}"))
+}
+
+/// How many fields below a selection are such; fragments that are only named here are counted where they stand.
+fn count(selection: &SelectionSet, such: &impl Fn(&Field) -> bool) -> usize {
+    let below = |item: &Positioned<Selection>| match &item.node {
+        Selection::Field(field) => {
+            usize::from(such(&field.node)) + count(&field.node.selection_set.node, such)
+        }
+        Selection::InlineFragment(part) => count(&part.node.selection_set.node, such),
+        Selection::FragmentSpread(_) => 0,
+    };
+    selection.items.iter().map(below).sum()
+}
+
 /// The field that is read by pages, and the way to it.
 fn find<'a>(selection: &'a SelectionSet, path: &mut Vec<Name>) -> Option<&'a Field> {
     let mut found = None;
     for field in fields(selection) {
         path.push(field.response_key().node.clone());
-        let by = |argument: &str| {
-            field.get_argument(argument).is_some_and(|value| value.node.to_string() == format!("${argument}"))
-        };
-        if by("first") && by("after") {
+        if by(field, "first") && by(field, "after") {
             return Some(field);
         }
         found = find(&field.selection_set.node, path);
@@ -219,6 +231,11 @@ async fn answer(schema: &HubSchema, request: Request) -> Result<Value, String> {
 pub async fn work_one(hub: &Hub, schema: &HubSchema, holder: Uuid) -> Result<bool, StoreError> {
     let Some(job) = take_up::<ExportJob>(hub, holder).await? else { return Ok(false) };
     tracing::info!("export {} of '{}'", job.id, job.created_by);
+    if job.attempts > MAX_ATTEMPTS {
+        let message = "the hub failed at it three times; its log says why. Start a new export".to_owned();
+        replace(hub, &job, failed(hub, &job, message)).await?;
+        return Ok(true);
+    }
     // In a task of its own: what panics ends there, and not the worker.
     let mut task = JoinSet::new();
     let (own, schema, mut held) = (hub.clone(), schema.clone(), job.clone());
@@ -228,14 +245,19 @@ pub async fn work_one(hub: &Hub, schema: &HubSchema, holder: Uuid) -> Result<boo
     let made = task.join_next().await.unwrap_or(Ok(Ok((job.clone(), Made::Unwanted))));
     let ended = match made.unwrap_or_else(|error| Err(error.to_string())) {
         Ok((_, Made::Unwanted)) => return Ok(true),
-        Ok((_, Made::Whole(done))) => done,
+        Ok((_, Made::Whole(done))) => *done,
         Ok((held, Made::Wrong(failure))) => failed(hub, &held, failure),
         Err(error) => {
-            tracing::error!("export {} failed: {error}", job.id);
-            failed(hub, &job, "the hub failed at it; its log says why. Start a new export".to_owned())
+            tracing::error!("export {} failed, and is tried again in two minutes: {error}", job.id);
+            return Ok(true);
         }
     };
-    replace(hub, &job, ended).await?;
+    let file = ended.file_id;
+    if !replace(hub, &job, ended).await?
+        && let Some(file) = file
+    {
+        forget(hub, &[file]).await?;
+    }
     Ok(true)
 }
 
@@ -250,7 +272,7 @@ fn failed(hub: &Hub, job: &ExportJob, failure: String) -> ExportJob {
 
 /// What became of an export.
 enum Made {
-    Whole(ExportJob),
+    Whole(Box<ExportJob>),
     Wrong(String),
     Unwanted,
 }
@@ -261,7 +283,7 @@ async fn carry_out(hub: &Hub, schema: &HubSchema, held: &mut ExportJob) -> Resul
         (Err(message), _) | (_, Err(message)) => return Ok(Made::Wrong(message)),
     };
     let pinned = hub.pinned().await?;
-    let snapshot_at = hub.now().0;
+    let snapshot_at = pinned.now().0;
     let token = pinned.read().await?.by_ids::<Token>([held.token_id]).await?.into_iter().next();
     let Some(caller) = token.and_then(|token| access::in_force(token, snapshot_at)) else {
         return Ok(Made::Wrong("the token that asked for it is over, or was taken back".to_owned()));
@@ -310,7 +332,8 @@ async fn carry_out(hub: &Hub, schema: &HubSchema, held: &mut ExportJob) -> Resul
         }
         let Some(cursor) = next else { break };
         after = Some(cursor);
-        if page % PAGES_BETWEEN_LOOKS == 0 {
+        let lapsing = held.leased_until.is_some_and(|until| until - LEASE_MS / 2 < hub.now().0);
+        if lapsing || page % PAGES_BETWEEN_LOOKS == 0 {
             let mut now = held.clone();
             (now.objects, now.bytes) = (objects, file.size());
             now.leased_until = Some(hub.now().0 + LEASE_MS);
@@ -327,7 +350,7 @@ async fn carry_out(hub: &Hub, schema: &HubSchema, held: &mut ExportJob) -> Resul
     (done.snapshot_at, done.finished_at) = (Some(snapshot_at), Some(hub.now().0));
     done.state = ExportState::Done;
     done.hold(None, None);
-    Ok(Made::Whole(done))
+    Ok(Made::Whole(Box::new(done)))
 }
 
 fn dotted(path: &[Name]) -> String {
@@ -342,6 +365,8 @@ fn cell(row: &Value, path: &[Name]) -> String {
             map.get(key).map_or_else(String::new, |value| cell(value, rest))
         }
         (Value::Null, _) => String::new(),
+        // What a spreadsheet would take for a formula it takes for text behind an apostrophe.
+        (Value::String(text), []) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
         (Value::String(text), []) => text.clone(),
         (Value::Enum(name), []) => name.to_string(),
         (other, []) => other.to_string(),

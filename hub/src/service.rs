@@ -12,7 +12,7 @@ use rollcall_rules::time::Instant;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, StoppedClock};
 use crate::store::pinned::PinnedStore;
 use crate::store::{Boxed, Store, StoreError, Tx};
 
@@ -190,13 +190,14 @@ impl Hub {
         Ok(Tx::new(self.store.read().await?, Arc::default()))
     }
 
-    /// The same hub over the state that the database has now: all its reads agree with each other, and it writes nothing.
+    /// The same hub over the state that the database has now, at this instant for ever: all its reads agree with each other, and
+    /// it writes nothing.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn pinned(&self) -> Result<Self, StoreError> {
         let store = Arc::new(PinnedStore::new(self.store.read().await?));
-        Ok(Self { store, ..self.clone() })
+        Ok(Self { store, clock: Arc::new(StoppedClock(self.now())), ..self.clone() })
     }
 
     /// Begins to write.

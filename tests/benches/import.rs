@@ -73,7 +73,9 @@ fn tables(plan: &Plan) -> Vec<(&'static str, String, String)> {
         let (starts, ends) = (at(it.start_ms), at(it.end_ms));
         format!(
             "{},{},{},{starts},{ends},{rooms},{groups}",
-            it.external_id, it.title, plan.courses[it.course].code
+            it.external_id,
+            it.title.replace(',', ";"),
+            plan.courses[it.course].code
         )
     };
     table(

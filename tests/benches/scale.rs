@@ -34,7 +34,7 @@ fn id(kind: u8, number: usize) -> Vec<u8> {
 
 /// Fills the tables as a term fills them, past the hub, which would take hours.
 async fn fill(path: &std::path::Path) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).pragma("cache_size", "-1000000");
     let mut db = SqliteConnection::connect_with(&options).await.unwrap();
     let mut tx = db.begin().await.unwrap();
     for student in 0..STUDENTS {
@@ -65,7 +65,8 @@ async fn fill(path: &std::path::Path) {
         .unwrap();
         for place in 0..CLASS {
             let mark = session * CLASS + place;
-            let (status, arrived) = if mark % 7 == 0 { ("ABSENT", None) } else { ("PRESENT", Some(starts)) };
+            let (status, arrived) =
+                if mark.is_multiple_of(7) { ("ABSENT", None) } else { ("PRESENT", Some(starts)) };
             sqlx::query(
                 "INSERT INTO attendance (id, session_id, student_id, status, source, arrived_at, minutes_late, shared_swipe, \
                  honoured, revision, updated_at) VALUES ($1, $2, $3, $4, 'READER', $5, 0, 0, 0, 1, $6)",

@@ -60,8 +60,14 @@ async fn a_table_has_a_column_for_each_field_whatever_the_first_row_lacks() {
     let hub = TestHub::start().await;
     estate(&hub).await;
     students(&hub, 2, 2).await;
-    hub.done("saveStudent", json!({"number": "A, \"B\"", "name": "Ng; Ada"})).await;
+    hub.done("saveStudent", json!({"number": "A, \"B\"", "name": "=1+1"})).await;
     hub.done("saveSession", session("S", "09:00", "10:00")).await;
+    let names =
+        "query($first: Int, $after: String) { students(first: $first, after: $after) { nodes { displayName }
+        pageInfo { endCursor hasNextPage } } }";
+    let export = ended(&hub, &start(&hub, names, json!({"format": "CSV"})).await).await;
+    let text = text_of(&hub, &export).await;
+    assert!(text.contains("\r\n'=1+1\r\n"), "no formula: {text}");
     let students = "query($first: Int, $after: String) { students(first: $first, after: $after, orderBy: {field: NUMBER}) {
         nodes { number email ...rest } pageInfo { endCursor hasNextPage } } }
         fragment rest on Student { cards { code } attendanceSummary { expected attendedShare } expectedAtDoor }";
@@ -152,6 +158,10 @@ async fn what_cannot_be_exported_is_refused_at_once_with_what_to_do() {
         ("{ students { nodes { number } } }", "first: $first, after: $after"),
         ("query($first: Int, $after: String) { students(first: $first, after: $after) { nodes { number } } }", "pageInfo"),
         ("mutation { a }", "no query"),
+        ("query($first: Int, $after: String) { students(first: $first, after: $after) { nodes { number } pageInfo { more: hasNextPage endCursor } } }",
+         "hasNextPage endCursor"),
+        ("query($first: Int, $after: String) { students(first: $first, after: $after) { nodes { groups(first: $first, after: $after) {
+          nodes { from } } } pageInfo { hasNextPage endCursor } } }", "for one list alone"),
         ("{ students", "cannot be read"),
         ("query($first: Int, $after: String) { students(first: $first, after: $after) { nodes { shoeSize } pageInfo { hasNextPage endCursor } } }",
          "shoeSize"),

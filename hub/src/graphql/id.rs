@@ -16,7 +16,6 @@ use super::swipe::Swipe;
 
 /// Anything with a global id. Ids are opaque, stable for ever, and never re-used.
 #[derive(Interface)]
-#[expect(clippy::large_enum_variant, reason = "made one at a time, and never kept")]
 #[graphql(field(name = "id", ty = "ID", desc = "Global id. Do not parse it."))]
 pub enum Node {
     /// Something that a person should look at.

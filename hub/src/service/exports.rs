@@ -12,11 +12,18 @@ use crate::store::{StoreError, Tx};
 /// The largest file, in bytes.
 pub const MAX_EXPORT_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// How many bytes wait in exports at the most.
+const MAX_WAITING_BYTES: u64 = 4 * MAX_EXPORT_BYTES;
+
 impl Leased for ExportJob {
     const WAITING: &'static str = "'RUNNING'";
 
     fn is_at_step_of(&self, taken: &Self) -> bool {
         self.state == taken.state
+    }
+
+    fn attempts(&mut self) -> &mut i64 {
+        &mut self.attempts
     }
 
     fn hold(&mut self, holder: Option<Uuid>, until: Option<i64>) {
@@ -52,6 +59,15 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: StartExport) -> Answer<Exp
         check.refuse(Code::Conflict, "id", "another export has this id; make a new one");
         return Ok(Err(check.refusals().unwrap_or_default()));
     }
+    if tx.waiting_bytes(true).await? >= MAX_WAITING_BYTES {
+        let mut check = Check::default();
+        let message = format!(
+            "exports of {} GiB wait already, which is as many as the hub keeps; they go a day after they were made",
+            MAX_WAITING_BYTES >> 30
+        );
+        check.refuse(Code::WrongState, "", message);
+        return Ok(Err(check.refusals().unwrap_or_default()));
+    }
     let job = ExportJob {
         id,
         state: ExportState::Running,
@@ -69,6 +85,7 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: StartExport) -> Answer<Exp
         failure: None,
         holder: None,
         leased_until: None,
+        attempts: 0,
     };
     tx.put(std::slice::from_ref(&job)).await?;
     tx.commit().await?;

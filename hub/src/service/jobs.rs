@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::access::Role;
 use super::bulk::Tally;
 use super::import::{Order, Report, prepare};
-use super::lease::{Leased, replace, take_up};
+use super::lease::{Leased, MAX_ATTEMPTS, replace, take_up};
 use super::refusal::{Answer, Check, Code, Refusal};
 use super::{Caller, Hub, News, access, upload};
 use crate::import::recipe::Recipe;
@@ -143,6 +143,10 @@ impl Leased for ImportJob {
         self.state == taken.state && self.finished_at.is_none()
     }
 
+    fn attempts(&mut self) -> &mut i64 {
+        &mut self.attempts
+    }
+
     fn hold(&mut self, holder: Option<Uuid>, until: Option<i64>) {
         (self.holder, self.leased_until) = (holder, until);
     }
@@ -221,6 +225,7 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<Im
         finished_at: None,
         holder: None,
         leased_until: None,
+        attempts: 0,
         report: None,
     };
     tx.put(std::slice::from_ref(&job)).await?;
@@ -252,6 +257,7 @@ pub async fn apply(hub: &Hub, caller: &Caller, id: Option<Uuid>) -> Answer<Impor
     job.state = ImportState::Applying;
     job.token_id = caller.token_id;
     job.finished_at = None;
+    job.attempts = 0;
     tx.put(std::slice::from_ref(&job)).await?;
     tx.commit().await?;
     hub.tell(vec![News::Import(job.id)]);
@@ -265,15 +271,19 @@ pub async fn apply(hub: &Hub, caller: &Caller, id: Option<Uuid>) -> Answer<Impor
 pub async fn work_one(hub: &Hub, holder: Uuid) -> Result<bool, StoreError> {
     let Some(job) = take_up::<ImportJob>(hub, holder).await? else { return Ok(false) };
     tracing::info!("import {} of '{}': {}", job.id, job.source, job.state.word());
+    if job.attempts > MAX_ATTEMPTS {
+        let message =
+            "the hub failed at it three times; its log says why. Nothing was changed; start a new import";
+        finish(hub, &job, ImportState::Failed, Outcome::wrong("", message)).await?;
+        return Ok(true);
+    }
     // In a task of its own: what panics ends there, and not the worker.
     let mut task = JoinSet::new();
     let (own, it) = (hub.clone(), job.clone());
     task.spawn(async move { carry_out(&own, &it).await.map_err(|error| error.to_string()) });
     let ended = task.join_next().await.unwrap_or(Ok(Ok(())));
     if let Err(error) = ended.unwrap_or_else(|error| Err(error.to_string())) {
-        tracing::error!("import {} failed: {error}", job.id);
-        let message = "the hub failed at it; its log says why. Nothing was changed; start a new import";
-        finish(hub, &job, ImportState::Failed, Outcome::wrong("", message)).await?;
+        tracing::error!("import {} failed, and is tried again in two minutes: {error}", job.id);
     }
     Ok(true)
 }

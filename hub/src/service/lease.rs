@@ -11,12 +11,17 @@ use crate::store::entity::Entity;
 /// How long nobody else takes up what a hub took up, in milliseconds.
 pub const LEASE_MS: i64 = 120_000;
 
+/// How often a piece of work is taken up before it is given up: what takes a hub down should not take down all.
+pub const MAX_ATTEMPTS: i64 = 3;
+
 /// A piece of work with a table of its own, and columns `state` and `leased_until`.
 pub trait Leased: Entity {
     /// The states in which somebody has to work on it, as SQL lists them.
     const WAITING: &'static str;
     /// Whether it is still at the step at which another hub, or this one, took it up.
     fn is_at_step_of(&self, taken: &Self) -> bool;
+    /// How often it was taken up.
+    fn attempts(&mut self) -> &mut i64;
     /// Has it held by a hub until an instant, or by nobody.
     fn hold(&mut self, holder: Option<Uuid>, until: Option<i64>);
 }
@@ -35,6 +40,7 @@ pub async fn take_up<J: Leased>(hub: &Hub, holder: Uuid) -> Result<Option<J>, St
     let Some(id) = tx.waiting(J::TABLE, J::WAITING, now).await? else { return Ok(None) };
     let Some(mut job) = tx.by_ids::<J>([id]).await?.into_iter().next() else { return Ok(None) };
     job.hold(Some(holder), Some(now + LEASE_MS));
+    *job.attempts() += 1;
     tx.put(std::slice::from_ref(&job)).await?;
     tx.commit().await?;
     Ok(Some(job))

@@ -33,8 +33,7 @@ pub struct Incoming {
 pub async fn begin(hub: &Hub, name: &str) -> Answer<Incoming> {
     let mut check = Check::default();
     check.code("name", name);
-    let waiting = hub.read().await?.uploaded_bytes().await?;
-    if u64::try_from(waiting).unwrap_or(0) >= MAX_WAITING_BYTES {
+    if hub.read().await?.waiting_bytes(false).await? >= MAX_WAITING_BYTES {
         let message = format!(
             "files of {} MiB wait already, which is as many as the hub keeps; they go a day after they came",
             MAX_WAITING_BYTES / 1024 / 1024
@@ -103,6 +102,10 @@ impl Incoming {
     async fn write(&mut self, piece: Vec<u8>) -> Result<(), StoreError> {
         self.upload.size += i64::try_from(piece.len()).unwrap_or(i64::MAX);
         let mut tx = self.hub.write().await?;
+        if self.pieces > 0 && tx.by_ids::<Upload>([self.upload.id]).await?.is_empty() {
+            let found = format!("{} was dropped while it came", self.upload.name);
+            return Err(StoreError::BadData { place: "upload", found });
+        }
         tx.add_piece(self.upload.id, self.pieces, piece).await?;
         tx.put(std::slice::from_ref(&self.upload)).await?;
         tx.commit().await?;
@@ -139,7 +142,11 @@ pub async fn forget_old(hub: &Hub) -> Result<(), StoreError> {
     if old.is_empty() { Ok(()) } else { forget(hub, &old).await }
 }
 
-async fn forget(hub: &Hub, files: &[Uuid]) -> Result<(), StoreError> {
+/// Forgets files.
+///
+/// # Errors
+/// When the store fails.
+pub async fn forget(hub: &Hub, files: &[Uuid]) -> Result<(), StoreError> {
     let mut tx = hub.write().await?;
     tx.drop_uploads(files).await?;
     tx.commit().await

@@ -67,7 +67,7 @@ lists! {
     /// What installers saw at doors, by time.
     commissionings = "commissioning m", "m.id, m.gateway_id, m.reader_code, m.installer, m.at, m.passed, m.firmware, m.steps, m.received_at" by "m.at", "m.id";
     /// Imports by when they were asked for.
-    import_jobs = "import_job j", "j.id, j.state, j.kind, j.source, j.recipe, j.uploads, j.dry_run, j.accept_removals, j.token_id, j.created_by, j.created_at, j.finished_at, j.holder, j.leased_until, j.report" by "j.created_at", "j.id";
+    import_jobs = "import_job j", "j.id, j.state, j.kind, j.source, j.recipe, j.uploads, j.dry_run, j.accept_removals, j.token_id, j.created_by, j.created_at, j.finished_at, j.holder, j.leased_until, j.attempts, j.report" by "j.created_at", "j.id";
     /// Alerts by time.
     alerts = "alarm l", "l.id, l.at, l.kind, l.gateway_id, l.detail" by "l.at", "l.id";
     /// Attendance by the student's number.

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 7] = [
+const VERSIONS: [(i64, &str, &str); 8] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -16,6 +16,7 @@ const VERSIONS: [(i64, &str, &str); 7] = [
     (5, "imports and knowledge", include_str!("../../migrations/0005_imports_and_knowledge.sql")),
     (6, "import jobs", include_str!("../../migrations/0006_import_jobs.sql")),
     (7, "exports", include_str!("../../migrations/0007_exports.sql")),
+    (8, "counts of students", include_str!("../../migrations/0008_counts_of_students.sql")),
 ];
 
 /// All versions, with the text as an engine wants it.

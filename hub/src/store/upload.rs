@@ -25,14 +25,15 @@ impl Tx {
         row.map(|mut row| row.next("upload_piece.bytes")).transpose()
     }
 
-    /// How many bytes wait in files that came, in all.
+    /// How many bytes wait in all files that came, or in all that were exported.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn uploaded_bytes(&mut self) -> Result<i64, StoreError> {
+    pub async fn waiting_bytes(&mut self, exported: bool) -> Result<u64, StoreError> {
         // CAST: PostgreSQL sums whole numbers into decimals.
-        let sql = "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM upload WHERE exported = 0";
-        self.fetch_one(sql, Vec::new()).await?.map_or(Ok(0), |mut row| row.next("upload.size"))
+        let sql = "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM upload WHERE exported = $1";
+        let row = self.fetch_one(sql, vec![exported.into()]).await?;
+        Ok(row.map_or(Ok(0), |mut row| row.next::<i64>("upload.size"))?.unsigned_abs())
     }
 
     /// The files that began to come before an instant, and those that began before another and never were whole.

@@ -53,6 +53,8 @@ entity! {
         holder: Option<Uuid>,
         /// Until when nobody else will.
         leased_until: Option<i64>,
+        /// How often it was taken up.
+        attempts: i64,
         /// What came of it, as JSON.
         report: Option<String>,
     }
@@ -92,5 +94,7 @@ entity! {
         holder: Option<Uuid>,
         /// Until when nobody else will.
         leased_until: Option<i64>,
+        /// How often it was taken up.
+        attempts: i64,
     }
 }
