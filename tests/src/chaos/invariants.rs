@@ -18,6 +18,8 @@ use super::site::{HubSwipe, Site, is_listed, number, student};
 const SLACK: SignedDuration = SignedDuration::from_millis(1_500);
 /// The most memory that a gateway with these few sessions may hold, debug build included.
 const RESIDENT_KIB: u64 = 128 * 1024;
+/// The most memory that a hub with one building may hold, debug build included.
+const HUB_RESIDENT_KIB: u64 = 192 * 1024;
 /// So close to one that is lost others are told of.
 const NEAR: SignedDuration = SignedDuration::from_millis(3_000);
 /// How long between two looks at the hub.
@@ -143,6 +145,19 @@ pub fn bounded(site: &Site, gateway: &Process) -> Result<(), Violation> {
     let most = (site.layout.journal_mib << 20) + rollcall_gateway::journal::format::SEGMENT_BYTES;
     if used > most {
         return Err(plain(format!("the journal takes {used} bytes, {most} at the most")));
+    }
+    Ok(())
+}
+
+/// A hub takes no more memory than it may. What runs behind a tool that forks is not seen.
+///
+/// # Errors
+/// When it does.
+pub fn hub_bounded(hub: &Process) -> Result<(), Violation> {
+    let resident = hub.resident_kib().unwrap_or(0);
+    if resident > HUB_RESIDENT_KIB {
+        let what = format!("the hub holds {resident} KiB of memory, {HUB_RESIDENT_KIB} at the most");
+        return Err(Violation { at: None, what });
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use tokio::time::{interval, timeout};
 
 use super::defect;
 use super::history::History;
-use super::invariants::{Excused, Violation, bounded, check};
+use super::invariants::{Excused, Violation, bounded, check, hub_bounded};
 use super::process::Process;
 use super::readers::{Pace, Readers, random_moment};
 use super::site::{Layout, Site};
@@ -145,6 +145,7 @@ async fn kill_gateway(run: &Run) -> super::Result {
         let figures =
             check(&site, &history, Excused { amber: true, red: false }, run.patience(DRAINED_WITHIN)).await?;
         bounded(&site, &gateway)?;
+        hub_bounded(&hub)?;
         Ok((gateway, figures))
     };
     let found = found.await;
@@ -195,6 +196,7 @@ async fn kill_hub(run: &Run) -> super::Result {
         readers.stop(UP_WITHIN).await;
         let figures = check(&site, &history, Excused::default(), DRAINED_WITHIN).await?;
         bounded(&site, &gateway)?;
+        hub_bounded(&hub)?;
         Ok(figures)
     };
     let found = found.await;

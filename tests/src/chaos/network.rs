@@ -13,7 +13,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::history::History;
-use super::invariants::{Excused, Figures, Violation, bounded, check};
+use super::invariants::{Excused, Figures, Violation, bounded, check, hub_bounded};
 use super::kill::{Cycles, alive, block_on, cards_for};
 use super::readers::{Pace, Readers, random_moment};
 use super::site::{Layout, Site};
@@ -194,6 +194,7 @@ async fn faults(
         readers.stop(HANDED_IN_WITHIN).await;
         let figures = check(site, &history, Excused::default(), run.patience(DRAINED_WITHIN)).await?;
         bounded(site, &gateway)?;
+        hub_bounded(&hub)?;
         Ok(figures)
     };
     let figures: Result<Figures, Violation> = checked.await;
