@@ -79,6 +79,16 @@ pub fn session(id: &str, from: &str, until: &str) -> Value {
            "groups": ["G"]})
 }
 
+/// Everybody is PRESENT in session S, each by one swipe, and there are no other swipes.
+pub async fn all_present_once(hub: &TestHub, count: usize) {
+    let query = "{ swipes(first: 1) { totalCount } session(by: {externalId: \"S\"}) { register { summary { present absent } } } }";
+    let register = json!({"summary": {"present": count, "absent": 0}});
+    assert_eq!(
+        hub.read(query).await,
+        json!({"swipes": {"totalCount": count}, "session": {"register": register}})
+    );
+}
+
 const HAND_OVER: &str = "mutation($input: GatewaySubmitSwipesInput!) { gatewaySubmitSwipes(input: $input) {
     errors { message } receipts { swipeId outcome } } }";
 
