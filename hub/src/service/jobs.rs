@@ -311,10 +311,10 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
         drop(ready);
         return finish(hub, job, ImportState::Checked, outcome).await;
     }
-    if job.outcome().is_some_and(|checked| !checked.changes_as(&outcome)) {
+    let as_checked = job.outcome().is_some_and(|checked| checked.changes_as(&outcome));
+    if job.report.is_some() && !as_checked {
         drop(ready);
-        let message =
-            "what it would change now is not what the check said: data has changed since. Check it again";
+        let message = "it would not change as many things now as the check said: data has changed since. Start a new import";
         return finish(hub, job, ImportState::Refused, Outcome::wrong("", message)).await;
     }
     let ended = ended(hub, job, ImportState::Applied, &outcome)?;
