@@ -282,7 +282,7 @@ async fn carry_out(hub: &Hub, schema: &HubSchema, held: &mut ExportJob) -> Resul
         (Ok(plan), Ok(variables)) => (plan, variables),
         (Err(message), _) | (_, Err(message)) => return Ok(Made::Wrong(message)),
     };
-    let pinned = hub.pinned().await?;
+    let pinned = hub.pinned();
     let snapshot_at = pinned.now().0;
     let token = pinned.read().await?.by_ids::<Token>([held.token_id]).await?.into_iter().next();
     let Some(caller) = token.and_then(|token| access::in_force(token, snapshot_at)) else {

@@ -190,14 +190,12 @@ impl Hub {
         Ok(Tx::new(self.store.read().await?, Arc::default()))
     }
 
-    /// The same hub over the state that the database has now, at this instant for ever: all its reads agree with each other, and
-    /// it writes nothing.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn pinned(&self) -> Result<Self, StoreError> {
-        let store = Arc::new(PinnedStore::new(self.store.read().await?));
-        Ok(Self { store, clock: Arc::new(StoppedClock(self.now())), ..self.clone() })
+    /// The same hub over the state that the database has at its first read, at this instant for ever: all its reads
+    /// agree with each other, and nothing that it writes is kept.
+    #[must_use]
+    pub fn pinned(&self) -> Self {
+        let store = Arc::new(PinnedStore::new(self.store.clone()));
+        Self { store, clock: Arc::new(StoppedClock(self.now())), ..self.clone() }
     }
 
     /// Begins to write.

@@ -42,7 +42,7 @@ pub enum StoreError {
     #[error("{0}")]
     Version(String),
     /// Something was to be written where only reads are.
-    #[error("this reads one state of the database, and writes nothing")]
+    #[error("this reads one state of the database, and keeps nothing")]
     ReadOnly,
     /// A row holds something that this program never writes.
     #[error("the database holds bad data in {place}: {found}")]

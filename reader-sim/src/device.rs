@@ -32,6 +32,8 @@ pub enum DeviceEvent {
         reader: String,
         /// What it did.
         shown: Shown,
+        /// MQTT only: the sequence number of the swipe that a flash answers.
+        answers: Option<u64>,
     },
     /// The buzzer sounded.
     Buzzer {

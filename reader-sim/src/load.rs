@@ -176,7 +176,7 @@ impl World {
             let Ok(event) = tokio::time::timeout_at(until, self.events.recv()).await else {
                 bail!("{} readers are not blue after {UP_WITHIN:?}", waiting.len());
             };
-            if let Some(DeviceEvent::Light { reader, shown: Shown::Base(Colour::Blue) }) = event {
+            if let Some(DeviceEvent::Light { reader, shown: Shown::Base(Colour::Blue), .. }) = event {
                 waiting.remove(reader.as_str());
             }
         }
@@ -197,7 +197,7 @@ impl World {
             );
             tokio::select! {
                 event = self.events.recv() => {
-                    if let Some(DeviceEvent::Light { reader, shown: Shown::Flash(colour) }) = event
+                    if let Some(DeviceEvent::Light { reader, shown: Shown::Flash(colour), .. }) = event
                         && let Some(at) = asked.remove(&reader)
                     {
                         rush.took.push(at.elapsed());

@@ -357,7 +357,7 @@ mod tests {
     fn events_are_one_short_line() {
         let reader = || "R".to_owned();
         let shown = Shown::Flash(Colour::Green);
-        assert_eq!(describe(&DeviceEvent::Light { reader: reader(), shown }), "flash green");
+        assert_eq!(describe(&DeviceEvent::Light { reader: reader(), shown, answers: None }), "flash green");
         let ack = DeviceEvent::Acknowledged { reader: reader(), seq: 3, result: "recorded".into() };
         assert_eq!(describe(&ack), "ack 3 recorded");
     }

@@ -85,7 +85,7 @@ impl Line {
     /// Waits until a reader shows this.
     pub async fn shows(&mut self, code: &str, wanted: Shown) {
         let fits = |event: &DeviceEvent| match event {
-            DeviceEvent::Light { reader, shown } => reader == code && *shown == wanted,
+            DeviceEvent::Light { reader, shown, .. } => reader == code && *shown == wanted,
             _ => false,
         };
         self.device(fits).await;

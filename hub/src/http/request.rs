@@ -1,7 +1,6 @@
 //! Requests of GraphQL over HTTP: POST with JSON, GET for queries only (GraphQL-over-HTTP specification,
 //! section 5).
 
-use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, OperationType};
 use async_graphql::{Request, Variables};
 use axum::body::Bytes;
@@ -16,7 +15,7 @@ use super::auth::{Refused, bearer, caller};
 use super::response::{Media, executed, refusal};
 use super::{Shared, socket};
 use crate::graphql::loader::Loaders;
-use crate::service::Caller;
+use crate::service::{Caller, Hub};
 
 /// A request before it is carried out, or why it is none.
 type Parsed = Result<Request, String>;
@@ -24,7 +23,8 @@ type Parsed = Result<Request, String>;
 /// Carries out a POST.
 pub async fn post(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     let Some(media) = Media::accepted(&headers) else { return not_acceptable() };
-    let caller = match let_in(&shared, &headers, media).await {
+    let pinned = shared.hub.pinned();
+    let caller = match let_in(&pinned, &headers, media).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -33,7 +33,7 @@ pub async fn post(State(shared): State<Shared>, headers: HeaderMap, body: Bytes)
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, media, "UNSUPPORTED_MEDIA_TYPE", message);
     }
     match from_json(&body) {
-        Ok(request) => execute(&shared, caller, request, media).await,
+        Ok(request) => execute(&shared, pinned, caller, request, media).await,
         Err(message) => refusal(StatusCode::BAD_REQUEST, media, "BAD_REQUEST", &message),
     }
 }
@@ -51,31 +51,46 @@ pub async fn get_or_socket(
     }
     let headers = parts.headers;
     let Some(media) = Media::accepted(&headers) else { return not_acceptable() };
-    let caller = match let_in(&shared, &headers, media).await {
+    let pinned = shared.hub.pinned();
+    let caller = match let_in(&pinned, &headers, media).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
-    let request = match from_query(query.as_deref().unwrap_or("")) {
+    let mut request = match from_query(query.as_deref().unwrap_or("")) {
         Ok(request) => request,
         Err(message) => return refusal(StatusCode::BAD_REQUEST, media, "BAD_REQUEST", &message),
     };
-    if !only_reads(&request) {
+    if !only_reads(&mut request) {
         let message = "a GET may only read: send mutations by POST, subscriptions over the socket";
         let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, media, "METHOD_NOT_ALLOWED", message);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    execute(&shared, caller, request, media).await
+    execute(&shared, pinned, caller, request, media).await
 }
 
-async fn execute(shared: &Shared, caller: Caller, request: Request, media: Media) -> Response {
-    let request = request.data(caller).data(Loaders::new(shared.hub.clone())).data(shared.schema.clone());
+/// Carries it out: what only reads sees one state of the database throughout, the one in which its token held.
+async fn execute(
+    shared: &Shared,
+    pinned: Hub,
+    caller: Caller,
+    mut request: Request,
+    media: Media,
+) -> Response {
+    let hub = if only_reads(&mut request) {
+        pinned
+    } else {
+        // What writes is not to hold a reader besides.
+        drop(pinned);
+        shared.hub.clone()
+    };
+    let request = request.data(caller).data(Loaders::new(hub.clone())).data(hub).data(shared.schema.clone());
     executed(&shared.schema.execute(request).await, media)
 }
 
 /// Who asks, or what to answer instead.
-pub async fn let_in(shared: &Shared, headers: &HeaderMap, media: Media) -> Result<Caller, Response> {
-    caller(&shared.hub, bearer(headers)).await.map_err(|refused| {
+pub async fn let_in(hub: &Hub, headers: &HeaderMap, media: Media) -> Result<Caller, Response> {
+    caller(hub, bearer(headers)).await.map_err(|refused| {
         let (status, code) = match refused {
             Refused::Missing | Refused::Unknown => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
             Refused::Fault(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
@@ -146,11 +161,12 @@ fn from_query(query: &str) -> Parsed {
 
 /// Whether the operation that would be carried out is a query. What does not parse is left to execution,
 /// which says why.
-fn only_reads(request: &Request) -> bool {
-    let Ok(document) = parse_query(&request.query) else { return true };
+fn only_reads(request: &mut Request) -> bool {
+    let wanted = request.operation_name.clone();
+    let Ok(document) = request.parsed_query() else { return true };
     match &document.operations {
         DocumentOperations::Single(operation) => operation.node.ty == OperationType::Query,
-        DocumentOperations::Multiple(operations) => match &request.operation_name {
+        DocumentOperations::Multiple(operations) => match wanted {
             Some(wanted) => operations
                 .iter()
                 .filter(|(name, _)| name.as_str() == wanted)

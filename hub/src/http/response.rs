@@ -1,11 +1,12 @@
 //! Responses of GraphQL over HTTP: media types and status codes (GraphQL-over-HTTP specification, section 6).
 
-use async_graphql::Response as GraphqlResponse;
+use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// The two media types that an answer may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +49,8 @@ impl Media {
     }
 }
 
-fn answer(status: StatusCode, media: Media, body: &Value) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
+fn answer(status: StatusCode, media: Media, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     if let Ok(name) = media.name().parse() {
         response.headers_mut().insert(CONTENT_TYPE, name);
@@ -61,7 +62,7 @@ fn answer(status: StatusCode, media: Media, body: &Value) -> Response {
 #[must_use]
 pub fn refusal(status: StatusCode, media: Media, code: &str, message: &str) -> Response {
     let body = json!({"errors": [{"message": message, "extensions": {"code": code}}]});
-    let mut response = answer(status, media, &body);
+    let mut response = answer(status, media, body.to_string());
     if status == StatusCode::UNAUTHORIZED
         && let Ok(value) = "Bearer realm=\"rollcall\"".parse()
     {
@@ -73,28 +74,38 @@ pub fn refusal(status: StatusCode, media: Media, code: &str, message: &str) -> R
 /// An executed request as JSON, and whether it was refused before execution.
 #[must_use]
 pub fn body(response: &GraphqlResponse) -> (Value, bool) {
-    let errors: Vec<Value> =
-        response.errors.iter().filter_map(|error| serde_json::to_value(error).ok()).collect();
-    let data = response.data.clone().into_json().unwrap_or(Value::Null);
-    // An error without a path was found before execution began: then there is no `data` at all.
-    let refused = data.is_null() && response.errors.iter().any(|error| error.path.is_empty());
-    let mut map = Map::new();
-    if !errors.is_empty() {
-        map.insert("errors".to_owned(), Value::Array(errors));
+    let whole = Executed::of(response);
+    // Whatever an answer is made of can be said as JSON.
+    (serde_json::to_value(&whole).unwrap_or_default(), whole.data.is_none())
+}
+
+/// An executed request as it goes out.
+#[derive(Serialize)]
+struct Executed<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a async_graphql::Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [ServerError],
+}
+
+impl<'a> Executed<'a> {
+    fn of(response: &'a GraphqlResponse) -> Self {
+        let errors = &response.errors[..];
+        // An error without a path was found before execution began: then there is no `data` at all.
+        let refused =
+            response.data == async_graphql::Value::Null && errors.iter().any(|error| error.path.is_empty());
+        Self { data: (!refused).then_some(&response.data), errors }
     }
-    if !refused {
-        map.insert("data".to_owned(), data);
-    }
-    (Value::Object(map), refused)
 }
 
 /// The answer to an executed request.
 #[must_use]
 pub fn executed(response: &GraphqlResponse, media: Media) -> Response {
-    let (body, refused) = body(response);
+    let whole = Executed::of(response);
     let status = match media {
-        Media::GraphqlResponse if refused => StatusCode::BAD_REQUEST,
+        Media::GraphqlResponse if whole.data.is_none() => StatusCode::BAD_REQUEST,
         Media::GraphqlResponse | Media::Json => StatusCode::OK,
     };
-    answer(status, media, &body)
+    // As above: it can be said.
+    answer(status, media, serde_json::to_string(&whole).unwrap_or_default())
 }

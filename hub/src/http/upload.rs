@@ -38,7 +38,7 @@ pub async fn post(
 }
 
 async fn take(shared: &Shared, name: &str, headers: &HeaderMap, body: Body) -> Result<Response, StoreError> {
-    let caller = match let_in(shared, headers, Media::Json).await {
+    let caller = match let_in(&shared.hub, headers, Media::Json).await {
         Ok(caller) => caller,
         Err(response) => return Ok(response),
     };

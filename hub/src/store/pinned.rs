@@ -1,4 +1,4 @@
-//! One state of the database that any number of reads see: for whatever takes many requests and must agree with itself.
+//! One state of the database that any number of reads see: for whatever takes many questions and must agree with itself.
 
 use std::sync::Arc;
 
@@ -6,14 +6,20 @@ use tokio::sync::Mutex;
 
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
-/// A store whose reads all go through one transaction. It takes no writes.
-pub struct PinnedStore(Arc<Mutex<Box<dyn Transaction>>>);
+/// A store whose reads all go through one transaction, begun with the first of them. What is written
+/// through it can only be looked at, and is never kept.
+pub struct PinnedStore(Arc<Pinned>);
+
+struct Pinned {
+    store: Arc<dyn Store>,
+    begun: Mutex<Option<Box<dyn Transaction>>>,
+}
 
 impl PinnedStore {
-    /// A store over a transaction that reads.
+    /// A store over another.
     #[must_use]
-    pub fn new(transaction: Box<dyn Transaction>) -> Self {
-        Self(Arc::new(Mutex::new(transaction)))
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self(Arc::new(Pinned { store, begun: Mutex::new(None) }))
     }
 }
 
@@ -24,12 +30,32 @@ impl Store for PinnedStore {
     }
 
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
+        Box::pin(async move {
+            let transaction = self.0.store.write().await?;
+            Ok(Box::new(Trial(transaction)) as Box<dyn Transaction>)
+        })
+    }
+}
+
+/// A transaction that writes for as long as it is there.
+struct Trial(Box<dyn Transaction>);
+
+impl Transaction for Trial {
+    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
+        self.0.execute(sql, values)
+    }
+
+    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
+        self.0.fetch(sql, values)
+    }
+
+    fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {
         Box::pin(async { Err(StoreError::ReadOnly) })
     }
 }
 
 /// Statements of several readers take turns, one by one.
-struct PinnedTransaction(Arc<Mutex<Box<dyn Transaction>>>);
+struct PinnedTransaction(Arc<Pinned>);
 
 impl Transaction for PinnedTransaction {
     fn execute<'a>(&'a mut self, _: &'a str, _: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
@@ -37,7 +63,14 @@ impl Transaction for PinnedTransaction {
     }
 
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
-        Box::pin(async move { self.0.lock().await.fetch(sql, values).await })
+        Box::pin(async move {
+            let mut begun = self.0.begun.lock().await;
+            let transaction = match &mut *begun {
+                Some(transaction) => transaction,
+                none => none.insert(self.0.store.read().await?),
+            };
+            transaction.fetch(sql, values).await
+        })
     }
 
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {

@@ -119,7 +119,7 @@ impl<'a> Player<'a> {
 
     fn drain_before_play(&mut self) {
         while let Ok(event) = self.world.events.try_recv() {
-            if let DeviceEvent::Light { reader, shown: Shown::Base(colour) } = event {
+            if let DeviceEvent::Light { reader, shown: Shown::Base(colour), .. } = event {
                 self.rests.insert(reader, colour);
             }
         }
@@ -210,7 +210,7 @@ impl<'a> Player<'a> {
         let deadline = Deadline::now() + SHOWN_WITHIN;
         while !missing.is_empty() {
             match tokio::time::timeout_at(deadline, self.world.events.recv()).await {
-                Ok(Some(DeviceEvent::Light { reader, shown: Shown::Base(colour) }))
+                Ok(Some(DeviceEvent::Light { reader, shown: Shown::Base(colour), .. }))
                     if missing.get(&reader) == Some(&colour) =>
                 {
                     missing.remove(&reader);
@@ -256,7 +256,7 @@ impl<'a> Player<'a> {
         let deadline = Deadline::now() + SHOWN_WITHIN;
         while shown.len() < waiting.len() || by_mqtt.iter().any(|reader| !acknowledged.contains_key(reader)) {
             match tokio::time::timeout_at(deadline, self.world.events.recv()).await {
-                Ok(Some(DeviceEvent::Light { reader, shown: Shown::Flash(colour) }))
+                Ok(Some(DeviceEvent::Light { reader, shown: Shown::Flash(colour), .. }))
                     if waiting.contains_key(&reader) && !shown.contains_key(&reader) =>
                 {
                     shown.insert(reader, colour);
@@ -337,7 +337,7 @@ impl<'a> Player<'a> {
 
     /// Something that a device did and that nothing called for.
     fn unexpected(&mut self, event: DeviceEvent) -> anyhow::Result<()> {
-        let DeviceEvent::Light { reader, shown } = event else { return Ok(()) };
+        let DeviceEvent::Light { reader, shown, .. } = event else { return Ok(()) };
         let at = self.world.clock.get();
         let (does, colour) = match shown {
             Shown::Base(colour) => {

@@ -127,7 +127,7 @@ fn serve(port: &Port, code: &str, cards: &mpsc::Receiver<Vec<u8>>, events: &Even
             Ok(Some(count)) => {
                 for shown in buffer[..count].iter().filter_map(|letter| light(*letter)) {
                     // Nobody listens any more when the program ends.
-                    drop(events.send(DeviceEvent::Light { reader: code.to_owned(), shown }));
+                    drop(events.send(DeviceEvent::Light { reader: code.to_owned(), shown, answers: None }));
                 }
             }
             Ok(None) => {}

@@ -314,7 +314,7 @@ mod tests {
     fn the_light_is_drawn_and_flashes_and_falls_back() {
         let mut screen = Screen::new("R1", &[]).unwrap();
         let begun = Instant::now();
-        let light = |shown| DeviceEvent::Light { reader: "R1".into(), shown };
+        let light = |shown| DeviceEvent::Light { reader: "R1".into(), shown, answers: None };
         let (text, paint) = seen(&screen, begun);
         assert!(text.contains("R1  offline") && text.contains("off") && paint == Color::DarkGray, "{text}");
         screen.happened(&DeviceEvent::Online { reader: "R1".into() }, begun);

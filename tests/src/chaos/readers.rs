@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite that cannot be set up should stop at once, and say where")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use reader_sim::plan::Colour;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::history::{Answer, History};
 use super::site::{MQTT_READERS, OSDP_READERS, credential};
@@ -31,9 +31,6 @@ use super::site::{MQTT_READERS, OSDP_READERS, credential};
 const OSDP_ANSWER: Duration = Duration::from_millis(2_500);
 /// After a light that is not clear whose it is, so long without one makes it clear again.
 const OSDP_QUIET: Duration = Duration::from_millis(1_500);
-/// How long after its last acknowledgement an MQTT reader waits for flashes that did not come yet: their time to live and
-/// a little more. No later one is shown, which would be taken for the next card's.
-const MQTT_QUIET: Duration = Duration::from_millis(3_200);
 /// The most cards that are held to an MQTT reader at once.
 const BURST: u32 = 5;
 
@@ -185,66 +182,52 @@ impl Door {
         let (gateway, host) = ("GW-A".to_owned(), "127.0.0.1".to_owned());
         let reader =
             MqttReader::connect(self.code.clone(), gateway, host, broker_port, events).await.unwrap();
-        let mut waiting: BTreeMap<u64, usize> = BTreeMap::new();
-        // Those whose flash was not seen yet. The broker keeps no order between topics: it may follow the
-        // acknowledgement, and after a restart it never comes.
-        let mut dark: Vec<usize> = Vec::new();
-        let mut dark_since = Instant::now();
-        // Several cards at once: which flash is whose is not said.
-        let mut burst = false;
+        // The places of all that were held to it, by the swipe's number; and those not acknowledged yet.
+        let mut held: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut waiting: BTreeSet<u64> = BTreeSet::new();
         let mut lit = false;
         loop {
-            if waiting.is_empty() && (self.stopped() || dark_since.elapsed() >= MQTT_QUIET) {
-                dark.clear();
-            }
             if waiting.is_empty() && self.stopped() {
                 return reader.stop().await;
             }
-            if waiting.is_empty() && dark.is_empty() && lit {
+            if waiting.is_empty() && lit {
                 self.pause().await;
                 if self.stopped() {
                     continue;
                 }
-                burst = self.pace.at_once > 1 || self.random.random_ratio(1, 5);
                 let count = match self.pace.at_once {
                     2.. => self.pace.at_once,
-                    _ if burst => self.random.random_range(2..=BURST),
+                    _ if self.random.random_ratio(1, 5) => self.random.random_range(2..=BURST),
                     _ => 1,
                 };
                 for card in (0..count).map_while(|_| self.deck.draw()) {
                     let place = self.hold(card, true);
-                    dark.push(place);
-                    waiting.insert(reader.present(&credential(card)).unwrap(), place);
+                    let seq = reader.present(&credential(card)).unwrap();
+                    held.insert(seq, place);
+                    waiting.insert(seq);
                 }
                 lit = !waiting.is_empty();
             }
             tokio::select! {
                 event = heard.recv() => match event {
-                    Some(DeviceEvent::Light { shown: Shown::Flash(colour), .. }) => {
-                        match dark[..] {
-                            [place] if !burst => self.history.answer(place, Answer::Flash(colour)),
-                            _ => self.history.unclear(),
+                    // The broker keeps no order between topics, and a swipe that is sent again is answered again:
+                    // only what a flash says itself tells whose it is.
+                    Some(DeviceEvent::Light { shown: Shown::Flash(colour), answers, .. }) => {
+                        match answers.and_then(|seq| held.get(&seq)) {
+                            Some(place) => self.history.answer(*place, Answer::Flash(colour)),
+                            None => self.history.unclear(),
                         }
-                        dark.pop();
                     }
                     Some(DeviceEvent::Light { shown: Shown::Base(colour), .. }) => lit |= colour == Colour::Blue,
                     Some(DeviceEvent::Acknowledged { seq, result, .. }) => {
-                        if let Some(place) = waiting.remove(&seq) {
-                            self.history.answer(place, Answer::Acknowledged(result));
-                            dark_since = Instant::now();
+                        if waiting.remove(&seq) && let Some(place) = held.get(&seq) {
+                            self.history.answer(*place, Answer::Acknowledged(result));
                         }
                     }
-                    Some(DeviceEvent::Online { .. }) => {
-                        // What another connection was to bring does not come any more.
-                        if waiting.is_empty() {
-                            dark.clear();
-                        }
-                        self.history.sign();
-                    }
+                    Some(DeviceEvent::Online { .. }) => self.history.sign(),
                     Some(DeviceEvent::Buzzer { .. } | DeviceEvent::Keyed { .. }) => {}
                     None => return,
                 },
-                () = sleep_until(dark_since + MQTT_QUIET), if waiting.is_empty() && !dark.is_empty() => {}
                 Ok(()) = self.stop.changed() => {}
             }
         }

@@ -191,7 +191,7 @@ impl Session {
         let old = before.as_ref().map(|light| light.base);
         if old != Some(set.base) {
             let shown = Shown::Base(set.base.into());
-            self.report(|reader| DeviceEvent::Light { reader, shown });
+            self.report(|reader| DeviceEvent::Light { reader, shown, answers: None });
         }
         if old != Some(set.base) || before.is_some_and(|light| light.id != set.id) {
             self.publish_light();
@@ -206,7 +206,7 @@ impl Session {
         }
         light.base = ColourName::Off;
         let shown = Shown::Base(ColourName::Off.into());
-        self.report(|reader| DeviceEvent::Light { reader, shown });
+        self.report(|reader| DeviceEvent::Light { reader, shown, answers: None });
         self.publish_light();
     }
 
@@ -222,8 +222,8 @@ impl Session {
             tracing::debug!(reader = self.code, ?age, "a flash came too late and is not shown");
             return;
         }
-        let shown = Shown::Flash(flash.colour.into());
-        self.report(|reader| DeviceEvent::Light { reader, shown });
+        let (shown, answers) = (Shown::Flash(flash.colour.into()), flash.for_seq);
+        self.report(|reader| DeviceEvent::Light { reader, shown, answers });
     }
 
     fn publish_light(&self) {

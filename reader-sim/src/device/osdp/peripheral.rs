@@ -236,12 +236,14 @@ impl Peripheral {
             && self.base != Some(colour)
         {
             self.base = Some(colour);
-            self.report(|reader| DeviceEvent::Light { reader, shown: Shown::Base(colour) });
+            let shown = Shown::Base(colour);
+            self.report(|reader| DeviceEvent::Light { reader, shown, answers: None });
         }
         if led.temporary.control_code == SET_TEMPORARY
             && let Some(colour) = colour(&led.temporary)
         {
-            self.report(|reader| DeviceEvent::Light { reader, shown: Shown::Flash(colour) });
+            let shown = Shown::Flash(colour);
+            self.report(|reader| DeviceEvent::Light { reader, shown, answers: None });
         }
     }
 

@@ -106,8 +106,8 @@ fn drain(happened: &mut UnboundedReceiver<DeviceEvent>) -> Vec<String> {
 fn short(event: &DeviceEvent) -> String {
     match event {
         DeviceEvent::Online { reader } => format!("{reader} online"),
-        DeviceEvent::Light { reader, shown: Shown::Base(c) } => format!("{reader} base {c:?}"),
-        DeviceEvent::Light { reader, shown: Shown::Flash(c) } => format!("{reader} flash {c:?}"),
+        DeviceEvent::Light { reader, shown: Shown::Base(c), .. } => format!("{reader} base {c:?}"),
+        DeviceEvent::Light { reader, shown: Shown::Flash(c), .. } => format!("{reader} flash {c:?}"),
         DeviceEvent::Buzzer { reader } => format!("{reader} buzzer"),
         DeviceEvent::Keyed { reader } => format!("{reader} key set"),
         DeviceEvent::Acknowledged { reader, .. } => format!("{reader} acknowledged"),
