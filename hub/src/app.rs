@@ -19,10 +19,11 @@ use crate::export;
 use crate::graphql::{self, HubSchema};
 use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
-use crate::service::{Hub, News, feed, jobs, sweep, upload};
+use crate::service::{Hub, News, feed, jobs, sweep, upload, webhooks};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Boxed, Store};
+use crate::webhook;
 
 /// How long running requests may take to end when the hub stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -43,7 +44,7 @@ pub struct RunningHub {
     server: JoinHandle<std::io::Result<()>>,
     sweeper: JoinHandle<()>,
     watcher: JoinHandle<()>,
-    workers: [JoinHandle<()>; 2],
+    workers: Vec<JoinHandle<()>>,
 }
 
 /// Opens a hub's data, without serving.
@@ -58,7 +59,8 @@ async fn open_data(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Hub
     let store = open_store(&config.database)
         .await
         .with_context(|| format!("the database {} cannot be opened", config.database))?;
-    Ok(Hub::new(store, clock, config.zone.clone()).await?)
+    let hub = Hub::new(store, clock, config.zone.clone()).await?;
+    Ok(hub.reaching_private(config.allow_private))
 }
 
 async fn open_store(database: &Database) -> anyhow::Result<Arc<dyn Store>> {
@@ -118,6 +120,9 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
             if let Err(error) = upload::forget_old(&sweeping).await {
                 tracing::error!("old uploads could not be dropped: {error}");
             }
+            if let Err(error) = webhooks::forget_old(&sweeping).await {
+                tracing::error!("old deliveries could not be dropped: {error}");
+            }
         }
     });
     let watching = hub.clone();
@@ -131,7 +136,11 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
             }
         }
     });
-    let workers = [None, Some(schema)].map(|schema| tokio::spawn(work(hub.clone(), schema)));
+    let workers = vec![
+        tokio::spawn(work(hub.clone(), None)),
+        tokio::spawn(work(hub.clone(), Some(schema))),
+        tokio::spawn(webhook::carry(hub.clone())),
+    ];
     Ok(RunningHub { address, hub, handle, server, sweeper, watcher, workers })
 }
 

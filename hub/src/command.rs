@@ -110,6 +110,9 @@ struct Serve {
     /// npm install --prefix graphiql graphiql@3 react@18 react-dom@18
     #[arg(long, env = "ROLLCALL_GRAPHIQL", value_name = "FOLDER", num_args = 0..=1, default_missing_value = "graphiql")]
     graphiql: Option<PathBuf>,
+    /// Lets webhooks and calendars be at private addresses, and at http:// ones.
+    #[arg(long, env = "ROLLCALL_ALLOW_PRIVATE_ADDRESSES")]
+    allow_private_addresses: bool,
 }
 
 #[derive(Subcommand)]
@@ -210,6 +213,7 @@ impl Data {
             zone: config::zone(&self.time_zone)?,
             console: false,
             graphiql: None,
+            allow_private: false,
         })
     }
 }
@@ -220,6 +224,7 @@ impl Serve {
         config.tls = self.tls_cert.zip(self.tls_key);
         config.console = self.console;
         config.graphiql = self.graphiql;
+        config.allow_private = self.allow_private_addresses;
         let running = app::start(&config, Arc::new(SystemClock)).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         tracing::info!("serving {scheme}://{}/graphql, data in {}", running.address, config.database);

@@ -22,6 +22,8 @@ pub struct Config {
     pub console: bool,
     /// The folder that GraphiQL is served from.
     pub graphiql: Option<PathBuf>,
+    /// Whether the hub may go to private addresses, and without TLS, where a webhook or a calendar is there.
+    pub allow_private: bool,
 }
 
 /// The address to listen on unless told.

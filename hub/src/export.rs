@@ -10,8 +10,8 @@ use async_graphql::{Name, Positioned, Request, Value, Variables};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::graphql::batch;
 use crate::graphql::connection::MAX_PAGE;
-use crate::graphql::loader::Loaders;
 use crate::graphql::{HubSchema, MAX_DEPTH};
 use crate::service::exports::MAX_EXPORT_BYTES;
 use crate::service::lease::{LEASE_MS, Leased as _, MAX_ATTEMPTS, replace, take_up};
@@ -205,8 +205,8 @@ pub async fn try_out(
 ) -> Result<(), String> {
     let plan = Plan::of(query)?;
     let variables = read_variables(variables)?;
-    let request = plan.request(&variables, 1, None).data(caller.clone()).data(Loaders::new(hub.clone()));
-    answer(schema, request).await.and_then(|data| plan.rows(data)).map(drop)
+    let request = plan.request(&variables, 1, None).data(caller.clone());
+    answer(schema, request, hub).await.and_then(|data| plan.rows(data)).map(drop)
 }
 
 fn read_variables(text: &str) -> Result<Variables, String> {
@@ -216,8 +216,8 @@ fn read_variables(text: &str) -> Result<Variables, String> {
     }
 }
 
-async fn answer(schema: &HubSchema, request: Request) -> Result<Value, String> {
-    let response = schema.execute(request).await;
+async fn answer(schema: &HubSchema, request: Request, hub: &Hub) -> Result<Value, String> {
+    let response = batch::execute(schema, request, hub.clone()).await;
     match response.errors.first() {
         None => Ok(response.data),
         Some(error) => Err(error.message.clone()),
@@ -301,10 +301,9 @@ async fn carry_out(hub: &Hub, schema: &HubSchema, held: &mut ExportJob) -> Resul
         file.add(&line_of(headings)).await?;
     }
     for page in 1.. {
-        let loaders = Loaders::new(pinned.clone());
         let request = plan.request(&variables, MAX_PAGE, after.as_deref());
-        let request = request.data(pinned.clone()).data(caller.clone()).data(loaders);
-        let (rows, next) = match answer(schema, request).await.and_then(|data| plan.rows(data)) {
+        let request = request.data(caller.clone());
+        let (rows, next) = match answer(schema, request, &pinned).await.and_then(|data| plan.rows(data)) {
             Ok(found) => found,
             Err(message) => {
                 file.forget().await?;

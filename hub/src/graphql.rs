@@ -8,9 +8,12 @@ use crate::service::Hub;
 
 pub mod alert;
 pub mod attendance;
+pub mod batch;
+pub mod calendar;
 pub mod commissioning;
 pub mod connection;
 pub mod context;
+pub mod correction;
 pub mod estate;
 pub mod event;
 pub mod export;
@@ -30,6 +33,7 @@ pub mod session;
 pub mod subscription;
 pub mod swipe;
 pub mod viewer;
+pub mod webhook;
 
 /// How deep a query may nest.
 pub const MAX_DEPTH: usize = 15;
@@ -39,7 +43,15 @@ pub const MAX_COMPLEXITY: usize = 5_000;
 /// All reads. Connections take `first`/`after` or `last`/`before`; a page holds 50 unless told, 200 at most.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Query")]
-pub struct Query(query::Reads, report::Reports, import::Imports, export::Exports, viewer::Myself);
+pub struct Query(
+    query::Reads,
+    report::Reports,
+    import::Imports,
+    export::Exports,
+    webhook::Webhooks,
+    correction::Corrections,
+    viewer::Myself,
+);
 
 /// All writes. Each answers only once its effect is durable. Each takes one `input` and gives one payload
 /// whose `errors` is empty exactly when it took effect.
@@ -53,6 +65,9 @@ pub struct Mutation(
     commissioning::CommissioningWrites,
     import::ImportWrites,
     export::ExportWrites,
+    webhook::WebhookWrites,
+    correction::CorrectionWrites,
+    calendar::CalendarWrites,
 );
 
 /// The schema that the hub serves.

@@ -1,4 +1,4 @@
-//! HTTP: GraphQL at `/graphql` (requests and socket), files at `/uploads` and `/exports`, `/health`, and pages to try queries on where asked for.
+//! HTTP: GraphQL at `/graphql` (requests and socket), files at `/uploads`, `/exports` and `/calendars`, `/health`, and pages to try queries on where asked for.
 //!
 //! Called by `app`. Knows headers, status codes and frames; what a query means is `graphql`'s business.
 
@@ -11,6 +11,7 @@ use crate::graphql::HubSchema;
 use crate::service::Hub;
 
 pub mod auth;
+pub mod calendar;
 pub mod console;
 pub mod export;
 pub mod graphiql;
@@ -38,6 +39,7 @@ pub fn router(shared: Shared, console: bool, graphiql: Option<Graphiql>) -> Rout
         .route("/graphql", get(request::get_or_socket).post(request::post))
         .route("/uploads", post(upload::post))
         .route("/exports/{id}", get(export::get))
+        .route("/calendars/{id}/{file}", get(calendar::get))
         .route("/health", get(health::health));
     if console {
         router = router.route("/console", get(console::page));

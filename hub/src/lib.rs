@@ -11,6 +11,8 @@ pub mod export;
 pub mod graphql;
 pub mod http;
 pub mod import;
+pub mod outgoing;
 pub mod scalar;
 pub mod service;
 pub mod store;
+pub mod webhook;

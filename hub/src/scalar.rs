@@ -31,6 +31,14 @@ impl DateTime {
     }
 }
 
+impl std::fmt::Display for DateTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Beyond the years that have a calendar there is nothing to write.
+        let Ok(timestamp) = Timestamp::from_millisecond(self.at.0) else { return Ok(()) };
+        write!(f, "{}", timestamp.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"))
+    }
+}
+
 /// Parses an RFC 3339 date-time with an offset, cut to milliseconds.
 ///
 /// # Errors
@@ -53,14 +61,7 @@ impl ScalarType for DateTime {
     }
 
     fn to_value(&self) -> Value {
-        let text = match Timestamp::from_millisecond(self.at.0) {
-            Ok(timestamp) => {
-                let zoned = timestamp.to_zoned(self.zone.clone());
-                zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
-            }
-            Err(_) => String::new(),
-        };
-        Value::String(text)
+        Value::String(self.to_string())
     }
 }
 

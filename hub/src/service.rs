@@ -18,6 +18,8 @@ use crate::store::{Boxed, Store, StoreError, Tx};
 
 pub mod access;
 pub mod bulk;
+pub mod calendars;
+pub mod corrections;
 pub mod decide;
 mod doors;
 pub mod estate;
@@ -38,6 +40,7 @@ pub mod report;
 pub mod sweep;
 pub mod timetable;
 pub mod upload;
+pub mod webhooks;
 
 /// How many pieces of news a slow listener may be behind before it is told to look for itself.
 const NEWS_CAPACITY: usize = 4_096;
@@ -55,6 +58,7 @@ pub struct Hub {
     /// The last id's time in milliseconds, and its number in that millisecond: 12 bits.
     minted: Arc<AtomicU64>,
     instance: Uuid,
+    private: bool,
 }
 
 /// Something that was committed.
@@ -153,25 +157,38 @@ impl Hub {
             statements: Arc::new(AtomicU64::new(0)),
             minted: Arc::new(AtomicU64::new(0)),
             instance: Uuid::nil(),
+            private: false,
         };
         hub.instance = hub.instance_of_store().await?;
+        calendars::begin(&hub).await?;
         Ok(hub)
     }
 
     /// The id that the database got when it was made. A feed position of another database means nothing.
     async fn instance_of_store(&self) -> Result<Uuid, StoreError> {
-        let sql = "SELECT value FROM setting WHERE name = 'instance'";
-        let mut row = self.read().await?.fetch_one(sql, Vec::new()).await?;
-        if row.is_none() {
-            let mut tx = self.write().await?;
-            let new =
-                "INSERT INTO setting (name, value) VALUES ('instance', $1) ON CONFLICT (name) DO NOTHING";
-            tx.execute(new, vec![self.mint().to_string().into()]).await?;
-            row = tx.fetch_one(sql, Vec::new()).await?;
-            tx.commit().await?;
-        }
-        let text: String = row.map(|mut row| row.next("setting.value")).transpose()?.unwrap_or_default();
+        let known = self.read().await?.setting("instance").await?;
+        let text = match known {
+            Some(text) => text,
+            None => {
+                let mut tx = self.write().await?;
+                let text = tx.first_setting("instance", self.mint().to_string()).await?;
+                tx.commit().await?;
+                text
+            }
+        };
         Uuid::try_parse(&text).map_err(|_| StoreError::BadData { place: "setting.instance", found: text })
+    }
+
+    /// The same hub, which may go to private addresses where a person names them.
+    #[must_use]
+    pub fn reaching_private(self, private: bool) -> Self {
+        Self { private, ..self }
+    }
+
+    /// Whether private addresses may be gone to.
+    #[must_use]
+    pub fn reaches_private(&self) -> bool {
+        self.private
     }
 
     /// Begins to read.

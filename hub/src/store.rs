@@ -24,10 +24,12 @@ pub mod pinned;
 pub mod postgres;
 pub mod register;
 pub mod report;
+mod setting;
 pub mod sqlite;
 pub mod swipe;
 pub mod timetable;
 pub mod upload;
+mod webhook;
 
 /// A future in a box, for traits that are used as objects.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -135,6 +135,7 @@ impl World {
             zone: rollcall_hub::config::zone("Europe/London")?,
             console: false,
             graphiql: None,
+            allow_private: false,
         };
         let hub = rollcall_hub::app::start(&config, Arc::new(SystemClock)).await?;
         let token = async |role, gateway| match create_token(&hub.hub, "load", &[role], gateway, None).await?

@@ -21,9 +21,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 const STUDENTS: usize = 30_000;
-const SESSIONS: usize = 37_500;
 const CLASS: usize = 80;
-const ROUNDS: usize = 200;
 
 fn id(kind: u8, number: usize) -> Vec<u8> {
     // As ids are that were minted one after the other.
@@ -33,7 +31,7 @@ fn id(kind: u8, number: usize) -> Vec<u8> {
 }
 
 /// Fills the tables as a term fills them, past the hub, which would take hours.
-async fn fill(path: &std::path::Path) {
+async fn fill(path: &std::path::Path, sessions: usize) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).pragma("cache_size", "-1000000");
     let mut db = SqliteConnection::connect_with(&options).await.unwrap();
     let mut tx = db.begin().await.unwrap();
@@ -47,7 +45,7 @@ async fn fill(path: &std::path::Path) {
             .unwrap();
     }
     let begin = ms("2026-09-28T08:00:00Z");
-    for session in 0..SESSIONS {
+    for session in 0..sessions {
         let starts = begin + i64::try_from(session).unwrap() * 240_000;
         sqlx::query(
             "INSERT INTO session (id, external_id, kind, title, course_id, starts_at, ends_at, cancelled, moved, revision, \
@@ -121,14 +119,18 @@ const PAGE: &str = "query($after: String) { students(first: 50, after: $after) {
 
 #[tokio::main]
 async fn main() {
+    // Others, where somebody wants to look at one figure again and again: how many sessions, how many rounds.
+    let mut numbers = std::env::args().filter_map(|word| word.parse::<usize>().ok());
+    let sessions = numbers.next().unwrap_or(37_500);
+    let rounds = numbers.next().unwrap_or(200);
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("hub.sqlite");
     let hub = TestHub::start_in(folder).await;
     let begin = Instant::now();
-    fill(&path).await;
+    fill(&path, sessions).await;
     println!(
-        "{STUDENTS} students, {SESSIONS} sessions, {} marks, put in by hand: {:.1?}",
-        SESSIONS * CLASS,
+        "{STUDENTS} students, {sessions} sessions, {} marks, put in by hand: {:.1?}",
+        sessions * CLASS,
         begin.elapsed()
     );
 
@@ -142,7 +144,7 @@ async fn main() {
     println!("start with them there: {:.1?} (limit 2 s)", median(times));
 
     let (mut times, mut after) = (Vec::new(), serde_json::Value::Null);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let begin = Instant::now();
         let data = hub.data(&hub.integration, PAGE, json!({"after": after})).await;
         times.push(begin.elapsed());
@@ -155,7 +157,7 @@ async fn main() {
         after = data["students"]["pageInfo"]["endCursor"].clone();
     }
     println!(
-        "a page of 50 students with their share, {ROUNDS} pages: median {:.2?} (limit 10 ms)",
+        "a page of 50 students with their share, {rounds} pages: median {:.2?} (limit 10 ms)",
         median(times)
     );
 
@@ -166,8 +168,8 @@ async fn main() {
     let router = axum::Router::new().route("/{session}", get(by_hand)).with_state(pool);
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
     let (mut ours, mut hand) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        let session = round * 181 % SESSIONS;
+    for round in 0..rounds {
+        let session = round * 181 % sessions;
         let begin = Instant::now();
         let data = hub.data(&hub.integration, REGISTER, json!({"of": format!("X{session}")})).await;
         ours.push(begin.elapsed());

@@ -107,6 +107,7 @@ pub fn config(folder: &std::path::Path) -> Config {
         zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
         console: false,
         graphiql: None,
+        allow_private: true,
     }
 }
 
@@ -271,7 +272,10 @@ impl TestHub {
             | "StartImport"
             | "ApplyImport"
             | "StartExport"
-            | "CancelExport" => {
+            | "CancelExport"
+            | "DeleteWebhook"
+            | "ProposeCorrections"
+            | "DecideCorrections" => {
                 format!("{kind}Input")
             }
             "SaveAttendancePolicy" => "AttendancePolicyInput".to_owned(),

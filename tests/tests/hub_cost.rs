@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
 use async_graphql::Request;
-use rollcall_hub::graphql::{self, loader::Loaders};
+use rollcall_hub::graphql::{self, batch};
 use rollcall_hub::service::Hub;
 use rollcall_hub::{app, http::auth};
 use rollcall_tests::hub::{TestHub, at, clock, config, ms};
@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 /// Runs a query in this process; gives its data and how many SQL statements it took.
 async fn counted(hub: &Hub, token: &str, query: &str) -> (Value, u64) {
     let caller = auth::caller(hub, Some(token)).await.unwrap();
-    let request = Request::new(query).data(caller).data(Loaders::new(hub.clone()));
+    let request = Request::new(query).data(caller);
     let before = hub.statements();
-    let response = graphql::schema(hub.clone()).execute(request).await;
+    let response = batch::execute(&graphql::schema(hub.clone()), request, hub.clone()).await;
     assert_eq!(response.errors, []);
     (response.data.into_json().unwrap(), hub.statements() - before)
 }

@@ -4,7 +4,7 @@
 
 use async_graphql::{Request, Variables};
 use futures_util::{Stream, StreamExt};
-use rollcall_hub::graphql::{self, loader::Loaders};
+use rollcall_hub::graphql::{self, batch};
 use rollcall_hub::service::access;
 use rollcall_tests::hub::{TestHub, at, refusals};
 use rollcall_tests::timetable::{Gateway, estate, join, session, students};
@@ -294,9 +294,9 @@ async fn feed(hub: &TestHub, gateway: &Gateway, after: &str) -> impl Stream<Item
     let query =
         "subscription($after: String) { gatewayFeed(after: $after) { kind cursor item { __typename } } }";
     let variables = Variables::from_json(json!({"after": after}));
-    let request = Request::new(query).variables(variables).data(caller).data(Loaders::new(inner.clone()));
-    let schema = graphql::schema(inner);
-    Box::pin(schema.execute_stream(request).map(|response| {
+    let request = Request::new(query).variables(variables).data(caller);
+    let schema = graphql::schema(inner.clone());
+    Box::pin(batch::execute_stream(&schema, request, inner).map(|response| {
         assert_eq!(response.errors, []);
         response.data.into_json().unwrap()["gatewayFeed"].take()
     }))

@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 
+use super::calendar::calendar_path;
 use super::commissioning::{Commissioning, CommissioningConnection};
 use super::connection::{self, connection, page};
 use super::context::{Needs, READERS, hub, local, word};
@@ -12,6 +13,7 @@ use super::loader::{self, GatewaysOfBuilding, ReadersOfRoom, RoomsOfBuilding};
 use super::session::{Session, SessionConnection, SessionFilter, session_list};
 use super::swipe::{SwipeConnection, SwipeFilter, swipe_list};
 use crate::scalar::DateTime;
+use crate::service::calendars::Whose;
 use crate::service::intake::Report;
 use crate::service::intake::message::ReaderLine;
 use crate::store::entity::{self, LightColour, ReaderKind};
@@ -93,6 +95,12 @@ impl Room {
             .and("s.id IN (SELECT session_id FROM session_room WHERE room_id = {})", self.0.id);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(SessionConnection::new(paged, total, Session))
+    }
+    /// Where its timetable is as iCalendar, below the hub's address, for programs that subscribe to one. Whoever knows it may
+    /// read it; `renewCalendarPaths` voids it.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn calendar_path(&self, ctx: &Context<'_>) -> Result<String> {
+        calendar_path(ctx, Kind::Room, Whose::Room(self.0.id)).await
     }
     /// The session on now.
     #[graphql(guard = "Needs(READERS)")]

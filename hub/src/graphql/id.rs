@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::alert::Alert;
 use super::attendance::AttendanceRecord;
+use super::correction::CorrectionProposal;
 use super::estate::{Building, Reader, Room};
 use super::export::Export;
 use super::gateway::Gateway;
@@ -13,6 +14,7 @@ use super::people::{Card, Student};
 use super::register::Register;
 use super::session::{Course, Group, Session, StudentGroupMembership};
 use super::swipe::Swipe;
+use super::webhook::{Webhook, WebhookDelivery};
 
 /// Anything with a global id. Ids are opaque, stable for ever, and never re-used.
 #[derive(Interface)]
@@ -26,6 +28,8 @@ pub enum Node {
     Building(Building),
     /// A card.
     Card(Card),
+    /// Corrections that wait for a second person.
+    CorrectionProposal(CorrectionProposal),
     /// A course.
     Course(Course),
     /// An export.
@@ -50,6 +54,10 @@ pub enum Node {
     StudentGroupMembership(StudentGroupMembership),
     /// A swipe.
     Swipe(Swipe),
+    /// A webhook.
+    Webhook(Webhook),
+    /// One event on its way to a webhook.
+    WebhookDelivery(WebhookDelivery),
 }
 
 /// The kinds of things that have a global id.
@@ -63,6 +71,8 @@ pub enum Kind {
     Building,
     /// A card.
     Card,
+    /// Corrections that wait for a second person.
+    CorrectionProposal,
     /// A course.
     Course,
     /// An export.
@@ -89,14 +99,19 @@ pub enum Kind {
     Swipe,
     /// A file that came for an import.
     Upload,
+    /// A webhook.
+    Webhook,
+    /// One event on its way to a webhook.
+    WebhookDelivery,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 17] = [
+    const ALL: [(Self, &'static str); 20] = [
         (Self::Alert, "alt"),
         (Self::AttendanceRecord, "att"),
         (Self::Building, "bld"),
         (Self::Card, "crd"),
+        (Self::CorrectionProposal, "cor"),
         (Self::Course, "crs"),
         (Self::Export, "exp"),
         (Self::Gateway, "gtw"),
@@ -110,6 +125,8 @@ impl Kind {
         (Self::Student, "stu"),
         (Self::Swipe, "swp"),
         (Self::Upload, "upl"),
+        (Self::Webhook, "whk"),
+        (Self::WebhookDelivery, "whd"),
     ];
 
     /// The global id of a thing of this kind.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_graphql::dataloader::{DataLoader, Loader};
@@ -28,45 +27,15 @@ use crate::store::{StoreError, Value};
 /// The loaders of one request.
 pub struct Loaders {
     hub: Hub,
-    asked: Arc<AtomicU64>,
 }
-
-/// How many turns of the scheduler without a new question make a request quiet.
-const QUIET_TURNS: usize = 32;
 
 impl Loaders {
-    /// Loaders over a hub; they remember what they read, so each request gets its own.
+    /// Loaders over a hub; they remember what they read, so each request gets its own. `begin` is given each read, and lets
+    /// it run once the request has asked for all that it can.
     #[must_use]
-    pub fn new(hub: Hub) -> DataLoader<Self> {
-        let asked = Arc::new(AtomicU64::new(0));
-        let heard = asked.clone();
-        let spawn = move |load| tokio::spawn(when_quiet(heard.clone(), load));
-        DataLoader::new(Self { hub, asked }, spawn).delay(Duration::ZERO)
+    pub fn new(hub: Hub, begin: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static) -> DataLoader<Self> {
+        DataLoader::new(Self { hub }, begin).delay(Duration::ZERO)
     }
-}
-
-/// Waits until a request asks for nothing more, then loads. A fixed delay would cut the questions of a long
-/// list into as many statements as the list takes delays to walk.
-async fn when_quiet(asked: Arc<AtomicU64>, load: BoxFuture<'static, ()>) {
-    let mut before = asked.load(Ordering::Relaxed);
-    loop {
-        for _ in 0..QUIET_TURNS {
-            tokio::task::yield_now().await;
-        }
-        let now = asked.load(Ordering::Relaxed);
-        if now == before {
-            break;
-        }
-        before = now;
-    }
-    load.await;
-}
-
-/// The request's loaders, about to be asked.
-fn asking<'a>(ctx: &Context<'a>) -> Result<&'a DataLoader<Loaders>> {
-    let loaders = loaders(ctx)?;
-    loaders.loader().asked.fetch_add(1, Ordering::Relaxed);
-    Ok(loaders)
 }
 
 /// A thing by its id.
@@ -104,13 +73,13 @@ impl<E: Entity> Loader<ById<E>> for Loaders {
 
 /// The thing of an id.
 pub async fn one<E: Entity>(ctx: &Context<'_>, id: Uuid) -> Result<Option<E>> {
-    asking(ctx)?.load_one(ById::<E>(id, PhantomData)).await.map_err(shared_fault)
+    loaders(ctx)?.load_one(ById::<E>(id, PhantomData)).await.map_err(shared_fault)
 }
 
 /// The things of some ids, in the order asked, leaving out what is not there.
 pub async fn many<E: Entity>(ctx: &Context<'_>, ids: &[Uuid]) -> Result<Vec<E>> {
     let keys = ids.iter().map(|id| ById::<E>(*id, PhantomData));
-    let mut found = asking(ctx)?.load_many(keys).await.map_err(shared_fault)?;
+    let mut found = loaders(ctx)?.load_many(keys).await.map_err(shared_fault)?;
     Ok(ids.iter().filter_map(|id| found.remove(&ById(*id, PhantomData))).collect())
 }
 
@@ -281,7 +250,7 @@ impl Loader<CountsOfStudent> for Loaders {
 
 /// The counts of a student's marks.
 pub async fn counts_of_student(ctx: &Context<'_>, key: CountsOfStudent) -> Result<Counts> {
-    Ok(asking(ctx)?.load_one(key).await.map_err(shared_fault)?.unwrap_or_default())
+    Ok(loaders(ctx)?.load_one(key).await.map_err(shared_fault)?.unwrap_or_default())
 }
 
 /// All policies there are.
@@ -343,7 +312,7 @@ impl<E: Entity> Loader<PageOf<E>> for Loaders {
 /// A page of a list.
 pub async fn page<E: Entity>(ctx: &Context<'_>, list: &List, page: &Page) -> Result<Paged<E>> {
     let key = PageOf::<E>(Arc::new((list.clone(), page.clone())), PhantomData);
-    let found = asking(ctx)?.load_one(key).await.map_err(shared_fault)?;
+    let found = loaders(ctx)?.load_one(key).await.map_err(shared_fault)?;
     Ok(found.unwrap_or(Paged { rows: Vec::new(), has_previous: false, has_next: false }))
 }
 
@@ -369,7 +338,7 @@ impl Loader<CountOf> for Loaders {
 
 /// How many rows a list has.
 pub async fn count(ctx: &Context<'_>, list: &List) -> Result<i64> {
-    let found = asking(ctx)?.load_one(CountOf(Arc::new(list.clone()))).await.map_err(shared_fault)?;
+    let found = loaders(ctx)?.load_one(CountOf(Arc::new(list.clone()))).await.map_err(shared_fault)?;
     Ok(found.unwrap_or(0))
 }
 
@@ -380,5 +349,5 @@ where
     T: Send + Sync + Clone + 'static,
     Loaders: Loader<K, Value = Vec<T>, Error = Arc<StoreError>>,
 {
-    Ok(asking(ctx)?.load_one(key).await.map_err(shared_fault)?.unwrap_or_default())
+    Ok(loaders(ctx)?.load_one(key).await.map_err(shared_fault)?.unwrap_or_default())
 }

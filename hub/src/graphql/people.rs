@@ -6,12 +6,14 @@ use super::attendance::{
     AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceOrderField,
     AttendanceRecordConnection, AttendanceSummary, attendance_page,
 };
+use super::calendar::calendar_path;
 use super::connection::{self, DateRange, connection, page};
 use super::context::{Needs, READERS, coded, hub, local};
 use super::id::Kind;
 use super::loader::{self, CardsOfStudent, CountsOfStudent, CredentialOfCard};
 use super::session::{StudentGroupMembership, StudentGroupMembershipConnection};
 use crate::scalar::{DateTime, LocalDate};
+use crate::service::calendars::Whose;
 use crate::service::feed::to_hex;
 use crate::store::entity::{self, StudentState};
 use crate::store::list;
@@ -56,6 +58,11 @@ impl Student {
     /// False for distance learners, placement students and dissertation supervision: never absent at a door.
     async fn expected_at_door(&self) -> bool {
         self.0.at_door
+    }
+    /// Where their timetable is as iCalendar, below the hub's address, for programs that subscribe to one. Whoever knows it may
+    /// read it; `renewCalendarPaths` voids it.
+    async fn calendar_path(&self, ctx: &Context<'_>) -> Result<String> {
+        calendar_path(ctx, Kind::Student, Whose::Student(self.0.id)).await
     }
     /// Counts of the marks of sessions that start on the days of a period, or of all. A day left out is the first or the last
     /// there is.

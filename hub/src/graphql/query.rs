@@ -11,6 +11,7 @@ use super::attendance::{
 };
 use super::connection::{self, page};
 use super::context::{GATEWAYS, Needs, READERS, coded, fault, hub};
+use super::correction::CorrectionProposal;
 use super::estate::{Building, Reader, ReaderConnection, ReaderFilter, Room, RoomConnection, reader_list};
 use super::export::Export;
 use super::feed::{GatewaySelf, calling};
@@ -28,6 +29,7 @@ use super::session::{
     SessionFilter, StudentGroupMembership, session_list,
 };
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
+use super::webhook::{Webhook, WebhookDelivery};
 use crate::store::entity::{self, Entity};
 use crate::store::list;
 
@@ -428,6 +430,9 @@ pub(super) async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
         }
         Kind::Building => loader::one(ctx, id).await?.map(|it| Node::Building(Building(it))),
         Kind::Card => loader::one(ctx, id).await?.map(|it| Node::Card(Card(it))),
+        Kind::CorrectionProposal => {
+            loader::one(ctx, id).await?.map(|it| Node::CorrectionProposal(CorrectionProposal(it)))
+        }
         Kind::Course => loader::one(ctx, id).await?.map(|it| Node::Course(Course(it))),
         Kind::Export => loader::one(ctx, id).await?.map(|it| Node::Export(Export(it))),
         Kind::Gateway => loader::one(ctx, id).await?.map(|it| Node::Gateway(Gateway(it))),
@@ -444,5 +449,9 @@ pub(super) async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
         Kind::Swipe => loader::one(ctx, id).await?.map(|it| Node::Swipe(Swipe(it))),
         // Known only by its id.
         Kind::Upload => None,
+        Kind::Webhook => loader::one(ctx, id).await?.map(|it| Node::Webhook(Webhook(it))),
+        Kind::WebhookDelivery => {
+            loader::one(ctx, id).await?.map(|it| Node::WebhookDelivery(WebhookDelivery(it)))
+        }
     })
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::auth::{Refused, bearer, caller};
 use super::response::{Media, executed, refusal};
 use super::{Shared, socket};
-use crate::graphql::loader::Loaders;
+use crate::graphql::batch;
 use crate::service::{Caller, Hub};
 
 /// A request before it is carried out, or why it is none.
@@ -84,8 +84,8 @@ async fn execute(
         drop(pinned);
         shared.hub.clone()
     };
-    let request = request.data(caller).data(Loaders::new(hub.clone())).data(hub).data(shared.schema.clone());
-    executed(&shared.schema.execute(request).await, media)
+    let request = request.data(caller).data(shared.schema.clone());
+    executed(&batch::execute(&shared.schema, request, hub).await, media)
 }
 
 /// Who asks, or what to answer instead.

@@ -16,7 +16,7 @@ use super::Shared;
 use super::auth::caller;
 use super::request::from_json;
 use super::response::body;
-use crate::graphql::loader::Loaders;
+use crate::graphql::batch;
 use crate::service::Caller;
 
 /// The protocol's name.
@@ -177,13 +177,12 @@ impl Session {
             let message = format!("a socket runs {MAX_OPERATIONS} operations at once at the most");
             return send(socket, json!({"type": "error", "id": id, "payload": [{"message": message}]})).await;
         }
-        let request = request.data(caller).data(Loaders::new(self.shared.hub.clone()));
-        let request = request.data(self.shared.schema.clone());
+        let request = request.data(caller).data(self.shared.schema.clone());
         let (handle, registration) = AbortHandle::new_pair();
         let name = id.to_owned();
         let end = (name.clone(), None);
-        let answers =
-            self.shared.schema.execute_stream(request).map(move |response| (name.clone(), Some(response)));
+        let answers = batch::execute_stream(&self.shared.schema, request, self.shared.hub.clone())
+            .map(move |response| (name.clone(), Some(response)));
         let whole = answers.chain(futures_util::stream::iter([end]));
         streams.push(Box::pin(Abortable::new(whole, registration)));
         self.running.insert(id.to_owned(), handle);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::decide;
 use super::refusal::{Answer, Check, Code};
-use super::{Hub, News, Touched};
+use super::{Hub, News, Touched, webhooks};
 use crate::scalar::DateTime;
 use crate::store::entity::{ClockTrust, Gateway, Reader, Swipe};
 use crate::store::{StoreError, Tx, Value};
@@ -161,7 +161,8 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
         advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
     }
     tx.put(&[sender]).await?;
-    let came: Vec<News> = swipes.iter().map(|swipe| News::Swipe(swipe.id)).collect();
+    let mut came: Vec<News> = swipes.iter().map(|swipe| News::Swipe(swipe.id)).collect();
+    webhooks::swipes_came(hub, &mut tx, &swipes, &mut came).await?;
     hub.settle(tx, touched, None).await?;
     hub.tell(came);
     let renew_journal = batch.clash;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use async_graphql::{ID, InputObject};
 use uuid::Uuid;
 
+use super::corrections::MOST_BY_ONE;
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
 use crate::scalar::DateTime;
@@ -38,6 +39,13 @@ pub async fn mark(
     let mut check = Check::default();
     if marks.is_empty() {
         check.refuse(Code::Required, "marks", "name at least one");
+    }
+    if marks.len() > MOST_BY_ONE {
+        let message = format!(
+            "one person decides {MOST_BY_ONE} marks at the most; propose more by proposeCorrections, and have somebody \
+             else approve them"
+        );
+        check.refuse(Code::TooLong, "marks", message);
     }
     let mut tx = hub.write().await?;
     let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {

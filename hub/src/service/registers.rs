@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::decide::Shown;
 use super::doors::Doors;
+use super::webhooks::{self, Changed};
 use super::{Caller, Hub, News, Touched, timetable};
 use crate::store::entity::{
     Attendance, AttendanceSource, AttendanceStatus, Membership, Session, StoredState, Student,
@@ -32,8 +33,13 @@ pub async fn derive(
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = touched.sessions.iter().copied().collect();
+    let listeners = if ids.is_empty() { Vec::new() } else { webhooks::listeners(tx).await? };
     for chunk in ids.chunks(SESSIONS_AT_ONCE) {
-        derive_some(hub, tx, chunk, &touched.marked, caller, news).await?;
+        let changed =
+            derive_some(hub, tx, chunk, &touched.marked, caller, news, !listeners.is_empty()).await?;
+        if !listeners.is_empty() {
+            webhooks::registers_changed(hub, tx, &listeners, &changed, news).await?;
+        }
     }
     Ok(())
 }
@@ -61,13 +67,16 @@ async fn derive_some(
     marked: &BTreeMap<(Uuid, Uuid), String>,
     caller: Option<&Caller>,
     news: &mut Vec<News>,
-) -> Result<(), StoreError> {
+    tell: bool,
+) -> Result<Vec<Changed>, StoreError> {
     let known = Known::load(tx, ids).await?;
     let now = hub.now();
     let mut writes = Writes::default();
+    let mut all_changed = Vec::new();
     for (stored, session) in &known.sessions {
         let register = known.register(session, now)?;
         let before = known.marks.get(&stored.id).map_or(&[][..], Vec::as_slice);
+        let (first, first_gone) = (writes.marks.len(), writes.gone.len());
         let marks = writes.compare(hub, stored, before, &register.entries, marked, caller, &known, now);
         let state = match register.state {
             State::Cancelled => StoredState::Cancelled,
@@ -80,19 +89,34 @@ async fn derive_some(
                 StoredState::Final => stored.final_at.or(Some(now.0)),
                 _ => None,
             };
-            writes.sessions.push(Session {
+            let session = Session {
                 register_state: state,
                 register_revision: stored.register_revision + 1,
                 final_at,
                 ..stored.clone()
-            });
+            };
+            if tell {
+                let gone = &writes.gone[first_gone..];
+                all_changed.push(Changed {
+                    session: session.clone(),
+                    finalised: state == StoredState::Final && stored.register_state != state,
+                    marks: writes.marks[first..].to_vec(),
+                    left: before
+                        .iter()
+                        .filter(|mark| gone.contains(&mark.id))
+                        .map(|mark| mark.student_id)
+                        .collect(),
+                });
+            }
+            writes.sessions.push(session);
             news.push(News::Register { session: stored.id, marks });
         }
     }
     tx.put(&writes.marks).await?;
     tx.drop_attendance(&writes.gone, now.0).await?;
     tx.insert_changes(&writes.changes).await?;
-    tx.put(&writes.sessions).await
+    tx.put(&writes.sessions).await?;
+    Ok(all_changed)
 }
 
 /// Everything that some registers are derived from.

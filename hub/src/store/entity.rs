@@ -171,14 +171,18 @@ macro_rules! words {
     };
 }
 
+mod correction;
 mod estate;
 mod import;
 mod people;
 mod teaching;
+mod webhook;
 mod words;
 
+pub use correction::*;
 pub use estate::*;
 pub use import::*;
 pub use people::*;
 pub use teaching::*;
+pub use webhook::*;
 pub use words::*;

@@ -68,6 +68,12 @@ lists! {
     commissionings = "commissioning m", "m.id, m.gateway_id, m.reader_code, m.installer, m.at, m.passed, m.firmware, m.steps, m.received_at" by "m.at", "m.id";
     /// Imports by when they were asked for.
     import_jobs = "import_job j", "j.id, j.state, j.kind, j.source, j.recipe, j.uploads, j.dry_run, j.accept_removals, j.token_id, j.created_by, j.created_at, j.finished_at, j.holder, j.leased_until, j.attempts, j.report" by "j.created_at", "j.id";
+    /// Webhooks by when they were made.
+    webhooks = "webhook h", "h.id, h.url, h.events, h.secret, h.enabled, h.created_by, h.created_at, h.failures, h.failing_since, h.not_before" by "h.created_at", "h.id";
+    /// What is on its way to webhooks, by when it happened.
+    webhook_deliveries = "webhook_delivery v", "v.id, v.webhook_id, v.event, v.payload, v.state, v.created_at, v.attempts, v.tried_at, v.last_status, v.last_error, v.next_at" by "v.created_at", "v.id";
+    /// Proposals of corrections by when they were made.
+    correction_proposals = "correction_proposal q", "q.id, q.state, q.reason, q.corrections, q.proposed_token, q.proposed_by, q.proposed_at, q.decided_token, q.decided_by, q.decided_at, q.note" by "q.proposed_at", "q.id";
     /// Alerts by time.
     alerts = "alarm l", "l.id, l.at, l.kind, l.gateway_id, l.detail" by "l.at", "l.id";
     /// Attendance by the student's number.

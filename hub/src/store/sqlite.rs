@@ -39,7 +39,9 @@ impl SqliteStore {
             .row_buffer_size(ROWS_AHEAD)
             .busy_timeout(Duration::from_secs(10))
             .pragma("cache_size", "-32768");
-        let pool = SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(30));
+        // A file in this process needs no asking whether it is still there.
+        let pool =
+            SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(30)).test_before_acquire(false);
         let writer = pool.clone().max_connections(1).connect_with(options.clone()).await?;
         let name = path.display().to_string();
         migrator(str::to_owned).run(&writer).await.map_err(|error| explain(error, &name))?;

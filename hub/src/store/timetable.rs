@@ -71,6 +71,42 @@ impl Tx {
         self.pairs(sql, groups).await
     }
 
+    /// The sessions of a room that end from one instant on and start before another, by start; not those that left it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sessions_of_room(
+        &mut self,
+        room: Uuid,
+        from: i64,
+        until: i64,
+        most: i64,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT s.id FROM session s WHERE s.id IN (SELECT session_id FROM session_room WHERE room_id = $1 AND \
+                   until_at IS NULL) AND s.ends_at >= $2 AND s.starts_at < $3 ORDER BY s.starts_at, s.id LIMIT $4";
+        let rows = self.fetch(sql, vec![room.into(), from.into(), until.into(), most.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("session.id")).collect()
+    }
+
+    /// The sessions on whose class list a student stands, that end from one instant on and start before another, by start.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sessions_of_student(
+        &mut self,
+        student: Uuid,
+        from: i64,
+        until: i64,
+        most: i64,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT s.id FROM session s WHERE EXISTS (SELECT 1 FROM session_group g JOIN membership m ON m.group_id = \
+                   g.group_id WHERE g.session_id = s.id AND m.student_id = $1 AND m.from_at <= s.starts_at AND (m.until_at IS \
+                   NULL OR m.until_at > s.starts_at)) AND s.ends_at >= $2 AND s.starts_at < $3 \
+                   ORDER BY s.starts_at, s.id LIMIT $4";
+        let rows = self.fetch(sql, vec![student.into(), from.into(), until.into(), most.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("session.id")).collect()
+    }
+
     async fn pairs(&mut self, sql: &str, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
         let rows = self.fetch_in(sql, &[], ids.iter().map(|id| (*id).into())).await?;
         rows.into_iter().map(|mut row| Ok((row.next("pair")?, row.next("pair")?))).collect()

@@ -110,6 +110,7 @@ impl World {
             zone: rollcall_hub::config::zone(&plan.zone)?,
             console: true,
             graphiql: None,
+            allow_private: false,
         };
         let hub = rollcall_hub::app::start(&config, Arc::new(clock.clone())).await?;
         let token = match create_token(&hub.hub, "campus", &[Role::Administrator], None, None).await? {

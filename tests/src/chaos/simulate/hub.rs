@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_graphql::{Request, Variables};
 use rollcall_gateway::uplink::client::UplinkError;
 use rollcall_hub::clock::Clock;
-use rollcall_hub::graphql::loader::Loaders;
+use rollcall_hub::graphql::batch;
 use rollcall_hub::graphql::{self, HubSchema};
 use rollcall_hub::service::access::Role;
 use rollcall_hub::service::{Caller, Hub};
@@ -121,7 +121,7 @@ impl SimHub {
             expires_at: None,
         };
         let request = Request::new(query).variables(Variables::from_json(variables));
-        let response = schema.execute(request.data(caller).data(Loaders::new(hub.clone()))).await;
+        let response = batch::execute(schema, request.data(caller), hub.clone()).await;
         if let Some(error) = response.errors.first() {
             let words = error.message.clone();
             let ours = words.contains("the hub failed");

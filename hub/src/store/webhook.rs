@@ -1,0 +1,72 @@
+//! Which deliveries are due.
+
+use uuid::Uuid;
+
+use super::entity::{WebhookDelivery, WebhookDeliveryState};
+use super::{StoreError, Tx, Value};
+
+impl Tx {
+    /// The webhooks that have something due at an instant.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn webhooks_due(&mut self, now: i64) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT w.id FROM webhook w WHERE w.enabled = 1 AND w.not_before <= $1 AND EXISTS (SELECT 1 FROM \
+             webhook_delivery d WHERE d.webhook_id = w.id AND d.state = 'PENDING' AND d.next_at <= $2) ORDER BY w.created_at";
+        let rows = self.fetch(sql, vec![now.into(), now.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("webhook.id")).collect()
+    }
+
+    /// The oldest deliveries of a webhook that are due at an instant.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn deliveries_due(
+        &mut self,
+        webhook: Uuid,
+        now: i64,
+        limit: i64,
+    ) -> Result<Vec<WebhookDelivery>, StoreError> {
+        let sql = "SELECT d.id FROM webhook_delivery d WHERE d.webhook_id = $1 AND d.state = 'PENDING' AND d.next_at <= $2 \
+             ORDER BY d.id LIMIT $3";
+        let rows = self.fetch(sql, vec![webhook.into(), now.into(), limit.into()]).await?;
+        let ids: Vec<Uuid> = rows
+            .into_iter()
+            .map(|mut row| row.next("webhook_delivery.id"))
+            .collect::<Result<_, StoreError>>()?;
+        self.by_ids(ids).await
+    }
+
+    /// Gives up all that is on its way to a webhook.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn give_up_deliveries(&mut self, webhook: Uuid, why: &str) -> Result<(), StoreError> {
+        let sql =
+            "UPDATE webhook_delivery SET state = $1, last_error = $2 WHERE webhook_id = $3 AND state = $4";
+        let (failed, pending) = (WebhookDeliveryState::Failed, WebhookDeliveryState::Pending);
+        self.execute(sql, vec![failed.into(), why.into(), webhook.into(), pending.into()]).await?;
+        Ok(())
+    }
+
+    /// Drops a webhook and all that was ever on its way to it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn drop_webhook(&mut self, webhook: Uuid) -> Result<(), StoreError> {
+        for sql in ["DELETE FROM webhook_delivery WHERE webhook_id = $1", "DELETE FROM webhook WHERE id = $1"]
+        {
+            self.execute(sql, vec![webhook.into()]).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops the deliveries that have ended of what happened before an instant.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn drop_old_deliveries(&mut self, before: i64) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM webhook_delivery WHERE state <> $1 AND created_at < $2";
+        self.execute(sql, vec![Value::from(WebhookDeliveryState::Pending), before.into()]).await
+    }
+}
