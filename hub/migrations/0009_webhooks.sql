@@ -25,5 +25,6 @@ CREATE TABLE webhook_delivery (
   last_error TEXT,
   next_at BIGINT NOT NULL
 );
-CREATE INDEX webhook_delivery_waiting ON webhook_delivery (webhook_id, state, id);
+CREATE INDEX webhook_delivery_waiting ON webhook_delivery (webhook_id, state, next_at);
+CREATE INDEX webhook_delivery_page ON webhook_delivery (webhook_id, created_at, id);
 CREATE INDEX webhook_delivery_age ON webhook_delivery (state, created_at);

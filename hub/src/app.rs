@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::config::{Config, Database};
 use crate::export;
+use crate::fetch;
 use crate::graphql::{self, HubSchema};
 use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
@@ -140,6 +141,7 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
         tokio::spawn(work(hub.clone(), None)),
         tokio::spawn(work(hub.clone(), Some(schema))),
         tokio::spawn(webhook::carry(hub.clone())),
+        tokio::spawn(fetch::look(hub.clone())),
     ];
     Ok(RunningHub { address, hub, handle, server, sweeper, watcher, workers })
 }

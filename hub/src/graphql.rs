@@ -30,6 +30,7 @@ pub mod query;
 pub mod register;
 pub mod report;
 pub mod session;
+pub mod source;
 pub mod subscription;
 pub mod swipe;
 pub mod viewer;
@@ -50,6 +51,7 @@ pub struct Query(
     export::Exports,
     webhook::Webhooks,
     correction::Corrections,
+    source::CalendarSources,
     viewer::Myself,
 );
 
@@ -68,6 +70,7 @@ pub struct Mutation(
     webhook::WebhookWrites,
     correction::CorrectionWrites,
     calendar::CalendarWrites,
+    source::CalendarSourceWrites,
 );
 
 /// The schema that the hub serves.

@@ -8,6 +8,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod export;
+pub mod fetch;
 pub mod graphql;
 pub mod http;
 pub mod import;

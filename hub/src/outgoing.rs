@@ -58,20 +58,14 @@ impl Outgoing {
         Ok(Self { client, private })
     }
 
-    /// Sends a body and reads at most so many bytes of the answer.
+    /// Sends a body; gives the answer's status. What else the answer holds is not waited for.
     ///
     /// # Errors
     /// When there was no answer.
-    pub async fn post(
-        &self,
-        url: &str,
-        headers: HeaderMap,
-        body: String,
-        most: usize,
-    ) -> Result<Answered, Failed> {
+    pub async fn post(&self, url: &str, headers: HeaderMap, body: String) -> Result<u16, Failed> {
         let url = target(url, self.private).map_err(Failed)?;
         let sent = self.client.post(url).headers(headers).body(body).send().await;
-        answered(sent.map_err(|error| Failed(chain(&error)))?, most).await
+        Ok(sent.map_err(|error| Failed(chain(&error)))?.status().as_u16())
     }
 
     /// Fetches what is there, at most so many bytes of it and one more, by which whoever asks sees that it was too much.
@@ -117,7 +111,8 @@ fn chain(error: &reqwest::Error) -> String {
 /// # Errors
 /// Why it may not, for people.
 pub fn target(text: &str, private: bool) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("this is no address: {error}"))?;
+    let url =
+        Url::parse(text).map_err(|error| format!("this is no address ({error}): say https://HOST/PATH"))?;
     match url.scheme() {
         "https" => {}
         "http" if private => {}
@@ -130,7 +125,7 @@ pub fn target(text: &str, private: bool) -> Result<Url, String> {
     }
     let host = url.host_str().unwrap_or_default();
     if host.is_empty() {
-        return Err("this address has no host".to_owned());
+        return Err("this address has no host: say https://HOST/PATH".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("an address with a password in it would be kept and shown; leave that out".to_owned());
@@ -217,6 +212,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 mod tests {
     use super::{is_public, target};
 

@@ -37,6 +37,7 @@ pub mod policy;
 pub mod refusal;
 pub mod registers;
 pub mod report;
+pub mod sources;
 pub mod sweep;
 pub mod timetable;
 pub mod upload;
@@ -66,12 +67,10 @@ pub struct Hub {
 pub enum News {
     /// A swipe came in.
     Swipe(Uuid),
-    /// Marks of a session's register changed.
+    /// A session's register changed.
     Register {
         /// The session.
         session: Uuid,
-        /// The marks that changed.
-        marks: Vec<Uuid>,
     },
     /// A building's feed moved on.
     Feed(Uuid),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 pub mod backup;
+mod calendar;
 pub mod door;
 pub mod entity;
 pub mod evidence;
@@ -313,10 +314,13 @@ impl Tx {
     }
 }
 
-/// A statement with its list filled in, and all its values.
+/// A statement with its list filled in, and all its values. The last is said again until there are a power of two: a
+/// list means the same then, and an engine meets few texts, which it keeps prepared.
 fn with_list(sql: &str, before: &[Value], list: &[Value]) -> (String, Vec<Value>) {
-    let text = sql.replacen("{}", &marks(before.len() + 1, list.len()), 1);
-    (text, before.iter().chain(list).cloned().collect())
+    let count = list.len().next_power_of_two();
+    let text = sql.replacen("{}", &marks(before.len() + 1, count), 1);
+    let again = list.last().into_iter().cycle().take(count - list.len());
+    (text, before.iter().chain(list).chain(again).cloned().collect())
 }
 
 /// `$from,$from+1,…`, `count` of them.

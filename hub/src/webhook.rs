@@ -3,7 +3,7 @@
 //! Headers, signature and meaning of an answer are those of the Standard Webhooks specification 1.0. Runs beside the
 //! other workers; any hub over the database may carry any delivery.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine;
@@ -16,22 +16,19 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::outgoing::{Answered, Failed, Outgoing};
+use crate::outgoing::{Failed, Outgoing};
+use crate::service::webhooks::TRIED_MS;
 use crate::service::{Hub, News};
 use crate::store::StoreError;
 use crate::store::entity::{Webhook, WebhookDelivery, WebhookDeliveryState};
 
-/// For how long a delivery is tried, in milliseconds.
-const TRIED_MS: i64 = 3 * 24 * 3_600_000;
-/// How long one hub has for what it took up, in milliseconds; longer than an exchange may take.
-const LEASE_MS: i64 = 60_000;
+/// How long one hub has for what it took up, in milliseconds: several times what a batch may take.
+const LEASE_MS: i64 = 180_000;
 /// How many deliveries one webhook gets in one go, and how many of them at once.
 const BATCH: i64 = 32;
 const AT_ONCE: usize = 8;
 /// The waits between attempts, in seconds; the last is the wait between all that follow.
 const WAITS_S: [i64; 6] = [5, 20, 80, 320, 1_280, 3_600];
-/// How much of an answer is read.
-const MOST_OF_ANSWER: usize = 4_096;
 /// How often the hub looks for what another hub noted, or what is to be tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The status that says that nobody wants to be told any more.
@@ -43,7 +40,9 @@ pub async fn carry(hub: Hub) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     // One at a time of each webhook: one that is slow keeps no other waiting.
     let mut busy: BTreeSet<Uuid> = BTreeSet::new();
-    let mut under_way: JoinSet<Uuid> = JoinSet::new();
+    let mut under_way: JoinSet<(Uuid, bool)> = JoinSet::new();
+    // Those that could not be worked on: not again before the next look, or a full disk would keep us turning.
+    let mut stuck: BTreeSet<Uuid> = BTreeSet::new();
     let mut outgoing: Option<Outgoing> = None;
     loop {
         match due(&hub, &busy).await {
@@ -53,10 +52,11 @@ pub async fn carry(hub: Hub) {
                     busy.insert(id);
                     let hub = hub.clone();
                     under_way.spawn(async move {
-                        if let Err(error) = carry_some(&hub, &way, id).await {
+                        let carried = carry_some(&hub, &way, id).await;
+                        if let Err(error) = &carried {
                             tracing::error!("deliveries to webhook {id} could not be noted: {error}");
                         }
-                        id
+                        (id, carried.is_ok())
                     });
                 }
             }
@@ -64,18 +64,23 @@ pub async fn carry(hub: Hub) {
         }
         loop {
             tokio::select! {
-                _ = looks.tick() => break,
-                Some(ended) = under_way.join_next() => {
-                    match ended {
-                        Ok(id) => { busy.remove(&id); }
-                        // Which one is not said: all others end by themselves.
-                        Err(error) => {
-                            tracing::error!("a webhook's task ended badly: {error}");
-                            busy.clear();
-                        }
+                _ = looks.tick() => {
+                    busy.retain(|id| !stuck.contains(id));
+                    stuck.clear();
+                    if under_way.is_empty() {
+                        // A task that panicked did not say whose it was.
+                        busy.clear();
                     }
                     break;
                 }
+                Some(ended) = under_way.join_next() => match ended {
+                    Ok((id, true)) => {
+                        busy.remove(&id);
+                        break;
+                    }
+                    Ok((id, false)) => { stuck.insert(id); }
+                    Err(error) => tracing::error!("a webhook's task ended badly: {error}"),
+                },
                 piece = news.recv() => match piece {
                     Ok(News::Job) | Err(RecvError::Lagged(_)) => break,
                     Ok(_) => {}
@@ -116,12 +121,26 @@ async fn carry_some(hub: &Hub, outgoing: &Outgoing, id: Uuid) -> Result<(), Stor
         .await;
     let mut tx = hub.write().await?;
     let now = hub.now().0;
+    let sent_to = webhook.url.clone();
     let Some(mut webhook) = tx.by_ids::<Webhook>([id]).await?.into_iter().next() else { return Ok(()) };
+    let there = tx.by_ids::<WebhookDelivery>(tried.iter().map(|(delivery, _)| delivery.id)).await?;
+    let there: BTreeMap<Uuid, WebhookDelivery> = there.into_iter().map(|it| (it.id, it)).collect();
     let (mut any_taken, mut gone, mut after) = (false, false, Vec::new());
     for (delivery, outcome) in tried {
         any_taken |= matches!(outcome, Ok(200..=299));
         gone |= outcome == Ok(GONE);
-        after.push(tried_once(delivery, outcome, now));
+        // Given up meanwhile, or taken up by another hub because this one was slow: then that holds, unless it arrived.
+        let same = there
+            .get(&delivery.id)
+            .is_some_and(|it| it.attempts == delivery.attempts && it.state == WebhookDeliveryState::Pending);
+        if same || (there.contains_key(&delivery.id) && matches!(outcome, Ok(200..=299))) {
+            after.push(tried_once(delivery, outcome, now));
+        }
+    }
+    if webhook.url != sent_to {
+        // What an old address answered says nothing of the new one.
+        tx.put(&after).await?;
+        return tx.commit().await;
     }
     if any_taken {
         (webhook.failures, webhook.failing_since) = (0, None);
@@ -170,9 +189,7 @@ async fn send(
     delivery: &WebhookDelivery,
 ) -> Result<u16, Failed> {
     let headers = headers(webhook, delivery, hub.now().0 / 1_000)?;
-    let answer = outgoing.post(&webhook.url, headers, delivery.payload.clone(), MOST_OF_ANSWER).await?;
-    let Answered { status, .. } = answer;
-    Ok(status)
+    outgoing.post(&webhook.url, headers, delivery.payload.clone()).await
 }
 
 fn headers(webhook: &Webhook, delivery: &WebhookDelivery, at: i64) -> Result<HeaderMap, Failed> {
@@ -218,6 +235,7 @@ fn tried_once(delivery: WebhookDelivery, outcome: Result<u16, Failed>, now: i64)
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 mod tests {
     use super::{TRIED_MS, signature, tried_once, wait_ms};
     use crate::outgoing::Failed;

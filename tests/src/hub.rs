@@ -274,6 +274,7 @@ impl TestHub {
             | "StartExport"
             | "CancelExport"
             | "DeleteWebhook"
+            | "DeleteCalendarSource"
             | "ProposeCorrections"
             | "DecideCorrections" => {
                 format!("{kind}Input")

@@ -79,7 +79,7 @@ async fn eighty_rows_cost_as_many_statements_as_ten() {
         let nested = "{ rooms(first: 200) { nodes { code current { externalId } next { externalId }
             sessions(first: 2) { totalCount nodes { externalId } } readers { swipes(last: 1) { nodes { swipeId } }
                 events(first: 1) { totalCount } commissionings(last: 1) { nodes { at } } } } }
-            students(first: 200) { nodes { groups { nodes { group { code } } } attendance(first: 1) { nodes { status } } } }
+            students(first: 200) { nodes { calendarPath groups { nodes { group { code } } } attendance(first: 1) { nodes { status } } } }
             groups(first: 200) { nodes { members(first: 1) { totalCount } sessions(first: 1) { nodes { externalId } } } }
             gateways { nodes { outages(first: 1) { totalCount } commissionings(first: 1) { totalCount } } } }";
         let (data, nested_cost) = counted(&hub, &integration, nested).await;

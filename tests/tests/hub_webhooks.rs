@@ -22,16 +22,23 @@ struct Listener {
     address: SocketAddr,
     heard: UnboundedReceiver<(HeaderMap, String)>,
     answers: Arc<Mutex<VecDeque<u16>>>,
+    /// What it does not take, ever.
+    refuses: Arc<Mutex<Option<&'static str>>>,
 }
 
 #[derive(Clone)]
 struct Ear {
     heard: UnboundedSender<(HeaderMap, String)>,
     answers: Arc<Mutex<VecDeque<u16>>>,
+    refuses: Arc<Mutex<Option<&'static str>>>,
 }
 
 async fn hear(State(ear): State<Ear>, headers: HeaderMap, body: String) -> StatusCode {
+    let refused = ear.refuses.lock().unwrap().is_some_and(|word| body.contains(word));
     ear.heard.send((headers, body)).unwrap();
+    if refused {
+        return StatusCode::BAD_REQUEST;
+    }
     let answer = ear.answers.lock().unwrap().pop_front();
     StatusCode::from_u16(answer.unwrap_or(204)).unwrap()
 }
@@ -42,10 +49,11 @@ impl Listener {
         let answers: Arc<Mutex<VecDeque<u16>>> = Arc::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let ear = Ear { heard: sender, answers: answers.clone() };
+        let refuses: Arc<Mutex<Option<&'static str>>> = Arc::default();
+        let ear = Ear { heard: sender, answers: answers.clone(), refuses: refuses.clone() };
         let router = axum::Router::new().route("/hook", axum::routing::post(hear)).with_state(ear);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, heard, answers }
+        Self { address, heard, answers, refuses }
     }
 
     fn url(&self) -> String {
@@ -101,7 +109,7 @@ async fn a_listener_hears_of_swipes_marks_and_final_registers_signed_and_once() 
     assert_eq!(secret.len(), 32);
     hub.clock.set(&at("10:07"));
     let swipe = gateway.swipe(0, 0, &at("10:05"), &[&held]);
-    assert_eq!(gateway.submit(&hub, &[swipe.clone()], &at("10:07")).await, ["STORED"]);
+    assert_eq!(gateway.submit(&hub, std::slice::from_ref(&swipe), &at("10:07")).await, ["STORED"]);
     let mut told = Vec::new();
     for _ in 0..2 {
         let (headers, body) = listener.hears().await;
@@ -181,6 +189,31 @@ async fn what_is_not_taken_is_told_again_under_the_same_id_until_somebody_says_t
     assert_eq!(state["state"], "DISABLED");
     hub.done("deleteWebhook deletedId", json!({"id": state["id"]})).await;
     assert_eq!(hub.read("{ webhooks { totalCount } }").await["webhooks"]["totalCount"], 0);
+}
+
+#[tokio::test]
+async fn what_a_listener_never_takes_holds_up_nothing_else_and_is_given_up_after_three_days() {
+    let (hub, mut gateway, held) = class().await;
+    let mut listener = Listener::start().await;
+    *listener.refuses.lock().unwrap() = Some("SWIPE_RECEIVED");
+    let events = json!(["ATTENDANCE_CHANGED", "SWIPE_RECEIVED"]);
+    hub.done(&format!("saveWebhook {HOOK}"), json!({"url": listener.url(), "events": events})).await;
+    hub.clock.set(&at("10:07"));
+    // More than are tried in one go; the mark is noted behind them.
+    let swipes: Vec<Value> =
+        (0..40).map(|n| gateway.swipe(0, 0, &format!("2026-10-05T10:05:{n:02}Z"), &[&held])).collect();
+    gateway.submit(&hub, &swipes, &at("10:07")).await;
+    until(&hub, |all| all.iter().filter(|it| it["attempts"] == 1).count() == 32).await;
+    hub.clock.set("2026-10-05T10:07:05Z");
+    until(&hub, |all| all.iter().any(|it| it["state"] == "DELIVERED")).await;
+    let told = std::iter::from_fn(|| listener.heard.try_recv().ok());
+    assert_eq!(told.filter(|(_, body)| body.contains("ATTENDANCE_CHANGED")).count(), 1);
+    hub.clock.set("2026-10-08T12:00:00Z");
+    rollcall_hub::service::webhooks::forget_old(&hub.running.hub).await.unwrap();
+    until(&hub, |all| all.iter().filter(|it| it["state"] == "FAILED").count() == 40).await;
+    hub.clock.set("2026-11-08T12:00:00Z");
+    rollcall_hub::service::webhooks::forget_old(&hub.running.hub).await.unwrap();
+    assert_eq!(deliveries(&hub).await, Vec::<Value>::new());
 }
 
 #[tokio::test]

@@ -4,14 +4,14 @@ use async_graphql::{Context, Object, Result, SimpleObject};
 
 use super::context::{DECIDERS, Needs, fault, hub};
 use super::id::Kind;
+use super::loader;
 use super::payload::UserError;
 use crate::service::calendars::{self, Whose};
 
 /// Where a calendar is, below the hub's address.
 pub(super) async fn calendar_path(ctx: &Context<'_>, kind: Kind, whose: Whose) -> Result<String> {
     let (Whose::Room(id) | Whose::Student(id)) = whose;
-    let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
-    let key = calendars::key(&mut tx, whose).await.map_err(|error| fault(&error))?;
+    let key = loader::calendar_secret(ctx).await?.key(whose).map_err(|error| fault(&error))?;
     Ok(format!("/calendars/{}/{key}.ics", kind.id(id).as_str()))
 }
 

@@ -13,6 +13,7 @@ use super::import::Import;
 use super::people::{Card, Student};
 use super::register::Register;
 use super::session::{Course, Group, Session, StudentGroupMembership};
+use super::source::CalendarSource;
 use super::swipe::Swipe;
 use super::webhook::{Webhook, WebhookDelivery};
 
@@ -26,6 +27,8 @@ pub enum Node {
     AttendanceRecord(AttendanceRecord),
     /// A building.
     Building(Building),
+    /// A calendar that is fetched.
+    CalendarSource(CalendarSource),
     /// A card.
     Card(Card),
     /// Corrections that wait for a second person.
@@ -69,6 +72,8 @@ pub enum Kind {
     AttendanceRecord,
     /// A building.
     Building,
+    /// A calendar that is fetched.
+    CalendarSource,
     /// A card.
     Card,
     /// Corrections that wait for a second person.
@@ -106,10 +111,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 20] = [
+    const ALL: [(Self, &'static str); 21] = [
         (Self::Alert, "alt"),
         (Self::AttendanceRecord, "att"),
         (Self::Building, "bld"),
+        (Self::CalendarSource, "cal"),
         (Self::Card, "crd"),
         (Self::CorrectionProposal, "cor"),
         (Self::Course, "crs"),

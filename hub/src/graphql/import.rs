@@ -189,25 +189,34 @@ pub struct StartImportInput {
     accept_removals: bool,
 }
 
+impl Default for CalendarImportInput {
+    fn default() -> Self {
+        Self {
+            rooms: Vec::new(),
+            groups: Vec::new(),
+            groups_from: "CATEGORIES".to_owned(),
+            course: None,
+            kind: SessionKind::Lecture,
+            whole: false,
+        }
+    }
+}
+
+impl CalendarImportInput {
+    /// How its files are to be read.
+    pub(super) fn recipe(self) -> Recipe {
+        let Self { rooms, groups, groups_from, course, kind, whole } = self;
+        Recipe::Calendar { rooms, groups, groups_from: Some(groups_from), course, kind, whole }
+    }
+}
+
 impl StartImportInput {
     fn recipe(&mut self) -> Result<Recipe> {
         let (mapping, calendar) = (self.mapping.take(), self.calendar.take());
         match (self.kind, mapping, calendar) {
             (ImportKind::Csv, Some(mapping), None) => Ok(Recipe::Table { mapping }),
             (ImportKind::Csv, None, None) => Err(coded("BAD_USER_INPUT", "CSV takes a 'mapping'")),
-            (ImportKind::Icalendar, None, calendar) => {
-                let all = CalendarImportInput {
-                    rooms: Vec::new(),
-                    groups: Vec::new(),
-                    groups_from: "CATEGORIES".to_owned(),
-                    course: None,
-                    kind: SessionKind::Lecture,
-                    whole: false,
-                };
-                let CalendarImportInput { rooms, groups, groups_from, course, kind, whole } =
-                    calendar.unwrap_or(all);
-                Ok(Recipe::Calendar { rooms, groups, groups_from: Some(groups_from), course, kind, whole })
-            }
+            (ImportKind::Icalendar, None, calendar) => Ok(calendar.unwrap_or_default().recipe()),
             (ImportKind::OneRoster, None, None) => {
                 Ok(Recipe::OneRoster { class_code: self.groups_by_class_code })
             }

@@ -13,7 +13,8 @@ use rollcall_rules::time::Instant;
 use rollcall_rules::verdict::Considered;
 use uuid::Uuid;
 
-use super::context::{loaders, shared_fault};
+use super::context::{coded, loaders, shared_fault};
+use crate::service::calendars::Secret;
 use crate::service::intake::evidence::{self, Evidence};
 use crate::service::people::credentials_of;
 use crate::service::report::{self, Counts};
@@ -265,6 +266,29 @@ impl Loader<Policies> for Loaders {
     async fn load(&self, _: &[Policies]) -> std::result::Result<HashMap<Policies, Vec<Policy>>, Self::Error> {
         Ok(HashMap::from([(Policies, self.hub.read().await?.all::<Policy>().await?)]))
     }
+}
+
+/// What the keys in calendars' addresses are made of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CalendarSecret;
+
+#[async_trait::async_trait]
+impl Loader<CalendarSecret> for Loaders {
+    type Value = Secret;
+    type Error = Arc<StoreError>;
+
+    async fn load(
+        &self,
+        _: &[CalendarSecret],
+    ) -> std::result::Result<HashMap<CalendarSecret, Secret>, Self::Error> {
+        Ok(HashMap::from([(CalendarSecret, Secret::read(&mut self.hub.read().await?).await?)]))
+    }
+}
+
+/// What the keys in calendars' addresses are made of.
+pub async fn calendar_secret(ctx: &Context<'_>) -> Result<Secret> {
+    let found = loaders(ctx)?.load_one(CalendarSecret).await.map_err(shared_fault)?;
+    found.ok_or_else(|| coded("INTERNAL", "the hub has no key for calendars; its log says why"))
 }
 
 /// How many pages, or counts, are read in one statement: those of a whole page of parents.

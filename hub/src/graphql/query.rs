@@ -28,6 +28,7 @@ use super::session::{
     CodeBy, Course, CourseConnection, Group, GroupConnection, Session, SessionBy, SessionConnection,
     SessionFilter, StudentGroupMembership, session_list,
 };
+use super::source::CalendarSource;
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
 use super::webhook::{Webhook, WebhookDelivery};
 use crate::store::entity::{self, Entity};
@@ -429,6 +430,9 @@ pub(super) async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
             loader::one(ctx, id).await?.map(|it| Node::AttendanceRecord(AttendanceRecord(it)))
         }
         Kind::Building => loader::one(ctx, id).await?.map(|it| Node::Building(Building(it))),
+        Kind::CalendarSource => {
+            loader::one(ctx, id).await?.map(|it| Node::CalendarSource(CalendarSource(it)))
+        }
         Kind::Card => loader::one(ctx, id).await?.map(|it| Node::Card(Card(it))),
         Kind::CorrectionProposal => {
             loader::one(ctx, id).await?.map(|it| Node::CorrectionProposal(CorrectionProposal(it)))

@@ -1,5 +1,6 @@
 //! All pushes. Each needs the same rights as the matching query.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_graphql::{Context, ID, Result, SimpleObject, Subscription};
@@ -24,7 +25,7 @@ use crate::store::page::{Page, pages};
 const QUEUE: usize = 64;
 /// How often a feed without news says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// How often a subscriber's import is looked at, without news of it.
+/// How often what a subscriber follows is looked at, without news of it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How many changes are read at once.
 const FEED_CHUNK: usize = 500;
@@ -63,7 +64,7 @@ impl Subscription {
         Ok(stream)
     }
 
-    /// An open register as it fills.
+    /// An open register as it fills: first as it is, with all its marks, then with those that changed.
     #[graphql(guard = "Needs(READERS)")]
     async fn register_changed(
         &self,
@@ -72,28 +73,28 @@ impl Subscription {
     ) -> Result<impl Stream<Item = Result<RegisterChange>>> {
         let hub = hub(ctx)?.clone();
         let mut news = hub.listen();
-        let wanted = match Kind::of(&register_id) {
-            Some((Kind::Register, id)) => {
-                let mut tx = hub.read().await.map_err(|error| fault(&error))?;
-                let sessions = tx.by_column::<entity::Session>("register_id", [id.into()]).await;
-                sessions.map_err(|error| fault(&error))?.into_iter().next().map(|session| session.id)
-            }
+        let known = match Kind::of(&register_id) {
+            Some((Kind::Register, id)) => KnownRegister::of(&hub, id).await.map_err(|error| fault(&error))?,
             _ => None,
         };
-        let wanted = wanted.ok_or_else(|| super::context::coded("NOT_FOUND", "there is no such register"))?;
+        let mut known =
+            known.ok_or_else(|| super::context::coded("NOT_FOUND", "there is no such register"))?;
         let (events, stream) = queue();
         tokio::spawn(async move {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
             loop {
-                let marks = tokio::select! {
+                tokio::select! {
                     () = events.closed() => return,
                     piece = news.recv() => match piece {
-                        Ok(News::Register { session, marks }) if session == wanted => marks,
+                        Ok(News::Register { session }) if session == known.session => {}
                         Ok(_) => continue,
-                        Err(RecvError::Lagged(_)) => Vec::new(),
+                        Err(RecvError::Lagged(_)) => {}
                         Err(RecvError::Closed) => return,
                     },
-                };
-                let change = register_change(&hub, wanted, &marks).await;
+                    // Another hub may have changed it, and tells nobody here.
+                    _ = looks.tick() => {}
+                }
+                let change = known.change(&hub).await;
                 if let Some(change) = change.transpose()
                     && events.send(change.map_err(|error| fault(&error))).await.is_err()
                 {
@@ -269,18 +270,38 @@ async fn feed(
     }
 }
 
-async fn register_change(
-    hub: &Hub,
+/// A register as its subscriber knows it.
+struct KnownRegister {
     session: Uuid,
-    marks: &[Uuid],
-) -> std::result::Result<Option<RegisterChange>, StoreError> {
-    let mut tx = hub.read().await?;
-    let records = tx.by_ids::<entity::Attendance>(marks.iter().copied()).await?;
-    let session = tx.by_ids::<entity::Session>([session]).await?.into_iter().next();
-    Ok(session.map(|session| RegisterChange {
-        register: Register(session),
-        records: records.into_iter().map(AttendanceRecord).collect(),
-    }))
+    /// None before the first look.
+    revision: Option<i64>,
+    /// The revisions of its marks.
+    marks: BTreeMap<Uuid, i64>,
+}
+
+impl KnownRegister {
+    async fn of(hub: &Hub, register: Uuid) -> std::result::Result<Option<Self>, StoreError> {
+        let mut tx = hub.read().await?;
+        let found = tx.by_column::<entity::Session>("register_id", [register.into()]).await?;
+        let session = found.into_iter().next();
+        Ok(session.map(|session| Self { session: session.id, revision: None, marks: BTreeMap::new() }))
+    }
+
+    /// What is other than known, if anything; then it is known.
+    async fn change(&mut self, hub: &Hub) -> std::result::Result<Option<RegisterChange>, StoreError> {
+        let hub = hub.pinned();
+        let mut tx = hub.read().await?;
+        let session = tx.by_ids::<entity::Session>([self.session]).await?.into_iter().next();
+        let changed = session.filter(|session| Some(session.register_revision) != self.revision);
+        let Some(session) = changed else { return Ok(None) };
+        let marks = tx.attendance_of(&[session.id]).await?;
+        let now: BTreeMap<Uuid, i64> = marks.iter().map(|mark| (mark.id, mark.revision)).collect();
+        let before = std::mem::replace(&mut self.marks, now);
+        self.revision = Some(session.register_revision);
+        let records = marks.into_iter().filter(|mark| before.get(&mark.id) != Some(&mark.revision));
+        let records = records.map(AttendanceRecord).collect();
+        Ok(Some(RegisterChange { register: Register(session), records }))
+    }
 }
 
 async fn swipe(

@@ -21,6 +21,8 @@ use crate::service::Caller;
 
 /// The protocol's name.
 const PROTOCOL: &str = "graphql-transport-ws";
+/// How long a subscriber may take to take a message.
+const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// How long a client may take to introduce itself.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the hub asks whether the client is still there.
@@ -88,7 +90,15 @@ fn close<T>(code: u16, reason: impl Into<String>) -> Step<T> {
 }
 
 async fn send(socket: &mut WebSocket, message: Value) -> Step {
-    socket.send(Message::Text(message.to_string().into())).await.map_err(|_| None)
+    send_frame(socket, Message::Text(message.to_string().into())).await
+}
+
+/// Sends, or gives the socket up: while this waits nothing else of the socket goes on, reads of the store included.
+async fn send_frame(socket: &mut WebSocket, message: Message) -> Step {
+    match tokio::time::timeout(SEND_WITHIN, socket.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(None),
+    }
 }
 
 impl Session {
@@ -113,7 +123,7 @@ impl Session {
                     }
                 }
                 () = &mut init, if self.caller.is_none() => return close(4408, "Connection initialisation timeout"),
-                _ = ping.tick() => socket.send(Message::Ping(Bytes::new())).await.map_err(|_| None)?,
+                _ = ping.tick() => send_frame(socket, Message::Ping(Bytes::new())).await?,
             }
         }
     }

@@ -53,16 +53,30 @@ pub struct Calendar {
     pub version: String,
 }
 
-/// The key in a calendar's address.
-///
-/// # Errors
-/// When the store fails.
-pub async fn key(tx: &mut Tx, whose: Whose) -> Result<String, StoreError> {
-    let secret = tx.setting("calendar key").await?.unwrap_or_default();
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-        .map_err(|error| StoreError::BadData { place: "setting.value", found: error.to_string() })?;
-    mac.update(whose.id().as_bytes());
-    Ok(URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..KEY_BYTES]))
+/// What the keys in calendars' addresses are made of.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The one that holds now.
+    ///
+    /// # Errors
+    /// When the store fails, or has none.
+    pub async fn read(tx: &mut Tx) -> Result<Self, StoreError> {
+        let missing = || StoreError::BadData { place: "setting.value", found: "no calendar key".to_owned() };
+        tx.setting("calendar key").await?.map(Self).ok_or_else(missing)
+    }
+
+    /// The key in a calendar's address.
+    ///
+    /// # Errors
+    /// Never, as far as can be seen: a code takes a secret of any length.
+    pub fn key(&self, whose: Whose) -> Result<String, StoreError> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes())
+            .map_err(|error| StoreError::BadData { place: "setting.value", found: error.to_string() })?;
+        mac.update(whose.id().as_bytes());
+        Ok(URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..KEY_BYTES]))
+    }
 }
 
 /// Makes a new secret: every address that was given out is void.
@@ -102,7 +116,7 @@ fn secret() -> Result<String, StoreError> {
 pub async fn read(hub: &Hub, whose: Whose, shown: &str) -> Result<Option<Calendar>, StoreError> {
     let hub = hub.pinned();
     let mut tx = hub.read().await?;
-    let right = key(&mut tx, whose).await?;
+    let right = Secret::read(&mut tx).await?.key(whose)?;
     // Over digests, so that how long it takes says nothing of how much is right.
     if Sha256::digest(right.as_bytes()) != Sha256::digest(shown.as_bytes()) {
         return Ok(None);

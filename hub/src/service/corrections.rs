@@ -1,6 +1,6 @@
 //! Corrections of many marks at once: one person proposes them, another approves, and only then are they made.
 //!
-//! Two people are two tokens. What is approved is what was proposed: should a mark have changed in between, nothing is made.
+//! Two people are two tokens of different names. What is approved is what was proposed: should a mark have changed in between, nothing is made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,6 +90,24 @@ pub async fn propose(
     }
     let mut check = Check::default();
     let mut tx = hub.write().await?;
+    if let Some(before) = tx.by_ids::<CorrectionProposal>([id]).await?.into_iter().next() {
+        // Asked for again: registers may have moved on since.
+        let ids = before.all()?.into_iter().map(|it| it.session_id);
+        let sessions = tx.by_ids::<Session>(ids.collect::<BTreeSet<Uuid>>()).await?;
+        let registers: BTreeMap<Uuid, Uuid> =
+            sessions.into_iter().map(|session| (session.id, session.register_id)).collect();
+        let there = before.all()?;
+        let same = there.len() == asked.len()
+            && there.iter().zip(asked).all(|(one, other)| {
+                (registers.get(&one.session_id).copied(), Some(one.student_id), one.to, one.arrived_at)
+                    == (other.register, other.student, other.status, other.arrived_at)
+            });
+        if same && before.reason == reason && before.proposed_token == caller.token_id {
+            return Ok(Ok(before));
+        }
+        check.refuse(Code::Conflict, "id", "another proposal has this id; make a new one");
+        return Ok(Err(check.refusals().unwrap_or_default()));
+    }
     let registers: BTreeSet<Uuid> = asked.iter().filter_map(|it| it.register).collect();
     let sessions = tx.by_column::<Session>("register_id", registers.into_iter().map(Into::into)).await?;
     let sessions: BTreeMap<Uuid, Session> = sessions.into_iter().map(|it| (it.register_id, it)).collect();
@@ -137,20 +155,6 @@ pub async fn propose(
         place: "correction_proposal.corrections",
         found: error.to_string(),
     })?;
-    if let Some(before) = tx.by_ids::<CorrectionProposal>([id]).await?.into_iter().next() {
-        // Asked for again: revisions may have moved on since.
-        let same = |one: &Correction, other: &Correction| {
-            (one.session_id, one.student_id, one.to, one.arrived_at)
-                == (other.session_id, other.student_id, other.to, other.arrived_at)
-        };
-        let there = before.all()?;
-        let all_same = there.len() == corrections.len()
-            && there.iter().zip(&corrections).all(|(one, other)| same(one, other));
-        if before.reason == reason && before.proposed_token == caller.token_id && all_same {
-            return Ok(Ok(before));
-        }
-        check.refuse(Code::Conflict, "id", "another proposal has this id; make a new one");
-    }
     if let Some(refusals) = check.refusals() {
         return Ok(Err(refusals));
     }
@@ -186,7 +190,11 @@ pub async fn decide(
     let mut check = Check::default();
     let mut tx = hub.write().await?;
     let Some(before) = tx.by_ids::<CorrectionProposal>(id).await?.into_iter().next() else {
-        check.refuse(Code::NotFound, "proposalId", "there is no such proposal");
+        check.refuse(
+            Code::NotFound,
+            "proposalId",
+            "there is no such proposal; `correctionProposals` lists them",
+        );
         return Ok(Err(check.refusals().unwrap_or_default()));
     };
     let wanted = if approve { ProposalState::Approved } else { ProposalState::Rejected };
@@ -194,10 +202,13 @@ pub async fn decide(
         if before.state == wanted && before.decided_token == Some(caller.token_id) {
             return Ok(Ok(before));
         }
-        let message = format!("it is {} already", before.state.word());
+        let message = format!(
+            "it is {} already, and stays so; propose anew what is to be another",
+            before.state.word()
+        );
         check.refuse(Code::WrongState, "proposalId", message);
-    } else if approve && before.proposed_token == caller.token_id {
-        let message = "whoever proposed it cannot approve it: somebody else with a token of their own must";
+    } else if approve && (before.proposed_token == caller.token_id || before.proposed_by == caller.name) {
+        let message = "whoever proposed it cannot approve it: somebody else must, with a token of their own in their name";
         check.refuse(Code::NotPermitted, "proposalId", message);
     }
     if let Some(refusals) = check.refusals() {
@@ -220,16 +231,16 @@ pub async fn decide(
     let corrections = after.all()?;
     let ids: BTreeSet<Uuid> = corrections.iter().map(|it| it.session_id).collect();
     let ids: Vec<Uuid> = ids.into_iter().collect();
-    let marks: BTreeMap<(Uuid, Uuid), i64> = tx
+    let marks: BTreeMap<(Uuid, Uuid), (i64, AttendanceStatus)> = tx
         .attendance_of(&ids)
         .await?
         .into_iter()
-        .map(|mark| ((mark.session_id, mark.student_id), mark.revision))
+        .map(|mark| ((mark.session_id, mark.student_id), (mark.revision, mark.status)))
         .collect();
     let mut check = Check::default();
     let moved: Vec<&Correction> = corrections
         .iter()
-        .filter(|it| marks.get(&(it.session_id, it.student_id)) != Some(&it.revision))
+        .filter(|it| marks.get(&(it.session_id, it.student_id)) != Some(&(it.revision, it.from)))
         .collect();
     if let Some(first) = moved.first() {
         let session = tx.by_ids::<Session>([first.session_id]).await?.into_iter().next();

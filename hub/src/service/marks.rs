@@ -111,6 +111,10 @@ pub async fn clear(
     if students.is_empty() {
         check.refuse(Code::Required, "studentIds", "name at least one");
     }
+    if students.len() > MOST_BY_ONE {
+        let message = format!("one person takes back {MOST_BY_ONE} decisions at the most, in one go");
+        check.refuse(Code::TooLong, "studentIds", message);
+    }
     let mut tx = hub.write().await?;
     let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {
         return Ok(Err(check.refusals().unwrap_or_default()));

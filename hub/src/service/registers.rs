@@ -109,7 +109,7 @@ async fn derive_some(
                 });
             }
             writes.sessions.push(session);
-            news.push(News::Register { session: stored.id, marks });
+            news.push(News::Register { session: stored.id });
         }
     }
     tx.put(&writes.marks).await?;

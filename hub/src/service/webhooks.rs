@@ -22,6 +22,8 @@ use crate::store::{StoreError, Tx};
 
 /// How many webhooks there may be: each is looked at in every write.
 const MAX_WEBHOOKS: usize = 50;
+/// For how long a delivery is tried, in milliseconds.
+pub const TRIED_MS: i64 = 3 * 24 * 3_600_000;
 /// How long a delivery that has ended is kept, in milliseconds.
 const KEPT_MS: i64 = 30 * 24 * 3_600_000;
 
@@ -116,7 +118,7 @@ pub async fn delete(hub: &Hub, id: Option<Uuid>) -> Answer<Uuid> {
     let mut tx = hub.write().await?;
     let Some(webhook) = tx.by_ids::<Webhook>(id).await?.into_iter().next() else {
         let mut check = Check::default();
-        check.refuse(Code::NotFound, "id", "there is no such webhook");
+        check.refuse(Code::NotFound, "id", "there is no such webhook; `webhooks` lists those there are");
         return Ok(Err(check.refusals().unwrap_or_default()));
     };
     tx.drop_webhook(webhook.id).await?;
@@ -124,13 +126,16 @@ pub async fn delete(hub: &Hub, id: Option<Uuid>) -> Answer<Uuid> {
     Ok(Ok(webhook.id))
 }
 
-/// Drops deliveries that ended long ago.
+/// Gives up what was tried long enough, also where it never had its turn, and drops deliveries that ended long ago.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn forget_old(hub: &Hub) -> Result<(), StoreError> {
     let mut tx = hub.write().await?;
-    tx.drop_old_deliveries(hub.now().0 - KEPT_MS).await?;
+    let now = hub.now().0;
+    // An hour more: what has its turn last is tried once more and says why it failed.
+    tx.give_up_old_deliveries(now - TRIED_MS - 3_600_000).await?;
+    tx.drop_old_deliveries(now - KEPT_MS).await?;
     tx.commit().await
 }
 

@@ -171,6 +171,7 @@ macro_rules! words {
     };
 }
 
+mod calendar;
 mod correction;
 mod estate;
 mod import;
@@ -179,6 +180,7 @@ mod teaching;
 mod webhook;
 mod words;
 
+pub use calendar::*;
 pub use correction::*;
 pub use estate::*;
 pub use import::*;

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
 /// A store whose reads all go through one transaction, begun with the first of them. What is written
-/// through it can only be looked at, and is never kept.
+/// through it can only be looked at, and is never kept; reads after it see the state after it.
 pub struct PinnedStore(Arc<Pinned>);
 
 struct Pinned {
@@ -31,6 +31,8 @@ impl Store for PinnedStore {
 
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
+            // Nobody holds a reader while he waits to write: what is read after this is another state.
+            drop(self.0.begun.lock().await.take());
             let transaction = self.0.store.write().await?;
             Ok(Box::new(Trial(transaction)) as Box<dyn Transaction>)
         })

@@ -11,8 +11,10 @@ use sqlx::{AssertSqlSafe, Executor, Row as _, Sqlite, TypeInfo, ValueRef};
 use super::migrate::{explain, migrator};
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
-/// How many queries may read at once.
-const READERS: u32 = 4;
+/// How many queries may read at once; each holds one of these from its first statement to its last.
+const READERS: u32 = 10;
+/// How much of the file one of them keeps in memory, in KiB; the writer keeps more.
+const READER_CACHE: &str = "-8192";
 
 /// How many rows the engine's thread reads ahead of whoever asked: more than any query here gives, since all rows are
 /// wanted at once and a thread that waits for another after each fifty costs more than the query does.
@@ -45,7 +47,8 @@ impl SqliteStore {
         let writer = pool.clone().max_connections(1).connect_with(options.clone()).await?;
         let name = path.display().to_string();
         migrator(str::to_owned).run(&writer).await.map_err(|error| explain(error, &name))?;
-        let readers = pool.max_connections(READERS).connect_with(options).await?;
+        let readers =
+            pool.max_connections(READERS).connect_with(options.pragma("cache_size", READER_CACHE)).await?;
         Ok(Self { readers, writer })
     }
 }

@@ -99,9 +99,9 @@ impl Tx {
         until: i64,
         most: i64,
     ) -> Result<Vec<Uuid>, StoreError> {
-        let sql = "SELECT s.id FROM session s WHERE EXISTS (SELECT 1 FROM session_group g JOIN membership m ON m.group_id = \
-                   g.group_id WHERE g.session_id = s.id AND m.student_id = $1 AND m.from_at <= s.starts_at AND (m.until_at IS \
-                   NULL OR m.until_at > s.starts_at)) AND s.ends_at >= $2 AND s.starts_at < $3 \
+        let sql = "SELECT DISTINCT s.id, s.starts_at FROM membership m JOIN session_group g ON g.group_id = m.group_id \
+                   JOIN session s ON s.id = g.session_id WHERE m.student_id = $1 AND m.from_at <= s.starts_at AND \
+                   (m.until_at IS NULL OR m.until_at > s.starts_at) AND s.ends_at >= $2 AND s.starts_at < $3 \
                    ORDER BY s.starts_at, s.id LIMIT $4";
         let rows = self.fetch(sql, vec![student.into(), from.into(), until.into(), most.into()]).await?;
         rows.into_iter().map(|mut row| row.next("session.id")).collect()

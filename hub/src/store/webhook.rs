@@ -17,7 +17,7 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("webhook.id")).collect()
     }
 
-    /// The oldest deliveries of a webhook that are due at an instant.
+    /// The deliveries of a webhook that have been due longest at an instant.
     ///
     /// # Errors
     /// When the engine fails.
@@ -28,7 +28,7 @@ impl Tx {
         limit: i64,
     ) -> Result<Vec<WebhookDelivery>, StoreError> {
         let sql = "SELECT d.id FROM webhook_delivery d WHERE d.webhook_id = $1 AND d.state = 'PENDING' AND d.next_at <= $2 \
-             ORDER BY d.id LIMIT $3";
+             ORDER BY d.next_at, d.id LIMIT $3";
         let rows = self.fetch(sql, vec![webhook.into(), now.into(), limit.into()]).await?;
         let ids: Vec<Uuid> = rows
             .into_iter()
@@ -61,12 +61,27 @@ impl Tx {
         Ok(())
     }
 
+    /// Gives up what still waits of what happened before an instant.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn give_up_old_deliveries(&mut self, before: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE webhook_delivery SET state = $1 WHERE state = $2 AND created_at < $3";
+        let (failed, pending) = (WebhookDeliveryState::Failed, WebhookDeliveryState::Pending);
+        self.execute(sql, vec![failed.into(), pending.into(), before.into()]).await?;
+        Ok(())
+    }
+
     /// Drops the deliveries that have ended of what happened before an instant.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn drop_old_deliveries(&mut self, before: i64) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM webhook_delivery WHERE state <> $1 AND created_at < $2";
-        self.execute(sql, vec![Value::from(WebhookDeliveryState::Pending), before.into()]).await
+    pub async fn drop_old_deliveries(&mut self, before: i64) -> Result<(), StoreError> {
+        // One state after the other, which an index answers.
+        for ended in [WebhookDeliveryState::Delivered, WebhookDeliveryState::Failed] {
+            let sql = "DELETE FROM webhook_delivery WHERE state = $1 AND created_at < $2";
+            self.execute(sql, vec![Value::from(ended), before.into()]).await?;
+        }
+        Ok(())
     }
 }

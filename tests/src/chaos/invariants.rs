@@ -20,6 +20,8 @@ const SLACK: SignedDuration = SignedDuration::from_millis(1_500);
 const RESIDENT_KIB: u64 = 128 * 1024;
 /// The most memory that a hub with one building may hold, debug build included.
 const HUB_RESIDENT_KIB: u64 = 192 * 1024;
+/// Of so many cards some must have been answered by a flash.
+const MANY: usize = 50;
 /// So close to one that is lost others are told of.
 const NEAR: SignedDuration = SignedDuration::from_millis(3_000);
 /// How long between two looks at the hub.
@@ -112,6 +114,14 @@ pub async fn check(
     let (drained, swipes) = drain(site, history, patience).await;
     let (presentations, unclear) = history.told();
     let mut figures = judge(&presentations, &swipes, excused)?;
+    let mqtt: Vec<&Presentation> = presentations.iter().filter(|it| it.mqtt).collect();
+    let flashed =
+        mqtt.iter().filter(|it| it.answers.iter().any(|(_, answer)| matches!(answer, Answer::Flash(_))));
+    // What is not said cannot be judged, and would pass.
+    if mqtt.len() >= MANY && flashed.count() == 0 {
+        let what = format!("{} cards were held to MQTT readers, and no flash said whose it was", mqtt.len());
+        return Err(Violation { at: None, what });
+    }
     (figures.drained, figures.unclear) = (drained, unclear);
     let credited = |swipe: &HubSwipe| swipe.sessions.iter().any(|session| session == "NOW");
     let due: BTreeSet<String> =
