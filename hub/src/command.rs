@@ -16,6 +16,7 @@ use rollcall_hub::{app, graphql};
 use tracing_subscriber::EnvFilter;
 
 mod import;
+mod jisc;
 mod report;
 
 const EXAMPLES: &str = "Examples:
@@ -26,6 +27,7 @@ const EXAMPLES: &str = "Examples:
   rollcall-hub import ical --room LIB-1 library.ics --dry-run
   rollcall-hub report --by course --from 2026-09-28 --until 2026-12-11 > courses.csv
   rollcall-hub export --from 2026-09-28 --until 2026-10-04 --format jsonl > marks.jsonl
+  rollcall-hub export --from 2026-09-28 --until 2026-10-04 --format xapi --home-page https://www.example.ac.uk --lrs https://lrs.example.ac.uk/xapi
   rollcall-hub schema > schema.graphql
   rollcall-hub verify-receipt receipt.json --key 1f0c…";
 

@@ -1,4 +1,4 @@
-//! Looks at the calendars that are due, one after the other, and hands what is there to `service::sources`.
+//! Looks at the calendars that are due, a few at once, and hands what is there to `service::sources`.
 //!
 //! Runs beside the other workers; any hub over the database may look at any calendar.
 
@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
 
 use crate::import::MAX_FILE_BYTES;
 use crate::outgoing::{Answered, Failed, Outgoing};
@@ -15,6 +16,8 @@ use crate::service::{Hub, News};
 use crate::store::StoreError;
 use crate::store::entity::CalendarSource;
 
+/// How many calendars are looked at at once.
+const AT_ONCE: usize = 8;
 /// How often the hub looks for calendars that are due.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -23,15 +26,35 @@ pub async fn look(hub: Hub) {
     let mut news = hub.listen();
     let mut looks = tokio::time::interval(LOOK_EVERY);
     let mut outgoing: Option<Outgoing> = None;
+    // One that is slow keeps no other waiting.
+    let mut under_way = JoinSet::new();
     loop {
-        match look_at_one(&hub, &mut outgoing).await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => tracing::error!("calendars could not be looked at: {error}"),
+        while under_way.len() < AT_ONCE {
+            match take_up(&hub, &mut outgoing).await {
+                Ok(Some((taken, way))) => {
+                    let hub = hub.clone();
+                    under_way.spawn(async move {
+                        if let Err(error) = look_at(&hub, way, &taken).await {
+                            tracing::error!("the calendar of '{}' could not be noted: {error}", taken.source);
+                        }
+                    });
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!("calendars could not be looked at: {error}");
+                    break;
+                }
+            }
         }
         loop {
             tokio::select! {
                 _ = looks.tick() => break,
+                Some(ended) = under_way.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!("a look at a calendar ended badly: {error}");
+                    }
+                    break;
+                }
                 piece = news.recv() => match piece {
                     Ok(News::Job) | Err(RecvError::Lagged(_)) => break,
                     Ok(_) => {}
@@ -42,23 +65,30 @@ pub async fn look(hub: Hub) {
     }
 }
 
-async fn look_at_one(hub: &Hub, outgoing: &mut Option<Outgoing>) -> Result<bool, StoreError> {
-    let Some(taken) = sources::take_up(hub).await? else { return Ok(false) };
-    let anyway = sources::is_to_be_read_anyway(hub, &taken).await?;
+/// A calendar that is due, and the way to it.
+async fn take_up(
+    hub: &Hub,
+    outgoing: &mut Option<Outgoing>,
+) -> Result<Option<(CalendarSource, Option<Outgoing>)>, StoreError> {
+    let Some(taken) = sources::take_up(hub).await? else { return Ok(None) };
     if outgoing.is_none() {
         *outgoing = Outgoing::new(hub.reaches_private())
             .inspect_err(|error| tracing::error!("calendars cannot be fetched: {error}"))
             .ok();
     }
+    Ok(Some((taken, outgoing.clone())))
+}
+
+async fn look_at(hub: &Hub, outgoing: Option<Outgoing>, taken: &CalendarSource) -> Result<(), StoreError> {
+    let anyway = sources::is_to_be_read_anyway(hub, taken).await?;
     let found = match outgoing {
-        Some(outgoing) => fetch(outgoing, &taken, anyway).await,
+        Some(outgoing) => fetch(&outgoing, taken, anyway).await,
         None => Found::Nothing("the hub cannot set up TLS; its log says why".to_owned()),
     };
     if let Found::Nothing(why) = &found {
         tracing::warn!("the calendar of '{}' could not be fetched: {why}", taken.source);
     }
-    sources::found(hub, &taken, found, anyway).await?;
-    Ok(true)
+    sources::found(hub, taken, found, anyway).await
 }
 
 async fn fetch(outgoing: &Outgoing, taken: &CalendarSource, anyway: bool) -> Found {

@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod graphql;
 pub mod http;
 pub mod import;
+pub mod jisc;
 pub mod outgoing;
 pub mod scalar;
 pub mod service;

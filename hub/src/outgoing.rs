@@ -13,8 +13,9 @@ use reqwest::{Client, Response, Url, redirect};
 
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How long a whole exchange may take.
+/// How long a whole exchange may take, and one by which something large is fetched.
 const WITHIN: Duration = Duration::from_secs(15);
+const FETCHED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why nothing came of it, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,13 +69,29 @@ impl Outgoing {
         Ok(sent.map_err(|error| Failed(chain(&error)))?.status().as_u16())
     }
 
+    /// Sends a body and reads the beginning of the answer, for people who want to know what was wrong.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub async fn ask(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: String,
+        most: usize,
+    ) -> Result<Answered, Failed> {
+        let url = target(url, self.private).map_err(Failed)?;
+        let sent = self.client.post(url).headers(headers).body(body).send().await;
+        answered(sent.map_err(|error| Failed(chain(&error)))?, most).await
+    }
+
     /// Fetches what is there, at most so many bytes of it and one more, by which whoever asks sees that it was too much.
     ///
     /// # Errors
     /// When there was no answer.
     pub async fn get(&self, url: &str, headers: HeaderMap, most: usize) -> Result<Answered, Failed> {
         let url = target(url, self.private).map_err(Failed)?;
-        let sent = self.client.get(url).headers(headers).send().await;
+        let sent = self.client.get(url).headers(headers).timeout(FETCHED_WITHIN).send().await;
         answered(sent.map_err(|error| Failed(chain(&error)))?, most.saturating_add(1)).await
     }
 }

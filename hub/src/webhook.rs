@@ -31,6 +31,8 @@ const AT_ONCE: usize = 8;
 const WAITS_S: [i64; 6] = [5, 20, 80, 320, 1_280, 3_600];
 /// How often the hub looks for what another hub noted, or what is to be tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The status that says that it is too much.
+const BUSY: u16 = 429;
 /// The status that says that nobody wants to be told any more.
 const GONE: u16 = 410;
 
@@ -125,9 +127,11 @@ async fn carry_some(hub: &Hub, outgoing: &Outgoing, id: Uuid) -> Result<(), Stor
     let Some(mut webhook) = tx.by_ids::<Webhook>([id]).await?.into_iter().next() else { return Ok(()) };
     let there = tx.by_ids::<WebhookDelivery>(tried.iter().map(|(delivery, _)| delivery.id)).await?;
     let there: BTreeMap<Uuid, WebhookDelivery> = there.into_iter().map(|it| (it.id, it)).collect();
-    let (mut any_taken, mut gone, mut after) = (false, false, Vec::new());
+    let (mut any_taken, mut reached, mut gone, mut after) = (false, false, false, Vec::new());
     for (delivery, outcome) in tried {
         any_taken |= matches!(outcome, Ok(200..=299));
+        // Whoever turns one down may take the next.
+        reached |= matches!(outcome, Ok(status) if status < 500 && status != BUSY);
         gone |= outcome == Ok(GONE);
         // Given up meanwhile, or taken up by another hub because this one was slow: then that holds, unless it arrived.
         let same = there
@@ -145,9 +149,9 @@ async fn carry_some(hub: &Hub, outgoing: &Outgoing, id: Uuid) -> Result<(), Stor
     if any_taken {
         (webhook.failures, webhook.failing_since) = (0, None);
     } else {
-        webhook.failures += 1;
         webhook.failing_since = webhook.failing_since.or(Some(now));
-        webhook.not_before = now + wait_ms(webhook.failures);
+        webhook.failures = if reached { 0 } else { webhook.failures + 1 };
+        webhook.not_before = if reached { now } else { now + wait_ms(webhook.failures) };
     }
     webhook.enabled &= !gone;
     tx.put(&after).await?;

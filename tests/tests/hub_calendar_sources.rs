@@ -119,20 +119,30 @@ async fn a_calendar_is_imported_when_it_is_another_and_asked_for_by_its_version_
     // A quarter of an hour later nothing is new.
     hub.clock.set(&at("08:15"));
     assert_eq!(server.asked().await, "\"1\"");
-    let first = until(&hub, |it| it["fetchedAt"].as_str().is_some_and(|at| at.contains("09:15"))).await;
+    until(&hub, |it| it["fetchedAt"].as_str().is_some_and(|at| at.contains("09:15"))).await;
+    // A server that knows no versions, and writes the calendar anew each time, says the same.
+    server.gives(
+        200,
+        "\"0\"",
+        &calendar(&[("A", "10"), ("B", "12")]).replace("20261001T000000Z", "20261005T082000Z"),
+    );
+    hub.clock.set(&at("08:31"));
+    assert_eq!(server.asked().await, "\"1\"");
+    let first = until(&hub, |it| it["fetchedAt"].as_str().is_some_and(|at| at.contains("09:31"))).await;
+    assert_eq!(hub.read("{ imports { totalCount } }").await["imports"]["totalCount"], 1);
     // Then one is at another time, and one is gone.
     server.gives(200, "\"2\"", &calendar(&[("A", "15")]));
-    hub.clock.set(&at("08:30"));
-    assert_eq!(server.asked().await, "\"1\"");
+    hub.clock.set(&at("08:47"));
+    assert_eq!(server.asked().await, "\"0\"");
     let refused = until(&hub, |it| it["import"]["state"] == "REFUSED").await;
     assert_ne!(refused["import"]["id"], first["import"]["id"]);
     assert_eq!(sessions(&hub).await, ["A 11:00", "B 13:00"], "half of it would go: nothing is done");
     // It is not fetched whole again and again, but after six hours: somebody may have mended what was wrong.
-    hub.clock.set(&at("08:45"));
+    hub.clock.set(&at("09:03"));
     assert_eq!(server.asked().await, "\"2\"");
     server.gives(200, "\"2\"", &calendar(&[("A", "15"), ("B", "12")]));
-    until(&hub, |it| it["fetchedAt"].as_str().is_some_and(|at| at.contains("09:45"))).await;
-    hub.clock.set(&at("14:31"));
+    until(&hub, |it| it["fetchedAt"].as_str().is_some_and(|at| at.contains("10:03"))).await;
+    hub.clock.set(&at("14:48"));
     assert_eq!(server.asked().await, "-");
     until(&hub, |it| it["import"]["state"] == "APPLIED").await;
     assert_eq!(sessions(&hub).await, ["B 13:00", "A 16:00"]);

@@ -2,8 +2,36 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
-use rollcall_tests::programs::run;
+use axum::http::{HeaderMap, StatusCode};
 use rollcall_tests::programs::site::*;
+use rollcall_tests::programs::{run, run_with};
+
+/// A learning record store that is busy once, and then takes what comes with the right key.
+async fn record_store() -> (String, tokio::sync::mpsc::UnboundedReceiver<serde_json::Value>) {
+    let (sender, taken) = tokio::sync::mpsc::unbounded_channel();
+    let busy = std::sync::atomic::AtomicBool::new(true);
+    let take = move |headers: HeaderMap, body: String| {
+        // The base64 of key:secret.
+        let known = headers.get("authorization").is_some_and(|value| value == "Basic a2V5OnNlY3JldA==");
+        let status = match (known, busy.swap(false, std::sync::atomic::Ordering::SeqCst)) {
+            (false, _) => StatusCode::UNAUTHORIZED,
+            (true, true) => StatusCode::SERVICE_UNAVAILABLE,
+            (true, false) => {
+                assert_eq!(headers["x-experience-api-version"], "1.0.3");
+                sender.send(serde_json::from_str(&body).unwrap()).unwrap();
+                StatusCode::OK
+            }
+        };
+        std::future::ready(status)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/xapi", listener.local_addr().unwrap());
+    let take = std::sync::Arc::new(take);
+    let route = axum::routing::post(move |headers: HeaderMap, body: String| take(headers, body));
+    let router = axum::Router::new().route("/xapi/statements", route);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, taken)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_imported_beside_a_running_hub_reaches_the_door_and_what_came_of_it_is_printed() {
@@ -71,6 +99,30 @@ async fn what_is_imported_beside_a_running_hub_reaches_the_door_and_what_came_of
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len() + 1, marks.lines().count());
     assert_eq!(lines.iter().filter(|line| line["status"] == "PRESENT").count(), 2);
+    let table = figures(&["export", "--format", "jisc-tsv"]).await;
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split('\t').collect()).collect();
+    assert!(rows.iter().all(|row| row.len() == 16) && rows[0][10] == "EVENT_ATTENDED", "{table}");
+    assert_eq!(rows.iter().filter(|row| row[10] == "1").count(), 2, "{table}");
+
+    // The same as statements, printed and sent: the store is busy at first, and takes each once.
+    let xapi = ["export", "--format", "xapi", "--home-page", "https://www.example.ac.uk/"];
+    let printed = figures(&xapi).await;
+    let printed: Vec<serde_json::Value> =
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(printed.iter().filter(|it| it["result"]["completion"] == true).count(), 2);
+    let (url, mut taken) = record_store().await;
+    let mut words = xapi.to_vec();
+    words.extend(["--lrs", &url, "--database", &database, "--from", &days[0], "--until", &days[1]]);
+    let wrong = run(HUB, &words).await;
+    assert!(wrong.code == Some(1) && wrong.err.contains("ROLLCALL_LRS_KEY"), "{wrong:?}");
+    let key = [("ROLLCALL_LRS_KEY", "key"), ("ROLLCALL_LRS_SECRET", "secret")];
+    let sent = run_with(HUB, &words, &key).await;
+    assert!(sent.code == Some(0) && sent.err.contains("trying again in 1 s"), "{sent:?}");
+    let statements = taken.recv().await.unwrap();
+    assert_eq!(statements.as_array().unwrap(), &printed);
+    let refused = run_with(HUB, &words, &[("ROLLCALL_LRS_KEY", "key"), ("ROLLCALL_LRS_SECRET", "no")]).await;
+    assert!(refused.code == Some(1) && refused.err.contains("status 401"), "{refused:?}");
+    assert!(!refused.err.contains("Basic"), "{refused:?}");
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
 }

@@ -178,12 +178,16 @@ async fn rooms<W: std::io::Write>(
 }
 
 /// How marks are written.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A table with headings.
     Csv,
     /// One JSON object in each line.
     Jsonl,
+    /// Jisc's attendance table, separated by tabs.
+    JiscTsv,
+    /// Statements of Jisc's xAPI profile, one in each line.
+    Xapi,
 }
 
 #[derive(Args)]
@@ -193,72 +197,93 @@ pub(super) struct Export {
     /// How they are written.
     #[arg(long, value_enum, default_value = "csv")]
     format: Format,
+    /// For xapi: the address under which students and sessions are named, for instance https://www.example.ac.uk
+    #[arg(long, value_name = "URL", required_if_eq("format", "xapi"))]
+    home_page: Option<String>,
+    /// For xapi: sends the statements there instead of printing them, for instance https://lrs.example.ac.uk/xapi. Key and secret are
+    /// read from ROLLCALL_LRS_KEY and ROLLCALL_LRS_SECRET.
+    #[arg(long, value_name = "URL", requires = "home_page")]
+    lrs: Option<String>,
 }
 
 impl Export {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let (hub, from, until) = self.days.open().await?;
-        let zone = hub.zone().clone();
-        let local = |ms: i64| match Timestamp::from_millisecond(ms) {
-            Ok(at) => at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string(),
-            Err(_) => String::new(),
-        };
-        let mut out = std::io::stdout().lock();
-        let mut table = matches!(self.format, Format::Csv).then(|| csv::Writer::from_writer(Vec::new()));
-        if let Some(table) = &mut table {
-            table.write_record([
-                "student_number",
-                "session",
-                "title",
-                "course",
-                "starts_at",
-                "ends_at",
-                "status",
-                "source",
-                "arrived_at",
-                "minutes_late",
-                "revision",
-                "updated_at",
-            ])?;
+        if self.lrs.is_some() && self.format != Format::Xapi {
+            anyhow::bail!("--lrs takes statements: say --format xapi");
         }
-        marks(&hub, from, until, |lines| -> anyhow::Result<()> {
-            for mark in lines {
-                let (starts, ends) = (local(mark.starts_at), local(mark.ends_at));
-                let arrived = mark.arrived_at.map(&local);
-                let updated = local(mark.updated_at);
-                match &mut table {
-                    Some(table) => table.write_record([
-                        mark.student_number.as_str(),
-                        mark.session_external_id.as_deref().unwrap_or_default(),
-                        mark.session_title.as_str(),
-                        mark.course.as_deref().unwrap_or_default(),
-                        &starts,
-                        &ends,
-                        mark.status.word(),
-                        mark.source.word(),
-                        arrived.as_deref().unwrap_or_default(),
-                        &mark.minutes_late.map_or_else(String::new, |minutes| minutes.to_string()),
-                        &mark.revision.to_string(),
-                        &updated,
-                    ])?,
-                    None => {
-                        let mut line = serde_json::to_value(&mark)?;
-                        line["startsAt"] = starts.into();
-                        line["endsAt"] = ends.into();
-                        line["arrivedAt"] = arrived.into();
-                        line["updatedAt"] = updated.into();
-                        writeln!(out, "{line}")?;
-                    }
+        let (hub, from, until) = self.days.open().await?;
+        match self.format {
+            Format::JiscTsv => super::jisc::table(&hub, from, until).await,
+            Format::Xapi => {
+                let home_page = self.home_page.unwrap_or_default();
+                super::jisc::statements(&hub, from, until, &home_page, self.lrs.as_deref()).await
+            }
+            Format::Csv | Format::Jsonl => marks_to(&hub, from, until, self.format).await,
+        }
+    }
+}
+
+async fn marks_to(hub: &Hub, from: LocalDate, until: LocalDate, format: Format) -> anyhow::Result<()> {
+    let zone = hub.zone().clone();
+    let local = |ms: i64| match Timestamp::from_millisecond(ms) {
+        Ok(at) => at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string(),
+        Err(_) => String::new(),
+    };
+    let mut out = std::io::stdout().lock();
+    let mut table = matches!(format, Format::Csv).then(|| csv::Writer::from_writer(Vec::new()));
+    if let Some(table) = &mut table {
+        table.write_record([
+            "student_number",
+            "session",
+            "title",
+            "course",
+            "starts_at",
+            "ends_at",
+            "status",
+            "source",
+            "arrived_at",
+            "minutes_late",
+            "revision",
+            "updated_at",
+        ])?;
+    }
+    marks(hub, from, until, |lines| -> anyhow::Result<()> {
+        for mark in lines {
+            let (starts, ends) = (local(mark.starts_at), local(mark.ends_at));
+            let arrived = mark.arrived_at.map(&local);
+            let updated = local(mark.updated_at);
+            match &mut table {
+                Some(table) => table.write_record([
+                    mark.student_number.as_str(),
+                    mark.session_external_id.as_deref().unwrap_or_default(),
+                    mark.session_title.as_str(),
+                    mark.course.as_deref().unwrap_or_default(),
+                    &starts,
+                    &ends,
+                    mark.status.word(),
+                    mark.source.word(),
+                    arrived.as_deref().unwrap_or_default(),
+                    &mark.minutes_late.map_or_else(String::new, |minutes| minutes.to_string()),
+                    &mark.revision.to_string(),
+                    &updated,
+                ])?,
+                None => {
+                    let mut line = serde_json::to_value(&mark)?;
+                    line["startsAt"] = starts.into();
+                    line["endsAt"] = ends.into();
+                    line["arrivedAt"] = arrived.into();
+                    line["updatedAt"] = updated.into();
+                    writeln!(out, "{line}")?;
                 }
             }
-            if let Some(table) = &mut table {
-                table.flush()?;
-                let text = std::mem::replace(table, csv::Writer::from_writer(Vec::new()));
-                out.write_all(&text.into_inner().map_err(|error| anyhow::anyhow!("{error}"))?)?;
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(out.flush()?)
-    }
+        }
+        if let Some(table) = &mut table {
+            table.flush()?;
+            let text = std::mem::replace(table, csv::Writer::from_writer(Vec::new()));
+            out.write_all(&text.into_inner().map_err(|error| anyhow::anyhow!("{error}"))?)?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(out.flush()?)
 }

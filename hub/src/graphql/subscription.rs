@@ -7,6 +7,7 @@ use async_graphql::{Context, ID, Result, SimpleObject, Subscription};
 use futures_util::Stream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::attendance::AttendanceRecord;
@@ -82,6 +83,7 @@ impl Subscription {
         let (events, stream) = queue();
         tokio::spawn(async move {
             let mut looks = tokio::time::interval(LOOK_EVERY);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
                     () = events.closed() => return,

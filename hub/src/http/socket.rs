@@ -63,7 +63,7 @@ async fn serve(mut socket: WebSocket, shared: Shared, token: Option<String>) {
 
 async fn close_with(socket: &mut WebSocket, Close(code, reason): Close) {
     // A peer that is gone already needs no reason.
-    let _ = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+    let _ = send_frame(socket, Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
     farewell(socket).await;
 }
 

@@ -11,11 +11,11 @@ use super::bulk::Tally;
 use super::import::{Order, Report, prepare};
 use super::lease::{Leased, MAX_ATTEMPTS, replace, take_up};
 use super::refusal::{Answer, Check, Code, Refusal};
-use super::{Caller, Hub, News, access, upload};
+use super::{Caller, Hub, News, access, sources, upload};
 use crate::import::recipe::Recipe;
 use crate::import::{Facts, MAX_FILE_BYTES, Place, Problems};
 use crate::store::StoreError;
-use crate::store::entity::{ImportJob, ImportState, Token, Upload};
+use crate::store::entity::{CalendarSource, ImportJob, ImportState, Token, Upload};
 
 /// How many notes are kept.
 const MAX_NOTES: usize = 1_000;
@@ -370,7 +370,22 @@ fn ended(hub: &Hub, job: &ImportJob, state: ImportState, outcome: &Outcome) -> R
 /// Notes what came of an import that changed nothing, unless somebody else was faster.
 async fn finish(hub: &Hub, job: &ImportJob, state: ImportState, outcome: Outcome) -> Result<(), StoreError> {
     if replace(hub, job, ended(hub, job, state, &outcome)?).await? {
+        if state != ImportState::Checked {
+            forget_fetched(hub, job).await?;
+        }
         hub.tell(vec![News::Import(job.id)]);
+    }
+    Ok(())
+}
+
+/// Drops the file of an import that came to nothing where the hub had fetched it: it is fetched again.
+async fn forget_fetched(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
+    let mut tx = hub.write().await?;
+    if !tx.by_column::<CalendarSource>("source", [job.source.as_str().into()]).await?.is_empty() {
+        let files = tx.by_ids::<Upload>(job.files()).await?;
+        let fetched = files.iter().filter(|file| file.name == sources::FILE).map(|file| file.id);
+        tx.drop_uploads(&fetched.collect::<Vec<_>>()).await?;
+        tx.commit().await?;
     }
     Ok(())
 }

@@ -19,6 +19,8 @@ use crate::store::entity::{CalendarSource, ImportJob, ImportState, Token};
 /// The shortest and the longest time between two looks, in milliseconds.
 const SHORTEST_MS: i64 = 60_000;
 const LONGEST_MS: i64 = 7 * 24 * 3_600_000;
+/// How a fetched calendar's file is called.
+pub(super) const FILE: &str = "calendar.ics";
 /// How many calendars there may be.
 const MOST: usize = 2_000;
 /// How long a hub has for a look, in milliseconds.
@@ -75,8 +77,6 @@ pub async fn save(hub: &Hub, caller: &Caller, input: &SaveSource) -> Answer<Cale
         return Ok(Err(refusals));
     }
     let now = hub.now().0;
-    // Whatever was known of another address, or read in another way, is no reason not to read it anew.
-    let same = before.filter(|it| it.url == input.url && it.recipe == recipe && it.source == input.source);
     let saved = CalendarSource {
         id: before.map_or_else(|| hub.mint(), |it| it.id),
         url: input.url.clone(),
@@ -88,10 +88,11 @@ pub async fn save(hub: &Hub, caller: &Caller, input: &SaveSource) -> Answer<Cale
         created_by: caller.name.clone(),
         created_at: before.map_or(now, |it| it.created_at),
         next_at: now,
-        fetched_at: same.and_then(|it| it.fetched_at),
-        etag: same.and_then(|it| it.etag.clone()),
-        last_modified: same.and_then(|it| it.last_modified.clone()),
-        digest: same.and_then(|it| it.digest.clone()),
+        fetched_at: before.and_then(|it| it.fetched_at),
+        // Whoever saves it has mended something, perhaps: it is read anew, whatever was known of it.
+        etag: None,
+        last_modified: None,
+        digest: None,
         import_id: before.and_then(|it| it.import_id),
         failing_since: None,
         last_error: None,
@@ -176,6 +177,11 @@ pub enum Found {
 /// # Errors
 /// When the store fails.
 pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool) -> Result<(), StoreError> {
+    // Somebody may have changed or dropped it meanwhile: then that holds, and nothing of this is imported.
+    let there = hub.read().await?.by_ids::<CalendarSource>([taken.id]).await?.into_iter().next();
+    if there.as_ref() != Some(taken) {
+        return Ok(());
+    }
     let now = hub.now().0;
     let mut after = CalendarSource { next_at: now + taken.every_ms, ..taken.clone() };
     match found {
@@ -190,7 +196,7 @@ pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool
         Found::Other { bytes, etag, last_modified } => {
             after.fetched_at = Some(now);
             (after.failing_since, after.last_error) = (None, None);
-            let digest = to_hex(&Sha256::digest(&bytes));
+            let digest = digest(&bytes);
             if after.digest.as_deref() != Some(&digest) || anyway {
                 match ask(hub, taken, &bytes).await? {
                     Ok(import) => {
@@ -209,13 +215,21 @@ pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool
         }
     }
     let mut tx = hub.write().await?;
-    // Somebody may have changed or dropped it meanwhile: then that holds.
     let there = tx.by_ids::<CalendarSource>([taken.id]).await?.into_iter().next();
     if there.as_ref() == Some(taken) {
         tx.put(&[after]).await?;
         tx.commit().await?;
     }
     Ok(())
+}
+
+/// What a calendar says, in short. Calendars that are written on request say in each event when that was.
+fn digest(bytes: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"DTSTAMP")) {
+        digest.update(line);
+    }
+    to_hex(&digest.finalize())
 }
 
 /// Asks for the import of a calendar that came; gives its id, or why that cannot be.
@@ -231,12 +245,14 @@ async fn ask(hub: &Hub, taken: &CalendarSource, bytes: &[u8]) -> Result<Result<U
     let words = |refusals: Vec<super::refusal::Refusal>| {
         refusals.into_iter().map(|refusal| refusal.message).collect::<Vec<_>>().join("; ")
     };
-    let mut incoming = match upload::begin(hub, &format!("{}.ics", taken.source)).await? {
+    let mut incoming = match upload::begin(hub, FILE).await? {
         Ok(incoming) => incoming,
         Err(refusals) => return Ok(Err(words(refusals))),
     };
-    if !incoming.add(bytes).await? {
-        return Ok(Err("it is larger than an import may be".to_owned()));
+    for piece in bytes.chunks(upload::PIECE_BYTES) {
+        if !incoming.add(piece).await? {
+            return Ok(Err("it is larger than an import may be".to_owned()));
+        }
     }
     let file = incoming.finish().await?;
     let asked = StartImport {

@@ -1,6 +1,6 @@
 //! Counts of marks over a stretch of time, by what people ask for.
 
-use super::entity::{AttendanceSource, AttendanceStatus};
+use super::entity::{AttendanceSource, AttendanceStatus, SessionKind};
 use super::{Row, StoreError, Tx, Value};
 
 /// What marks are counted by, in SQL: the key, and what must be joined to have it.
@@ -31,6 +31,12 @@ pub struct Counted {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MarkLine {
+    /// The mark's id.
+    pub id: uuid::Uuid,
+    /// The session's id.
+    pub session_id: uuid::Uuid,
+    /// What the session is.
+    pub session_kind: SessionKind,
     /// The student's number.
     pub student_number: String,
     /// The session's id in the timetabling system.
@@ -159,7 +165,7 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn mark_lines(&mut self, from: i64, until: i64) -> Result<Vec<MarkLine>, StoreError> {
-        let sql = "SELECT p.number, s.external_id, s.title, c.code, s.starts_at, s.ends_at, a.status, a.source, a.arrived_at, \
+        let sql = "SELECT a.id, s.id, s.kind, p.number, s.external_id, s.title, c.code, s.starts_at, s.ends_at, a.status, a.source, a.arrived_at, \
                    a.minutes_late, a.revision, a.updated_at FROM session s JOIN attendance a ON a.session_id = s.id \
                    JOIN student p ON p.id = a.student_id LEFT JOIN course c ON c.id = s.course_id \
                    WHERE s.starts_at >= $1 AND s.starts_at < $2 ORDER BY s.starts_at, s.external_id, p.number";
@@ -167,6 +173,9 @@ impl Tx {
         rows.into_iter()
             .map(|mut row| {
                 Ok(MarkLine {
+                    id: row.next("attendance.id")?,
+                    session_id: row.next("session.id")?,
+                    session_kind: row.next("session.kind")?,
                     student_number: row.next("student.number")?,
                     session_external_id: row.next("session.external_id")?,
                     session_title: row.next("session.title")?,
