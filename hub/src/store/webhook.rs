@@ -61,6 +61,24 @@ impl Tx {
         Ok(())
     }
 
+    /// Whether anything still waits of what happened before one instant, or is kept of what happened before another.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn has_old_deliveries(&mut self, waiting: i64, kept: i64) -> Result<bool, StoreError> {
+        for (state, before) in [
+            (WebhookDeliveryState::Pending, waiting),
+            (WebhookDeliveryState::Delivered, kept),
+            (WebhookDeliveryState::Failed, kept),
+        ] {
+            let sql = "SELECT 1 FROM webhook_delivery WHERE state = $1 AND created_at < $2 LIMIT 1";
+            if self.fetch_one(sql, vec![Value::from(state), before.into()]).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Gives up what still waits of what happened before an instant.
     ///
     /// # Errors
