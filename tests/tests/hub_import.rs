@@ -184,6 +184,28 @@ async fn every_mistake_is_told_with_its_place_and_nothing_is_changed() {
 }
 
 #[tokio::test]
+async fn of_a_million_rows_the_thousand_bad_ones_are_told_and_nothing_is_changed() {
+    use std::fmt::Write as _;
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 0).await;
+    let mut text = "Group,Student number,First day,Last day\n".to_owned();
+    for row in 2..=1_000_001 {
+        let day = if row % 1_000 == 0 { "31/02/2026" } else { "28/09/2026" };
+        writeln!(text, "G,S{row:07},{day},").unwrap();
+    }
+    let facts = table("class-lists.toml", &text);
+    assert_eq!(facts.problems.count, 1_000);
+    let told: Vec<u64> = facts.problems.list.iter().map(|problem| problem.place.row).collect();
+    assert_eq!(told, (1..=1_000).map(|thousand| thousand * 1_000).collect::<Vec<u64>>());
+    // What is wrong with a file is told before the database is asked about every row of it.
+    let report = imported(&hub, &facts, &order("x")).await;
+    assert_eq!(report.problems.count, 1_000);
+    let query = "{ group(by: {code: \"G\"}) { members { totalCount } } }";
+    assert_eq!(hub.read(query).await["group"]["members"]["totalCount"], 0);
+}
+
+#[tokio::test]
 async fn a_calendar_moves_and_calls_off_sessions_and_keeps_what_was_held() {
     let hub = TestHub::start().await;
     estate(&hub).await;

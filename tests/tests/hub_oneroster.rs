@@ -19,6 +19,34 @@ fn zip(tables: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn half_an_archive_is_refused_whatever_it_is_cut_at_and_changes_nothing() {
+    let hub = TestHub::start().await;
+    let users = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu1,active,true,ada,Ada,Ng,N1,\n";
+    let courses = "sourcedId,status,title,courseCode\nc1,active,Programming,COMP1001\n";
+    let whole = zip(&[("users.csv", users), ("courses.csv", courses)]);
+    for length in (0..whole.len()).step_by(7) {
+        let mut facts = Facts::default();
+        oneroster::read(&mut facts, "o.zip", &whole[..length], true);
+        assert!(facts.problems.count > 0, "{length} of {} bytes pass for an archive", whole.len());
+        assert!(facts.problems.list[0].message.len() > 10, "{facts:?}");
+        let report = imported(&hub, &facts, &order("o")).await;
+        assert!(report.problems.count > 0);
+    }
+    // Whole in length, and one bit of what is in it another.
+    for at in [40, 90] {
+        let mut bent = whole.clone();
+        bent[at] ^= 1;
+        let mut facts = Facts::default();
+        oneroster::read(&mut facts, "o.zip", &bent, true);
+        assert!(facts.problems.count > 0, "a bent archive passes, bit at {at}");
+    }
+    assert_eq!(
+        hub.read("{ students { totalCount } courses { totalCount } }").await["students"]["totalCount"],
+        0
+    );
+}
+
+#[tokio::test]
 async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments() {
     let hub = TestHub::start().await;
     let terms = "sourcedId,status,dateLastModified,title,type,startDate,endDate\nt1,active,,Autumn,term,2026-09-28,2026-12-12\n";

@@ -190,6 +190,66 @@ async fn a_register_answers_what_was_known_at_an_instant_beside_what_is_known_no
 }
 
 #[tokio::test]
+async fn a_kind_of_session_has_a_policy_of_its_own_that_goes_before_the_institutions() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    let mut lab = session("LAB", "10:00", "12:00");
+    lab["kind"] = json!("LABORATORY");
+    hub.done("saveSessions", json!({"sessions": [lab, session("LEC", "10:00", "12:00")]})).await;
+    let save = async |policy: serde_json::Value| {
+        let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
+        assert_eq!(saved["errors"], json!([]));
+    };
+    // How long before the start each opens, and whether a filter knows the same of its register at 09:00.
+    let opens = async || {
+        let query = "{ sessions { nodes { externalId policy { opensBefore } register { state } } }
+                       registers(filter: {registerStates: [OPEN]}) { nodes { session { externalId } } } }";
+        let found = hub.read(query).await;
+        let open = found["registers"]["nodes"].as_array().unwrap();
+        let mut lines: Vec<String> = Vec::new();
+        for node in found["sessions"]["nodes"].as_array().unwrap() {
+            let id = &node["externalId"];
+            let listed = open.iter().any(|it| it["session"]["externalId"] == *id);
+            assert_eq!(listed, node["register"]["state"] == "OPEN", "{id}");
+            let line = [id, &node["policy"]["opensBefore"], &node["register"]["state"]];
+            lines.push(line.map(|value| value.as_str().unwrap()).join(" "));
+        }
+        lines.sort();
+        lines
+    };
+    hub.clock.set(&at("09:00"));
+    assert_eq!(opens().await, ["LAB PT30M SCHEDULED", "LEC PT30M SCHEDULED"]);
+    let preview = format!(
+        "{{ attendancePolicyPreview(input: {{from: \"{}\", kind: LABORATORY, opensBefore: \"PT2H\"}}, until: \"{}\") {{ sessions }} }}",
+        at("00:00"),
+        at("23:00")
+    );
+    let found = hub.data(&hub.admin, &preview, json!({})).await;
+    assert_eq!(found["attendancePolicyPreview"]["sessions"], 1, "only laboratories are tried");
+    save(json!({"from": at("00:00"), "kind": "LABORATORY", "opensBefore": "PT2H"})).await;
+    assert_eq!(opens().await, ["LAB PT2H OPEN", "LEC PT30M SCHEDULED"]);
+    // The institution's own, begun at the same instant and later, leaves it alone.
+    save(json!({"from": at("00:00"), "opensBefore": "PT10M"})).await;
+    save(json!({"from": at("08:00"), "opensBefore": "PT90M"})).await;
+    assert_eq!(opens().await, ["LAB PT2H OPEN", "LEC PT1H30M OPEN"]);
+    save(json!({"from": at("09:00"), "kind": "LABORATORY", "opensBefore": "PT5M"})).await;
+    assert_eq!(opens().await, ["LAB PT5M SCHEDULED", "LEC PT1H30M OPEN"]);
+    // A door hears of it with the session.
+    let gateway = Gateway::start(&hub, "GW").await;
+    let fed = "{ gatewaySelf { snapshot(first: 100) { items { ... on GatewaySession { opensBefore } } } } }";
+    let fed = hub.data(&gateway.token, fed, json!({})).await;
+    let items = fed["gatewaySelf"]["snapshot"]["items"].as_array().unwrap();
+    let mut told: Vec<&str> = items.iter().filter_map(|item| item["opensBefore"].as_str()).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["PT1H30M", "PT5M"]);
+    let query = "{ attendancePolicies { from kind opensBefore settleLimit } }";
+    let all = hub.read(query).await["attendancePolicies"].take();
+    assert_eq!(all.as_array().unwrap().len(), 4);
+    assert_eq!(all.as_array().unwrap().iter().filter(|it| it["kind"] == "LABORATORY").count(), 2);
+}
+
+#[tokio::test]
 async fn a_policy_can_be_tried_on_the_past_and_leaves_everything_as_it_was() {
     let hub = TestHub::start().await;
     a_day(&hub).await;

@@ -135,7 +135,7 @@ macro_rules! saves {
                 })
             }
 
-            /// Saves the institution's attendance policy from an instant on.
+            /// Saves an attendance policy from an instant on: the institution's, or that of one kind of session.
             #[graphql(guard = "Needs(DECIDERS)")]
             async fn save_attendance_policy(&self, ctx: &Context<'_>, #[graphql(desc = "The policy.")] input: SavePolicy) -> Result<SaveAttendancePolicyPayload> {
                 let answer = policy::save_policy(hub(ctx)?, caller(ctx)?, &input).await.map_err(|error| fault(&error))?;

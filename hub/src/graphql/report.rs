@@ -6,7 +6,7 @@ use super::attendance::AttendanceSummary;
 use super::context::{DECIDERS, Needs, READERS, coded, fault, hub, local};
 use super::estate::Room;
 use super::id::{Kind, Node};
-use super::loader;
+use super::loader::{self, Policies};
 use super::payload::{UserError, user_errors};
 use super::people::Student;
 use super::query::node;
@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::scalar::{DateTime, Duration, LocalDate};
 use crate::service::policy::{self, SavePolicy};
 use crate::service::report::{self, Grouping};
-use crate::store::entity::{Attendance, AttendanceSource, AttendanceStatus};
+use crate::store::entity::{self, Attendance, AttendanceSource, AttendanceStatus, OverlapRule, SessionKind};
 
 /// The longest stretch that one report covers, in days: a year and a bit.
 const MAX_DAYS: i64 = 400;
@@ -127,6 +127,42 @@ fn count(number: i64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
+/// A policy from an instant on, until the next one for the same sessions.
+pub struct SavedPolicy(entity::Policy);
+
+/// A policy from an instant on, until the next one for the same sessions.
+#[Object(name = "SavedAttendancePolicy", guard = "Needs(READERS)")]
+impl SavedPolicy {
+    /// In force from here.
+    async fn from(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.from_at)
+    }
+    /// The kind of session that it is for; all that have none of their own when null.
+    async fn kind(&self) -> Option<SessionKind> {
+        self.0.kind
+    }
+    /// How long before the start the window opens.
+    async fn opens_before(&self) -> Duration {
+        Duration(self.0.opens_before_ms)
+    }
+    /// How long after the end it closes.
+    async fn closes_after(&self) -> Duration {
+        Duration(self.0.closes_after_ms)
+    }
+    /// Which sessions one swipe is credited to.
+    async fn overlap(&self) -> OverlapRule {
+        self.0.overlap
+    }
+    /// For how much of the window a room may be without a working reader before absence proves nothing.
+    async fn outage_tolerance(&self) -> Duration {
+        Duration(self.0.outage_tolerance_ms)
+    }
+    /// How long after its end a register waits for a silent gateway.
+    async fn settle_limit(&self) -> Duration {
+        Duration(self.0.settle_limit_ms)
+    }
+}
+
 /// A mark that would be another under another policy.
 pub struct PolicyChange(policy::Changed);
 
@@ -219,6 +255,13 @@ impl Reports {
             sessions: count(found.total.sessions),
             rows: rows.collect(),
         })
+    }
+
+    /// The policies that were saved, by their beginning. Where none is in force the window opens 30 minutes before the start and
+    /// closes with the end.
+    #[graphql(guard = "Needs(READERS)")]
+    async fn attendance_policies(&self, ctx: &Context<'_>) -> Result<Vec<SavedPolicy>> {
+        Ok(loader::list(ctx, Policies).await?.into_iter().map(SavedPolicy).collect())
     }
 
     /// What would be if a policy had held for sessions that start from its `from` until an instant: how many marks would be

@@ -12,7 +12,7 @@ use super::loader::{self, GroupsOfSession, Policies, RoomsOfSession};
 use super::people::{Student, on_day};
 use super::register::{Register, RegisterState};
 use crate::scalar::{DateTime, Duration, LocalDate};
-use crate::service::policy::policy_at;
+use crate::service::policy::policy_for;
 use crate::store::entity::{self, MembershipReason, OverlapRule, SessionKind};
 use crate::store::list;
 use crate::store::page::List;
@@ -268,7 +268,7 @@ pub(super) async fn policy_of(
     ctx: &Context<'_>,
     session: &entity::Session,
 ) -> Result<rollcall_rules::policy::Policy> {
-    Ok(policy_at(&loader::list(ctx, Policies).await?, session.starts_at))
+    Ok(policy_for(&loader::list(ctx, Policies).await?, session))
 }
 
 pub(super) async fn opens_at(ctx: &Context<'_>, session: &entity::Session) -> Result<i64> {

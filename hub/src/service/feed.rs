@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::policy;
 use super::{Hub, News, Touched, people, timetable};
 use crate::store::entity::{
-    Building, Card, Gateway, Membership, OverlapRule, Policy, Reader, ReaderKind, Room, Session,
+    Building, Card, Gateway, Membership, OverlapRule, Reader, ReaderKind, Room, Session,
 };
 use crate::store::feed::FeedItem;
 use crate::store::{StoreError, Tx, Value};
@@ -275,7 +274,6 @@ async fn sessions(tx: &mut Tx, sessions: &BTreeSet<Uuid>) -> Result<Vec<Wanted>,
     let stored = tx.by_ids::<Session>(sessions.iter().copied()).await?;
     let places: BTreeMap<Uuid, Uuid> =
         tx.all::<Room>().await?.into_iter().map(|room| (room.id, room.building_id)).collect();
-    let policies = tx.all::<Policy>().await?;
     let mut wanted = Vec::new();
     for session in timetable::as_rules(tx, &stored).await? {
         let mut rooms: BTreeMap<Uuid, Vec<(Uuid, Option<i64>, Option<i64>)>> = BTreeMap::new();
@@ -285,7 +283,7 @@ async fn sessions(tx: &mut Tx, sessions: &BTreeSet<Uuid>) -> Result<Vec<Wanted>,
                 rooms.entry(*building).or_default().push(span);
             }
         }
-        let policy = policy::policy_at(&policies, session.starts_at.0);
+        let policy = session.policy;
         for (building, rooms) in rooms {
             let payload = json(&FeedSession {
                 starts_at: session.starts_at.0,

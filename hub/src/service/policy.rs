@@ -10,16 +10,19 @@ use uuid::Uuid;
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
 use crate::scalar::{DateTime, Duration};
-use crate::store::entity::{Attendance, OverlapRule, Policy as StoredPolicy, Session};
+use crate::store::entity::{Attendance, OverlapRule, Policy as StoredPolicy, Session, SessionKind};
 use crate::store::timetable::LONGEST_OPENING_MS;
 use crate::store::{StoreError, Tx};
 
-/// The institution's attendance policy from an instant on. A session reads the policy at its start.
+/// An attendance policy from an instant on: the institution's, or that of one kind of session, which goes before it. A session
+/// reads the policy at its start.
 #[derive(Debug, Clone, InputObject)]
 #[graphql(name = "AttendancePolicyInput")]
 pub struct SavePolicy {
-    /// In force from here, until the next one.
+    /// In force from here, until the next one for the same sessions.
     pub from: DateTime,
+    /// The kind of session that it is for; all kinds that have none of their own when left out.
+    pub kind: Option<SessionKind>,
     /// How long before the start the window opens: PT0S to PT24H.
     #[graphql(default_with = "Duration(1_800_000)")]
     pub opens_before: Duration,
@@ -71,11 +74,13 @@ fn check(input: &SavePolicy) -> Check {
 /// Puts a policy in force for sessions that start before an instant; names what must be derived anew.
 async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(Uuid, Touched), StoreError> {
     let mut policies = tx.all::<StoredPolicy>().await?;
-    let known = policies.iter().find(|policy| policy.from_at == input.from.ms()).map(|policy| policy.id);
+    let known = policies.iter().find(|policy| policy.from_at == input.from.ms() && policy.kind == input.kind);
+    let known = known.map(|policy| policy.id);
     let id = known.unwrap_or_else(|| hub.mint());
     let policy = StoredPolicy {
         id,
         from_at: input.from.ms(),
+        kind: input.kind,
         opens_before_ms: input.opens_before.0,
         closes_after_ms: input.closes_after.0,
         overlap: input.overlap,
@@ -85,11 +90,10 @@ async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(
     tx.put(std::slice::from_ref(&policy)).await?;
     policies.retain(|other| other.id != id);
     policies.push(policy);
-    policies.sort_by_key(|policy| policy.from_at);
-    let ids = tx.sessions_starting(input.from.ms(), until).await?;
+    let ids = tx.sessions_starting(input.kind, input.from.ms(), until).await?;
     let mut sessions = tx.by_ids::<Session>(ids.iter().copied()).await?;
     for session in &mut sessions {
-        session.closes_at = policy_at(&policies, session.starts_at)
+        session.closes_at = policy_for(&policies, session)
             .window(Instant(session.starts_at), Instant(session.ends_at))
             .closes
             .0;
@@ -141,15 +145,14 @@ pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Previe
     let from = input.from.ms();
     let policies = tx.all::<StoredPolicy>().await?;
     // What holds from the end on goes on holding, and what began within the time does not hold in it.
-    let after = policies.iter().filter(|policy| policy.from_at <= until).max_by_key(|policy| policy.from_at);
-    let within = policies.iter().filter(|policy| (from..until).contains(&policy.from_at));
+    let same = || policies.iter().filter(|policy| policy.kind == input.kind);
+    let within = same().filter(|policy| (from..until).contains(&policy.from_at));
     tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
-    match after {
-        Some(after) if after.from_at == until => {}
-        Some(after) => tx.put(&[StoredPolicy { id: hub.mint(), from_at: until, ..after.clone() }]).await?,
-        None => tx.put(&[default_from(hub.mint(), until)]).await?,
+    if !same().any(|policy| policy.from_at == until) {
+        let after = policy_at(&policies, input.kind, until);
+        tx.put(&[stored(hub.mint(), until, input.kind, &after)]).await?;
     }
-    let ids = tx.sessions_starting(from, until).await?;
+    let ids = tx.sessions_starting(input.kind, from, until).await?;
     let mut marks: BTreeMap<(Uuid, Uuid), (Option<Attendance>, Option<Attendance>)> = BTreeMap::new();
     for mark in tx.attendance_of(&ids).await? {
         let place = marks.entry((mark.session_id, mark.student_id)).or_default();
@@ -167,11 +170,11 @@ pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Previe
     Ok(Ok(Preview { sessions: ids.len(), changed: changed.collect() }))
 }
 
-fn default_from(id: Uuid, from_at: i64) -> StoredPolicy {
-    let policy = Policy::default();
+fn stored(id: Uuid, from_at: i64, kind: Option<SessionKind>, policy: &Policy) -> StoredPolicy {
     StoredPolicy {
         id,
         from_at,
+        kind,
         opens_before_ms: policy.opens_before_ms,
         closes_after_ms: policy.closes_after_ms,
         overlap: match policy.overlap {
@@ -183,11 +186,22 @@ fn default_from(id: Uuid, from_at: i64) -> StoredPolicy {
     }
 }
 
-/// The policy in force at an instant; the default before the first one.
+/// The policy that a session is judged by.
 #[must_use]
-pub fn policy_at(policies: &[StoredPolicy], at: i64) -> Policy {
-    let stored = policies.iter().filter(|policy| policy.from_at <= at).max_by_key(|policy| policy.from_at);
-    stored.map_or_else(Policy::default, |stored| Policy {
+pub fn policy_for(policies: &[StoredPolicy], session: &Session) -> Policy {
+    policy_at(policies, Some(session.kind), session.starts_at)
+}
+
+/// The policy of a kind of session, or of those that have none of their own, in force at an instant; the default before the
+/// first one.
+#[must_use]
+pub fn policy_at(policies: &[StoredPolicy], kind: Option<SessionKind>, at: i64) -> Policy {
+    let latest = |kind: Option<SessionKind>| {
+        let begun = policies.iter().filter(|policy| policy.kind == kind && policy.from_at <= at);
+        begun.max_by_key(|policy| policy.from_at)
+    };
+    let found = kind.and_then(|kind| latest(Some(kind))).or_else(|| latest(None));
+    found.map_or_else(Policy::default, |stored| Policy {
         opens_before_ms: stored.opens_before_ms,
         closes_after_ms: stored.closes_after_ms,
         overlap: match stored.overlap {

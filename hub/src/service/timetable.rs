@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally, Unsaid};
 use super::estate::{find, present};
-use super::policy::policy_at;
+use super::policy::{policy_at, policy_for};
 use super::refusal::{Check, Code};
 use super::{Hub, Touched};
 use crate::scalar::DateTime;
@@ -245,14 +245,15 @@ impl Saved {
     ) {
         let id = before.map_or_else(|| hub.mint(), |(session, ..)| session.id);
         let (starts_at, ends_at) = (input.starts_at.ms(), input.ends_at.ms());
-        let window = policy_at(policies, starts_at).window(Instant(starts_at), Instant(ends_at));
+        let window =
+            policy_at(policies, Some(input.kind), starts_at).window(Instant(starts_at), Instant(ends_at));
         let rooms = match before {
             Some((session, rooms, _)) if stays_put(session, rooms, starts_at, ends_at, room_ids) => {
                 rooms.to_vec()
             }
             Some((session, rooms, _)) => {
                 // A change of the day holds from now on; one that comes after it says where it was all the time.
-                let was = policy_at(policies, session.starts_at)
+                let was = policy_for(policies, session)
                     .window(Instant(session.starts_at), Instant(session.ends_at));
                 room_timeline(id, rooms, room_ids, was.holds(now).then_some(now))
             }
@@ -367,7 +368,7 @@ pub async fn as_rules(tx: &mut Tx, sessions: &[Session]) -> Result<Vec<RulesSess
             cancelled: session.cancelled,
             rooms: rooms.remove(&session.id).unwrap_or_default(),
             groups: groups.remove(&session.id).unwrap_or_default(),
-            policy: policy_at(&policies, session.starts_at),
+            policy: policy_for(&policies, session),
         })
         .collect())
 }

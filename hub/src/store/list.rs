@@ -14,8 +14,9 @@ pub fn register_state(now: i64) -> String {
     let default = Policy::default().opens_before_ms;
     format!(
         "CASE WHEN s.register_state <> 'PENDING' THEN s.register_state WHEN s.closes_at < {now} THEN 'SETTLING' \
-         WHEN {now} < s.starts_at - COALESCE((SELECT p.opens_before_ms FROM policy p WHERE p.from_at <= s.starts_at \
-         ORDER BY p.from_at DESC LIMIT 1), {default}) THEN 'SCHEDULED' ELSE 'OPEN' END"
+         WHEN {now} < s.starts_at - COALESCE((SELECT p.opens_before_ms FROM policy p WHERE p.kind = s.kind AND p.from_at <= \
+         s.starts_at ORDER BY p.from_at DESC LIMIT 1), (SELECT p.opens_before_ms FROM policy p WHERE p.kind IS NULL AND p.from_at \
+         <= s.starts_at ORDER BY p.from_at DESC LIMIT 1), {default}) THEN 'SCHEDULED' ELSE 'OPEN' END"
     )
 }
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::entity::{Entity, Session};
+use super::entity::{Entity, Session, SessionKind};
 use super::{StoreError, Tx, Value};
 
 /// A room of a session.
@@ -207,13 +207,23 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
     }
 
-    /// The sessions that start from one instant to another (excluded).
+    /// The sessions of a kind, or of all, that start from one instant to another (excluded).
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn sessions_starting(&mut self, from: i64, until: i64) -> Result<Vec<Uuid>, StoreError> {
-        let sql = "SELECT id FROM session WHERE starts_at >= $1 AND starts_at < $2";
-        let rows = self.fetch(sql, vec![from.into(), until.into()]).await?;
+    pub async fn sessions_starting(
+        &mut self,
+        kind: Option<SessionKind>,
+        from: i64,
+        until: i64,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let mut sql = "SELECT id FROM session WHERE starts_at >= $1 AND starts_at < $2".to_owned();
+        let mut values = vec![from.into(), until.into()];
+        if let Some(kind) = kind {
+            sql += " AND kind = $3";
+            values.push(kind.into());
+        }
+        let rows = self.fetch(&sql, values).await?;
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
     }
 

@@ -9,12 +9,14 @@ use super::{
 use crate::store::{Row, StoreError, Value};
 
 entity! {
-    /// The institution's policy from an instant on.
+    /// A policy from an instant on: the institution's, or that of one kind of session.
     Policy in "policy" by "from_at" {
         /// Its id.
         id: Uuid,
         /// In force from here.
         from_at: i64,
+        /// The kind of session that it is for; all kinds without a policy of their own when left out.
+        kind: Option<SessionKind>,
         /// How long before the start the window opens.
         opens_before_ms: i64,
         /// How long after the end it closes.
