@@ -82,7 +82,8 @@ pub fn row(mark: &MarkLine) -> Option<[String; 16]> {
 }
 
 /// A statement; none for a mark that says nothing. `home_page` is the address under which the institution's students and
-/// sessions are named, without a slash at its end. A mark's statement has the same id whenever it is made, until the mark changes.
+/// sessions are named, without a slash at its end. A statement has the same id
+/// whenever it is made, and another where anything in it is another.
 #[must_use]
 pub fn statement(mark: &MarkLine, home_page: &str) -> Option<Value> {
     let attended = attended(mark)?;
@@ -103,8 +104,7 @@ pub fn statement(mark: &MarkLine, home_page: &str) -> Option<Value> {
             json!({"http://xapi.jisc.ac.uk/uddModInstanceID": course});
     }
     let event: String = form_urlencoded::byte_serialize(event_id(mark).as_bytes()).collect();
-    Some(json!({
-        "id": statement_id(mark),
+    let mut statement = json!({
         "actor": {
             "objectType": "Agent",
             "account": {"name": mark.student_number, "homePage": home_page},
@@ -126,12 +126,11 @@ pub fn statement(mark: &MarkLine, home_page: &str) -> Option<Value> {
         "result": {"completion": attended, "extensions": result},
         "context": {"platform": "Rollcall", "extensions": context},
         "timestamp": starts,
-    }))
-}
-
-/// Made of the mark and its revision (RFC 9562, version 5), so that what is sent twice is the same to whoever keeps it.
-fn statement_id(mark: &MarkLine) -> Uuid {
-    Uuid::new_v5(&mark.id, mark.revision.to_string().as_bytes())
+    });
+    // Made of the mark and of what is said of it (RFC 9562, version 5): what is sent twice is the same to whoever keeps it, and
+    // what says something else is another.
+    statement["id"] = json!(Uuid::new_v5(&mark.id, statement.to_string().as_bytes()));
+    Some(statement)
 }
 
 #[cfg(test)]
@@ -183,11 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_has_one_id_until_its_mark_changes() {
+    fn a_statement_has_one_id_until_it_says_something_else() {
         let (one, home) = (mark(AttendanceStatus::Present, Some(0)), "https://x.example");
         let id = |mark: &MarkLine| statement(mark, home).unwrap()["id"].clone();
         assert_eq!(id(&one), id(&one));
-        assert_ne!(id(&one), id(&MarkLine { revision: 3, ..one.clone() }));
+        assert_ne!(id(&one), id(&MarkLine { status: AttendanceStatus::Absent, ..one.clone() }));
+        assert_ne!(
+            id(&one),
+            id(&MarkLine { starts_at: one.starts_at + 1, ..one.clone() }),
+            "nobody may write one over"
+        );
         assert_ne!(id(&one), id(&MarkLine { id: Uuid::max(), ..one.clone() }));
     }
 

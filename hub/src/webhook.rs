@@ -127,11 +127,11 @@ async fn carry_some(hub: &Hub, outgoing: &Outgoing, id: Uuid) -> Result<(), Stor
     let Some(mut webhook) = tx.by_ids::<Webhook>([id]).await?.into_iter().next() else { return Ok(()) };
     let there = tx.by_ids::<WebhookDelivery>(tried.iter().map(|(delivery, _)| delivery.id)).await?;
     let there: BTreeMap<Uuid, WebhookDelivery> = there.into_iter().map(|it| (it.id, it)).collect();
-    let (mut any_taken, mut reached, mut gone, mut after) = (false, false, false, Vec::new());
+    let (mut any_taken, mut away, mut gone, mut after) = (false, false, false, Vec::new());
     for (delivery, outcome) in tried {
         any_taken |= matches!(outcome, Ok(200..=299));
-        // Whoever turns one down may take the next.
-        reached |= matches!(outcome, Ok(status) if status < 500 && status != BUSY);
+        // Whoever turns one down may take the next; who is away or has too much is left in peace.
+        away |= !matches!(outcome, Ok(status) if status < 500 && status != BUSY);
         gone |= outcome == Ok(GONE);
         // Given up meanwhile, or taken up by another hub because this one was slow: then that holds, unless it arrived.
         let same = there
@@ -146,13 +146,9 @@ async fn carry_some(hub: &Hub, outgoing: &Outgoing, id: Uuid) -> Result<(), Stor
         tx.put(&after).await?;
         return tx.commit().await;
     }
-    if any_taken {
-        (webhook.failures, webhook.failing_since) = (0, None);
-    } else {
-        webhook.failing_since = webhook.failing_since.or(Some(now));
-        webhook.failures = if reached { 0 } else { webhook.failures + 1 };
-        webhook.not_before = if reached { now } else { now + wait_ms(webhook.failures) };
-    }
+    webhook.failing_since = if any_taken { None } else { webhook.failing_since.or(Some(now)) };
+    webhook.failures = if away { webhook.failures + 1 } else { 0 };
+    webhook.not_before = if away { now + wait_ms(webhook.failures) } else { now };
     webhook.enabled &= !gone;
     tx.put(&after).await?;
     if gone {

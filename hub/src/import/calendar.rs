@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::{Facts, Place};
 use crate::scalar::DateTime;
+use crate::service::bulk::Unsaid;
 use crate::service::timetable::SaveSession;
 use crate::store::entity::SessionKind;
 use crate::store::timetable::LONGEST_OPENING_MS;
@@ -372,6 +373,7 @@ impl<'a> Feed<'a> {
             rooms: listed("LOCATION", &self.options.rooms, &[';', ',']),
             groups: listed(self.groups_from, &self.options.groups, &[';']),
             cancelled: event.text("STATUS").is_some_and(|status| status.eq_ignore_ascii_case("CANCELLED")),
+            unsaid: Unsaid::default(),
         };
         Ok((event, session))
     }

@@ -27,6 +27,9 @@ const MOST: usize = 2_000;
 const LEASE_MS: i64 = 120_000;
 /// How soon what could not be imported is tried again although nothing in it changed: a room may be there by then.
 const AGAIN_MS: i64 = 6 * 3_600_000;
+/// How soon what was imported is read again although nothing in it changed: rules without an end are followed to a horizon, which
+/// moves on.
+const FURTHER_MS: i64 = 7 * 24 * 3_600_000;
 
 /// A calendar to set up or change.
 #[derive(Debug, Clone)]
@@ -139,7 +142,8 @@ pub async fn take_up(hub: &Hub) -> Result<Option<CalendarSource>, StoreError> {
     Ok(Some(taken))
 }
 
-/// Whether what is there is to be read although its server says that it is as it was: its last import came to nothing.
+/// Whether what is there is to be read although its server says that it is as it was: its last import came to nothing, or was
+/// long ago.
 ///
 /// # Errors
 /// When the store fails.
@@ -150,6 +154,7 @@ pub async fn is_to_be_read_anyway(hub: &Hub, taken: &CalendarSource) -> Result<b
         ImportState::Refused | ImportState::Failed => {
             job.finished_at.is_some_and(|at| hub.now().0 - at >= AGAIN_MS)
         }
+        ImportState::Applied => job.finished_at.is_some_and(|at| hub.now().0 - at >= FURTHER_MS),
         _ => false,
     }))
 }
@@ -177,7 +182,7 @@ pub enum Found {
 /// # Errors
 /// When the store fails.
 pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool) -> Result<(), StoreError> {
-    // Somebody may have changed or dropped it meanwhile: then that holds, and nothing of this is imported.
+    // Somebody may have changed or dropped it while it was fetched: then that holds, and nothing of this is imported.
     let there = hub.read().await?.by_ids::<CalendarSource>([taken.id]).await?.into_iter().next();
     if there.as_ref() != Some(taken) {
         return Ok(());
@@ -205,7 +210,7 @@ pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool
                         (after.etag, after.last_modified) = (etag, last_modified);
                     }
                     Err(why) => {
-                        after.failing_since = Some(now);
+                        after.failing_since = taken.failing_since.or(Some(now));
                         after.last_error = Some(why);
                     }
                 }

@@ -73,6 +73,9 @@ pub struct SaveSession {
     /// Whether it is called off.
     #[graphql(default)]
     pub cancelled: bool,
+    /// What a file does not say of a session that is there already stays as it is.
+    #[graphql(skip)]
+    pub unsaid: Unsaid,
 }
 
 #[async_trait]
@@ -245,8 +248,9 @@ impl Saved {
     ) {
         let id = before.map_or_else(|| hub.mint(), |(session, ..)| session.id);
         let (starts_at, ends_at) = (input.starts_at.ms(), input.ends_at.ms());
-        let window =
-            policy_at(policies, Some(input.kind), starts_at).window(Instant(starts_at), Instant(ends_at));
+        let stored = before.map(|(session, ..)| session);
+        let kind = input.unsaid.keeps("kind", stored).map_or(input.kind, |session| session.kind);
+        let window = policy_at(policies, Some(kind), starts_at).window(Instant(starts_at), Instant(ends_at));
         let rooms = match before {
             Some((session, rooms, _)) if stays_put(session, rooms, starts_at, ends_at, room_ids) => {
                 rooms.to_vec()
@@ -265,7 +269,7 @@ impl Saved {
         let mut session = Session {
             id,
             external_id: Some(input.external_id.clone()),
-            kind: input.kind,
+            kind,
             title: input.title.clone(),
             course_id: course,
             starts_at,

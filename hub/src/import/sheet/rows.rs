@@ -294,6 +294,7 @@ impl Cells<'_> {
             rooms: rooms.clone(),
             groups: groups.clone(),
             cancelled,
+            unsaid: self.unsaid(),
         };
         if let Some(starts) = self.at("start")? {
             let ends = self.at("end")?.ok_or(("end", "is missing".to_owned()))?;
