@@ -1,7 +1,8 @@
 //! Rollcall's hub: timetable, class lists, registers, absences and devices, behind GraphQL.
 //!
-//! `import` reads other systems' files, `export` writes lists into files, `http` carries requests, `graphql` gives them their types, `service` does what they ask, `store` keeps it,
-//! and the crate `rollcall-rules` decides. The hub never imports the gateway: they meet in
+//! `import` reads other systems' files, `export` writes lists into files, `jisc` says marks as Jisc takes them, `fetch` looks at
+//! calendars elsewhere and `webhook` tells others, both by `outgoing`; `http` carries requests, `graphql` gives them their
+//! types, `service` does what they ask, `store` keeps it, and the crate `rollcall-rules` decides. The hub never imports the gateway: they meet in
 //! `schema.graphql`.
 
 pub mod app;

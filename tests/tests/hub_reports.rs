@@ -1,4 +1,4 @@
-//! Right answers out: counts by what people ask for, the use of rooms, and what was known before.
+//! Right answers out: counts by what people ask for, the use of rooms, what was known before, and what policies make of it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 

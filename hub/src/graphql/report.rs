@@ -1,4 +1,5 @@
-//! Reports: ready-made figures, each with what it was counted from.
+//! Reports: ready-made figures, each with what it was counted from; and the policies that were saved, with what another would
+//! have made of the past.
 
 use async_graphql::{ComplexObject, Context, InputObject, Object, Result, SimpleObject};
 

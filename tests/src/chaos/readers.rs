@@ -2,7 +2,8 @@
 //!
 //! Each card is held to one reader once, so that whatever the hub has of it can have one cause only. An MQTT reader
 //! keeps a swipe until it is acknowledged; what an OSDP reader had reported to a gateway that died is gone, and
-//! nobody saw a light. A flash that could be one of several cards' is counted, and promises nothing.
+//! nobody saw a light. An MQTT flash names the swipe that it answers; one at an OSDP reader that could be several cards'
+//! is counted, and promises nothing.
 
 #![expect(clippy::unwrap_used, reason = "a suite that cannot be set up should stop at once, and say where")]
 
