@@ -11,13 +11,13 @@ use reader_sim::plan::Colour;
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval};
 
-use super::history::History;
+use super::history::{History, Presentation};
 use super::invariants::{Excused, Violation, bounded, check};
 use super::kill::{Cycles, block_on};
 use super::mount::Mount;
 use super::process::Process;
 use super::readers::{Pace, Readers};
-use super::site::{Layout, Site};
+use super::site::{Layout, Site, is_listed};
 use super::{Outcome, Run};
 
 /// How large the file system is: room for the cache, two segments of the journal and little more.
@@ -92,23 +92,23 @@ async fn attack(
     wait("the journal was not full", full).await?;
     let (taken, red) = (history.answers(Colour::Green), history.answers(Colour::Red));
     wait("no red on a full disk", || history.answers(Colour::Red) > red + 2).await?;
-    let mut hub = site.hub().await;
+    // Nothing is handed over, so nothing makes room: it is refusing when it is killed.
     let runs = gateway.runs();
     gateway.kill().await;
-    let killed_at = Timestamp::now();
     let (mut gateway, _) = start(site).await?;
     let red = history.answers(Colour::Red);
     wait("no red after a start on a full disk", || history.answers(Colour::Red) > red + 2).await?;
     if !runs || !gateway.runs() {
         return Err(Violation { at: None, what: "the gateway ended on a full disk".to_owned() });
     }
+    let mut hub = site.hub().await;
     std::fs::remove_file(&filler).map_err(|error| broken(&error))?;
     let before = history.answers(Colour::Green);
     wait("no green after there was room again", || history.answers(Colour::Green) > before + 20).await?;
     readers.stop(PATIENCE).await;
     let figures = check(site, history, Excused { red: true, amber: false }, DRAINED_WITHIN).await?;
     bounded(site, &gateway)?;
-    refusal_is_known(site, killed_at).await?;
+    refusals_are_known(site, history).await?;
     gateway.interrupt().await;
     // It knows the timetable again, and must still know it after a start with no room and no hub.
     let taken_over = site.gateway_said("snapshot taken").len();
@@ -136,23 +136,52 @@ async fn attack(
     Ok(format!("{taken} green until the disk was full; {figures}"))
 }
 
-/// The hub knows that swipes were refused from before the gateway was killed until after it came back: nobody was absent.
-async fn refusal_is_known(site: &Site, killed_at: Timestamp) -> Result<(), Violation> {
-    let query =
-        "{ gateways { nodes { outages(filter: {causes: [JOURNAL_REFUSED]}) { nodes { from until } } } } }";
-    let found = site.client.ask(query, json!({})).await;
-    let outages = found["gateways"]["nodes"][0]["outages"]["nodes"].as_array().cloned().unwrap_or_default();
-    let at = |outage: &Value, end: &str| outage[end].as_str().and_then(|at| at.parse::<Timestamp>().ok());
-    let covers = |outage: &Value| {
-        at(outage, "from").is_some_and(|from| from <= killed_at)
-            && at(outage, "until").is_some_and(|until| until > killed_at)
+/// The hub knows of each swipe that was refused for want of room, by the time it was made at: nobody was absent for it. A
+/// journal that is full may still take a smaller write than the one that it refused, so there are many short times.
+async fn refusals_are_known(site: &Site, history: &History) -> Result<(), Violation> {
+    let refused = |it: &Presentation| {
+        is_listed(it.card) && it.answers.first().is_some_and(|(_, answer)| answer.colour() == Colour::Red)
     };
-    if outages.iter().any(covers) {
-        return Ok(());
+    let refused: Vec<Presentation> = history.told().0.into_iter().filter(refused).collect();
+    let deadline = Instant::now() + DRAINED_WITHIN;
+    let mut looks = interval(Duration::from_millis(250));
+    loop {
+        looks.tick().await;
+        let known = outages(site).await;
+        let told_of = |it: &Presentation| {
+            let seen = it.answers.first().map_or(it.at, |(at, _)| *at);
+            known.iter().any(|(from, until)| *from <= seen && it.at <= *until)
+        };
+        let Some(forgotten) = refused.iter().find(|it| !told_of(it)) else { return Ok(()) };
+        if Instant::now() > deadline {
+            let count = refused.iter().filter(|it| !told_of(it)).count();
+            let what = format!(
+                "{count} of {} refused swipes lie in no outage that the hub knows, the first {forgotten:?}; it knows \
+                 {known:?}",
+                refused.len()
+            );
+            return Err(Violation { at: Some(forgotten.at), what });
+        }
     }
-    let what =
-        format!("refused from before it was killed at {killed_at}, and the hub knows only {outages:?}");
-    Err(Violation { at: None, what })
+}
+
+/// Since when and until when the hub knows that something was refused.
+async fn outages(site: &Site) -> Vec<(Timestamp, Timestamp)> {
+    let query = "query($after: String) { gateways { nodes {
+        outages(first: 200, after: $after, filter: {causes: [JOURNAL_REFUSED, SWIPES_REFUSED]}) {
+            pageInfo { hasNextPage endCursor } nodes { from until } } } } }";
+    let (mut found, mut after) = (Vec::new(), Value::Null);
+    loop {
+        let page =
+            site.client.ask(query, json!({"after": after})).await["gateways"]["nodes"][0]["outages"].take();
+        let at = |outage: &Value, end: &str| outage[end].as_str()?.parse::<Timestamp>().ok();
+        let nodes = page["nodes"].as_array().into_iter().flatten();
+        found.extend(nodes.filter_map(|it| Some((at(it, "from")?, at(it, "until")?))));
+        if page["pageInfo"]["hasNextPage"] != true {
+            return found;
+        }
+        after = page["pageInfo"]["endCursor"].clone();
+    }
 }
 
 /// Starts the gateway, which must come up; gives what it says that it knows.
