@@ -8,6 +8,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures_util::future::BoxFuture;
@@ -59,6 +60,9 @@ use refusals::{Refusals, Unrecorded};
 const QUEUE: usize = 1_024;
 /// A mebibyte.
 const MIB: u64 = 1024 * 1024;
+/// So often, and after so long each time, a lock is asked for again.
+const LOCK_TRIES: usize = 10;
+const LOCK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Which clock the gateway runs by.
 pub enum TimeSource {
@@ -334,7 +338,11 @@ impl Found {
 pub(crate) fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");
     let file = File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    // A check that runs just now looks whether it can be had, and lets go at once.
+    let tries = std::iter::repeat_n(LOCK_AGAIN, LOCK_TRIES).map(std::thread::sleep);
+    let mut got =
+        std::iter::once(()).chain(tries).map(|()| flock(&file, FlockOperation::NonBlockingLockExclusive));
+    if !got.any(|got| got.is_ok()) {
         bail!("a gateway runs on {}; stop it first: systemctl stop rollcall-gateway", data.display());
     }
     Ok(file)

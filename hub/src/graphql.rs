@@ -26,6 +26,7 @@ pub mod mutation;
 pub mod outage;
 pub mod payload;
 pub mod people;
+pub mod policy;
 pub mod query;
 pub mod register;
 pub mod report;
@@ -47,6 +48,7 @@ pub const MAX_COMPLEXITY: usize = 5_000;
 pub struct Query(
     query::Reads,
     report::Reports,
+    policy::PolicyReads,
     import::Imports,
     export::Exports,
     webhook::Webhooks,
@@ -62,6 +64,7 @@ pub struct Query(
 pub struct Mutation(
     mutation::Saves,
     mutation::Marks,
+    policy::PolicyWrites,
     gateway::GatewayWrites,
     gateway::GatewayDecisions,
     commissioning::CommissioningWrites,

@@ -12,6 +12,7 @@ use crate::service::people::{SaveCard, SaveStudent};
 use crate::service::timetable::{SaveCourse, SaveGroup, SaveSession};
 
 pub mod calendar;
+pub mod itc2019;
 pub mod oneroster;
 pub mod recipe;
 pub mod sheet;

@@ -20,6 +20,7 @@ pub mod api;
 pub mod clock;
 pub mod compare;
 pub mod play;
+mod term;
 pub mod timetable;
 pub mod trace;
 pub mod view;

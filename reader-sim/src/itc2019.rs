@@ -4,14 +4,10 @@
 //! files'; buildings, cards, dates and behaviour are invented around them. It never writes a file, and never
 //! says what must come of the plan (that is for `expected`).
 
-mod buildings;
-mod problem;
-mod solution;
 #[cfg(test)]
 mod tests;
-mod xml;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use jiff::Span;
@@ -19,18 +15,15 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
+use rollcall_hub::import::itc2019::{Fault, Options as TermOptions, Term};
 
 use crate::crowd::credentials::{h10301, h10306, uid};
 use crate::plan::{
     Building, Card, Course, Credential, Group, Membership, Millis, Plan, Reader, ReaderKind, Room, Session,
-    Student,
+    Student, TermFiles,
 };
-use problem::{Problem, Time};
-use solution::{Placed, Solution};
-use xml::File;
 
 const ZONE: &str = "Europe/London";
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// What is invented around the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,17 +59,8 @@ pub enum Itc2019Error {
         source: std::io::Error,
     },
     /// A file is not XML, or says something impossible.
-    #[error("{file}, line {line} (byte {byte}): {what}")]
-    Wrong {
-        /// The file.
-        file: String,
-        /// The line, from 1.
-        line: usize,
-        /// The byte, from 0.
-        byte: usize,
-        /// The element, its id and what is wrong with it.
-        what: String,
-    },
+    #[error(transparent)]
+    Wrong(#[from] Fault),
     /// The options make no sense, with these files or at all.
     #[error("options: {0}")]
     Options(String),
@@ -92,129 +76,98 @@ pub enum Itc2019Error {
 ///
 /// Says which file, line, element and id is wrong, or which option.
 pub fn load(problem: &Path, solution: &Path, options: &Options) -> Result<Plan, Itc2019Error> {
-    let problem_file = File::open(problem)?;
-    let solution_file = File::open(solution)?;
-    let problem = problem::read(&problem_file)?;
-    let solution = solution::read(&solution_file)?;
-    if problem.name != solution.name {
-        return Err(solution_file.wrong(
-            solution.at,
-            format!(
-                "<solution name={:?}>: does not solve the problem {:?} of {}",
-                solution.name, problem.name, problem_file.name
-            ),
-        ));
+    let zone = TimeZone::get(ZONE)
+        .map_err(|error| Itc2019Error::Options(format!("no time zone {ZONE} here: {error}")))?;
+    if options.days == 0 {
+        return Err(Itc2019Error::Options("at least one day is needed".to_owned()));
     }
-    let term = Term::new(&problem, options)?;
+    let around = TermOptions { term_start: options.term_start, buildings: options.buildings };
+    around.check().map_err(Itc2019Error::Options)?;
+    let [problem, solution] = [problem, solution].map(|path| {
+        let file = path.display().to_string();
+        match std::fs::read(path) {
+            Ok(bytes) => Ok((file, bytes)),
+            Err(source) => Err(Itc2019Error::Read { file, source }),
+        }
+    });
+    let (problem, solution) = (problem?, solution?);
+    let term = Term::read((&problem.0, &problem.1), (&solution.0, &solution.1), &zone, &around)?;
+    let days = Days { zone };
     let mut rng = ChaCha12Rng::seed_from_u64(options.seed);
     let mut plan = Plan {
         faults: Vec::new(),
         seed: options.seed,
         zone: ZONE.to_owned(),
         opens_before_ms: 30 * 60_000,
-        from_ms: term.midnight(options.day)?,
+        from_ms: days.midnight(options.day)?,
         ..Plan::default()
     };
-    things(&mut plan, &problem, options, &term, &mut rng)?;
-    timetable(&mut plan, &problem, &solution, &solution_file, &term)?;
+    let cards_from_ms = days.midnight(Days::after(options.term_start, -30)?)?;
+    take_over(&mut plan, term, options.term_start, cards_from_ms, &mut rng);
     readers(&mut plan);
-    plan.until_ms = last_midnight(&plan, options, &term)?;
+    let (start, buildings) = (options.term_start, options.buildings);
+    plan.term = Some(TermFiles { problem, solution, start, buildings });
+    plan.until_ms = last_midnight(&plan, options, &days)?;
     plan.presentations = crate::crowd::presentations(&plan, options.seed);
     Ok(plan)
 }
 
-/// Turns the files' weeks, days and slots into instants.
-struct Term {
+/// Days of the institution.
+struct Days {
     zone: TimeZone,
-    start: Date,
-    days_in_week: i64,
-    slot_seconds: (i64, i64),
 }
 
-impl Term {
-    fn new(problem: &Problem, options: &Options) -> Result<Self, Itc2019Error> {
-        let wrong = |what: String| Err(Itc2019Error::Options(what));
-        if options.term_start.weekday() != jiff::civil::Weekday::Monday {
-            return wrong(format!("the term must start on a Monday, not on {}", options.term_start));
-        }
-        if options.days == 0 || options.buildings == 0 {
-            return wrong("at least one day and one building are needed".to_owned());
-        }
-        let zone = TimeZone::get(ZONE)
-            .map_err(|error| Itc2019Error::Options(format!("no time zone {ZONE} here: {error}")))?;
-        Ok(Self {
-            zone,
-            start: options.term_start,
-            days_in_week: i64::from(problem.days).max(7),
-            slot_seconds: (DAY_SECONDS, i64::from(problem.slots)),
-        })
-    }
-
+impl Days {
     fn midnight(&self, date: Date) -> Result<Millis, Itc2019Error> {
-        self.at(date, 0)
+        let instant = self.zone.to_timestamp(date.at(0, 0, 0, 0));
+        let instant =
+            instant.map_err(|error| Itc2019Error::Options(format!("midnight of {date}: {error}")))?;
+        Ok(instant.as_millisecond())
     }
 
-    fn day(&self, from: Date, days: i64) -> Result<Date, Itc2019Error> {
+    fn after(from: Date, days: i64) -> Result<Date, Itc2019Error> {
         let later = Span::new().try_days(days).and_then(|days| from.checked_add(days));
         later.map_err(|error| Itc2019Error::Options(format!("{days} days after {from}: {error}")))
     }
-
-    /// The instant at which the wall clock shows so many seconds past the date's midnight.
-    fn at(&self, date: Date, seconds: i64) -> Result<Millis, Itc2019Error> {
-        let date = self.day(date, seconds.div_euclid(DAY_SECONDS))?;
-        let local = date.at(0, 0, 0, 0).checked_add(Span::new().seconds(seconds.rem_euclid(DAY_SECONDS)));
-        let instant = local.and_then(|local| self.zone.to_timestamp(local));
-        instant
-            .map(jiff::Timestamp::as_millisecond)
-            .map_err(|error| Itc2019Error::Options(format!("{seconds} s after {date}: {error}")))
-    }
-
-    /// Start and end of an occurrence, both by the wall clock.
-    fn occurrence(&self, week: usize, day: usize, time: &Time) -> Result<(Millis, Millis), Itc2019Error> {
-        let days = i64::try_from(week).unwrap_or(i64::MAX / 1000).saturating_mul(self.days_in_week);
-        let date = self.day(self.start, days.saturating_add(i64::try_from(day).unwrap_or(i64::MAX)))?;
-        let (whole, slots) = self.slot_seconds;
-        let seconds = |slot: i64| slot * whole / slots;
-        let (from, length) = (i64::from(time.start), i64::from(time.length));
-        let start = self.at(date, seconds(from))?;
-        let end = self.at(date, seconds(from + length))?;
-        // A clock put forward inside it must not make it end before it starts.
-        Ok((start, if end > start { end } else { start + seconds(length).max(1) * 1000 }))
-    }
 }
 
-/// Buildings, rooms, students with a card each, and courses.
-fn things(
-    plan: &mut Plan,
-    problem: &Problem,
-    options: &Options,
-    term: &Term,
-    rng: &mut ChaCha12Rng,
-) -> Result<(), Itc2019Error> {
-    let dealt = buildings::deal(problem, options.buildings);
-    let count = dealt.iter().max().map_or(1, |last| last + 1);
-    for building in 0..count {
-        let code = match u8::try_from(building) {
-            Ok(nth) if nth < 26 => char::from(b'A' + nth).to_string(),
-            _ => format!("B{}", building + 1),
-        };
-        plan.buildings.push(Building { name: format!("Building {code}"), code });
-    }
-    for (room, building) in problem.rooms.iter().zip(dealt) {
-        plan.rooms.push(Room { code: format!("R{}", room.id), building, capacity: room.capacity });
-    }
+/// Puts the term into the plan, with a card for each student.
+fn take_over(plan: &mut Plan, term: Term, first: Date, cards_from_ms: Millis, rng: &mut ChaCha12Rng) {
     let mut taken = HashSet::new();
-    let from_ms = term.midnight(term.day(term.start, -30)?)?;
-    for (student, id) in problem.students.iter().enumerate() {
-        let number = format!("S{id}");
-        plan.students.push(Student { name: format!("Student {id}"), number });
+    plan.buildings = term.buildings.into_iter().map(|it| Building { code: it.code, name: it.name }).collect();
+    for room in term.rooms {
+        let capacity = u32::try_from(room.capacity).unwrap_or(0);
+        plan.rooms.push(Room { code: room.code, building: room.building, capacity });
+    }
+    for (index, student) in term.students.into_iter().enumerate() {
+        plan.students.push(Student { number: student.number, name: student.name });
         let credential = new_card(&mut taken, rng);
-        plan.cards.push(Card { student, credential, from_ms, until_ms: None });
+        plan.cards.push(Card { student: index, credential, from_ms: cards_from_ms, until_ms: None });
     }
-    for id in &problem.courses {
-        plan.courses.push(Course { code: format!("K{id}"), title: format!("Course {id}") });
+    plan.courses = term.courses.into_iter().map(|it| Course { code: it.code, title: it.title }).collect();
+    for session in term.sessions {
+        let class = &term.classes[session.class];
+        plan.sessions.push(Session {
+            external_id: session.external_id,
+            title: session.title,
+            course: class.course,
+            start_ms: session.starts_ms,
+            end_ms: session.ends_ms,
+            rooms: class.room.into_iter().collect(),
+            groups: vec![session.class],
+            cancelled: false,
+        });
     }
-    Ok(())
+    for (group, class) in term.classes.into_iter().enumerate() {
+        plan.groups.push(Group { code: class.code, course: class.course });
+        let stays = class.students.into_iter();
+        plan.memberships.extend(stays.map(|student| Membership {
+            group,
+            student,
+            from: first.to_string(),
+            until: None,
+        }));
+    }
 }
 
 /// A card that nobody has yet. The facility codes in use are never those of `crowd`'s visitors.
@@ -235,80 +188,6 @@ fn new_card(taken: &mut HashSet<Credential>, rng: &mut ChaCha12Rng) -> Credentia
     }
 }
 
-/// Groups, memberships and every occurrence of every class.
-fn timetable(
-    plan: &mut Plan,
-    problem: &Problem,
-    solution: &Solution,
-    file: &File,
-    term: &Term,
-) -> Result<(), Itc2019Error> {
-    let index = |ids: &[String]| -> HashMap<String, usize> {
-        ids.iter().enumerate().map(|(index, id)| (id.clone(), index)).collect()
-    };
-    let rooms: HashMap<&str, usize> =
-        problem.rooms.iter().enumerate().map(|(index, room)| (room.id.as_str(), index)).collect();
-    let students = index(&problem.students);
-    for placed in &solution.classes {
-        let wrong = |at: usize, what: String| file.wrong(at, format!("<class id={:?}>: {what}", placed.id));
-        let Some(class) = problem.classes.get(&placed.id) else {
-            return Err(wrong(placed.at, "the problem has no such class".to_owned()));
-        };
-        let Some(time) = class.times.iter().find(|time| same_time(time, placed)) else {
-            let what = format!(
-                "none of its times in the problem has days={:?} start={:?} weeks={:?}: how long is it?",
-                placed.days, placed.start, placed.weeks
-            );
-            return Err(wrong(placed.at, what));
-        };
-        let mut held_in = Vec::new();
-        if let Some(room) = &placed.room {
-            match rooms.get(room.as_str()) {
-                Some(room) => held_in.push(*room),
-                None => return Err(wrong(placed.at, format!("the problem has no room {room:?}"))),
-            }
-        }
-        let group = plan.groups.len();
-        plan.groups.push(Group { code: format!("C{}", placed.id), course: class.course });
-        let mut listed = BTreeSet::new();
-        for (id, at) in &placed.students {
-            match students.get(id) {
-                // The lists repeat students.
-                Some(student) => listed.insert(*student),
-                None => {
-                    return Err(wrong(*at, format!("<student id={id:?}>: the problem has no such student")));
-                }
-            };
-        }
-        plan.memberships.extend(listed.into_iter().map(|student| Membership {
-            group,
-            student,
-            from: term.start.to_string(),
-            until: None,
-        }));
-        for (week, _) in placed.weeks.bytes().enumerate().filter(|(_, bit)| *bit == b'1') {
-            for (day, _) in placed.days.bytes().enumerate().filter(|(_, bit)| *bit == b'1') {
-                let (start_ms, end_ms) = term.occurrence(week, day, time)?;
-                plan.sessions.push(Session {
-                    external_id: format!("C{}-W{week:02}-D{day}", placed.id),
-                    title: format!("{}, class {}", plan.courses[class.course].title, placed.id),
-                    course: class.course,
-                    start_ms,
-                    end_ms,
-                    rooms: held_in.clone(),
-                    groups: vec![group],
-                    cancelled: false,
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn same_time(time: &Time, placed: &Placed) -> bool {
-    time.days == placed.days && time.start == placed.start && time.weeks == placed.weeks
-}
-
 /// One reader at each room that is ever used, alternately of either kind in each building.
 fn readers(plan: &mut Plan) {
     let used: HashSet<usize> = plan.sessions.iter().flat_map(|session| session.rooms.clone()).collect();
@@ -322,10 +201,10 @@ fn readers(plan: &mut Plan) {
 }
 
 /// Local midnight after the days played, and after every session that starts on them.
-fn last_midnight(plan: &Plan, options: &Options, term: &Term) -> Result<Millis, Itc2019Error> {
+fn last_midnight(plan: &Plan, options: &Options, midnights: &Days) -> Result<Millis, Itc2019Error> {
     let mut days = i64::from(options.days);
     loop {
-        let until_ms = term.midnight(term.day(options.day, days)?)?;
+        let until_ms = midnights.midnight(Days::after(options.day, days)?)?;
         let runs_past = |session: &Session| {
             (plan.from_ms..until_ms).contains(&session.start_ms) && session.end_ms >= until_ms
         };

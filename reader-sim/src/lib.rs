@@ -13,6 +13,7 @@ pub mod generate;
 pub mod itc2019;
 pub mod load;
 pub mod plan;
+pub mod ports;
 pub mod postgres;
 pub mod reader;
 pub mod scenario;

@@ -154,7 +154,7 @@ impl World {
         std::fs::write(&token_file, token(Role::Gateway, Some("GW-A")).await?)?;
         let (sender, events) = mpsc::unbounded_channel();
         let (buses, settings) = hang(&osdp, &dead, args.per_bus.into(), &sender)?;
-        let broker: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let broker = crate::ports::free_port()?;
         let gateway = gateway(folder.path(), hub.address, token_file, settings, broker, !mqtt.is_empty());
         let gateway = rollcall_gateway::app::start(&gateway, TimeSource::System).await?;
         let of_bus = |(index, code)| (code, Place::Bus(index / usize::from(args.per_bus)));

@@ -5,6 +5,7 @@
 //! says what must come of it. All instants are milliseconds since 1970-01-01T00:00:00Z. Indices are
 //! positions in the plan's own vectors. This file knows neither the gateway's nor the hub's code.
 
+use jiff::civil::Date;
 use serde::Serialize;
 
 use crate::device::fault::Fault;
@@ -39,6 +40,9 @@ pub struct Plan {
     pub memberships: Vec<Membership>,
     /// The sessions as first published.
     pub sessions: Vec<Session>,
+    /// The files that the hub is to import buildings, rooms, students, courses, groups, memberships and sessions from;
+    /// `None` where they are entered one by one.
+    pub term: Option<TermFiles>,
     /// What changes while the day is played, sorted by instant.
     pub changes: Vec<Change>,
     /// What goes wrong at readers and their lines, sorted by instant. None of it changes what must come of the plan.
@@ -49,6 +53,19 @@ pub struct Plan {
     pub from_ms: Millis,
     /// Play ends here; every session that starts in `[from_ms, until_ms)` also ends before it.
     pub until_ms: Millis,
+}
+
+/// A term in the competition's format: two files, each with its name, and what they do not say.
+#[derive(Debug, Clone)]
+pub struct TermFiles {
+    /// What there is.
+    pub problem: (String, Vec<u8>),
+    /// When and where each class is held, and who attends.
+    pub solution: (String, Vec<u8>),
+    /// The first day of week 0.
+    pub start: Date,
+    /// How many buildings the rooms are dealt to.
+    pub buildings: usize,
 }
 
 /// Something goes wrong at a reader on a serial line, or is well again.

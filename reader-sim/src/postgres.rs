@@ -24,6 +24,18 @@ impl TemporaryPostgres {
     /// # Errors
     /// When PostgreSQL is not installed or does not come up.
     pub fn start() -> anyhow::Result<Self> {
+        let server = Self::in_its_folder()?;
+        server.run(
+            "initdb",
+            &["--username", ACCOUNT, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "-D"],
+            &[&server.data()],
+        )?;
+        server.go("start", &[])?;
+        server.run("createdb", &["--host", &server.socket(), "--username", ACCOUNT, "rollcall"], &[])?;
+        Ok(server)
+    }
+
+    fn in_its_folder() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("rollcall-postgres-").tempdir()?;
         if rustix::process::geteuid().is_root() {
             let given = Command::new("chown").arg(ACCOUNT).arg(folder.path()).status()?;
@@ -33,15 +45,53 @@ impl TemporaryPostgres {
                 );
             }
         }
-        let server = Self { folder, programs: programs()? };
-        server.run(
-            "initdb",
-            &["--username", ACCOUNT, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "-D"],
-            &[&server.data()],
-        )?;
-        server.go("start", &[])?;
-        server.run("createdb", &["--host", &server.socket(), "--username", ACCOUNT, "rollcall"], &[])?;
-        Ok(server)
+        Ok(Self { folder, programs: programs()? })
+    }
+
+    /// Starts a second server that follows this one, which from then on commits nothing that the other has not on its
+    /// disk (`synchronous_standby_names`, PostgreSQL manual, 27.2.8).
+    ///
+    /// # Errors
+    /// When it cannot be copied, or does not come up.
+    pub fn standby(&self) -> anyhow::Result<Self> {
+        let other = Self::in_its_folder()?;
+        let from = [
+            "--host",
+            &self.socket(),
+            "--username",
+            ACCOUNT,
+            "--checkpoint",
+            "fast",
+            "--write-recovery-conf",
+            "-D",
+        ];
+        other.run("pg_basebackup", &from, &[&other.data()])?;
+        other.go("start", &[])?;
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")?;
+        self.sql("SELECT pg_reload_conf()")?;
+        Ok(other)
+    }
+
+    /// Makes a server that follows another one the one that is written to; waits until it is. It waits for no other one.
+    ///
+    /// # Errors
+    /// When it follows none.
+    pub fn promote(&self) -> anyhow::Result<()> {
+        self.run("pg_ctl", &["promote", "--wait", "--silent", "-D"], &[&self.data()])
+    }
+
+    /// Stops the server at once, as a crash does.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        self.run("pg_ctl", &["stop", "--mode", "immediate", "--silent", "-D"], &[&self.data()])
+    }
+
+    fn sql(&self, statement: &str) -> anyhow::Result<()> {
+        let words =
+            ["--host", &self.socket(), "--username", ACCOUNT, "--quiet", "--command", statement, "rollcall"];
+        self.run("psql", &words, &[])
     }
 
     /// Stops the server at once, as a crash does, and starts it again over what was on the disk.
@@ -100,8 +150,9 @@ impl TemporaryPostgres {
 
 impl Drop for TemporaryPostgres {
     fn drop(&mut self) {
-        if let Err(error) =
-            self.run("pg_ctl", &["stop", "--mode", "immediate", "--silent", "-D"], &[&self.data()])
+        // Its file of the running process is gone where it was stopped before.
+        if self.data().join("postmaster.pid").exists()
+            && let Err(error) = self.kill()
         {
             eprintln!("PostgreSQL in {} could not be stopped: {error}", self.socket());
         }

@@ -111,6 +111,16 @@ pub fn config(folder: &std::path::Path) -> Config {
     }
 }
 
+/// Makes a folder's empty database, where that is one on the server; a file makes itself.
+pub async fn make_database(folder: &std::path::Path) {
+    if let Some(socket) = postgres() {
+        let server = reader_sim::postgres::url(&socket, "rollcall");
+        let mut server = sqlx::PgConnection::connect(&server).await.unwrap();
+        let sql = format!("CREATE DATABASE t{}", name_of(folder));
+        server.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    }
+}
+
 /// A clock that stands at 08:00 of the day.
 #[must_use]
 pub fn clock() -> Arc<TestClock> {
@@ -143,12 +153,13 @@ impl TestHub {
     async fn start_as(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config(folder.path());
         change(&mut config);
-        if let Some(socket) = postgres() {
-            let server = reader_sim::postgres::url(&socket, "rollcall");
-            let mut server = sqlx::PgConnection::connect(&server).await.unwrap();
-            let sql = format!("CREATE DATABASE t{}", name_of(folder.path()));
-            server.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
-        }
+        make_database(folder.path()).await;
+        Self::start_over(folder, config).await
+    }
+
+    /// Starts one over the database of a folder, which is there already.
+    pub async fn over(folder: TempDir) -> Self {
+        let config = config(folder.path());
         Self::start_over(folder, config).await
     }
 
@@ -275,6 +286,7 @@ impl TestHub {
             | "CancelExport"
             | "DeleteWebhook"
             | "DeleteCalendarSource"
+            | "DeleteAttendancePolicy"
             | "ProposeCorrections"
             | "DecideCorrections" => {
                 format!("{kind}Input")

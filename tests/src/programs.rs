@@ -38,7 +38,7 @@ pub fn binary(name: &str) -> PathBuf {
 /// A port on loopback that is free now.
 #[must_use]
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    reader_sim::ports::free_port().unwrap().port()
 }
 
 /// So many lines are told of a program whose test failed.

@@ -1,39 +1,65 @@
-//! A PostgreSQL server that goes down under load: what a receipt said is there when it is back, once.
+//! A PostgreSQL server that goes down under load, or gives way to the one that follows it: what a receipt said is there
+//! afterwards, once.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reader_sim::postgres::TemporaryPostgres;
-use rollcall_hub::config::Database;
-use rollcall_tests::hub::{TestHub, at};
+use reader_sim::postgres::{TemporaryPostgres, url};
+use rollcall_hub::app;
+use rollcall_hub::config::{Config, Database};
+use rollcall_tests::hub::{TestHub, at, clock, config};
 use rollcall_tests::timetable::{Gateway, all_present_once, estate, session, students};
+use serde_json::Value;
+use sqlx::{Connection, Executor as _};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 const STUDENTS: usize = 300;
 const CRASHES: usize = 3;
+/// The name of a server's socket in its folder (PostgreSQL manual, 20.3.1).
+const SOCKET: &str = ".s.PGSQL.5432";
+
+/// A session in the morning, and a swipe of each of its students.
+async fn morning(hub: &TestHub) -> (Gateway, Vec<Value>) {
+    estate(hub).await;
+    students(hub, STUDENTS, STUDENTS).await;
+    hub.done("saveSession", session("S", "09:00", "10:00")).await;
+    let mut gateway = Gateway::start(hub, "GW").await;
+    let green = gateway.session("09:00").to_owned();
+    let swipes =
+        (0..STUDENTS).map(|index| gateway.swipe(index, 0, &at("09:05"), &[green.as_str()])).collect();
+    hub.clock.set(&at("10:30"));
+    (gateway, swipes)
+}
+
+/// Three hands send the swipes, each its own in order, while something happens; gives how often they had to send again.
+async fn hand_all_over(
+    hub: &TestHub,
+    gateway: &Gateway,
+    swipes: &[Value],
+    stored: &watch::Sender<usize>,
+    meanwhile: impl Future<Output = ()>,
+) -> usize {
+    let post = async |query: &str, input| hub.post(Some(&gateway.token), query, input).await.1;
+    let hand = async |part: usize| {
+        let mine: Vec<_> = swipes.iter().skip(part).step_by(3).cloned().collect();
+        gateway.hand_over(&mine, &at("10:10"), stored, &post).await
+    };
+    let all = async { tokio::join!(hand(0), hand(1), hand(2), meanwhile) };
+    let (one, two, three, ()) = tokio::time::timeout(Duration::from_secs(180), all).await.unwrap();
+    assert_eq!(*stored.borrow(), STUDENTS);
+    one + two + three
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_a_receipt_said_is_there_after_the_server_crashed() {
     let server = Arc::new(TemporaryPostgres::start().unwrap());
     let hub = TestHub::on(Database::Postgres(server.url("rollcall"))).await;
-    estate(&hub).await;
-    students(&hub, STUDENTS, STUDENTS).await;
-    hub.done("saveSession", session("S", "09:00", "10:00")).await;
-    let mut gateway = Gateway::start(&hub, "GW").await;
-    let green = gateway.session("09:00").to_owned();
-    let swipes: Vec<_> =
-        (0..STUDENTS).map(|index| gateway.swipe(index, 0, &at("09:05"), &[green.as_str()])).collect();
-    hub.clock.set(&at("10:30"));
-
+    let (gateway, swipes) = morning(&hub).await;
     let stored = watch::Sender::new(0);
-    let post = async |query: &str, input| hub.post(Some(&gateway.token), query, input).await.1;
-    // Three hands send, each its own swipes in order.
-    let hand = async |part: usize| {
-        let mine: Vec<_> = swipes.iter().skip(part).step_by(3).cloned().collect();
-        gateway.hand_over(&mine, &at("10:10"), &stored, &post).await
-    };
     let crashes = async {
         for round in 1..=CRASHES {
             // In the middle of the work, wherever that is.
@@ -43,9 +69,74 @@ async fn what_a_receipt_said_is_there_after_the_server_crashed() {
             tokio::task::spawn_blocking(move || server.crash().unwrap()).await.unwrap();
         }
     };
-    let all = async { tokio::join!(hand(0), hand(1), hand(2), crashes) };
-    let (one, two, three, ()) = tokio::time::timeout(Duration::from_secs(120), all).await.unwrap();
-    assert_eq!(*stored.borrow(), STUDENTS);
-    assert!(one + two + three > 0, "no request met a crash");
+    let cut_off = hand_all_over(&hub, &gateway, &swipes, &stored, crashes).await;
+    assert!(cut_off > 0, "no request met a crash");
     all_present_once(&hub, STUDENTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_receipt_said_is_there_after_a_fail_over() {
+    let first = Arc::new(TemporaryPostgres::start().unwrap());
+    let front = tempfile::tempdir().unwrap();
+    let written_to = watch::Sender::new(first.socket());
+    let relay =
+        tokio::spawn(relay(UnixListener::bind(front.path().join(SOCKET)).unwrap(), written_to.clone()));
+    let address = url(front.path().to_str().unwrap(), "rollcall");
+    let hub = TestHub::on(Database::Postgres(address)).await;
+    let (gateway, swipes) = morning(&hub).await;
+    let second = tokio::task::spawn_blocking({
+        let first = first.clone();
+        move || first.standby().unwrap()
+    });
+    let second = Arc::new(second.await.unwrap());
+
+    let stored = watch::Sender::new(0);
+    let fail_over = async {
+        stored.subscribe().wait_for(|count| *count >= STUDENTS / 3).await.unwrap();
+        let (first, second) = (first.clone(), second.clone());
+        let socket = second.socket();
+        let over = move || {
+            first.kill().unwrap();
+            second.promote().unwrap();
+        };
+        tokio::task::spawn_blocking(over).await.unwrap();
+        written_to.send_replace(socket);
+    };
+    let cut_off = hand_all_over(&hub, &gateway, &swipes, &stored, fail_over).await;
+    assert!(cut_off > 0, "no request met the fail-over");
+    all_present_once(&hub, STUDENTS).await;
+    relay.abort();
+}
+
+/// Passes each connection on to the server that is written to by then.
+async fn relay(listener: UnixListener, written_to: watch::Sender<String>) {
+    loop {
+        let (mut from, _) = listener.accept().await.unwrap();
+        let to = Path::new(&*written_to.borrow()).join(SOCKET);
+        tokio::spawn(async move {
+            if let Ok(mut to) = UnixStream::connect(to).await {
+                // Whichever side breaks off, the other hears of it by its end.
+                let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn an_engine_whose_locks_do_nothing_is_refused() {
+    let server = TemporaryPostgres::start().unwrap();
+    // The server's own functions, hidden behind ones that only know the names.
+    let mut db = sqlx::PgConnection::connect(&server.url("rollcall")).await.unwrap();
+    let hidden =
+        "CREATE FUNCTION public.pg_try_advisory_xact_lock(BIGINT) RETURNS BOOL LANGUAGE sql AS 'SELECT TRUE'";
+    db.execute(hidden).await.unwrap();
+    db.execute("ALTER ROLE postgres SET search_path = public, pg_catalog").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { database: Database::Postgres(server.url("rollcall")), ..config(folder.path()) };
+    let said = format!("{:#}", app::open(&config, clock()).await.err().unwrap());
+    for word in ["postgres:///rollcall", "one advisory lock to two at once", "nothing was changed"] {
+        assert!(said.contains(word), "{said}");
+    }
+    let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&mut db).await.unwrap(), 0);
 }

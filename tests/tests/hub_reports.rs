@@ -110,6 +110,19 @@ async fn reports_count_each_mark_once_for_what_it_belongs_to_and_say_what_of() {
         [1, 1, 1, 0].iter().enumerate().map(|(at, came)| row(&number(at), 3, *came, 3 - came)).collect();
     assert_eq!(rows(&by_student), wanted);
     assert_eq!(by_student["rows"][0]["subject"]["__typename"], "Student");
+    for index in [0, 1] {
+        let student = json!({"number": number(index), "name": "Somebody", "programme": "BA-HIST"});
+        hub.done("saveStudent", student).await;
+    }
+    let by_programme = report("PROGRAMME").await;
+    assert_eq!(rows(&by_programme), [row("BA-HIST", 3, 2, 4), row("none", 3, 1, 5)]);
+    assert_eq!(by_programme["rows"][0]["subject"], Value::Null);
+    let query = "{ students(filter: {programmes: [\"BA-HIST\"]}) { nodes { number programme } } }";
+    let found = hub.read(query).await["students"]["nodes"].take();
+    assert_eq!(
+        found,
+        json!([{"number": number(0), "programme": "BA-HIST"}, {"number": number(1), "programme": "BA-HIST"}])
+    );
     let none = hub.read("{ report(groupedBy: DAY, period: {from: \"2026-10-06\", until: \"2026-10-07\"}) { sessions rows { label } total { attendedShare } } }").await;
     assert_eq!(none["report"], json!({"sessions": 0, "rows": [], "total": {"attendedShare": null}}));
     for period in
@@ -247,6 +260,27 @@ async fn a_kind_of_session_has_a_policy_of_its_own_that_goes_before_the_institut
     let all = hub.read(query).await["attendancePolicies"].take();
     assert_eq!(all.as_array().unwrap().len(), 4);
     assert_eq!(all.as_array().unwrap().iter().filter(|it| it["kind"] == "LABORATORY").count(), 2);
+    // Taken back, one after the other, each leaves what was in force before it; and the default in the end.
+    let delete = async |policy: serde_json::Value| {
+        hub.write_as(&hub.admin, "deleteAttendancePolicy", policy).await["errors"].take()
+    };
+    let never = delete(json!({"from": at("08:00"), "kind": "LABORATORY"})).await;
+    assert_eq!((&never[0]["code"], &never[0]["path"]), (&json!("NOT_FOUND"), &json!(["from"])));
+    for (policy, left) in [
+        (json!({"from": at("09:00"), "kind": "LABORATORY"}), ["LAB PT2H OPEN", "LEC PT1H30M OPEN"]),
+        (json!({"from": at("00:00"), "kind": "LABORATORY"}), ["LAB PT1H30M OPEN", "LEC PT1H30M OPEN"]),
+        (json!({"from": at("08:00")}), ["LAB PT10M SCHEDULED", "LEC PT10M SCHEDULED"]),
+        (json!({"from": at("00:00")}), ["LAB PT30M SCHEDULED", "LEC PT30M SCHEDULED"]),
+    ] {
+        assert_eq!(delete(policy).await, json!([]));
+        assert_eq!(opens().await, left);
+    }
+    let since = format!(
+        "{{ gatewaySelf {{ changes(after: \"{}\") {{ events {{ __typename }} }} }} }}",
+        gateway.cursor
+    );
+    let told = hub.data(&gateway.token, &since, json!({})).await;
+    assert!(told["gatewaySelf"]["changes"]["events"].as_array().unwrap().len() >= 2, "{told}");
 }
 
 #[tokio::test]
@@ -265,6 +299,8 @@ async fn a_policy_can_be_tried_on_the_past_and_leaves_everything_as_it_was() {
     };
     let everything = "{ sessions { nodes { externalId revision register { revision entries { nodes { status source revision
                         history { to } } } } } } swipes { nodes { decision reason } } }";
+    let marks = "{ sessions { nodes { externalId register { entries { nodes { student { number } status source } } } } } }";
+    let as_it_was = hub.read(marks).await;
     let before = hub.read(everything).await;
     let found = hub.data(&hub.admin, &preview(&at("00:00"), "2026-10-06T00:00:00Z"), json!({})).await;
     let found = &found["attendancePolicyPreview"];
@@ -293,6 +329,9 @@ async fn a_policy_can_be_tried_on_the_past_and_leaves_everything_as_it_was() {
         .await;
     let query = "{ session(by: {externalId: \"S2\"}) { register { summary { present absent } } } }";
     assert_eq!(hub.read(query).await["session"]["register"]["summary"], json!({"present": 2, "absent": 2}));
+    // And what it changed goes with it.
+    hub.write_as(&hub.admin, "deleteAttendancePolicy", json!({"from": at("00:00")})).await;
+    assert_eq!(hub.read(marks).await, as_it_was);
     let longer =
         hub.post(Some(&hub.admin), &preview(&at("00:00"), "2028-10-06T00:00:00Z"), json!({})).await.1;
     assert_eq!(longer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{longer}");

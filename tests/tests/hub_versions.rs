@@ -1,12 +1,19 @@
-//! A database that a newer version of the hub made is refused, on either engine, and stays as it was.
+//! A database that an older version of the hub made comes up to this one with all that was in it; one that a newer version
+//! made is refused and stays as it was. On either engine.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
+use std::borrow::Cow;
+use std::path::Path;
+
 use rollcall_hub::app;
 use rollcall_hub::config::Database;
-use rollcall_tests::hub::{TestHub, clock, config, only_on_sqlite};
+use rollcall_tests::hub::{TestHub, at, clock, config, make_database, ms, only_on_sqlite};
 use rollcall_tests::timetable::estate;
-use sqlx::{Connection, Row, SqliteConnection};
+use serde_json::json;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, Connection, Executor as _, PgConnection, Row, SqlSafeStr as _, SqliteConnection};
+use tempfile::TempDir;
 
 #[tokio::test]
 async fn a_server_of_a_newer_version_is_refused_by_its_number() {
@@ -58,4 +65,133 @@ async fn a_database_of_a_newer_version_is_refused_by_its_number_and_stays_as_it_
         assert!(said.contains(word), "{said}");
     }
     assert_eq!(dump().await, before);
+}
+
+/// Every version's text, in order, as the engine of these tests has it.
+fn versions() -> Vec<Migration> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hub/migrations");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let read = |path: &std::path::PathBuf| {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let (number, name) = name.split_once('_').unwrap();
+        let mut sql = std::fs::read_to_string(path).unwrap();
+        if rollcall_tests::hub::postgres().is_some() {
+            sql = sql.replace(" BLOB", " BYTEA").replace(" TEXT", " TEXT COLLATE \"C\"");
+        }
+        let sql = AssertSqlSafe(sql).into_sql_str();
+        let name = Cow::Owned(name.replace('_', " "));
+        Migration::new(number.parse().unwrap(), name, MigrationType::Simple, sql, false)
+    };
+    files.iter().map(read).collect()
+}
+
+/// A register with its student, from the first version on: `{n}` stands for an id, `{time}` for milliseconds.
+const A_REGISTER: &str = "
+    INSERT INTO building VALUES ({1}, 'A', 'Building A', 1, {9}, 0);
+    INSERT INTO room VALUES ({2}, 'R1', 'Room 1', {1}, 30);
+    INSERT INTO student VALUES ({3}, 'S1', 'Ada', NULL, 'ACTIVE', 1), ({4}, 'S2', 'Bo', 'bo@example.org', 'ACTIVE', 1);
+    INSERT INTO course VALUES ({5}, 'C', 'Course C');
+    INSERT INTO class_group VALUES ({6}, 'G', NULL, {5}, 'LECTURE');
+    INSERT INTO membership VALUES ({7}, {6}, {3}, '2026-09-28', NULL, {start}, NULL, 'IMPORT'),
+                                  ({8}, {6}, {4}, '2026-09-28', NULL, {start}, NULL, 'IMPORT');
+    INSERT INTO policy (id, from_at, opens_before_ms, closes_after_ms, overlap, outage_tolerance_ms, settle_limit_ms)
+        VALUES ({a}, {start}, 2700000, 0, 'NEAREST_START', 600000, 2419200000);
+    INSERT INTO session VALUES ({b}, 'X', 'LECTURE', 'A lecture', {5}, {from}, {until}, 0, 0, 3, {c}, 'FINAL', 2, {until}, {until});
+    INSERT INTO session_room VALUES ({b}, {2}, NULL, NULL);
+    INSERT INTO session_group VALUES ({b}, {6});
+    INSERT INTO attendance VALUES ({d}, {b}, {3}, 'PRESENT', 'READER', {from}, 0, 0, 0, 1, {until}),
+                                  ({e}, {b}, {4}, 'ABSENT', 'RULE', NULL, NULL, 0, 0, 1, {until});
+    INSERT INTO attendance_change VALUES ({d}, 1, {until}, NULL, NULL, 'PRESENT', 'READER', NULL),
+                                         ({e}, 1, {until}, NULL, NULL, 'ABSENT', 'RULE', NULL);";
+
+/// The same, as the engine of these tests writes it.
+fn a_register() -> String {
+    let mut sql = A_REGISTER.to_owned();
+    for (digit, n) in ('1'..='9').chain('a'..='e').zip(1_u128..) {
+        let id = format!("{n:032x}");
+        let id = match rollcall_tests::hub::postgres() {
+            Some(_) => format!("'\\x{id}'::bytea"),
+            None => format!("x'{id}'"),
+        };
+        sql = sql.replace(&format!("{{{digit}}}"), &id);
+    }
+    let times = [("start", "2026-09-01T00:00:00Z".to_owned()), ("from", at("09:00")), ("until", at("10:00"))];
+    for (word, time) in times {
+        sql = sql.replace(&format!("{{{word}}}"), &ms(&time).to_string());
+    }
+    sql
+}
+
+/// Tables with their columns and indexes, in the order of their names.
+async fn shape(database: &Database) -> Vec<String> {
+    match database {
+        Database::Sqlite(path) => {
+            let mut db = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+            let sql = "SELECT m.name || ' ' || COALESCE(c.name, '') || ' ' || COALESCE(c.type, '') || ' ' || COALESCE(c.\"notnull\", '')
+                       FROM sqlite_master m LEFT JOIN pragma_table_info(m.name) c ON TRUE ORDER BY 1";
+            db.fetch_all(sql).await.unwrap().iter().map(|row| row.get(0)).collect()
+        }
+        Database::Postgres(url) => {
+            let mut db = PgConnection::connect(url).await.unwrap();
+            let sql = "SELECT table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable FROM information_schema.columns
+                       WHERE table_schema = 'public' UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1";
+            db.fetch_all(sql).await.unwrap().iter().map(|row| row.get(0)).collect()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_each_earlier_version_comes_up_with_what_was_in_it() {
+    let fresh = TestHub::start().await;
+    let wanted = shape(&config(fresh.folder.path()).database).await;
+    let all = versions();
+    for so_many in 1..all.len() {
+        let folder = TempDir::new().unwrap();
+        make_database(folder.path()).await;
+        let (first, more) = (all[..1].to_vec(), all[..so_many].to_vec());
+        let steps = [Migrator::with_migrations(first), Migrator::with_migrations(more)];
+        let database = config(folder.path()).database;
+        match &database {
+            Database::Sqlite(path) => {
+                let url = format!("sqlite:{}?mode=rwc", path.display());
+                let mut db = SqliteConnection::connect(&url).await.unwrap();
+                steps[0].run(&mut db).await.unwrap();
+                db.execute(AssertSqlSafe(a_register())).await.unwrap();
+                steps[1].run(&mut db).await.unwrap();
+                db.close().await.unwrap();
+            }
+            Database::Postgres(url) => {
+                let mut db = PgConnection::connect(url).await.unwrap();
+                steps[0].run(&mut db).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(a_register())).execute(&mut db).await.unwrap();
+                steps[1].run(&mut db).await.unwrap();
+                db.close().await.unwrap();
+            }
+        }
+        let hub = TestHub::over(folder).await;
+        assert_eq!(shape(&database).await, wanted, "from version {so_many}");
+        let query = "{ session(by: {externalId: \"X\"}) { title rooms { code } policy { opensBefore overlap } register { state
+                         summary { present absent } entries { nodes { student { number email } status history { to } } } } }
+                       attendancePolicies { kind opensBefore } }";
+        let found = hub.read(query).await;
+        let wanted = json!({
+            "session": {"title": "A lecture", "rooms": [{"code": "R1"}], "policy": {"opensBefore": "PT45M", "overlap": "NEAREST_START"},
+                "register": {"state": "FINAL", "summary": {"present": 1, "absent": 1}, "entries": {"nodes": [
+                    {"student": {"number": "S1", "email": null}, "status": "PRESENT", "history": [{"to": "PRESENT"}]},
+                    {"student": {"number": "S2", "email": "bo@example.org"}, "status": "ABSENT", "history": [{"to": "ABSENT"}]}]}}},
+            "attendancePolicies": [{"kind": null, "opensBefore": "PT45M"}]});
+        assert_eq!(found, wanted, "from version {so_many}");
+        // And it goes on from there.
+        hub.clock.set("2026-10-06T08:00:00Z");
+        hub.done("saveStudent", json!({"number": "S3", "name": "Cy"})).await;
+        hub.done("saveMembership", json!({"group": "G", "student": "S3", "from": "2026-10-01"})).await;
+        let query = "{ session(by: {externalId: \"X\"}) { register { entries { totalCount } } } }";
+        assert_eq!(
+            hub.read(query).await["session"]["register"]["entries"]["totalCount"],
+            3,
+            "from version {so_many}"
+        );
+        hub.running.stop().await.unwrap();
+    }
 }

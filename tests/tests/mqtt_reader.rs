@@ -154,13 +154,13 @@ async fn swipes_are_sent_again_until_acknowledged() {
     assert_eq!(birth["caps"]["colours"], json!(["red", "green", "blue", "amber"]));
     assert_eq!(birth["caps"]["buzzer"], true);
     assert_eq!(gateway.of("state").await, "ready");
+    let started = Instant::now();
     assert_eq!(reader.present(&card()).unwrap(), 1);
     let first = gateway.of("swipe").await;
     assert_eq!(first["seq"], 1);
     assert_eq!(first["uid"], "04A2B3C4D5E680");
     assert_eq!(first["bits"], 56);
     assert_eq!(first["historical"], false);
-    let started = Instant::now();
     assert_eq!(gateway.of("swipe").await, first);
     let waited = started.elapsed();
     assert!(waited >= Duration::from_millis(1500), "sent again after {waited:?} already");
@@ -236,16 +236,16 @@ async fn lights_follow_the_gateway_and_go_dark_without_it() {
     // The retained flash is not shown.
     assert_eq!(shown(&mut happened).await, Shown::Base(Colour::Red));
     assert_eq!(gateway.of("light").await, json!({"id": 41, "base": "red"}));
-    gateway.send("light/set", true, json!({"id": 42, "base": "blue", "lease_s": 1})).await;
+    let started = Instant::now();
+    gateway.send("light/set", true, json!({"id": 42, "base": "blue", "lease_s": 4})).await;
     assert_eq!(shown(&mut happened).await, Shown::Base(Colour::Blue));
     let flash = json!({"id": 43, "colour": "green", "on_ms": 200, "off_ms": 200, "count": 3, "for_seq": 1,
         "ttl_ms": 3000});
     gateway.send("light/flash", false, flash).await;
     assert_eq!(shown(&mut happened).await, Shown::Flash(Colour::Green));
     assert_eq!(gateway.of("light").await, json!({"id": 42, "base": "blue"}));
-    let started = Instant::now();
     assert_eq!(shown(&mut happened).await, Shown::Base(Colour::Off));
-    assert!(started.elapsed() >= Duration::from_millis(500), "dark before its lease was over");
+    assert!(started.elapsed() >= Duration::from_secs(4), "dark before its lease was over");
     assert_eq!(gateway.of("light").await, json!({"id": 42, "base": "off"}));
     gateway.send("light/set", true, json!({"id": 44, "base": "purple", "lease_s": 90})).await;
     gateway.send("light/set", true, json!({"id": 45, "base": "amber", "lease_s": 90})).await;

@@ -64,8 +64,8 @@ async fn an_unplugged_reader_is_offline_after_8_s_while_the_others_work_and_blue
     let mut line = Line::start(9600).await;
     line.order(BusOrder::Rest { address: 2, colour: LedColour::Blue }).await;
     line.shows("R2", Shown::Base(Colour::Blue)).await;
-    line.devices.unplug("R2", true).unwrap();
     let silent = Instant::now();
+    line.devices.unplug("R2", true).unwrap();
     line.swipe(1, 56, &[4, 1, 2, 3, 4, 5, 6]).await;
     line.swipe(3, 56, &[4, 1, 2, 3, 4, 5, 6]).await;
     line.event(|event| *event == (2, Event::Offline)).await;

@@ -27,7 +27,11 @@ async fn a_machine_that_is_fit_passes_also_while_its_gateway_runs() {
     let (_reader, port) = osdp_reader().await;
     site.configure(Some(&port));
     for runs in [false, true] {
-        let gateway = runs.then(|| site.gateway());
+        let mut gateway = runs.then(|| site.gateway());
+        if let Some(gateway) = &mut gateway {
+            // It has its lock, its ports and its broker.
+            gateway.line_with("status page at").await;
+        }
         let (code, findings) = check(&site).await;
         // Whether this machine has a clock chip, and how fast its disk is, is not the test's.
         assert_eq!(of(&findings, "port", "fail"), [""; 0], "{findings:#?}");

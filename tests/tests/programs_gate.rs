@@ -140,18 +140,19 @@ async fn stock_clients_of_both_versions_may_say_and_hear_what_is_their_own_and_n
             .to_string()
     };
     for (number, version) in ["mqttv311", "mqttv5"].into_iter().enumerate() {
-        let sub = async |arguments: &[&str]| {
-            // One that is shut out comes back until its time is over.
-            let all = [&["-V", version, "-W", "8"], arguments].concat();
+        let listen = async |seconds: &str, arguments: &[&str]| {
+            let all = [&["-V", version, "-W", seconds], arguments].concat();
             gated.mosquitto("mosquitto_sub", &password, &all, "").await
         };
+        // One that is shut out comes back until its time is over.
+        let sub = async |arguments: &[&str]| listen("8", arguments).await;
         let publish = async |topic: &str, message: &str| {
             let all = ["-V", version, "-q", "1", "-t", topic, "-m", message];
             gated.mosquitto("mosquitto_pub", &password, &all, "").await
         };
         let ready = publish(&own("state"), "ready").await;
         assert_eq!(ready.code, Some(0), "{version}: {ready:?}");
-        let heard = sub(&["-C", "1", "-t", &own("light/set")]).await;
+        let heard = listen("60", &["-C", "1", "-t", &own("light/set")]).await;
         assert!(heard.out.contains("\"base\":\"blue\""), "{version}: {heard:?}");
         let swiped = publish(&own("swipe"), &swipe(version, FIRST_UID)).await;
         assert_eq!(swiped.code, Some(0), "{version}: {swiped:?}");

@@ -159,7 +159,8 @@ async fn a_late_swipe_is_dated_by_its_readers_clock_and_one_of_another_start_is_
     let dated: Vec<&Value> = swipes.iter().filter(exact).collect();
     assert_eq!(dated.len(), 3, "two of b7, and one that can only have been in the moment since: {swipes:#?}");
     let apart = ms(&dated[1]["swipedAt"]) - ms(&dated[0]["swipedAt"]);
-    assert_eq!(apart, 60_000, "{dated:#?}");
+    // Two clocks are read, each in whole milliseconds.
+    assert!((59_999..=60_001).contains(&apart), "{dated:#?}");
     assert!(ms(&dated[2]["swipedAt"]) >= ms(&dated[1]["swipedAt"]), "since the last of b7: {swipes:#?}");
     let kept: Vec<&Value> = swipes.iter().filter(|it| it["shown"]["light"] == "AMBER").collect();
     assert_eq!(kept.len(), 1, "{swipes:#?}");

@@ -37,7 +37,7 @@ use crate::walk::WalkAsk;
 /// How long a fatal fault leaves readers to show red before the gateway ends.
 const LAST_RED: Duration = Duration::from_secs(2);
 /// How long lights get to go off when the gateway stops.
-const LAST_OFF: Duration = Duration::from_millis(300);
+const LAST_OFF: Duration = Duration::from_millis(600);
 /// How often what must survive a restart is kept, and the journal's fill is looked at.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 

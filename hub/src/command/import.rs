@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use rollcall_hub::app;
 use rollcall_hub::clock::SystemClock;
-use rollcall_hub::import::recipe::Recipe;
+use rollcall_hub::import::recipe::{DEFAULT_BUILDINGS, Recipe};
 use rollcall_hub::import::sheet::Mapping;
 use rollcall_hub::import::{Facts, MAX_FILE_BYTES, Problems, read_file};
 use rollcall_hub::service::import::{Order, Report, import};
@@ -19,6 +19,7 @@ use super::Data;
 const EXAMPLES: &str = "Examples:
   rollcall-hub import csv --mapping deploy/import/rooms.toml rooms.csv --dry-run
   rollcall-hub import oneroster export.zip
+  rollcall-hub import itc2019 --term-start 2027-02-15 problem.xml solution.xml
   rollcall-hub import ical --source library --room LIB-1 library.ics
   curl -s https://timetable.example.ac.uk/all.ics | rollcall-hub import ical --source all --whole -";
 
@@ -66,6 +67,18 @@ pub(super) enum Import {
         #[arg(long)]
         class_code: bool,
     },
+    /// A term in the format of the International Timetabling Competition 2019: two files, problem and solution.
+    #[command(name = "itc2019")]
+    Itc2019 {
+        #[command(flatten)]
+        common: Common,
+        /// The Monday on which week 0 begins.
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        term_start: String,
+        /// How many buildings the rooms are dealt to, by the way between them.
+        #[arg(long, default_value_t = DEFAULT_BUILDINGS)]
+        buildings: usize,
+    },
 }
 
 #[derive(Args)]
@@ -75,7 +88,7 @@ pub(super) struct Common {
     /// The files; - is standard input.
     #[arg(required = true)]
     files: Vec<String>,
-    /// Under which name this source is known from one import to the next; "ical" or "oneroster" when left out, and of a
+    /// Under which name this source is known from one import to the next; "ical", "oneroster" or "itc2019" when left out, and of a
     /// table its mapping's file name. Give each calendar its own.
     #[arg(long)]
     source: Option<String>,
@@ -107,6 +120,9 @@ impl Import {
             }
             Self::Oneroster { common, class_code } => {
                 (common, Recipe::OneRoster { class_code }, "oneroster".to_owned())
+            }
+            Self::Itc2019 { common, term_start, buildings } => {
+                (common, Recipe::Itc2019 { term_start, buildings }, "itc2019".to_owned())
             }
         };
         let facts = common.read(&recipe)?;

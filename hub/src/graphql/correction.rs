@@ -201,13 +201,12 @@ impl CorrectionWrites {
         ctx: &Context<'_>,
         #[graphql(desc = "The corrections.")] input: ProposeCorrectionsInput,
     ) -> Result<ProposeCorrectionsPayload> {
-        let of = |kind, id: &ID| Kind::of(id).filter(|(found, _)| *found == kind).map(|(_, id)| id);
         let asked: Vec<Asked> = input
             .corrections
             .iter()
             .map(|it| Asked {
-                register: of(Kind::Register, &it.register_id),
-                student: of(Kind::Student, &it.student_id),
+                register: Kind::Register.named(&it.register_id),
+                student: Kind::Student.named(&it.student_id),
                 status: it.status,
                 arrived_at: it.arrived_at.as_ref().map(DateTime::ms),
             })
@@ -226,9 +225,8 @@ impl CorrectionWrites {
         ctx: &Context<'_>,
         #[graphql(desc = "The decision.")] input: DecideCorrectionsInput,
     ) -> Result<DecideCorrectionsPayload> {
-        let id = Kind::of(&input.proposal_id).filter(|(kind, _)| *kind == Kind::CorrectionProposal);
+        let id = Kind::CorrectionProposal.named(&input.proposal_id);
         let (hub, caller) = (hub(ctx)?, caller(ctx)?);
-        let id = id.map(|(_, id)| id);
         let decided = corrections::decide(hub, caller, id, input.approve, input.note.as_deref()).await;
         let (proposal, errors) = told(decided)?;
         Ok(DecideCorrectionsPayload { proposal, errors })

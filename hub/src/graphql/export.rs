@@ -86,7 +86,7 @@ impl Exports {
         ctx: &Context<'_>,
         #[graphql(desc = "Its global id.")] id: ID,
     ) -> Result<Option<Export>> {
-        let Some((Kind::Export, id)) = Kind::of(&id) else { return Ok(None) };
+        let Some(id) = Kind::Export.named(&id) else { return Ok(None) };
         Ok(loader::one(ctx, id).await?.map(Export))
     }
 }
@@ -170,7 +170,7 @@ impl ExportWrites {
         ctx: &Context<'_>,
         #[graphql(desc = "The export.")] input: CancelExportInput,
     ) -> Result<CancelExportPayload> {
-        let id = Kind::of(&input.export_id).filter(|(kind, _)| *kind == Kind::Export).map(|(_, id)| id);
+        let id = Kind::Export.named(&input.export_id);
         let (export, errors) = told(exports::cancel(hub(ctx)?, id).await)?;
         Ok(CancelExportPayload { export, errors })
     }

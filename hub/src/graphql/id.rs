@@ -153,6 +153,12 @@ impl Kind {
     /// The UUIDs of the ids of this kind among `ids`; others name nothing.
     #[must_use]
     pub fn all_of(self, ids: &[ID]) -> Vec<Uuid> {
-        ids.iter().filter_map(|id| Self::of(id)).filter(|(kind, _)| *kind == self).map(|(_, id)| id).collect()
+        ids.iter().filter_map(|id| self.named(id)).collect()
+    }
+
+    /// What a global id of this kind names, `None` when it is another's or none of ours.
+    #[must_use]
+    pub fn named(self, id: &str) -> Option<Uuid> {
+        Self::of(id).filter(|(kind, _)| *kind == self).map(|(_, id)| id)
     }
 }

@@ -7,8 +7,8 @@ use super::context::{Needs, READERS, WRITERS, caller, coded, fault, hub, local};
 use super::id::Kind;
 use super::loader;
 use super::payload::{UserError, user_errors};
-use crate::import::recipe::Recipe;
-use crate::scalar::{DateTime, UuidScalar};
+use crate::import::recipe::{DEFAULT_BUILDINGS, Recipe};
+use crate::scalar::{DateTime, LocalDate, UuidScalar};
 use crate::service::jobs::{self, Difference, Outcome, StartImport, Told};
 use crate::service::refusal::Answer;
 use crate::store::entity::{ImportJob, ImportKind, ImportState, SessionKind};
@@ -118,7 +118,7 @@ impl Imports {
         ctx: &Context<'_>,
         #[graphql(desc = "Its global id.")] id: ID,
     ) -> Result<Option<Import>> {
-        let Some((Kind::Import, id)) = Kind::of(&id) else { return Ok(None) };
+        let Some(id) = Kind::Import.named(&id) else { return Ok(None) };
         Ok(loader::one(ctx, id).await?.map(Import))
     }
 
@@ -162,6 +162,16 @@ pub struct CalendarImportInput {
     whole: bool,
 }
 
+/// What the files of a term in the competition's format do not say.
+#[derive(InputObject)]
+pub struct TermImportInput {
+    /// The Monday on which week 0 begins.
+    start: LocalDate,
+    /// How many buildings the rooms are dealt to, by the way between them; 1000 at the most.
+    #[graphql(default = 3, validator(minimum = 1, maximum = 1000))]
+    buildings: i32,
+}
+
 /// Files to import.
 #[derive(InputObject)]
 pub struct StartImportInput {
@@ -181,6 +191,8 @@ pub struct StartImportInput {
     /// For ONE_ROSTER: groups go by classCode, which each class must then have for itself, instead of sourcedId.
     #[graphql(default)]
     groups_by_class_code: bool,
+    /// For ITC_2019: what the files do not say.
+    term: Option<TermImportInput>,
     /// Stop after the check; `applyImport` goes on.
     #[graphql(default = true)]
     dry_run: bool,
@@ -212,17 +224,24 @@ impl CalendarImportInput {
 
 impl StartImportInput {
     fn recipe(&mut self) -> Result<Recipe> {
-        let (mapping, calendar) = (self.mapping.take(), self.calendar.take());
-        match (self.kind, mapping, calendar) {
-            (ImportKind::Csv, Some(mapping), None) => Ok(Recipe::Table { mapping }),
-            (ImportKind::Csv, None, None) => Err(coded("BAD_USER_INPUT", "CSV takes a 'mapping'")),
-            (ImportKind::Icalendar, None, calendar) => Ok(calendar.unwrap_or_default().recipe()),
-            (ImportKind::OneRoster, None, None) => {
+        let (mapping, calendar, term) = (self.mapping.take(), self.calendar.take(), self.term.take());
+        match (self.kind, mapping, calendar, term) {
+            (ImportKind::Csv, Some(mapping), None, None) => Ok(Recipe::Table { mapping }),
+            (ImportKind::Csv, None, None, None) => Err(coded("BAD_USER_INPUT", "CSV takes a 'mapping'")),
+            (ImportKind::Icalendar, None, calendar, None) => Ok(calendar.unwrap_or_default().recipe()),
+            (ImportKind::OneRoster, None, None, None) => {
                 Ok(Recipe::OneRoster { class_code: self.groups_by_class_code })
             }
+            (ImportKind::Itc2019, None, None, Some(term)) => Ok(Recipe::Itc2019 {
+                term_start: term.start.0.to_string(),
+                buildings: usize::try_from(term.buildings).unwrap_or(DEFAULT_BUILDINGS),
+            }),
+            (ImportKind::Itc2019, None, None, None) => {
+                Err(coded("BAD_USER_INPUT", "ITC_2019 takes a 'term' with its 'start'"))
+            }
             _ => {
-                let message =
-                    "'mapping' is for CSV and 'calendar' for ICALENDAR; say only what this kind takes";
+                let message = "'mapping' is for CSV, 'calendar' for ICALENDAR and 'term' for ITC_2019; say only what \
+                               this kind takes";
                 Err(coded("BAD_USER_INPUT", message))
             }
         }
@@ -274,10 +293,9 @@ impl ImportWrites {
         ctx: &Context<'_>,
         #[graphql(desc = "The files.")] mut input: StartImportInput,
     ) -> Result<StartImportPayload> {
-        let upload = |id: &ID| Kind::of(id).filter(|(kind, _)| *kind == Kind::Upload).map(|(_, id)| id);
         let asked = StartImport {
             id: input.id.0,
-            uploads: input.upload_ids.iter().map(upload).collect(),
+            uploads: input.upload_ids.iter().map(|id| Kind::Upload.named(id)).collect(),
             recipe: input.recipe()?,
             source: input.source,
             dry_run: input.dry_run,
@@ -295,7 +313,7 @@ impl ImportWrites {
         ctx: &Context<'_>,
         #[graphql(desc = "The import.")] input: ApplyImportInput,
     ) -> Result<ApplyImportPayload> {
-        let id = Kind::of(&input.import_id).filter(|(kind, _)| *kind == Kind::Import).map(|(_, id)| id);
+        let id = Kind::Import.named(&input.import_id);
         let (import, errors) = told(jobs::apply(hub(ctx)?, caller(ctx)?, id).await)?;
         Ok(ApplyImportPayload { import, errors })
     }

@@ -21,7 +21,6 @@ use crate::service::estate::{SaveBuilding, SaveGateway, SaveReader, SaveRoom};
 use crate::service::marks::{self, AttendanceMark};
 use crate::service::memberships::{self, RemoveMembership, SaveMembership};
 use crate::service::people::{SaveCard, SaveStudent};
-use crate::service::policy::{self, SavePolicy};
 use crate::service::refusal::{Answer, Refusal};
 use crate::service::timetable::{SaveCourse, SaveGroup, SaveSession};
 use crate::store::entity::{self, Entity};
@@ -134,13 +133,6 @@ macro_rules! saves {
                     Err(refusals) => RemoveMembershipsPayload { removed: 0, errors: user_errors(refusals) },
                 })
             }
-
-            /// Saves an attendance policy from an instant on: the institution's, or that of one kind of session.
-            #[graphql(guard = "Needs(DECIDERS)")]
-            async fn save_attendance_policy(&self, ctx: &Context<'_>, #[graphql(desc = "The policy.")] input: SavePolicy) -> Result<SaveAttendancePolicyPayload> {
-                let answer = policy::save_policy(hub(ctx)?, caller(ctx)?, &input).await.map_err(|error| fault(&error))?;
-                Ok(SaveAttendancePolicyPayload { errors: answer.err().map_or_else(Vec::new, user_errors) })
-            }
         }
     };
 }
@@ -158,13 +150,6 @@ pub struct RemoveMembershipsPayload {
     /// How many were taken back; 0 when the bulk was turned down.
     removed: i32,
     /// Why the bulk was turned down; empty exactly when it took effect.
-    errors: Vec<UserError>,
-}
-
-/// What came of it.
-#[derive(SimpleObject)]
-pub struct SaveAttendancePolicyPayload {
-    /// Why it was turned down; empty exactly when it took effect.
     errors: Vec<UserError>,
 }
 
@@ -312,18 +297,9 @@ impl Marks {
         ctx: &Context<'_>,
         #[graphql(desc = "The marks.")] input: MarkAttendanceInput,
     ) -> Result<MarkAttendancePayload> {
-        let register = match Kind::of(&input.register_id) {
-            Some((Kind::Register, id)) => Some(id),
-            _ => None,
-        };
-        let marks: Vec<(Option<Uuid>, &AttendanceMark)> = input
-            .marks
-            .iter()
-            .map(|mark| {
-                let student = Kind::of(&mark.student_id).filter(|(kind, _)| *kind == Kind::Student);
-                (student.map(|(_, id)| id), mark)
-            })
-            .collect();
+        let register = Kind::Register.named(&input.register_id);
+        let marks: Vec<(Option<Uuid>, &AttendanceMark)> =
+            input.marks.iter().map(|mark| (Kind::Student.named(&mark.student_id), mark)).collect();
         let answer =
             marks::mark(hub(ctx)?, caller(ctx)?, register, input.expected_revision, &marks, &input.reason)
                 .await;
@@ -347,12 +323,9 @@ impl Marks {
         ctx: &Context<'_>,
         #[graphql(desc = "The entries.")] input: ClearMarksInput,
     ) -> Result<ClearMarksPayload> {
-        let register =
-            Kind::of(&input.register_id).filter(|(kind, _)| *kind == Kind::Register).map(|(_, id)| id);
-        let student = |id: &async_graphql::ID| {
-            Kind::of(id).filter(|(kind, _)| *kind == Kind::Student).map(|(_, id)| id)
-        };
-        let students: Vec<Option<Uuid>> = input.student_ids.iter().map(student).collect();
+        let register = Kind::Register.named(&input.register_id);
+        let students: Vec<Option<Uuid>> =
+            input.student_ids.iter().map(|id| Kind::Student.named(id)).collect();
         let (revision, reason) = (input.expected_revision, &input.reason);
         let answer = marks::clear(hub(ctx)?, caller(ctx)?, register, revision, &students, reason).await;
         Ok(match answer.map_err(|error| fault(&error))? {

@@ -59,6 +59,10 @@ impl Student {
     async fn expected_at_door(&self) -> bool {
         self.0.at_door
     }
+    /// What they study for: the registry's code of the programme, award or route.
+    async fn programme(&self) -> Option<&str> {
+        self.0.programme.as_deref()
+    }
     /// Where their timetable is as iCalendar, below the hub's address, for programs that subscribe to one. Whoever knows it may
     /// read it; `renewCalendarPaths` voids it.
     async fn calendar_path(&self, ctx: &Context<'_>) -> Result<String> {
@@ -211,6 +215,8 @@ pub struct StudentFilter {
     search: Option<String>,
     /// In one of these states.
     states: Option<Vec<StudentState>>,
+    /// On one of these programmes, by code.
+    programmes: Option<Vec<String>>,
     /// At some time in one of these groups.
     group_ids: Option<Vec<ID>>,
     /// At some time in a group of one of these courses.
@@ -312,6 +318,9 @@ pub fn student_list(filter: Option<&StudentFilter>, order: Option<StudentOrder>)
     }
     if let Some(states) = &filter.states {
         list = list.and_in("s.state IN ({})", states.iter().map(|state| (*state).into()));
+    }
+    if let Some(codes) = &filter.programmes {
+        list = list.and_in("s.programme IN ({})", codes.iter().map(|code| code.as_str().into()));
     }
     if let Some(ids) = &filter.group_ids {
         let ids = Kind::Group.all_of(ids).into_iter().map(Into::into);

@@ -398,9 +398,9 @@ impl Reads {
 }
 
 async fn of<E: Entity>(ctx: &Context<'_>, kind: Kind, id: &ID) -> Result<Option<E>> {
-    match Kind::of(id) {
-        Some((found, id)) if found == kind => loader::one(ctx, id).await,
-        _ => Ok(None),
+    match kind.named(id) {
+        Some(id) => loader::one(ctx, id).await,
+        None => Ok(None),
     }
 }
 

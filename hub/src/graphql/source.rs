@@ -144,7 +144,7 @@ pub struct CalendarSourceWrites;
 
 /// The calendar that an id names; of another kind, one that is not there.
 fn named(id: &ID) -> uuid::Uuid {
-    Kind::of(id).filter(|(kind, _)| *kind == Kind::CalendarSource).map(|(_, id)| id).unwrap_or_default()
+    Kind::CalendarSource.named(id).unwrap_or_default()
 }
 
 #[Object]

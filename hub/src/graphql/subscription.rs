@@ -74,8 +74,8 @@ impl Subscription {
     ) -> Result<impl Stream<Item = Result<RegisterChange>>> {
         let hub = hub(ctx)?.clone();
         let mut news = hub.listen();
-        let known = match Kind::of(&register_id) {
-            Some((Kind::Register, id)) => KnownRegister::of(&hub, id).await.map_err(|error| fault(&error))?,
+        let known = match Kind::Register.named(&register_id) {
+            Some(id) => KnownRegister::of(&hub, id).await.map_err(|error| fault(&error))?,
             _ => None,
         };
         let mut known =
@@ -153,8 +153,8 @@ impl Subscription {
         #[graphql(desc = "The import.")] import_id: ID,
     ) -> Result<impl Stream<Item = Result<Import>>> {
         let hub = hub(ctx)?.clone();
-        let wanted = match Kind::of(&import_id) {
-            Some((Kind::Import, id)) => import(&hub, id).await.map_err(|error| fault(&error))?,
+        let wanted = match Kind::Import.named(&import_id) {
+            Some(id) => import(&hub, id).await.map_err(|error| fault(&error))?,
             _ => None,
         };
         let wanted = wanted.ok_or_else(|| super::context::coded("NOT_FOUND", "there is no such import"))?;

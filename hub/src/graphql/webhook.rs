@@ -212,7 +212,7 @@ pub struct WebhookWrites;
 
 /// The webhook that an id names; of another kind, one that is not there.
 fn named(id: &ID) -> uuid::Uuid {
-    Kind::of(id).filter(|(kind, _)| *kind == Kind::Webhook).map(|(_, id)| id).unwrap_or_default()
+    Kind::Webhook.named(id).unwrap_or_default()
 }
 
 #[Object]

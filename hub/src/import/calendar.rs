@@ -19,6 +19,7 @@ use crate::store::timetable::LONGEST_OPENING_MS;
 
 mod lines;
 mod when;
+mod zone;
 
 use lines::{Calendar, Event, items};
 use when::{NoTime, When, times};

@@ -116,6 +116,97 @@ fn zones_of_outlook_and_of_the_file_itself_are_understood_and_others_refused_wit
 }
 
 #[test]
+fn a_zone_that_only_the_file_knows_follows_the_rules_that_it_gives() {
+    let clock = |kind: &str, start: &str, to: &str, rule: &str| {
+        format!("BEGIN:{kind}\nDTSTART:{start}\nTZOFFSETFROM:+0000\nTZOFFSETTO:{to}\n{rule}END:{kind}\n")
+    };
+    let zone = |id: &str, clocks: &[String]| {
+        format!("BEGIN:VTIMEZONE\nTZID:{id}\n{}END:VTIMEZONE\n", clocks.concat())
+    };
+    let event = |uid: &str, zone: &str, at: &str| {
+        format!(
+            "BEGIN:VEVENT\nUID:{uid}\nSUMMARY:{uid}\nDTSTART;TZID={zone}:{at}\nDURATION:PT1H\nEND:VEVENT\n"
+        )
+    };
+    let to_summer = "RRULE:FREQ=YEARLY;BYDAY=2SU;BYMONTH=3\n";
+    let to_winter = "RRULE:FREQ=YEARLY;BYDAY=1SU;BYMONTH=11\n";
+    let york = [
+        // Its rule until 2006 is over.
+        clock(
+            "DAYLIGHT",
+            "19870405T020000",
+            "-0400",
+            "RRULE:FREQ=YEARLY;BYDAY=1SU;BYMONTH=4;UNTIL=20060402T070000Z\n",
+        ),
+        clock("DAYLIGHT", "20070311T020000", "-0400", to_summer),
+        clock("STANDARD", "20071104T020000", "-0500", to_winter),
+    ];
+    let text = [
+        zone("Ours/East", &york),
+        // It went to summer time for the last time and stayed there.
+        zone(
+            "Ours/Fixed",
+            &[
+                clock(
+                    "STANDARD",
+                    "20101031T040000",
+                    "+0200",
+                    "RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10;UNTIL=20151101T000000Z\n",
+                ),
+                clock("DAYLIGHT", "20160327T030000", "+0300", ""),
+            ],
+        ),
+        // On the Saturday before 14 March 2027, and after it.
+        event("a", "Ours/East", "20270313T090000"),
+        event("b", "Ours/East", "20270315T090000"),
+        event("c", "Ours/East", "20271106T090000"),
+        event("d", "Ours/East", "20271108T090000"),
+        event("e", "Ours/Fixed", "20270115T090000"),
+        event("f", "Ours/Fixed", "20270715T090000"),
+    ];
+    assert_eq!(
+        shown(&read_text(&text.concat())),
+        [
+            "01-15 06:00+00:00 60 e",
+            "03-13 14:00+00:00 60 a",
+            "03-15 13:00+00:00 60 b",
+            "07-15 07:00+01:00 60 f",
+            "11-06 13:00+00:00 60 c",
+            "11-08 14:00+00:00 60 d"
+        ]
+    );
+    let said = |clocks: &[String]| {
+        let facts = read_text(&(zone("Ours/X", clocks) + &event("a", "Ours/X", "20270313T090000")));
+        assert_eq!((facts.problems.count, facts.sessions.things.len()), (1, 0));
+        facts.problems.list[0].message.clone()
+    };
+    for (clocks, word) in [
+        (vec![], "neither STANDARD nor DAYLIGHT"),
+        (vec![clock("STANDARD", "20071104T020000", "5", "")], "'5' is no offset"),
+        (vec![clock("STANDARD", "2007", "-0500", "")], "'2007' is no time"),
+        (
+            vec![clock(
+                "STANDARD",
+                "20071104T020000",
+                "-0500",
+                "RRULE:FREQ=YEARLY;BYMONTHDAY=1,2;BYMONTH=11\n",
+            )],
+            "BYMONTHDAY",
+        ),
+        (
+            vec![
+                clock("DAYLIGHT", "20070311T020000", "-0400", ""),
+                clock("STANDARD", "20071104T020000", "-0500", to_winter),
+            ],
+            "only one of its two changes",
+        ),
+    ] {
+        let message = said(&clocks);
+        assert!(message.contains(word) && message.contains("'Ours/X'"), "{message}");
+    }
+}
+
+#[test]
 fn a_time_in_the_gap_of_spring_is_read_with_the_offset_before_it() {
     let facts = read_text(
         "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;TZID=Europe/London:20270328T013000\nDURATION:PT1H\nEND:VEVENT\n\

@@ -248,7 +248,7 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
         enrolled.extend(students.map(|row| roles.first(row, &["userSourcedId"])));
     }
     let told = table.headings.contains_key("role") || tables.contains_key("roles");
-    let mut unsaid = Unsaid(vec!["expected_at_door"]);
+    let mut unsaid = Unsaid(vec!["expected_at_door", "programme"]);
     if !table.headings.contains_key("email") {
         unsaid.0.push("email");
     }
@@ -276,6 +276,7 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
             email: table.cell(record, "email").map(str::to_owned),
             state: if out { StudentState::Withdrawn } else { StudentState::Active },
             expected_at_door: true,
+            programme: None,
             unsaid: unsaid.clone(),
         };
         facts.students.push(student, &table.name, *row);

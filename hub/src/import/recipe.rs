@@ -7,11 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::{self, Options};
 use super::sheet::{self, Mapping};
-use super::{Facts, oneroster};
+use super::{Facts, itc2019, oneroster};
 use crate::store::entity::{ImportKind, SessionKind};
 
 /// How far ahead rules without an end are followed, in milliseconds.
 const HORIZON_MS: i64 = 400 * 24 * 3_600_000;
+
+/// How many buildings the rooms of a term are dealt to that does not know any.
+pub const DEFAULT_BUILDINGS: usize = 3;
 
 /// How files are to be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,12 +44,20 @@ pub enum Recipe {
         /// Whether groups go by classCode.
         class_code: bool,
     },
+    /// A term in the competition's format.
+    Itc2019 {
+        /// The Monday on which week 0 begins, YYYY-MM-DD.
+        term_start: String,
+        /// How many buildings its rooms are dealt to.
+        buildings: usize,
+    },
 }
 
 enum How {
     Calendar(Options),
     Table(Box<Mapping>),
     OneRoster(bool),
+    Itc2019(itc2019::Options, itc2019::Pair),
 }
 
 /// Files being read.
@@ -64,6 +75,7 @@ impl Recipe {
             Self::Calendar { .. } => ImportKind::Icalendar,
             Self::Table { .. } => ImportKind::Csv,
             Self::OneRoster { .. } => ImportKind::OneRoster,
+            Self::Itc2019 { .. } => ImportKind::Itc2019,
         }
     }
 
@@ -89,6 +101,14 @@ impl Recipe {
             }
             Self::Table { mapping } => How::Table(Box::new(Mapping::read(mapping)?)),
             Self::OneRoster { class_code } => How::OneRoster(*class_code),
+            Self::Itc2019 { term_start, buildings } => {
+                let term_start = term_start
+                    .parse()
+                    .map_err(|_| format!("the term's start '{term_start}' is not a date YYYY-MM-DD"))?;
+                let options = itc2019::Options { term_start, buildings: *buildings };
+                options.check()?;
+                How::Itc2019(options, itc2019::Pair::default())
+            }
         };
         Ok(Reading { how, zone: zone.clone(), facts })
     }
@@ -98,16 +118,20 @@ impl Reading {
     /// Reads one file.
     pub fn read(&mut self, file: &str, bytes: &[u8]) {
         let facts = &mut self.facts;
-        match &self.how {
+        match &mut self.how {
             How::Calendar(options) => calendar::read(facts, file, bytes, &self.zone, options),
             How::Table(mapping) => sheet::read(facts, file, bytes, &self.zone, mapping),
             How::OneRoster(class_code) => oneroster::read(facts, file, bytes, *class_code),
+            How::Itc2019(_, pair) => pair.add(facts, file, bytes),
         }
     }
 
     /// All that they say.
     #[must_use]
-    pub fn facts(self) -> Facts {
+    pub fn facts(mut self) -> Facts {
+        if let How::Itc2019(options, pair) = &self.how {
+            pair.tell(&mut self.facts, &self.zone, options);
+        }
         self.facts
     }
 }

@@ -145,7 +145,7 @@ impl Kind {
             Self::Readers => &["code", "gateway", "room", "kind", "enabled"],
             Self::Courses => &["code", "title"],
             Self::Groups => &["code", "title", "course", "kind"],
-            Self::Students => &["number", "name", "email", "state", "expected_at_door"],
+            Self::Students => &["number", "name", "email", "state", "expected_at_door", "programme"],
             Self::Cards => {
                 &["code", "student", "uid", "format", "facility", "number", "bits", "raw", "from", "until"]
             }

@@ -34,6 +34,8 @@ pub struct SaveStudent {
     /// False for distance learners, placement students and dissertation supervision: never absent at a door.
     #[graphql(default = true)]
     pub expected_at_door: bool,
+    /// What they study for: the registry's code of the programme, award or route.
+    pub programme: Option<String>,
     /// What a file does not say of students who are there already stays as it is.
     #[graphql(skip)]
     pub unsaid: Unsaid,
@@ -111,10 +113,12 @@ impl Save for SaveStudent {
             students.push(Student {
                 id: known.map_or_else(|| hub.mint(), |student| student.id),
                 number: input.number.clone(),
-                name: input.name.clone(),
+                name: kept("name").map_or_else(|| input.name.clone(), |student| student.name.clone()),
                 email: kept("email").map_or_else(|| input.email.clone(), |student| student.email.clone()),
                 state: kept("state").map_or(input.state, |student| student.state),
                 at_door,
+                programme: kept("programme")
+                    .map_or_else(|| input.programme.clone(), |student| student.programme.clone()),
             });
         }
         if check.found_any() {

@@ -90,24 +90,58 @@ async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(
     tx.put(std::slice::from_ref(&policy)).await?;
     policies.retain(|other| other.id != id);
     policies.push(policy);
-    let ids = tx.sessions_starting(input.kind, input.from.ms(), until).await?;
+    Ok((id, judge_anew(tx, &policies, input.kind, input.from.ms()..until).await?))
+}
+
+/// Takes a policy back: what was in force before it for the same sessions holds on.
+///
+/// # Errors
+/// When the store fails.
+pub async fn delete_policy(hub: &Hub, caller: &Caller, from: i64, kind: Option<SessionKind>) -> Answer<()> {
+    let mut tx = hub.write().await?;
+    let mut policies = tx.all::<StoredPolicy>().await?;
+    let Some(index) = policies.iter().position(|policy| policy.from_at == from && policy.kind == kind) else {
+        let mut check = Check::default();
+        check.refuse(
+            Code::NotFound,
+            "from",
+            "no policy of this kind begins there; attendancePolicies lists them",
+        );
+        return Ok(Err(check.refusals().unwrap_or_default()));
+    };
+    let policy = policies.swap_remove(index);
+    tx.drop_policies(&[policy.id]).await?;
+    let mut touched = judge_anew(&mut tx, &policies, kind, from..i64::MAX).await?;
+    touched.feed_sessions.clone_from(&touched.sessions);
+    hub.settle(tx, touched, Some(caller)).await?;
+    Ok(Ok(()))
+}
+
+/// Sets the windows of sessions of a kind that start within some time by these policies; names what must be derived anew.
+async fn judge_anew(
+    tx: &mut Tx,
+    policies: &[StoredPolicy],
+    kind: Option<SessionKind>,
+    starts: std::ops::Range<i64>,
+) -> Result<Touched, StoreError> {
+    let ids = tx.sessions_starting(kind, starts.start, starts.end).await?;
     let mut sessions = tx.by_ids::<Session>(ids.iter().copied()).await?;
     for session in &mut sessions {
-        session.closes_at = policy_for(&policies, session)
+        session.closes_at = policy_for(policies, session)
             .window(Instant(session.starts_at), Instant(session.ends_at))
             .closes
             .0;
         session.revision += 1;
     }
     tx.put(&sessions).await?;
-    let (first, last) = (input.from.ms() - LONGEST_OPENING_MS, until.saturating_add(2 * LONGEST_OPENING_MS));
+    let (first, last) =
+        (starts.start - LONGEST_OPENING_MS, starts.end.saturating_add(2 * LONGEST_OPENING_MS));
     let swipes = tx.swipes_between(first, last).await?;
-    let touched = Touched {
+    Ok(Touched {
         sessions: ids.into_iter().collect(),
         swipes: swipes.into_iter().collect(),
         ..Touched::default()
-    };
-    Ok((id, touched))
+    })
 }
 
 /// A mark that would be another under another policy.

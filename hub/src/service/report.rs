@@ -28,6 +28,8 @@ pub enum Grouping {
     Day,
     /// Groups; a student counts in those that they were in when the session started.
     Group,
+    /// Programmes, as their students are on them today.
+    Programme,
     /// Rooms; a session held in several counts in each.
     Room,
     /// Students.
@@ -80,7 +82,7 @@ impl Counts {
 pub struct ReportRow {
     /// Its name for people: a code, a number, a day.
     pub label: String,
-    /// What it stands for; none for days and weeks, and for sessions without a course.
+    /// What it stands for; none for days, weeks and programmes, and for sessions without a course.
     pub subject: Option<Uuid>,
     /// What was counted.
     pub counts: Counts,
@@ -137,6 +139,7 @@ fn grouped(by: Grouping) -> Grouped {
             join: "JOIN session_group g ON g.session_id = s.id AND EXISTS (SELECT 1 FROM membership m WHERE m.group_id = g.group_id \
                    AND m.student_id = a.student_id AND m.from_at <= s.starts_at AND (m.until_at IS NULL OR m.until_at > s.starts_at))",
         },
+        Grouping::Programme => Grouped { key: "p.programme", join: "JOIN student p ON p.id = a.student_id" },
         Grouping::Student => Grouped { key: "a.student_id", join: "" },
         Grouping::Day | Grouping::Week => Grouped { key: "s.starts_at", join: "" },
     }
@@ -214,6 +217,7 @@ impl Key {
     fn of(hub: &Hub, by: Grouping, key: &Value) -> Self {
         let label = match key {
             Value::Int(ms) => day(hub, by, *ms),
+            Value::Text(code) => code.clone(),
             _ => "none".to_owned(),
         };
         let subject = match key {
@@ -250,7 +254,7 @@ async fn labels(
         Grouping::Student => {
             tx.by_ids::<Student>(ids).await?.into_iter().map(|it| (it.id, it.number)).collect()
         }
-        Grouping::Day | Grouping::Week => BTreeMap::new(),
+        Grouping::Day | Grouping::Programme | Grouping::Week => BTreeMap::new(),
     })
 }
 

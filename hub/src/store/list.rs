@@ -46,9 +46,9 @@ lists! {
     /// Readers by code.
     readers = "reader r", "r.id, r.code, r.gateway_id, r.room_id, r.kind, r.enabled, r.online, r.light, r.firmware, r.last_seen_at, r.last_swipe_at" by "r.code", "r.id";
     /// Students by number.
-    students_by_number = "student s", "s.id, s.number, s.name, s.email, s.state, s.at_door" by "s.number", "s.id";
+    students_by_number = "student s", "s.id, s.number, s.name, s.email, s.state, s.at_door, s.programme" by "s.number", "s.id";
     /// Students by name.
-    students_by_name = "student s", "s.id, s.number, s.name, s.email, s.state, s.at_door" by "s.name", "s.id";
+    students_by_name = "student s", "s.id, s.number, s.name, s.email, s.state, s.at_door, s.programme" by "s.name", "s.id";
     /// Cards by code.
     cards = "card c", "c.id, c.code, c.student_id, c.from_at, c.until_at" by "c.code", "c.id";
     /// Courses by code.

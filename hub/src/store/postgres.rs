@@ -28,6 +28,9 @@ const WRITERS: u32 = 2;
 /// The lock by which writers take turns: any number that nothing else in the database uses.
 const WRITER_LOCK: i64 = 0x726f_6c6c_6361_6c6c;
 
+/// Tried out when a database is opened.
+const TRIED_LOCK: i64 = WRITER_LOCK + 1;
+
 /// A PostgreSQL database.
 pub struct PostgresStore {
     readers: PgPool,
@@ -67,10 +70,27 @@ impl PostgresStore {
         let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(30));
         // Apart, so that readers never wait behind writers who wait for their turn.
         let writers = pool.clone().max_connections(WRITERS).connect_with(options.clone()).await?;
+        locks_hold(&writers, url).await?;
         migrator(translate).run(&writers).await.map_err(|error| explain(error, &shown(url)))?;
         let readers = pool.max_connections(READERS).connect_with(options).await?;
         Ok(Self { readers, writers })
     }
+}
+
+/// Everything rests on writers taking turns; an engine may know the lock's name and do nothing.
+async fn locks_hold(writers: &PgPool, url: &str) -> Result<(), StoreError> {
+    let (mut one, mut other) = (writers.begin().await?, writers.begin().await?);
+    let attempt = || sqlx::query_scalar::<_, bool>("SELECT pg_try_advisory_xact_lock($1)").bind(TRIED_LOCK);
+    // Another hub that tries it just now has it from the first; then it holds as well.
+    let both = attempt().fetch_one(&mut *one).await? && attempt().fetch_one(&mut *other).await?;
+    if both {
+        let name = shown(url);
+        return Err(StoreError::Version(format!(
+            "{name} gives one advisory lock to two at once, so hubs could not take turns over it and swipes might be \
+             lost: use PostgreSQL itself, or a version of that engine with pg_advisory_xact_lock; nothing was changed"
+        )));
+    }
+    Ok(())
 }
 
 impl Store for PostgresStore {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -34,6 +34,26 @@ impl Api {
     /// When the hub cannot be reached, or answers with errors.
     pub async fn ask(&mut self, query: &str, variables: Value) -> anyhow::Result<Value> {
         let body = json!({"query": query, "variables": variables}).to_string();
+        let (status, mut answer) = self.post("/graphql", "application/json", body.into()).await?;
+        if !answer["errors"].is_null() {
+            bail!("the hub answered {status}: {}", answer["errors"]);
+        }
+        Ok(answer["data"].take())
+    }
+
+    /// Uploads a file; gives its id.
+    ///
+    /// # Errors
+    /// When the hub does not take it.
+    pub async fn upload(&mut self, name: &str, bytes: Vec<u8>) -> anyhow::Result<String> {
+        let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        let path = format!("/uploads?name={name}");
+        let (status, answer) = self.post(&path, "application/octet-stream", bytes.into()).await?;
+        let id = answer["uploadId"].as_str().map(str::to_owned);
+        id.with_context(|| format!("the hub answered {status} to a file: {answer}"))
+    }
+
+    async fn post(&mut self, path: &str, media: &str, body: Bytes) -> anyhow::Result<(StatusCode, Value)> {
         let usable = match &mut self.connection {
             Some(connection) => connection.ready().await.is_ok(),
             None => false,
@@ -48,20 +68,17 @@ impl Api {
         let connection = self.connection.as_mut().context("no connection")?;
         let request = Request::builder()
             .method(Method::POST)
-            .uri("/graphql")
+            .uri(path)
             .header(HOST, self.address.to_string())
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, media)
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
-            .body(Full::new(Bytes::from(body)))?;
+            .body(Full::new(body))?;
         let response = connection.send_request(request).await?;
         let status = response.status();
         let bytes = response.into_body().collect().await?.to_bytes();
-        let mut answer: Value = serde_json::from_slice(&bytes)
+        let answer = serde_json::from_slice(&bytes)
             .with_context(|| format!("the hub answered {status} and no JSON"))?;
-        if !answer["errors"].is_null() {
-            bail!("the hub answered {status}: {}", answer["errors"]);
-        }
-        Ok(answer["data"].take())
+        Ok((status, answer))
     }
 
     /// Writes by a mutation with one `input`; its `errors` must be empty.

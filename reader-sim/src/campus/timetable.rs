@@ -64,12 +64,10 @@ impl Published {
     /// # Errors
     /// When the hub turns something down.
     pub async fn load(&self, plan: &Plan, api: &mut Api) -> anyhow::Result<()> {
-        let buildings = plan.buildings.iter().map(|it| json!({"code": it.code, "name": it.name})).collect();
-        bulk(api, "saveBuildings", "SaveBuildingsInput", "buildings", buildings).await?;
-        let rooms = plan.rooms.iter().map(|room| {
-            json!({"code": room.code, "building": plan.buildings[room.building].code, "capacity": room.capacity})
-        });
-        bulk(api, "saveRooms", "SaveRoomsInput", "rooms", rooms.collect()).await?;
+        match &plan.term {
+            Some(term) => super::term::import(api, term).await?,
+            None => self.enter(plan, api).await?,
+        }
         let gateways =
             plan.buildings.iter().map(|it| json!({"code": gateway_code(&it.code), "building": it.code}));
         bulk(api, "saveGateways", "SaveGatewaysInput", "gateways", gateways.collect()).await?;
@@ -83,11 +81,21 @@ impl Published {
             })
         });
         bulk(api, "saveReaders", "SaveReadersInput", "readers", readers.collect()).await?;
-        let students = plan.students.iter().map(|it| json!({"number": it.number, "name": it.name})).collect();
-        bulk(api, "saveStudents", "SaveStudentsInput", "students", students).await?;
         let cards =
             (0..self.cards.len()).map(|index| self.card(plan, index)).collect::<anyhow::Result<_>>()?;
-        bulk(api, "saveCards", "SaveCardsInput", "cards", cards).await?;
+        bulk(api, "saveCards", "SaveCardsInput", "cards", cards).await
+    }
+
+    /// Enters people, places and timetable one by one.
+    async fn enter(&self, plan: &Plan, api: &mut Api) -> anyhow::Result<()> {
+        let buildings = plan.buildings.iter().map(|it| json!({"code": it.code, "name": it.name})).collect();
+        bulk(api, "saveBuildings", "SaveBuildingsInput", "buildings", buildings).await?;
+        let rooms = plan.rooms.iter().map(|room| {
+            json!({"code": room.code, "building": plan.buildings[room.building].code, "capacity": room.capacity})
+        });
+        bulk(api, "saveRooms", "SaveRoomsInput", "rooms", rooms.collect()).await?;
+        let students = plan.students.iter().map(|it| json!({"number": it.number, "name": it.name})).collect();
+        bulk(api, "saveStudents", "SaveStudentsInput", "students", students).await?;
         let courses = plan.courses.iter().map(|it| json!({"code": it.code, "title": it.title})).collect();
         bulk(api, "saveCourses", "SaveCoursesInput", "courses", courses).await?;
         let groups =

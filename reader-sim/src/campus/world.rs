@@ -1,7 +1,6 @@
 //! The world of a run: one hub, one gateway per building, all readers; brought up, and taken down.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,7 @@ use crate::device::mqtt::{MqttReader, Uptime};
 use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Events};
 use crate::plan::{Credential, FaultChange, Plan, ReaderKind};
+use crate::ports;
 use crate::postgres::TemporaryPostgres;
 
 /// How many readers hang on one serial line.
@@ -79,11 +79,6 @@ async fn gateway_token(hub: &RunningHub, code: &str) -> anyhow::Result<String> {
         Ok(token) => Ok(token),
         Err(refusals) => bail!("no token for {code}: {refusals:?}"),
     }
-}
-
-/// A port that is free now.
-fn free_port() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 impl World {
@@ -186,7 +181,7 @@ impl World {
             });
             self.buses.push(bus);
         }
-        let broker = free_port()?;
+        let broker = ports::free_port()?;
         let config = Config {
             ascii: Vec::new(),
             page: PageConfig::none(),

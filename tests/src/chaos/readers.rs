@@ -31,7 +31,7 @@ use super::site::{MQTT_READERS, OSDP_READERS, credential};
 /// How long an OSDP reader waits for a light before the next card is held to it.
 const OSDP_ANSWER: Duration = Duration::from_millis(2_500);
 /// After a light that is not clear whose it is, so long without one makes it clear again.
-const OSDP_QUIET: Duration = Duration::from_millis(1_500);
+const OSDP_QUIET: Duration = Duration::from_millis(4_000);
 /// The most cards that are held to an MQTT reader at once.
 const BURST: u32 = 5;
 
@@ -261,6 +261,9 @@ impl Door {
                 while self.flash(&mut heard, OSDP_QUIET).await.is_some() {
                     self.history.unclear();
                 }
+                // What still waits in the reader for a gateway would be answered later, as if it were the next card.
+                bus.unplug(&self.code, true).unwrap();
+                bus.unplug(&self.code, false).unwrap();
             }
             dark.clear();
         }

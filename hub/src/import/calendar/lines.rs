@@ -37,11 +37,27 @@ impl Event {
     }
 }
 
-/// A calendar's events, and which IANA zone each time zone definition names.
+/// When, and to what, a zone's clock changes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Observance {
+    pub(super) daylight: bool,
+    pub(super) lines: Vec<Line>,
+}
+
+/// What a calendar says of a time zone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Definition {
+    id: String,
+    /// The IANA zone that it is tied to.
+    pub(super) location: Option<String>,
+    pub(super) observances: Vec<Observance>,
+}
+
+/// A calendar's events, and its time zones by their ids.
 #[derive(Debug, Default)]
 pub(super) struct Calendar {
     pub(super) events: Vec<Event>,
-    pub(super) zones: BTreeMap<String, String>,
+    pub(super) zones: BTreeMap<String, Definition>,
 }
 
 /// Reads a calendar.
@@ -51,7 +67,7 @@ pub(super) struct Calendar {
 pub(super) fn read(text: &str) -> Result<Calendar, (u64, String)> {
     let mut calendar = Calendar::default();
     let mut open: Vec<String> = Vec::new();
-    let (mut event, mut zone) = (Event::default(), (String::new(), String::new()));
+    let (mut event, mut zone) = (Event::default(), Definition::default());
     let mut calendars = 0;
     let mut last = 1;
     for (row, raw) in unfold(text) {
@@ -67,8 +83,14 @@ pub(super) fn read(text: &str) -> Result<Calendar, (u64, String)> {
                     ));
                 }
                 calendars += usize::from(what == "VCALENDAR");
-                if what == "VEVENT" {
-                    event = Event { row, lines: Vec::new() };
+                match what.as_str() {
+                    "VEVENT" => event = Event { row, lines: Vec::new() },
+                    "VTIMEZONE" => zone = Definition::default(),
+                    "STANDARD" | "DAYLIGHT" => {
+                        let daylight = what == "DAYLIGHT";
+                        zone.observances.push(Observance { daylight, lines: Vec::new() });
+                    }
+                    _ => {}
                 }
                 open.push(what);
             }
@@ -79,9 +101,9 @@ pub(super) fn read(text: &str) -> Result<Calendar, (u64, String)> {
                 }
                 match what.as_str() {
                     "VEVENT" => calendar.events.push(std::mem::take(&mut event)),
-                    "VTIMEZONE" if !zone.1.is_empty() => {
-                        let (id, name) = std::mem::take(&mut zone);
-                        calendar.zones.insert(id, name);
+                    "VTIMEZONE" => {
+                        let zone = std::mem::take(&mut zone);
+                        calendar.zones.insert(zone.id.clone(), zone);
                     }
                     _ => {}
                 }
@@ -89,8 +111,11 @@ pub(super) fn read(text: &str) -> Result<Calendar, (u64, String)> {
             _ => match open.last().map(String::as_str) {
                 None => return Err((row, "the file must begin with BEGIN:VCALENDAR".to_owned())),
                 Some("VEVENT") => event.lines.push(line),
-                Some("VTIMEZONE") if line.name == "TZID" => zone = (line.value, String::new()),
-                Some("VTIMEZONE") if line.name == "X-LIC-LOCATION" => zone.1 = line.value,
+                Some("VTIMEZONE") if line.name == "TZID" => zone.id = line.value,
+                Some("VTIMEZONE") if line.name == "X-LIC-LOCATION" => zone.location = Some(line.value),
+                Some("STANDARD" | "DAYLIGHT") => {
+                    zone.observances.last_mut().into_iter().for_each(|it| it.lines.push(line.clone()));
+                }
                 Some(_) => {}
             },
         }

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Span};
 use rrule::RRuleSet;
 
 use super::lines::{Calendar, Line};
+use super::zone::zone;
 
 /// How many times one event may recur.
 pub(super) const MAX_RECURRENCES: u16 = 5_000;
@@ -58,29 +59,6 @@ pub(super) fn times(line: &Line, calendar: &Calendar, home: &TimeZone) -> Result
         Ok(When { wall, zone, floating })
     };
     line.value.split(',').map(read).collect()
-}
-
-/// A zone by the name that a file gives it: IANA's, perhaps with a path before it, or one that the file itself ties to
-/// IANA's, or one of Outlook's for these islands and their neighbours.
-fn zone(id: &str, calendar: &Calendar) -> Result<TimeZone, String> {
-    let outlook = match id {
-        "GMT Standard Time" => Some("Europe/London"),
-        "Greenwich Standard Time" => Some("Atlantic/Reykjavik"),
-        "W. Europe Standard Time" => Some("Europe/Berlin"),
-        "Romance Standard Time" => Some("Europe/Paris"),
-        "Central Europe Standard Time" => Some("Europe/Budapest"),
-        "Central European Standard Time" => Some("Europe/Warsaw"),
-        "GTB Standard Time" => Some("Europe/Bucharest"),
-        "FLE Standard Time" => Some("Europe/Kyiv"),
-        _ => None,
-    };
-    let parts: Vec<&str> = id.trim_matches('/').split('/').collect();
-    let tail = parts[parts.len().saturating_sub(2)..].join("/");
-    let named = calendar.zones.get(id).map(String::as_str);
-    let names = [named, outlook, Some(id), Some(tail.as_str())];
-    names.into_iter().flatten().find_map(|name| TimeZone::get(name).ok()).ok_or_else(|| {
-        format!("the time zone '{id}' is not known; name it as IANA does, for instance Europe/London, or add X-LIC-LOCATION to its VTIMEZONE")
-    })
 }
 
 /// The length that a DURATION gives, in milliseconds (RFC 5545, section 3.3.6).

@@ -20,6 +20,8 @@ entity! {
         state: StudentState,
         /// Whether they are expected at the door (distance learners and placements are not).
         at_door: bool,
+        /// What they study for.
+        programme: Option<String>,
     }
 }
 entity! {

@@ -240,6 +240,8 @@ words! {
         Csv = "CSV",
         /// Calendars (RFC 5545).
         Icalendar = "ICALENDAR",
+        /// A term in the format of the International Timetabling Competition 2019: problem and solution.
+        Itc2019 = "ITC_2019",
         /// OneRoster 1.2 CSV.
         OneRoster = "ONE_ROSTER",
     }

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::Itc2019Error;
+use super::Fault;
 use super::xml::File;
 
 /// What a solution file says.
@@ -30,7 +30,7 @@ pub(super) struct Placed {
 }
 
 /// Reads a solution file.
-pub(super) fn read(file: &File) -> Result<Solution, Itc2019Error> {
+pub(super) fn read(file: &File) -> Result<Solution, Fault> {
     let mut solution = Solution::default();
     let mut seen = HashSet::new();
     file.each("solution", |around, tag| {

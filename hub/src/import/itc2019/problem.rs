@@ -4,8 +4,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Itc2019Error;
+use super::Fault;
 use super::xml::{File, Tag};
+
+/// How many rooms there may be: how far each is from each other is looked at. The competition's largest has some 770.
+const MAX_ROOMS: usize = 5_000;
 
 /// What a problem file says.
 #[derive(Default)]
@@ -19,15 +22,18 @@ pub(super) struct Problem {
     pub(super) rooms: Vec<ProblemRoom>,
     /// Travel times in slots, as written: from, to, how long.
     pub(super) travel: Vec<(String, String, u32)>,
-    pub(super) courses: Vec<String>,
+    /// Id and line.
+    pub(super) courses: Vec<(String, u64)>,
     pub(super) classes: HashMap<String, Class>,
-    pub(super) students: Vec<String>,
+    /// Id and line.
+    pub(super) students: Vec<(String, u64)>,
 }
 
 /// A room.
 pub(super) struct ProblemRoom {
     pub(super) id: String,
-    pub(super) capacity: u32,
+    pub(super) capacity: i32,
+    pub(super) line: u64,
 }
 
 /// A class.
@@ -46,11 +52,11 @@ pub(super) struct Time {
 }
 
 /// Reads a problem file.
-pub(super) fn read(file: &File) -> Result<Problem, Itc2019Error> {
+pub(super) fn read(file: &File) -> Result<Problem, Fault> {
     let mut problem = Problem::default();
     let mut class = String::new();
     let (mut rooms, mut courses, mut students) = (HashSet::new(), HashSet::new(), HashSet::new());
-    let once = |seen: &mut HashSet<String>, tag: &Tag<'_>| -> Result<String, Itc2019Error> {
+    let once = |seen: &mut HashSet<String>, tag: &Tag<'_>| -> Result<String, Fault> {
         let id = tag.text("id")?;
         if seen.insert(id.clone()) { Ok(id) } else { Err(tag.wrong("this id is there twice")) }
     };
@@ -68,13 +74,20 @@ pub(super) fn read(file: &File) -> Result<Problem, Itc2019Error> {
             }
             (["problem", "rooms"], "room") => {
                 let id = once(&mut rooms, tag)?;
-                problem.rooms.push(ProblemRoom { id, capacity: tag.number("capacity")? });
+                let capacity = i32::try_from(tag.number("capacity")?)
+                    .map_err(|_| tag.wrong("attribute capacity is too large"))?;
+                problem.rooms.push(ProblemRoom { id, capacity, line: file.line(tag.at) });
+                if problem.rooms.len() > MAX_ROOMS {
+                    return Err(tag.wrong(&format!("there are more than {MAX_ROOMS} rooms")));
+                }
             }
             (["problem", "rooms", "room"], "travel") => {
                 let Some(from) = problem.rooms.last() else { return Ok(()) };
                 problem.travel.push((from.id.clone(), tag.text("room")?, tag.number("value")?));
             }
-            (["problem", "courses"], "course") => problem.courses.push(once(&mut courses, tag)?),
+            (["problem", "courses"], "course") => {
+                problem.courses.push((once(&mut courses, tag)?, file.line(tag.at)))
+            }
             (["problem", "courses", "course", "config", "subpart"], "class") => {
                 class = tag.text("id")?;
                 let course = problem.courses.len() - 1;
@@ -101,7 +114,7 @@ pub(super) fn read(file: &File) -> Result<Problem, Itc2019Error> {
             (["problem", "students"], "student") => {
                 let id = tag.text("id")?;
                 if students.insert(id.clone()) {
-                    problem.students.push(id);
+                    problem.students.push((id, file.line(tag.at)));
                 }
             }
             _ => {}

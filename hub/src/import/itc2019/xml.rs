@@ -2,50 +2,56 @@
 //!
 //! Used by the other files of `itc2019`. It knows nothing of what elements mean, and fetches no DTD.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::Itc2019Error;
+use super::Fault;
 
 /// A file's text.
 pub(super) struct File {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     text: String,
-    /// How many bytes of byte-order mark were left out of `text`.
-    mark: usize,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
 }
 
 impl File {
-    pub(super) fn open(path: &Path) -> Result<Self, Itc2019Error> {
-        let name = path.display().to_string();
-        let bytes =
-            std::fs::read(path).map_err(|source| Itc2019Error::Read { file: name.clone(), source })?;
-        Self::new(name, bytes)
+    /// The text of a file; byte-order marks are left out.
+    pub(super) fn new(name: &str, bytes: &[u8]) -> Result<Self, Fault> {
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let lines = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
+        let file = Self { name: name.into(), text: String::from_utf8_lossy(bytes).into_owned(), lines };
+        match std::str::from_utf8(bytes) {
+            Ok(_) => Ok(file),
+            Err(error) => Err(file.wrong(error.valid_up_to(), "not UTF-8 text")),
+        }
     }
 
-    pub(super) fn new(name: String, bytes: Vec<u8>) -> Result<Self, Itc2019Error> {
-        let (text, good) = match String::from_utf8(bytes) {
-            Ok(text) => (text, None),
-            Err(error) => {
-                let good = error.utf8_error().valid_up_to();
-                (String::from_utf8_lossy(error.as_bytes()).into_owned(), Some(good))
+    /// The line that a byte of the text stands on, from 1.
+    pub(super) fn line(&self, at: usize) -> u64 {
+        self.lines.partition_point(|begin| *begin <= at) as u64
+    }
+
+    /// The name of the element around everything; nothing where there is none.
+    pub(super) fn root(&self) -> Option<String> {
+        let mut reader = Reader::from_str(&self.text);
+        loop {
+            match reader.read_event() {
+                Ok(Event::Start(start) | Event::Empty(start)) => {
+                    return Some(String::from_utf8_lossy(start.name().as_ref()).into_owned());
+                }
+                Ok(Event::Eof) | Err(_) => return None,
+                Ok(_) => {}
             }
-        };
-        let without = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let file = Self { name, mark: text.len() - without.len(), text: without.to_owned() };
-        match good {
-            None => Ok(file),
-            Some(byte) => Err(file.wrong(byte.saturating_sub(file.mark), "not UTF-8 text".to_owned())),
         }
     }
 
     /// An error at a byte of the text.
-    pub(super) fn wrong(&self, at: usize, what: String) -> Itc2019Error {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Itc2019Error::Wrong { file: self.name.clone(), line, byte: at + self.mark, what }
+    pub(super) fn wrong(&self, at: usize, message: impl Into<String>) -> Fault {
+        Fault { file: self.name.clone(), line: self.line(at.min(self.text.len())), message: message.into() }
     }
 
     /// Calls `on` with each element and the names of those around it, outermost first. An error at the end
@@ -53,8 +59,8 @@ impl File {
     pub(super) fn each(
         &self,
         root: &str,
-        mut on: impl FnMut(&[String], &Tag<'_>) -> Result<(), Itc2019Error>,
-    ) -> Result<(), Itc2019Error> {
+        mut on: impl FnMut(&[String], &Tag<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         let mut reader = Reader::from_str(&self.text);
         reader.config_mut().expand_empty_elements = true;
         let mut around: Vec<String> = Vec::new();
@@ -102,7 +108,7 @@ pub(super) struct Tag<'a> {
 
 impl Tag<'_> {
     /// An error about this element.
-    pub(super) fn wrong(&self, what: &str) -> Itc2019Error {
+    pub(super) fn wrong(&self, what: &str) -> Fault {
         let id = match self.attribute("id") {
             Ok(Some(id)) => format!(" id={id:?}"),
             _ => String::new(),
@@ -111,7 +117,7 @@ impl Tag<'_> {
     }
 
     /// An attribute's value, if it is there.
-    pub(super) fn attribute(&self, name: &str) -> Result<Option<String>, Itc2019Error> {
+    pub(super) fn attribute(&self, name: &str) -> Result<Option<String>, Fault> {
         let bad = |what: String| self.file.wrong(self.at, format!("<{}>: {what}", self.name));
         for attribute in self.start.attributes() {
             let attribute = attribute.map_err(|error| bad(error.to_string()))?;
@@ -125,12 +131,12 @@ impl Tag<'_> {
     }
 
     /// An attribute's value.
-    pub(super) fn text(&self, name: &str) -> Result<String, Itc2019Error> {
+    pub(super) fn text(&self, name: &str) -> Result<String, Fault> {
         self.attribute(name)?.ok_or_else(|| self.wrong(&format!("attribute {name} is missing")))
     }
 
     /// An attribute's value as a number.
-    pub(super) fn number(&self, name: &str) -> Result<u32, Itc2019Error> {
+    pub(super) fn number(&self, name: &str) -> Result<u32, Fault> {
         let text = self.text(name)?;
         text.trim()
             .parse()
@@ -138,7 +144,7 @@ impl Tag<'_> {
     }
 
     /// An attribute's value as a row of `count` bits.
-    pub(super) fn bits(&self, name: &str, count: Option<u32>) -> Result<String, Itc2019Error> {
+    pub(super) fn bits(&self, name: &str, count: Option<u32>) -> Result<String, Fault> {
         let text = self.text(name)?;
         if !text.bytes().all(|byte| matches!(byte, b'0' | b'1')) {
             return Err(self.wrong(&format!("attribute {name}={text:?} has something else than 0 and 1")));
