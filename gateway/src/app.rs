@@ -129,7 +129,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
     let data = Folder::open(config.data.clone())
         .with_context(|| format!("the folder {} cannot be made", config.data.display()))?;
     drop(data);
-    let lock = lock(&config.data)?;
+    let lock = lock(&config.data).await?;
     let clock_file = config.data.join("clock.json");
     let alive = clock::last_alive(&clock_file);
     let clock: Arc<dyn Clock> = match time {
@@ -335,17 +335,18 @@ impl Found {
     }
 }
 
-pub(crate) fn lock(data: &Path) -> anyhow::Result<File> {
+pub(crate) async fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");
     let file = File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     // A check that runs just now looks whether it can be had, and lets go at once.
-    let tries = std::iter::repeat_n(LOCK_AGAIN, LOCK_TRIES).map(std::thread::sleep);
-    let mut got =
-        std::iter::once(()).chain(tries).map(|()| flock(&file, FlockOperation::NonBlockingLockExclusive));
-    if !got.any(|got| got.is_ok()) {
-        bail!("a gateway runs on {}; stop it first: systemctl stop rollcall-gateway", data.display());
+    let mut tries = tokio::time::interval(LOCK_AGAIN);
+    for _ in 0..LOCK_TRIES {
+        tries.tick().await;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(file);
+        }
     }
-    Ok(file)
+    bail!("a gateway runs on {}; stop it first: systemctl stop rollcall-gateway", data.display())
 }
 
 fn start_buses(

@@ -35,7 +35,7 @@ pub async fn run(
     if let Some(other) = bus.readers.iter().find(|reader| reader.address == to && reader.code != code) {
         bail!("address {to} is that of {} on the same line", other.code);
     }
-    let _lock = crate::app::lock(&config.data)?;
+    let _lock = crate::app::lock(&config.data).await?;
     let keys = ReaderKeys::load(&config.data)?;
     let keyed = || keys.key(code).map(|key| Keyed::Under(key.clone()));
     let until = Instant::now() + WITHIN;

@@ -71,7 +71,7 @@ pub(crate) fn to_file(path: &Path, now: Reading) -> anyhow::Result<(Tap, std::th
 /// When there is no such reader, a gateway runs here, or the file cannot be made.
 pub async fn run(config: &Config, code: &str, out: &Path, within: Duration) -> anyhow::Result<usize> {
     let (bus, _) = place(config, code)?;
-    let _lock = crate::app::lock(&config.data)?;
+    let _lock = crate::app::lock(&config.data).await?;
     let keys = ReaderKeys::load(&config.data)?;
     let clock = SystemClock::new(config.data.join("clock.json"));
     let (tap, writing) = to_file(out, clock.read())?;

@@ -35,7 +35,7 @@ pub async fn run(
     mut tell: impl FnMut(&str),
 ) -> anyhow::Result<()> {
     let (bus, address) = place(config, code)?;
-    let _lock = crate::app::lock(&config.data)?;
+    let _lock = crate::app::lock(&config.data).await?;
     let mut keys = ReaderKeys::load(&config.data)?;
     let until = Instant::now() + within;
     let known = keys.known(code);
