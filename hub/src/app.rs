@@ -20,6 +20,7 @@ use crate::fetch;
 use crate::graphql::{self, HubSchema};
 use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
+use crate::service::beside::SeenSwipes;
 use crate::service::{Hub, News, feed, jobs, sweep, upload, webhooks};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -129,11 +130,14 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
     let watching = hub.clone();
     let watcher = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(WATCH_EVERY);
-        let mut seen = feed::Seen::default();
+        let (mut seen, mut swipes) = (feed::Seen::default(), SeenSwipes::default());
         loop {
             ticks.tick().await;
             if let Err(error) = seen.look(&watching).await {
                 tracing::warn!("the feeds could not be looked at: {error}");
+            }
+            if let Err(error) = swipes.look(&watching).await {
+                tracing::warn!("what came in elsewhere could not be looked at: {error}");
             }
         }
     });

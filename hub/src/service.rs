@@ -17,6 +17,7 @@ use crate::store::pinned::PinnedStore;
 use crate::store::{Boxed, Store, StoreError, Tx};
 
 pub mod access;
+pub mod beside;
 pub mod bulk;
 pub mod calendars;
 pub mod corrections;
@@ -60,6 +61,7 @@ pub struct Hub {
     minted: Arc<AtomicU64>,
     instance: Uuid,
     private: bool,
+    here: Arc<beside::Here>,
 }
 
 /// Something that was committed.
@@ -157,6 +159,7 @@ impl Hub {
             minted: Arc::new(AtomicU64::new(0)),
             instance: Uuid::nil(),
             private: false,
+            here: Arc::default(),
         };
         hub.instance = hub.instance_of_store().await?;
         calendars::begin(&hub).await?;

@@ -3,7 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use jiff::civil::{date, time};
+use jiff::{Timestamp, ToSpan as _};
 use rollcall_hub::import::Facts;
+use rollcall_hub::import::itc2019::{Options, Term};
 use rollcall_hub::import::recipe::Recipe;
 use rollcall_tests::hub::TestHub;
 use rollcall_tests::import::{counts, imported, order, problems};
@@ -125,4 +131,84 @@ async fn over_the_api_a_term_needs_its_start_and_nothing_that_is_of_other_kinds(
         let answer = ask(wrong).await;
         assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{answer}");
     }
+}
+
+/// An element's attribute, by where its name stands.
+fn attribute<'a>(element: &'a str, name: &str) -> Option<&'a str> {
+    element.split_once(&format!(" {name}=\""))?.1.split('"').next()
+}
+
+/// The elements of a name, each up to the next of them.
+fn elements<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    text.split(name).skip(1).collect::<Vec<_>>().into_iter()
+}
+
+/// The campus that plays a term reads its files as the hub does: here they are read in another way, as plain text.
+#[test]
+fn a_real_term_is_what_another_reading_makes_of_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/itc2019");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name));
+    let (Ok(problem), Ok(solution)) = (read("muni-fsps-spr17.xml"), read("solution-muni-fsps-spr17.xml"))
+    else {
+        eprintln!(
+            "skipped: a_real_term_is_what_another_reading_makes_of_it, for want of ../shared/data/itc2019"
+        );
+        return;
+    };
+    // How long each class is, by its times.
+    let mut length = BTreeMap::new();
+    for class in elements(problem.split("<distributions").next().unwrap(), "<class ") {
+        let id = class.split('"').nth(1).unwrap();
+        for at in elements(class, "<time ") {
+            let slots: i64 = attribute(&format!(" {at}"), "length").unwrap().parse().unwrap();
+            let key =
+                ["days", "start", "weeks"].map(|name| attribute(&format!(" {at}"), name).unwrap().to_owned());
+            length.insert((id.to_owned(), key), slots);
+        }
+    }
+    let mut wanted = BTreeSet::new();
+    let mut lists = 0;
+    for class in elements(&solution, "<class ") {
+        let class = format!(" {class}");
+        let of = |name: &str| attribute(class.split('>').next().unwrap(), name).map(str::to_owned);
+        let (id, start) = (of("id").unwrap(), of("start").unwrap());
+        let slots = length[&(id.clone(), [of("days").unwrap(), start.clone(), of("weeks").unwrap()])];
+        let students: BTreeSet<&str> =
+            elements(&class, "<student id=\"").map(|it| it.split('"').next().unwrap()).collect();
+        let (mut held, from) = (0, start.parse::<i64>().unwrap());
+        for (week, _) in of("weeks").unwrap().chars().enumerate().filter(|(_, bit)| *bit == '1') {
+            for (day, _) in of("days").unwrap().chars().enumerate().filter(|(_, bit)| *bit == '1') {
+                // Slots of five minutes.
+                let begin = date(2027, 2, 15).at(0, 0, 0, 0)
+                    + (week as i64 * 7 + day as i64).days()
+                    + (from * 5).minutes();
+                wanted.insert((
+                    format!("C{id}-W{week:02}-D{day}"),
+                    begin,
+                    begin + (slots * 5).minutes(),
+                    of("room").map(|room| format!("R{room}")),
+                    students.len(),
+                ));
+                held += 1;
+            }
+        }
+        lists += held * students.len();
+    }
+    let zone = jiff::tz::TimeZone::get("Europe/London").unwrap();
+    let options = Options { term_start: date(2027, 2, 15), buildings: 3 };
+    let term = Term::read(("p", problem.as_bytes()), ("s", solution.as_bytes()), &zone, &options).unwrap();
+    let wall = |ms: i64| zone.to_datetime(Timestamp::from_millisecond(ms).unwrap());
+    let found: BTreeSet<_> = term
+        .sessions
+        .iter()
+        .map(|it| {
+            let class = &term.classes[it.class];
+            let room = class.room.map(|room| term.rooms[room].code.clone());
+            (it.external_id.clone(), wall(it.starts_ms), wall(it.ends_ms), room, class.students.len())
+        })
+        .collect();
+    assert_eq!(found.difference(&wanted).next(), None);
+    assert_eq!(wanted.difference(&found).next(), None);
+    assert_eq!((wanted.len(), lists), (5_183, 98_143), "as the term's own description counts them");
+    assert!(wanted.iter().all(|it| it.1.time() >= time(6, 0, 0, 0)), "nobody teaches at night");
 }

@@ -107,7 +107,7 @@ impl Subscription {
         Ok(stream)
     }
 
-    /// Swipes as they come in.
+    /// Swipes as they come in, at whichever hub over the database.
     #[graphql(guard = "Needs(READERS)")]
     async fn swipe_received(
         &self,

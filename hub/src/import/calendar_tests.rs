@@ -163,6 +163,9 @@ fn a_zone_that_only_the_file_knows_follows_the_rules_that_it_gives() {
         event("d", "Ours/East", "20271108T090000"),
         event("e", "Ours/Fixed", "20270115T090000"),
         event("f", "Ours/Fixed", "20270715T090000"),
+        // A name with a comma is escaped where it is a text, and quoted where it is a parameter.
+        zone("(UTC) Here\\, there", &[clock("STANDARD", "20000101T000000", "+0000", "")]),
+        event("g", "\"(UTC) Here, there\"", "20270716T090000"),
     ];
     assert_eq!(
         shown(&read_text(&text.concat())),
@@ -171,6 +174,7 @@ fn a_zone_that_only_the_file_knows_follows_the_rules_that_it_gives() {
             "03-13 14:00+00:00 60 a",
             "03-15 13:00+00:00 60 b",
             "07-15 07:00+01:00 60 f",
+            "07-16 10:00+01:00 60 g",
             "11-06 13:00+00:00 60 c",
             "11-08 14:00+00:00 60 d"
         ]
@@ -200,9 +204,18 @@ fn a_zone_that_only_the_file_knows_follows_the_rules_that_it_gives() {
             ],
             "only one of its two changes",
         ),
+        (vec![clock("STANDARD", "20071104T020000", "-0500", "RDATE:20081102T020000\n")], "RDATE"),
     ] {
         let message = said(&clocks);
         assert!(message.contains(word) && message.contains("'Ours/X'"), "{message}");
+    }
+    // Changes that are listed year by year, or whose rules end, say nothing of what lies among them.
+    for rule in ["", "RRULE:FREQ=YEARLY;BYMONTHDAY=1;UNTIL=20371101T000000Z\n"] {
+        let message = said(&[
+            clock("DAYLIGHT", "20260329T010000", "+0100", rule),
+            clock("STANDARD", "20271025T020000", "+0000", rule),
+        ]);
+        assert!(message.contains("by other rules before 20"), "{message}");
     }
 }
 

@@ -35,12 +35,15 @@ use xml::File;
 /// How many sessions a term may have. The competition's largest has some 200,000.
 const MAX_SESSIONS: usize = 500_000;
 
+/// How many buildings rooms may be dealt to.
+const MAX_BUILDINGS: usize = 1_000;
+
 /// What the files do not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The first day of week 0, a Monday.
     pub term_start: Date,
-    /// How many buildings the rooms are dealt to by the way between them, at least 1.
+    /// How many buildings the rooms are dealt to by the way between them, 1 to 1,000.
     pub buildings: usize,
 }
 
@@ -53,8 +56,8 @@ impl Options {
         if self.term_start.weekday() != Weekday::Monday {
             return Err(format!("the term must start on a Monday, not on {}", self.term_start));
         }
-        if self.buildings == 0 {
-            return Err("at least one building is needed".to_owned());
+        if !(1..=MAX_BUILDINGS).contains(&self.buildings) {
+            return Err(format!("there must be from 1 to {MAX_BUILDINGS} buildings, not {}", self.buildings));
         }
         Ok(())
     }
@@ -266,6 +269,10 @@ impl Term {
                 for (day, _) in placed.days.bytes().enumerate().filter(|(_, bit)| *bit == b'1') {
                     let span = calendar.occurrence(week, day, time);
                     let (starts_ms, ends_ms) = span.map_err(|what| wrong(placed.at, what))?;
+                    if self.sessions.len() >= MAX_SESSIONS {
+                        let what = format!("with it the term has more than {MAX_SESSIONS} sessions");
+                        return Err(wrong(placed.at, what));
+                    }
                     self.sessions.push(Session {
                         external_id: format!("{code}-W{week:02}-D{day}"),
                         title: format!("{}, class {}", self.courses[class.course].title, placed.id),
@@ -274,10 +281,6 @@ impl Term {
                         ends_ms,
                     });
                 }
-            }
-            if self.sessions.len() > MAX_SESSIONS {
-                let what = format!("with it the term has more than {MAX_SESSIONS} sessions");
-                return Err(wrong(placed.at, what));
             }
             self.classes.push(Class {
                 code,
@@ -309,7 +312,7 @@ impl Term {
                 name: None,
                 building: self.buildings[it.building].code.clone(),
                 capacity: Some(it.capacity),
-                unsaid: Unsaid(vec!["name"]),
+                unsaid: Unsaid(vec!["name", "building"]),
             };
             facts.rooms.push(room, problem, it.line);
         }
@@ -321,7 +324,7 @@ impl Term {
                 state: StudentState::Active,
                 expected_at_door: true,
                 programme: None,
-                unsaid: Unsaid(vec!["name", "email", "expected_at_door", "programme"]),
+                unsaid: Unsaid(vec!["name", "email", "state", "expected_at_door", "programme"]),
             };
             facts.students.push(student, problem, it.line);
         }
@@ -361,7 +364,7 @@ impl Term {
                 rooms: class.room.iter().map(|room| self.rooms[*room].code.clone()).collect(),
                 groups: vec![class.code.clone()],
                 cancelled: false,
-                unsaid: Unsaid(vec!["kind"]),
+                unsaid: Unsaid(vec!["kind", "cancelled"]),
             };
             facts.sessions.push(session, solution, class.line);
         }

@@ -175,7 +175,10 @@ impl Save for SaveRoom {
             }
             let Some(building) = buildings.get(&input.building) else { continue };
             let id = match old.get(&input.code) {
-                Some(room) if room.building_id != building.id => {
+                Some(room)
+                    if room.building_id != building.id
+                        && input.unsaid.keeps("building", Some(room)).is_none() =>
+                {
                     let message =
                         "a room does not move to another building; save it there under another code";
                     check.refuse(Code::Conflict, &format!("rooms.{index}.building"), message);
@@ -192,7 +195,7 @@ impl Save for SaveRoom {
                     || input.name.clone().unwrap_or_else(|| input.code.clone()),
                     |room| room.name.clone(),
                 ),
-                building_id: building.id,
+                building_id: kept("building").map_or(building.id, |room| room.building_id),
                 capacity: kept("capacity").map_or(input.capacity.map(i64::from), |room| room.capacity),
             });
         }

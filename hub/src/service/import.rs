@@ -185,7 +185,12 @@ impl Work<'_> {
         }
         tracing::info!("{} {kind}", facts.sessions.things.len());
         let names = facts.sessions.things.iter().map(|it| it.external_id.clone()).collect();
-        let list = self.without_invented(facts).await?;
+        let mut list = self.without_invented(facts).await?;
+        // What this source calls off by not naming it is on again once it does; what people call off stays so.
+        let named = self.tx.imported(&self.order.source, kind).await?;
+        for session in list.things.iter_mut().filter(|it| !named.contains(&it.external_id)) {
+            session.unsaid.0.retain(|field| *field != "cancelled");
+        }
         let mut put = self.put(kind, &list).await?;
         let gone = self.gone(kind, names, |name| whole || facts.is_of_series(name)).await?;
         let (removed, of) = self.call_off(&gone).await?;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::decide;
 use super::refusal::{Answer, Check, Code};
-use super::{Hub, News, Touched, webhooks};
+use super::{Hub, News, Touched, beside, webhooks};
 use crate::scalar::DateTime;
 use crate::store::entity::{ClockTrust, Gateway, Reader, Swipe};
 use crate::store::{StoreError, Tx, Value};
@@ -140,6 +140,7 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
     let mut swipes = batch.sort_out(hub, &mut tx, input).await?;
     let credits = decide::judge(hub, &mut tx, &mut swipes).await?;
     tx.insert_swipes(&swipes).await?;
+    beside::note(&mut tx, &swipes).await?;
     tx.note_stamps(&batch.raw, hub.now().0).await?;
     tx.insert_credits(&credits).await?;
     touched.sessions.extend(credits.iter().map(|credit| credit.session_id));
@@ -163,7 +164,9 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
     tx.put(&[sender]).await?;
     let mut came: Vec<News> = swipes.iter().map(|swipe| News::Swipe(swipe.id)).collect();
     webhooks::swipes_came(hub, &mut tx, &swipes, &mut came).await?;
-    hub.settle(tx, touched, None).await?;
+    let news = hub.derive(&mut tx, touched, None).await?;
+    beside::commit(hub, tx, &swipes).await?;
+    hub.tell(news);
     hub.tell(came);
     let renew_journal = batch.clash;
     Ok(Ok(Submitted { receipts: batch.receipts, committed_at: now.0, handed_over, renew_journal }))

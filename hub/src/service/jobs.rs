@@ -174,7 +174,8 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<Im
     let mut check = Check::default();
     check.code("source", &asked.source);
     if let Err(message) = asked.recipe.begin(hub.zone(), hub.now().0) {
-        check.refuse(Code::Invalid, "mapping", message);
+        let field = if matches!(asked.recipe, Recipe::Itc2019 { .. }) { "term" } else { "mapping" };
+        check.refuse(Code::Invalid, field, message);
     }
     if asked.uploads.is_empty() {
         check.refuse(Code::Required, "uploadIds", "name at least one file; POST /uploads takes them");
@@ -351,7 +352,9 @@ async fn read(hub: &Hub, job: &ImportJob) -> Result<Result<Facts, Outcome>, Stor
             .await
             .map_err(|error| StoreError::BadData { place: "an import's file", found: error.to_string() })?;
     }
-    Ok(Ok(reading.facts()))
+    let facts = tokio::task::spawn_blocking(move || reading.facts()).await;
+    Ok(Ok(facts
+        .map_err(|error| StoreError::BadData { place: "an import's files", found: error.to_string() })?))
 }
 
 fn ended(hub: &Hub, job: &ImportJob, state: ImportState, outcome: &Outcome) -> Result<ImportJob, StoreError> {

@@ -104,6 +104,9 @@ impl Save for SaveStudent {
         for (index, input) in inputs.iter().enumerate() {
             check.code(&format!("students.{index}.number"), &input.number);
             check.code(&format!("students.{index}.name"), &input.name);
+            if let Some(programme) = &input.programme {
+                check.code(&format!("students.{index}.programme"), programme);
+            }
             let known = old.get(&input.number);
             let kept = |field: &str| input.unsaid.keeps(field, known);
             let at_door = kept("expected_at_door").map_or(input.expected_at_door, |student| student.at_door);
@@ -115,7 +118,10 @@ impl Save for SaveStudent {
                 number: input.number.clone(),
                 name: kept("name").map_or_else(|| input.name.clone(), |student| student.name.clone()),
                 email: kept("email").map_or_else(|| input.email.clone(), |student| student.email.clone()),
-                state: kept("state").map_or(input.state, |student| student.state),
+                // Whoever is named again after they were withdrawn studies again.
+                state: kept("state")
+                    .filter(|student| student.state != StudentState::Withdrawn)
+                    .map_or(input.state, |student| student.state),
                 at_door,
                 programme: kept("programme")
                     .map_or_else(|| input.programme.clone(), |student| student.programme.clone()),

@@ -274,7 +274,7 @@ impl Saved {
             course_id: course,
             starts_at,
             ends_at,
-            cancelled: input.cancelled,
+            cancelled: input.unsaid.keeps("cancelled", stored).map_or(input.cancelled, |it| it.cancelled),
             moved,
             revision: before.map_or(0, |(session, ..)| session.revision),
             register_id: before.map_or_else(|| hub.mint(), |(session, ..)| session.register_id),

@@ -32,6 +32,44 @@ pub struct SignedHead {
 }
 
 impl Tx {
+    /// Notes how far swipes of journals have come in; never back.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn note_intake(&mut self, heads: &BTreeMap<Uuid, i64>) -> Result<(), StoreError> {
+        let sql = "INSERT INTO intake_head (journal_id, through) VALUES ($1, $2) ON CONFLICT (journal_id) DO UPDATE SET \
+                   through = excluded.through WHERE intake_head.through < excluded.through";
+        for (journal, through) in heads {
+            self.execute(sql, vec![(*journal).into(), (*through).into()]).await?;
+        }
+        Ok(())
+    }
+
+    /// How far swipes of all journals have come in.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn intake_heads(&mut self) -> Result<BTreeMap<Uuid, i64>, StoreError> {
+        let rows = self.fetch("SELECT journal_id, through FROM intake_head", Vec::new()).await?;
+        let head = |mut row: Row| Ok((row.next("intake_head.journal_id")?, row.next("intake_head.through")?));
+        rows.into_iter().map(head).collect()
+    }
+
+    /// The swipes of a journal after one place, excluded, and up to another.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn swipes_of_journal(
+        &mut self,
+        journal: Uuid,
+        after: i64,
+        through: i64,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT id FROM swipe WHERE journal_id = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence";
+        let rows = self.fetch(sql, vec![journal.into(), after.into(), through.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("swipe.id")).collect()
+    }
+
     /// How far journals are handed over; those that the hub has nothing of are left out.
     ///
     /// # Errors

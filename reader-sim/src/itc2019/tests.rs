@@ -6,34 +6,9 @@ use jiff::civil::date;
 use super::*;
 use crate::expected::expected;
 
-const PROBLEM: &str = "\u{feff}<?xml version=\"1.0\" encoding=\"UTF-8\"?>
-<!DOCTYPE problem PUBLIC \"-//ITC 2019//DTD Problem Format/EN\" \"http://example.org/format.dtd\">
-<problem name=\"tiny\" nrDays=\"5\" slotsPerDay=\"24\" nrWeeks=\"8\">
-  <rooms>
-    <room id=\"4000000001\" capacity=\"20\"><travel room=\"2\" value=\"9\"/></room>
-    <room id=\"2\" capacity=\"30\"/>
-    <room id=\"3\" capacity=\"30\"><travel room=\"4000000001\" value=\"9\"/></room>
-  </rooms>
-  <courses><course id=\"7\"><config id=\"1\"><subpart id=\"1\">
-    <class id=\"12\" limit=\"9\"><room id=\"2\" penalty=\"0\"/>
-      <time days=\"10100\" start=\"9\" length=\"2\" weeks=\"11111111\" penalty=\"0\"/>
-      <time days=\"10100\" start=\"9\" length=\"3\" weeks=\"10000000\" penalty=\"0\"/>
-    </class>
-    <class id=\"13\" limit=\"9\" room=\"false\">
-      <time days=\"00001\" start=\"14\" length=\"1\" weeks=\"01000000\" penalty=\"0\"/>
-    </class>
-  </subpart></config></course></courses>
-  <distributions><distribution type=\"X\"><class id=\"12\"/></distribution></distributions>
-  <students><student id=\"596\"><course id=\"7\"/></student><student id=\"9000000000\"/><student id=\"596\"/></students>
-</problem>";
-
-const SOLUTION: &str = "\u{feff}<?xml version=\"1.0\"?>
-<solution name=\"tiny\" author=\"A &amp; B\">
-  <class id=\"12\" days=\"10100\" start=\"9\" weeks=\"11111111\" room=\"2\">
-    <student id=\"596\"/><student id=\"596\"/><student id=\"9000000000\"/><student id=\"596\"/>
-  </class>
-  <class id=\"13\" days=\"00001\" start=\"14\" weeks=\"01000000\"><student id=\"596\"/></class>
-</solution>";
+// The files that the hub's reading of them is tried on, too.
+const PROBLEM: &str = include_str!("../../../hub/src/import/itc2019/tiny/problem.xml");
+const SOLUTION: &str = include_str!("../../../hub/src/import/itc2019/tiny/solution.xml");
 
 fn load_all(problem: &str, solution: &str, options: &Options) -> Result<Plan, Itc2019Error> {
     let folder = tempfile::tempdir().unwrap();

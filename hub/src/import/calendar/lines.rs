@@ -1,6 +1,9 @@
 //! Content lines of iCalendar: unfolded, taken apart, and the events that they make up (RFC 5545, section 3.1).
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+
+use super::zone::Zone;
 
 /// A content line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub(super) struct Definition {
     /// The IANA zone that it is tied to.
     pub(super) location: Option<String>,
     pub(super) observances: Vec<Observance>,
+    /// What its rules come to, once somebody asked.
+    pub(super) ruled: OnceCell<Result<Zone, String>>,
 }
 
 /// A calendar's events, and its time zones by their ids.
@@ -111,8 +116,10 @@ pub(super) fn read(text: &str) -> Result<Calendar, (u64, String)> {
             _ => match open.last().map(String::as_str) {
                 None => return Err((row, "the file must begin with BEGIN:VCALENDAR".to_owned())),
                 Some("VEVENT") => event.lines.push(line),
-                Some("VTIMEZONE") if line.name == "TZID" => zone.id = line.value,
-                Some("VTIMEZONE") if line.name == "X-LIC-LOCATION" => zone.location = Some(line.value),
+                Some("VTIMEZONE") if line.name == "TZID" => zone.id = unescape(&line.value),
+                Some("VTIMEZONE") if line.name == "X-LIC-LOCATION" => {
+                    zone.location = Some(unescape(&line.value))
+                }
                 Some("STANDARD" | "DAYLIGHT") => {
                     zone.observances.last_mut().into_iter().for_each(|it| it.lines.push(line.clone()));
                 }

@@ -54,8 +54,19 @@ pub(super) fn times(line: &Line, calendar: &Calendar, home: &TimeZone) -> Result
         let (text, utc) = text.strip_suffix('Z').map_or((text, false), |text| (text, true));
         let wall = DateTime::strptime("%Y%m%dT%H%M%S", text)
             .map_err(|_| NoTime::Bad(format!("'{text}' is no time such as 20261005T090000Z")))?;
+        let zone = zone.as_ref().filter(|_| !utc);
+        if let Some(from) = zone.and_then(|it| it.from).filter(|from| wall < *from) {
+            let message = format!(
+                "its time zone changed its clock by other rules before {from}, which are not followed"
+            );
+            return Err(NoTime::Bad(message));
+        }
         let floating = !utc && zone.is_none();
-        let zone = if utc { TimeZone::UTC } else { zone.clone().unwrap_or_else(|| home.clone()) };
+        let zone = match zone {
+            Some(known) => known.zone.clone(),
+            None if utc => TimeZone::UTC,
+            None => home.clone(),
+        };
         Ok(When { wall, zone, floating })
     };
     line.value.split(',').map(read).collect()

@@ -1,13 +1,22 @@
 //! Time zones by the name, or by the rules, that a calendar gives them (RFC 5545, section 3.6.5).
 
-use jiff::civil::{DateTime, Weekday};
+use jiff::ToSpan as _;
+use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{Offset, TimeZone};
 
 use super::lines::{Calendar, Definition, Observance};
 
+/// A zone, and from when on it holds.
+#[derive(Debug, Clone)]
+pub(super) struct Zone {
+    pub(super) zone: TimeZone,
+    /// Wall time before which nothing is known; none where all is.
+    pub(super) from: Option<DateTime>,
+}
+
 /// A zone by the name that a file gives it: IANA's, perhaps with a path before it, or one that the file itself ties to
 /// IANA's, or one of Outlook's for these islands and their neighbours; else by the rules that the file gives.
-pub(super) fn zone(id: &str, calendar: &Calendar) -> Result<TimeZone, String> {
+pub(super) fn zone(id: &str, calendar: &Calendar) -> Result<Zone, String> {
     let outlook = match id {
         "GMT Standard Time" => Some("Europe/London"),
         "Greenwich Standard Time" => Some("Atlantic/Reykjavik"),
@@ -25,12 +34,12 @@ pub(super) fn zone(id: &str, calendar: &Calendar) -> Result<TimeZone, String> {
     let named = definition.and_then(|it| it.location.as_deref());
     let names = [named, outlook, Some(id), Some(tail.as_str())];
     if let Some(zone) = names.into_iter().flatten().find_map(|name| TimeZone::get(name).ok()) {
-        return Ok(zone);
+        return Ok(Zone { zone, from: None });
     }
-    let why = match definition.map(by_rules) {
-        Some(Ok(zone)) => return Ok(zone),
-        Some(Err(why)) => why,
-        None => "has no VTIMEZONE here".to_owned(),
+    let why = match definition.map(|it| it.ruled.get_or_init(|| by_rules(it))) {
+        Some(Ok(zone)) => return Ok(zone.clone()),
+        Some(Err(why)) => why.as_str(),
+        None => "has no VTIMEZONE here",
     };
     Err(format!(
         "the time zone '{id}' is not IANA's, and {why}; name it as IANA does, for instance Europe/London, or add \
@@ -44,24 +53,45 @@ struct Change {
     /// The wall time before the change, of the first one by this rule.
     start: DateTime,
     to: Offset,
-    /// As POSIX writes it, month, week and day; none where it happens once.
-    yearly: Option<String>,
+    /// When it comes back.
+    again: Again,
+}
+
+/// When a change of the clock comes back.
+#[derive(PartialEq)]
+enum Again {
+    /// Every year: month, week and day as POSIX writes them.
+    Yearly(String),
+    /// Never after this wall time, a day too late at the most.
+    Until(DateTime),
 }
 
 /// The rules in force last: a zone that changes its clock twice a year, or not any more.
-fn by_rules(definition: &Definition) -> Result<TimeZone, String> {
+fn by_rules(definition: &Definition) -> Result<Zone, String> {
     let mut changes = definition.observances.iter().map(change).collect::<Result<Vec<_>, String>>()?;
     changes.sort_by_key(|change| change.start);
     let last = changes.last().ok_or("its VTIMEZONE has neither STANDARD nor DAYLIGHT")?;
-    let of = |daylight: bool| changes.iter().rev().find(|change| change.daylight == daylight);
-    let (Some(standard), Some(daylight)) = (of(false), of(true)) else { return Ok(last.to.to_time_zone()) };
-    let (Some(ends), Some(begins)) = (&standard.yearly, &daylight.yearly) else {
-        return if last.yearly.is_none() {
-            Ok(last.to.to_time_zone())
-        } else {
-            Err("only one of its two changes comes back every year".to_owned())
-        };
+    let open = |daylight: bool| {
+        changes.iter().rev().find_map(|change| match &change.again {
+            Again::Yearly(rule) if change.daylight == daylight => Some((change, rule)),
+            _ => None,
+        })
     };
+    let over = changes.iter().filter_map(|change| match change.again {
+        Again::Until(until) => Some(until),
+        Again::Yearly(_) => None,
+    });
+    let (begins, ends) = match (open(true), open(false)) {
+        (Some(begins), Some(ends)) => (begins, ends),
+        (None, None) => {
+            // After the last change it stays as it is; what changed when before that is listed, and not followed.
+            let from = over.max().filter(|_| changes.len() > 1);
+            return Ok(Zone { zone: last.to.to_time_zone(), from });
+        }
+        _ => return Err("only one of its two changes comes back every year".to_owned()),
+    };
+    let ((daylight, begins), (standard, ends)) = (begins, ends);
+    let from = (changes.len() > 2).then(|| over.max().unwrap_or(last.start)).map(|it| it.max(last.start));
     // POSIX counts offsets westward, and the time of a change by the clock before it, as RFC 5545 does.
     let rule = format!(
         "<STD>{}<DST>{},{begins}/{},{ends}/{}",
@@ -70,7 +100,8 @@ fn by_rules(definition: &Definition) -> Result<TimeZone, String> {
         clock(daylight.start),
         clock(standard.start)
     );
-    TimeZone::posix(&rule).map_err(|error| format!("its rules cannot be used: {error}"))
+    let zone = TimeZone::posix(&rule).map_err(|error| format!("its rules cannot be used: {error}"))?;
+    Ok(Zone { zone, from })
 }
 
 fn clock(at: DateTime) -> String {
@@ -93,9 +124,12 @@ fn change(observance: &Observance) -> Result<Change, String> {
         .map_err(|_| format!("'{start}' is no time such as 19961027T020000"))?;
     let to = needed("TZOFFSETTO")?;
     let to = offset(to).ok_or_else(|| format!("'{to}' is no offset such as +0100"))?;
+    if observance.lines.iter().any(|line| line.name == "RDATE") {
+        return Err("changes of its clock are listed one by one (RDATE)".to_owned());
+    }
     let rule = observance.lines.iter().find(|line| line.name == "RRULE");
-    let yearly = rule.map(|line| yearly(&line.value)).transpose()?.flatten();
-    Ok(Change { daylight: observance.daylight, start, to, yearly })
+    let again = rule.map_or(Ok(Again::Until(start)), |line| again(&line.value))?;
+    Ok(Change { daylight: observance.daylight, start, to, again })
 }
 
 /// `+0100`, `-0330` or `+013045` (RFC 5545, section 3.3.14).
@@ -112,24 +146,29 @@ fn offset(text: &str) -> Option<Offset> {
     Offset::from_seconds(sign * (part(0)? * 3600 + part(2)? * 60 + part(4)?)).ok()
 }
 
-/// A yearly rule as POSIX writes it: on a weekday of a month, counted from its beginning or its end. `None` where the rule
-/// is over.
-fn yearly(rule: &str) -> Result<Option<String>, String> {
+/// A yearly rule on a weekday of a month, counted from its beginning or its end; or when a rule is over.
+fn again(rule: &str) -> Result<Again, String> {
     let unusable = || format!("its rule '{rule}' is none of the form FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU");
+    let parts = rule.split(';').filter(|part| !part.is_empty());
+    let parts = parts.map(|part| part.split_once('=').ok_or_else(unusable));
+    let parts = parts.collect::<Result<Vec<_>, String>>()?;
+    let part = |name: &str| parts.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
+    if let Some((_, until)) = part("UNTIL") {
+        let day = until.get(..8).and_then(|day| Date::strptime("%Y%m%d", day).ok()).ok_or_else(unusable)?;
+        let day = day.checked_add(1.day()).map_err(|_| unusable())?;
+        return Ok(Again::Until(day.to_datetime(Time::midnight())));
+    }
     let (mut month, mut day) = (None, None);
-    for part in rule.split(';').filter(|part| !part.is_empty()) {
-        let (name, value) = part.split_once('=').ok_or_else(unusable)?;
+    for (name, value) in &parts {
         match (name.to_ascii_uppercase().as_str(), value.to_ascii_uppercase().as_str()) {
             ("FREQ", "YEARLY") | ("INTERVAL", "1") | ("WKST", _) => {}
             ("BYMONTH", value) => month = value.parse::<u8>().ok().filter(|month| (1..=12).contains(month)),
             ("BYDAY", value) => day = weekday(value),
-            // What followed it stands beside it.
-            ("UNTIL" | "COUNT", _) => return Ok(None),
             _ => return Err(unusable()),
         }
     }
     let (Some(month), Some((week, day))) = (month, day) else { return Err(unusable()) };
-    Ok(Some(format!("M{month}.{week}.{}", day.to_sunday_zero_offset())))
+    Ok(Again::Yearly(format!("M{month}.{week}.{}", day.to_sunday_zero_offset())))
 }
 
 fn weekday(value: &str) -> Option<(u8, Weekday)> {

@@ -57,7 +57,7 @@ pub(super) fn read(file: &File) -> Result<Problem, Fault> {
     let mut class = String::new();
     let (mut rooms, mut courses, mut students) = (HashSet::new(), HashSet::new(), HashSet::new());
     let once = |seen: &mut HashSet<String>, tag: &Tag<'_>| -> Result<String, Fault> {
-        let id = tag.text("id")?;
+        let id = tag.id()?;
         if seen.insert(id.clone()) { Ok(id) } else { Err(tag.wrong("this id is there twice")) }
     };
     file.each("problem", |around, tag| {
@@ -89,7 +89,7 @@ pub(super) fn read(file: &File) -> Result<Problem, Fault> {
                 problem.courses.push((once(&mut courses, tag)?, file.line(tag.at)))
             }
             (["problem", "courses", "course", "config", "subpart"], "class") => {
-                class = tag.text("id")?;
+                class = tag.id()?;
                 let course = problem.courses.len() - 1;
                 let new = Class { course, times: Vec::new() };
                 if problem.classes.insert(class.clone(), new).is_some() {
@@ -112,7 +112,7 @@ pub(super) fn read(file: &File) -> Result<Problem, Fault> {
             }
             // Some universities' files name a student twice: it is one.
             (["problem", "students"], "student") => {
-                let id = tag.text("id")?;
+                let id = tag.id()?;
                 if students.insert(id.clone()) {
                     problem.students.push((id, file.line(tag.at)));
                 }

@@ -38,7 +38,7 @@ pub(super) fn read(file: &File) -> Result<Solution, Fault> {
         match (around.as_slice(), tag.name) {
             ([], _) => (solution.name, solution.at) = (tag.text("name")?, tag.at),
             (["solution"], "class") => {
-                let id = tag.text("id")?;
+                let id = tag.id()?;
                 if !seen.insert(id.clone()) {
                     return Err(tag.wrong("this id is there twice"));
                 }
@@ -53,7 +53,7 @@ pub(super) fn read(file: &File) -> Result<Solution, Fault> {
                 });
             }
             (["solution", "class"], "student") => {
-                let student = (tag.text("id")?, tag.at);
+                let student = (tag.id()?, tag.at);
                 if let Some(class) = solution.classes.last_mut() {
                     class.students.push(student);
                 }

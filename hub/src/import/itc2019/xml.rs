@@ -2,6 +2,7 @@
 //!
 //! Used by the other files of `itc2019`. It knows nothing of what elements mean, and fetches no DTD.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use quick_xml::Reader;
@@ -9,21 +10,25 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::Fault;
 
+/// In how many others an element may lie.
+const MAX_DEPTH: usize = 16;
+/// The longest id. Codes made of it have a letter more, sessions' names a week and a day.
+const MAX_ID_BYTES: usize = 64;
+
 /// A file's text.
 pub(super) struct File {
     pub(super) name: Arc<str>,
     text: String,
-    /// Where each line begins, in bytes.
-    lines: Vec<usize>,
+    /// A byte whose line is known, and that line: the next one asked for mostly comes behind it.
+    known: Cell<(usize, u64)>,
 }
 
 impl File {
     /// The text of a file; byte-order marks are left out.
     pub(super) fn new(name: &str, bytes: &[u8]) -> Result<Self, Fault> {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-        let lines = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
-        let file = Self { name: name.into(), text: String::from_utf8_lossy(bytes).into_owned(), lines };
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let file = Self { name: name.into(), text, known: Cell::new((0, 1)) };
         match std::str::from_utf8(bytes) {
             Ok(_) => Ok(file),
             Err(error) => Err(file.wrong(error.valid_up_to(), "not UTF-8 text")),
@@ -32,7 +37,12 @@ impl File {
 
     /// The line that a byte of the text stands on, from 1.
     pub(super) fn line(&self, at: usize) -> u64 {
-        self.lines.partition_point(|begin| *begin <= at) as u64
+        let at = at.min(self.text.len());
+        let (from, line) = if at < self.known.get().0 { (0, 1) } else { self.known.get() };
+        let ends = self.text.as_bytes()[from..at].iter().filter(|byte| **byte == b'\n').count();
+        let line = line + ends as u64;
+        self.known.set((at, line));
+        line
     }
 
     /// The name of the element around everything; nothing where there is none.
@@ -51,7 +61,7 @@ impl File {
 
     /// An error at a byte of the text.
     pub(super) fn wrong(&self, at: usize, message: impl Into<String>) -> Fault {
-        Fault { file: self.name.clone(), line: self.line(at.min(self.text.len())), message: message.into() }
+        Fault { file: self.name.clone(), line: self.line(at), message: message.into() }
     }
 
     /// Calls `on` with each element and the names of those around it, outermost first. An error at the end
@@ -79,6 +89,11 @@ impl File {
                         return Err(self.wrong(at, format!("<{name}>: expected <{root}>")));
                     }
                     seen = true;
+                    if around.len() >= MAX_DEPTH {
+                        return Err(
+                            self.wrong(at, format!("<{name}>: lies in more than {MAX_DEPTH} elements"))
+                        );
+                    }
                     on(&around, &Tag { file: self, name: &name, start, at })?;
                     around.push(name);
                 }
@@ -119,7 +134,8 @@ impl Tag<'_> {
     /// An attribute's value, if it is there.
     pub(super) fn attribute(&self, name: &str) -> Result<Option<String>, Fault> {
         let bad = |what: String| self.file.wrong(self.at, format!("<{}>: {what}", self.name));
-        for attribute in self.start.attributes() {
+        // Whether one stands twice is not looked for: the first counts.
+        for attribute in self.start.attributes().with_checks(false) {
             let attribute = attribute.map_err(|error| bad(error.to_string()))?;
             if attribute.key.as_ref() == name.as_bytes() {
                 let value =
@@ -133,6 +149,16 @@ impl Tag<'_> {
     /// An attribute's value.
     pub(super) fn text(&self, name: &str) -> Result<String, Fault> {
         self.attribute(name)?.ok_or_else(|| self.wrong(&format!("attribute {name} is missing")))
+    }
+
+    /// The name that things go by: an attribute that is no longer than a code may be.
+    pub(super) fn id(&self) -> Result<String, Fault> {
+        let id = self.text("id")?;
+        if id.is_empty() || id.len() > MAX_ID_BYTES {
+            let what = format!("attribute id has {} bytes, and may have from 1 to {MAX_ID_BYTES}", id.len());
+            return Err(self.file.wrong(self.at, format!("<{}>: {what}", self.name)));
+        }
+        Ok(id)
     }
 
     /// An attribute's value as a number.
