@@ -303,7 +303,7 @@ impl Config {
         let path = &self.hub.token_file;
         let text = std::fs::read_to_string(path).with_context(|| {
             format!(
-                "hub.token_file {} cannot be read; 'rollcall-hub token create --role GATEWAY --gateway {}' makes a token",
+                "hub.token_file {} cannot be read; 'rollcall-hub token create --name {1} --role GATEWAY --gateway {1}' makes a token",
                 path.display(),
                 self.gateway
             )

@@ -49,7 +49,7 @@ async fn a_missing_or_empty_token_file_ends_the_gateway_with_the_file_and_how_to
     );
     std::fs::write(&file, config).unwrap();
     let arguments = ["run", "--config", file.to_str().unwrap()];
-    let make = "rollcall-hub token create --role GATEWAY --gateway GW-A";
+    let make = "rollcall-hub token create --name GW-A --role GATEWAY --gateway GW-A";
     failed_naming(&run(GATEWAY, &arguments).await, &[token.to_str().unwrap(), make]);
     std::fs::write(&token, "\n").unwrap();
     failed_naming(&run(GATEWAY, &arguments).await, &[token.to_str().unwrap(), "is empty"]);

@@ -37,7 +37,7 @@ pub(super) async fn check(config: &Config, say: &mut impl FnMut(Finding)) {
         Ok(WhoAmI { gateway_self: None }) => say(Finding::fail(
             "hub",
             format!("{url} answers, and the token in hub.token_file speaks for no gateway"),
-            format!("rollcall-hub token create --role GATEWAY --gateway {}", config.gateway),
+            format!("rollcall-hub token create --name {0} --role GATEWAY --gateway {0}", config.gateway),
         )),
         Err(error) => {
             let advice = match &error {

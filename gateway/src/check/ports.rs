@@ -89,7 +89,7 @@ fn open(port: &Path, baud: u32) -> Finding {
             Finding::fail(
                 "port",
                 format!("{name}: {error}"),
-                "usermod -aG dialout rollcall, and start the service again",
+                "usermod -aG dialout rollcall-gateway, and start the service again",
             )
         }
         Err(error) => Finding::fail(

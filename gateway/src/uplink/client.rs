@@ -34,7 +34,7 @@ pub enum UplinkError {
     TimedOut,
     /// The hub does not let this gateway in.
     #[error(
-        "the hub refuses this gateway's token ({0}); make one with 'rollcall-hub token create --role GATEWAY'"
+        "the hub refuses this gateway's token ({0}); make one with 'rollcall-hub token create --name CODE --role GATEWAY --gateway CODE'"
     )]
     NotLetIn(StatusCode),
     /// The hub turned the request down; sending the same again will not help.
