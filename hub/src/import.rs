@@ -1,7 +1,7 @@
 //! Files of other systems, read into things to save. Knows formats, places and what is wrong with them; knows
 //! nothing of the database, and asks nothing of it.
 //!
-//! Called by the command line; what comes out goes to `service::import`.
+//! Called by the command line, `service::jobs` and, for a term alone, by the simulator; what comes out goes to `service::import`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

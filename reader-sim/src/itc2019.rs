@@ -1,6 +1,7 @@
 //! A real university's term, from the files of the International Timetabling Competition 2019.
 //!
-//! Called by the `campus` driver and by tests. Rooms, classes, students, class lists and times are the
+//! Called by the `campus` driver and by tests. The files are read by the hub's importer, and a test of the whole system
+//! reads the real ones in another way beside it. Rooms, classes, students, class lists and times are the
 //! files'; buildings, cards, dates and behaviour are invented around them. It never writes a file, and never
 //! says what must come of the plan (that is for `expected`).
 
