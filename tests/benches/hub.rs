@@ -14,6 +14,10 @@ use rollcall_tests::hub::{TestHub, ms};
 use rollcall_tests::timetable::{Gateway, number, students};
 use serde_json::{Value, json};
 
+/// As the program has it.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BUILDINGS: usize = 3;
 const ROOMS: usize = 45;
 const STUDENTS: usize = 1_000;

@@ -20,6 +20,10 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, SqlitePool};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+/// As the program has it.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const STUDENTS: usize = 30_000;
 const CLASS: usize = 80;
 

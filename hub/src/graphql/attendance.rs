@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::connection::{self, DateTimeRange, Total, connection, in_range, page_of};
 use super::context::{Needs, READERS, local};
 use super::id::Kind;
-use super::loader::{self, ChangesOfMark, MarksOfSession, SwipesOfSession};
+use super::loader::{self, ChangesOfMark, RosterOfSession, SwipesOfSession};
 use super::people::{OrderDirection, Student};
 use super::session::Session;
 use super::swipe::Swipe;
@@ -21,64 +21,80 @@ use crate::store::register::AttendanceChange as StoredChange;
 
 /// Whether one student was at one session.
 #[derive(Clone)]
-pub struct AttendanceRecord(pub entity::Attendance);
+pub struct AttendanceRecord {
+    mark: entity::Attendance,
+    /// Whose it is, where that was read with it.
+    student: Option<entity::Student>,
+}
+
+impl AttendanceRecord {
+    /// A mark alone.
+    #[must_use]
+    pub fn of(mark: entity::Attendance) -> Self {
+        Self { mark, student: None }
+    }
+}
 
 /// Whether one student was at one session.
 #[Object(guard = "Needs(READERS)")]
 impl AttendanceRecord {
     /// Global id.
     pub async fn id(&self) -> ID {
-        Kind::AttendanceRecord.id(self.0.id)
+        Kind::AttendanceRecord.id(self.mark.id)
     }
     /// The student.
     async fn student(&self, ctx: &Context<'_>) -> Result<Option<Student>> {
-        Ok(loader::one(ctx, self.0.student_id).await?.map(Student))
+        Ok(match &self.student {
+            Some(student) => Some(student.clone()),
+            None => loader::one(ctx, self.mark.student_id).await?,
+        }
+        .map(Student))
     }
     /// The session.
     async fn session(&self, ctx: &Context<'_>) -> Result<Option<Session>> {
-        Ok(loader::one(ctx, self.0.session_id).await?.map(Session))
+        Ok(loader::one(ctx, self.mark.session_id).await?.map(Session))
     }
     /// The status.
     async fn status(&self) -> AttendanceStatus {
-        self.0.status
+        self.mark.status
     }
     /// What set it.
     async fn source(&self) -> AttendanceSource {
-        self.0.source
+        self.mark.source
     }
     /// When the student came; null unless present.
     async fn arrived_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
-        self.0.arrived_at.map(|at| local(ctx, at)).transpose()
+        self.mark.arrived_at.map(|at| local(ctx, at)).transpose()
     }
     /// Whole minutes after the start, 0 when on time; null unless present. A remark, never a lower status.
     async fn minutes_late(&self) -> Option<i64> {
-        self.0.minutes_late
+        self.mark.minutes_late
     }
     /// The deciding swipe also counted for another session.
     async fn shared_swipe(&self) -> bool {
-        self.0.shared_swipe
+        self.mark.shared_swipe
     }
     /// Shown green at the door, though what we know now would not have credited it.
     async fn honoured(&self) -> bool {
-        self.0.honoured
+        self.mark.honoured
     }
     /// The swipes that count for it, by id.
     async fn swipes(&self, ctx: &Context<'_>) -> Result<Vec<Swipe>> {
-        let pairs = loader::list(ctx, SwipesOfSession(self.0.session_id)).await?;
+        let pairs = loader::list(ctx, SwipesOfSession(self.mark.session_id)).await?;
         let ids: Vec<Uuid> = pairs
             .into_iter()
-            .filter(|(student, _)| *student == self.0.student_id)
+            .filter(|(student, _)| *student == self.mark.student_id)
             .map(|(_, swipe)| swipe)
             .collect();
         Ok(loader::many(ctx, &ids).await?.into_iter().map(Swipe).collect())
     }
     /// All earlier values, newest first.
     async fn history(&self, ctx: &Context<'_>) -> Result<Vec<AttendanceChange>> {
-        Ok(loader::list(ctx, ChangesOfMark(self.0.id)).await?.into_iter().map(AttendanceChange).collect())
+        Ok(loader::list(ctx, ChangesOfMark(self.mark.id)).await?.into_iter().map(AttendanceChange).collect())
     }
     /// Grows with each change.
     async fn revision(&self) -> i64 {
-        self.0.revision
+        self.mark.revision
     }
 }
 
@@ -308,7 +324,7 @@ pub async fn attendance_page(
         list = list.and("a.student_id = {}", student);
     }
     let (paged, total) = connection::read(ctx, list, &arguments.page).await?;
-    Ok(AttendanceRecordConnection::new(paged, total, AttendanceRecord))
+    Ok(AttendanceRecordConnection::new(paged, total, AttendanceRecord::of))
 }
 
 /// A page of one register's marks. Many registers in one answer are read in one statement, so pages are cut
@@ -324,9 +340,7 @@ pub async fn entries(
         field: AttendanceOrderField::StudentName,
         direction: OrderDirection::Asc,
     });
-    let marks = loader::list(ctx, MarksOfSession(session)).await?;
-    let students: Vec<Uuid> = marks.iter().map(|mark| mark.student_id).collect();
-    let students = loader::many::<entity::Student>(ctx, &students).await?;
+    let roster = loader::list(ctx, RosterOfSession(session)).await?;
     let passes = |mark: &entity::Attendance| {
         filter.is_none_or(|filter| {
             filter.statuses.as_ref().is_none_or(|list| list.contains(&mark.status))
@@ -338,21 +352,18 @@ pub async fn entries(
                     .is_none_or(|ids| Kind::Student.all_of(ids).contains(&mark.student_id))
         })
     };
-    let names: std::collections::BTreeMap<Uuid, &entity::Student> =
-        students.iter().map(|student| (student.id, student)).collect();
-    let mut rows: Vec<(Cursor, entity::Attendance)> = marks
+    let mut rows: Vec<(Cursor, (entity::Attendance, entity::Student))> = roster
         .into_iter()
-        .filter(passes)
-        .map(|mark| {
-            let student = names.get(&mark.student_id);
+        .filter(|(mark, _)| passes(mark))
+        .map(|(mark, student)| {
             let key = match order.field {
-                AttendanceOrderField::StudentName => student.map(|student| student.name.clone()),
+                AttendanceOrderField::StudentName => student.name.clone(),
                 AttendanceOrderField::SessionStart | AttendanceOrderField::StudentNumber => {
-                    student.map(|student| student.number.clone())
+                    student.number.clone()
                 }
-                AttendanceOrderField::UpdatedAt => Some(format!("{:020}", mark.updated_at)),
+                AttendanceOrderField::UpdatedAt => format!("{:020}", mark.updated_at),
             };
-            (Cursor { key: Value::Text(key.unwrap_or_default()), id: mark.id }, mark)
+            (Cursor { key: Value::Text(key), id: mark.id }, (mark, student))
         })
         .collect();
     rows.sort_by(|(one, _), (other, _)| (one.text(), one.id).cmp(&(other.text(), other.id)));
@@ -361,7 +372,8 @@ pub async fn entries(
         rows.reverse();
     }
     let total = Total::Known(i64::try_from(rows.len()).unwrap_or(i64::MAX));
-    Ok(AttendanceRecordConnection::new(page_of(&rows, &page, descending), total, AttendanceRecord))
+    let wrap = |(mark, student)| AttendanceRecord { mark, student: Some(student) };
+    Ok(AttendanceRecordConnection::new(page_of(rows, &page, descending), total, wrap))
 }
 
 connection! {

@@ -1,6 +1,12 @@
 //! Connections: pages of long lists, with opaque keyset cursors.
 
-use async_graphql::{Context, InputObject, Result, SimpleObject};
+use std::borrow::Cow;
+
+use async_graphql::parser::types::Field;
+use async_graphql::registry::Registry;
+use async_graphql::{
+    Context, ContextSelectionSet, InputObject, OutputType, Positioned, Result, ServerResult, SimpleObject,
+};
 
 use super::context::coded;
 use super::loader;
@@ -117,9 +123,32 @@ pub fn page_info<T>(paged: &Paged<T>) -> PageInfo {
     }
 }
 
+/// A row's place, put in words only for who asks for it: to GraphQL it is a string.
+#[derive(Debug, Clone)]
+pub struct Place(pub Cursor);
+
+#[async_trait::async_trait]
+impl OutputType for Place {
+    fn type_name() -> Cow<'static, str> {
+        String::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        <String as OutputType>::create_type_info(registry)
+    }
+
+    async fn resolve(
+        &self,
+        _: &ContextSelectionSet<'_>,
+        _: &Positioned<Field>,
+    ) -> ServerResult<async_graphql::Value> {
+        Ok(async_graphql::Value::String(self.0.encode()))
+    }
+}
+
 /// A page of a list that is in memory, sorted by key and id already. A cursor's row may have gone since.
 #[must_use]
-pub fn page_of<T: Clone>(rows: &[(Cursor, T)], page: &Page, descending: bool) -> Paged<T> {
+pub fn page_of<T>(mut rows: Vec<(Cursor, T)>, page: &Page, descending: bool) -> Paged<T> {
     let order = |one: &Cursor, other: &Cursor| {
         let ascending = (one.text(), one.id).cmp(&(other.text(), other.id));
         if descending { ascending.reverse() } else { ascending }
@@ -133,7 +162,9 @@ pub fn page_of<T: Clone>(rows: &[(Cursor, T)], page: &Page, descending: bool) ->
     } else {
         (from, to.min(from + page.limit))
     };
-    Paged { rows: rows[from..to].to_vec(), has_previous: from > 0, has_next: to < rows.len() }
+    let has_next = to < rows.len();
+    rows.truncate(to);
+    Paged { rows: rows.split_off(from), has_previous: from > 0, has_next }
 }
 
 macro_rules! connection {
@@ -154,7 +185,7 @@ macro_rules! connection {
         #[derive(Clone, async_graphql::SimpleObject)]
         pub struct $edge {
             /// Its place.
-            pub cursor: String,
+            pub cursor: $crate::graphql::connection::Place,
             /// The row.
             pub node: $node,
         }
@@ -162,8 +193,8 @@ macro_rules! connection {
         #[async_graphql::ComplexObject]
         impl $connection {
             /// The page's rows, without their places.
-            async fn nodes(&self) -> Vec<$node> {
-                self.edges.iter().map(|edge| edge.node.clone()).collect()
+            async fn nodes(&self) -> Vec<&$node> {
+                self.edges.iter().map(|edge| &edge.node).collect()
             }
 
             /// Counted over the whole connection: ask only when needed.
@@ -181,7 +212,7 @@ macro_rules! connection {
             ) -> Self {
                 let page_info = $crate::graphql::connection::page_info(&paged);
                 let rows = paged.rows.into_iter();
-                let edges = rows.map(|(cursor, row)| $edge { cursor: cursor.encode(), node: wrap(row) }).collect();
+                let edges = rows.map(|(cursor, row)| $edge { cursor: $crate::graphql::connection::Place(cursor), node: wrap(row) }).collect();
                 Self { edges, page_info, total }
             }
         }

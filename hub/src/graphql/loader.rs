@@ -19,7 +19,9 @@ use crate::service::intake::evidence::{self, Evidence};
 use crate::service::people::credentials_of;
 use crate::service::report::{self, Counts};
 use crate::service::{Hub, decide, registers};
-use crate::store::entity::{Attendance, Card, Entity, Gateway, Group, Policy, Reader, Room, Session, Swipe};
+use crate::store::entity::{
+    Attendance, Card, Entity, Gateway, Group, Policy, Reader, Room, Session, Student, Swipe,
+};
 use crate::store::page::{List, Page, Paged, counts, pages};
 use crate::store::register::AttendanceChange;
 use crate::store::swipe::SwipeRevision;
@@ -190,6 +192,10 @@ lists! {
             .iter()
             .filter_map(|credit| sessions.get(&credit.session_id).map(|session| (credit.swipe_id, session.clone())))
             .collect()
+    };
+    /// The marks of a session, each with whose it is.
+    RosterOfSession: (Attendance, Student) = |tx, ids| {
+        tx.rosters(ids).await?.into_iter().map(|row| (row.0.session_id, row)).collect()
     };
     /// The swipes that count for a session: student and swipe.
     SwipesOfSession: (Uuid, Uuid) = |tx, ids| {

@@ -306,7 +306,7 @@ impl Marks {
         Ok(match answer.map_err(|error| fault(&error))? {
             Ok((session, records)) => MarkAttendancePayload {
                 register: Some(Register(session)),
-                records: records.into_iter().map(AttendanceRecord).collect(),
+                records: records.into_iter().map(AttendanceRecord::of).collect(),
                 errors: Vec::new(),
             },
             Err(refusals) => {
@@ -331,7 +331,7 @@ impl Marks {
         Ok(match answer.map_err(|error| fault(&error))? {
             Ok((session, records)) => ClearMarksPayload {
                 register: Some(Register(session)),
-                records: records.into_iter().map(AttendanceRecord).collect(),
+                records: records.into_iter().map(AttendanceRecord::of).collect(),
                 errors: Vec::new(),
             },
             Err(refusals) => {

@@ -427,7 +427,7 @@ pub(super) async fn node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
     Ok(match kind {
         Kind::Alert => loader::one(ctx, id).await?.map(|it| Node::Alert(Alert(it))),
         Kind::AttendanceRecord => {
-            loader::one(ctx, id).await?.map(|it| Node::AttendanceRecord(AttendanceRecord(it)))
+            loader::one(ctx, id).await?.map(|it| Node::AttendanceRecord(AttendanceRecord::of(it)))
         }
         Kind::Building => loader::one(ctx, id).await?.map(|it| Node::Building(Building(it))),
         Kind::CalendarSource => {

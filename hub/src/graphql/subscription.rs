@@ -301,7 +301,7 @@ impl KnownRegister {
         let before = std::mem::replace(&mut self.marks, now);
         self.revision = Some(session.register_revision);
         let records = marks.into_iter().filter(|mark| before.get(&mark.id) != Some(&mark.revision));
-        let records = records.map(AttendanceRecord).collect();
+        let records = records.map(AttendanceRecord::of).collect();
         Ok(Some(RegisterChange { register: Register(session), records }))
     }
 }

@@ -25,6 +25,12 @@ pub trait Entity: Sized + Clone + Send + Sync + 'static {
     fn id(&self) -> Uuid;
 }
 
+/// A thing's columns, of the table that a statement calls `name`.
+#[must_use]
+pub fn columns_of<E: Entity>(name: &str) -> String {
+    E::COLUMNS.split(", ").map(|column| format!("{name}.{column}")).collect::<Vec<_>>().join(", ")
+}
+
 impl Tx {
     /// Reads things by id, in no order, leaving out what is not there.
     ///

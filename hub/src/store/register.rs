@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::entity::{Attendance, AttendanceSource, AttendanceStatus};
+use super::entity::{Attendance, AttendanceSource, AttendanceStatus, Entity, Student, columns_of};
 use super::{StoreError, Tx, Value};
 
 /// A credit, with what the register needs of its swipe.
@@ -84,6 +84,20 @@ pub struct MarkOnce {
 }
 
 impl Tx {
+    /// The marks of some sessions, each with whose it is, in no order.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn rosters(&mut self, sessions: &[Uuid]) -> Result<Vec<(Attendance, Student)>, StoreError> {
+        let sql = format!(
+            "SELECT {}, {} FROM attendance a JOIN student s ON s.id = a.student_id WHERE a.session_id IN ({{}})",
+            columns_of::<Attendance>("a"),
+            columns_of::<Student>("s")
+        );
+        let mut rows = self.fetch_in(&sql, &[], sessions.iter().map(|id| Value::from(*id))).await?;
+        rows.iter_mut().map(|row| Ok((Attendance::read(row)?, Student::read(row)?))).collect()
+    }
+
     /// The credits of sessions.
     ///
     /// # Errors

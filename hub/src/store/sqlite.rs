@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Executor, Row as _, Sqlite, TypeInfo, ValueRef};
 
@@ -47,29 +49,53 @@ impl SqliteStore {
         let writer = pool.clone().max_connections(1).connect_with(options.clone()).await?;
         let name = path.display().to_string();
         migrator(str::to_owned).run(&writer).await.map_err(|error| explain(error, &name))?;
-        let readers =
-            pool.max_connections(READERS).connect_with(options.pragma("cache_size", READER_CACHE)).await?;
+        let readers = pool
+            .max_connections(READERS)
+            .after_connect(move |connection, _| Box::pin(again(connection, "BEGIN")))
+            .after_release(move |connection, _| {
+                Box::pin(async { again(connection, "ROLLBACK; BEGIN").await.map(|()| true) })
+            })
+            .connect_with(options.pragma("cache_size", READER_CACHE))
+            .await?;
         Ok(Self { readers, writer })
     }
+}
+
+/// A reader's transaction is begun when the one before it ended: until its first statement it sees and holds nothing, and
+/// nobody has to wait for it to begin.
+async fn again(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    connection.execute(sqlx::raw_sql(sql)).await.map(drop)
 }
 
 impl Store for SqliteStore {
     fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
-            let transaction = self.readers.begin().await?;
-            Ok(Box::new(SqliteTransaction(transaction)) as Box<dyn Transaction>)
+            let transaction = SqliteTransaction::Reads(self.readers.acquire().await?);
+            Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
 
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
             let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            Ok(Box::new(SqliteTransaction(transaction)) as Box<dyn Transaction>)
+            Ok(Box::new(SqliteTransaction::Writes(transaction)) as Box<dyn Transaction>)
         })
     }
 }
 
-struct SqliteTransaction(sqlx::Transaction<'static, Sqlite>);
+enum SqliteTransaction {
+    Reads(PoolConnection<Sqlite>),
+    Writes(sqlx::Transaction<'static, Sqlite>),
+}
+
+impl SqliteTransaction {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        match self {
+            Self::Reads(connection) => connection,
+            Self::Writes(transaction) => transaction,
+        }
+    }
+}
 
 /// The same statement with `?` for `$1`, `$2`, … where they stand in order and once each. To SQLite a number with `$` is
 /// a name, and it walks through all names for each value that is bound: thousands of values took seconds.
@@ -121,15 +147,22 @@ fn row(row: &SqliteRow) -> Result<Row, StoreError> {
 
 impl Transaction for SqliteTransaction {
     fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
-        Box::pin(async move { Ok(self.0.execute(bind(sql, values)).await?.rows_affected()) })
+        Box::pin(async move { Ok(self.connection().execute(bind(sql, values)).await?.rows_affected()) })
     }
 
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
-        Box::pin(async move { self.0.fetch_all(bind(sql, values)).await?.iter().map(row).collect() })
+        Box::pin(
+            async move { self.connection().fetch_all(bind(sql, values)).await?.iter().map(row).collect() },
+        )
     }
 
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.0.commit().await?) })
+        Box::pin(async move {
+            match *self {
+                Self::Reads(_) => Ok(()),
+                Self::Writes(transaction) => Ok(transaction.commit().await?),
+            }
+        })
     }
 }
 
