@@ -30,8 +30,10 @@ use crate::journal::lost;
 use crate::journal::record::Record;
 use crate::journal::writer::Journal;
 use crate::keys::ReaderKeys;
+use crate::mqtt::certificate::{self, Authority, authority};
 use crate::mqtt::gate::{self, GateSettings};
-use crate::mqtt::{broker, certificate, client as mqtt_client};
+use crate::mqtt::known::Known;
+use crate::mqtt::{broker, client as mqtt_client};
 use crate::osdp::bus;
 use crate::page::{self, Windows};
 use crate::setup::capture;
@@ -445,17 +447,26 @@ async fn start_gate(
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<()> {
-    let tls = match (&gate.cert_file, &gate.key_file) {
+    let own = Authority::of(&config.data)?;
+    let shown = match (&gate.cert_file, &gate.key_file) {
         (Some(certificate), Some(key)) => certificate::given(certificate, key)?,
-        _ => certificate::own(&config.data, &config.gateway, &gate.names)?,
+        _ => own.server(&config.gateway, &gate.names)?,
     };
+    let (mut authorities, mut institution) = (certificate::read(&authority(&config.data))?, None);
+    if let Some(file) = &gate.client_ca_file {
+        let given = certificate::read(file)?;
+        let usable = certificate::signed_by(given.clone());
+        institution = Some(usable.with_context(|| format!("mqtt.gate.client_ca_file {}", file.display()))?);
+        authorities.extend(given);
+    }
+    let tls = certificate::tls(shown, certificate::signed_by(authorities)?)?;
     let listener = TcpListener::bind(gate.listen)
         .await
         .with_context(|| format!("mqtt.gate.listen: {} cannot be listened on", gate.listen))?;
     tracing::info!("MQTT readers are let in at {}", listener.local_addr().unwrap_or(gate.listen));
     let settings = GateSettings {
         gateway: config.gateway.clone(),
-        data: config.data.clone(),
+        known: Known { data: config.data.clone(), institution },
         broker,
         broker_v5: broker::listen_v5(broker),
         tls,

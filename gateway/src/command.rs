@@ -1,7 +1,7 @@
 //! The gateway's commands: what people type.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -10,13 +10,10 @@ use rollcall_gateway::app::{self, TimeSource};
 use rollcall_gateway::check::{self, Finding, Verdict};
 use rollcall_gateway::config::{BAUDS, Config};
 use rollcall_gateway::journal::tool;
-use rollcall_gateway::mqtt::certificate::authority;
-use rollcall_gateway::mqtt::passwords::Passwords;
-use rollcall_gateway::mqtt::topic::is_code;
 use rollcall_gateway::osdp::frame::MAX_ADDRESS;
 use rollcall_gateway::scan::{self, Heard, Line};
 use rollcall_gateway::setup::walk::{self, Installer, Walk};
-use rollcall_gateway::setup::{address, capture, keyset};
+use rollcall_gateway::setup::{address, capture, keyset, let_in};
 use rollcall_gateway::support;
 use rollcall_gateway::watchdog::Watchdog;
 use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
@@ -169,6 +166,18 @@ enum ReaderCommand {
         #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
         config: PathBuf,
     },
+    /// Makes a certificate and its key for an MQTT reader that can have one instead of a password: CODE.pem and CODE.key. The
+    /// gateway may run meanwhile; an earlier certificate ends.
+    Certificate {
+        /// The reader's code, as the hub knows it.
+        code: String,
+        /// The folder that they go to.
+        #[arg(long, default_value = ".")]
+        out: PathBuf,
+        /// The configuration.
+        #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
+        config: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -281,7 +290,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Command::Reader(ReaderCommand::Replay { file }) => {
             capture::replay(&file, &mut std::io::stdout().lock())
         }
-        Command::Reader(ReaderCommand::Password { code, config }) => password(&Config::load(&config)?, &code),
+        Command::Reader(ReaderCommand::Password { code, config }) => let_reader_in(&config, &code, None),
+        Command::Reader(ReaderCommand::Certificate { code, out, config }) => {
+            let_reader_in(&config, &code, Some(&out))
+        }
         Command::CheckConfig { config } => {
             let found = Config::load(&config)?;
             tracing::info!(gateway = %found.gateway, buses = found.buses.len(), "{} can be used", config.display());
@@ -403,26 +415,18 @@ async fn scan_lines(args: &ScanArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a password; the only line on standard output is the password.
+/// Makes what lets a reader in; on standard output is what was made, and nothing else.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "what was asked for, and what to do with it")]
-fn password(config: &Config, code: &str) -> anyhow::Result<()> {
-    let serial = config.buses.iter().flat_map(|bus| &bus.readers).any(|reader| reader.code == code);
-    ensure!(
-        !serial && config.ascii.iter().all(|reader| reader.code != code),
-        "{code} hangs on a serial line and needs no password"
-    );
-    ensure!(is_code(code), "{code:?}: a reader's code has 1 to 64 letters, none of them / + # $ or a space");
-    let password = Passwords::load(&config.data)?.renew(code)?;
-    println!("{password}");
-    eprintln!(
-        "user name and client id: {code}; the authority that it trusts: {}",
-        authority(&config.data).display()
-    );
-    if config.mqtt.as_ref().is_none_or(|mqtt| mqtt.gate.is_none()) {
-        eprintln!(
-            "no reader is let in yet: add [mqtt.gate] to the configuration; deploy/gateway.toml shows how"
-        );
+fn let_reader_in(config: &Path, code: &str, folder: Option<&Path>) -> anyhow::Result<()> {
+    let config = Config::load(config)?;
+    match folder {
+        None => println!("{}", let_in::password(&config, code)?),
+        Some(folder) => {
+            let (certificate, key) = let_in::certificate(&config, code, folder)?;
+            println!("{}\n{}", certificate.display(), key.display());
+        }
     }
+    eprintln!("{}", let_in::advice(&config, code));
     Ok(())
 }
 

@@ -66,7 +66,7 @@ pub struct MqttConfig {
     pub gate: Option<GateConfig>,
 }
 
-/// The door of the broker: TLS, and a password for each reader.
+/// The door of the broker: TLS, and a password or a certificate for each reader.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GateConfig {
@@ -79,6 +79,9 @@ pub struct GateConfig {
     pub cert_file: Option<PathBuf>,
     /// Its key.
     pub key_file: Option<PathBuf>,
+    /// An authority of the institution's whose certificates let readers in: each holds for the reader whose code is a DNS
+    /// name in it. Those that `rollcall-gateway reader certificate` makes need none.
+    pub client_ca_file: Option<PathBuf>,
     /// How many connections an address may have.
     #[serde(default = "default_per_address")]
     pub per_address: usize,

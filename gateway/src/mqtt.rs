@@ -7,6 +7,7 @@ pub mod broker;
 pub mod certificate;
 pub mod client;
 pub mod gate;
+pub mod known;
 pub mod passwords;
 pub mod payload;
 pub mod topic;

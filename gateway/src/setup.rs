@@ -1,4 +1,5 @@
-//! `rollcall-gateway reader …`: sets up one OSDP reader, while no gateway runs here: a line belongs to one program.
+//! `rollcall-gateway reader …`: sets up one reader. One of OSDP while no gateway runs here, for a line belongs to one
+//! program; what lets an MQTT reader in (`let_in`) at any time.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::osdp::panel::Event;
 pub mod address;
 pub mod capture;
 pub mod keyset;
+pub mod let_in;
 pub mod walk;
 
 /// A reader gets this long to answer at all.

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::device::ascii::AsciiReader;
-use crate::device::mqtt::{Credentials, MqttReader};
+use crate::device::mqtt::{Credentials, MqttReader, Proof};
 use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Shown};
 use crate::plan::{Colour, Credential};
@@ -89,6 +89,10 @@ pub struct ReaderArgs {
     /// File with the reader's password, which `rollcall-gateway reader password` printed (mqtts only)
     #[arg(long, value_name = "FILE", requires = "mqtt")]
     pub password_file: Option<PathBuf>,
+    /// File with the reader's certificate, which `rollcall-gateway reader certificate` made, instead of a password (mqtts
+    /// only); its key is in the file beside it that ends in .key
+    #[arg(long, value_name = "FILE", requires = "mqtt", conflicts_with = "password_file")]
+    pub cert_file: Option<PathBuf>,
     /// A card of the wallet, as a line of standard input has it: 'uid 04A2B3C4D5E680'; may be said up to nine times
     #[arg(long, value_name = "CARD")]
     pub card: Vec<String>,
@@ -183,13 +187,22 @@ async fn drive(args: ReaderArgs) -> anyhow::Result<()> {
             let gateway = args.gateway.context("--mqtt needs --gateway")?;
             let (host, port) = (broker.host, broker.port);
             about = format!("{about}  MQTT of gateway {gateway} at {host}:{port}");
-            let reader = match (args.ca_file, args.password_file) {
-                (Some(authority), Some(password)) => {
-                    let by =
-                        Credentials { authority: read(&authority)?.into_bytes(), password: read(&password)? };
+            let proof = match (args.password_file, args.cert_file) {
+                (Some(password), _) => Some(Proof::Password(read(&password)?)),
+                (None, Some(certificate)) => Some(Proof::Certificate(
+                    read(&certificate)?.into_bytes(),
+                    read(&certificate.with_extension("key"))?.into_bytes(),
+                )),
+                (None, None) => None,
+            };
+            let reader = match (args.ca_file, proof) {
+                (Some(authority), Some(proof)) => {
+                    let by = Credentials { authority: read(&authority)?.into_bytes(), proof };
                     MqttReader::connect_secured(args.code, gateway, host, port, by, events).await?
                 }
-                _ if broker.tls => anyhow::bail!("mqtts:// needs --ca-file and --password-file"),
+                _ if broker.tls => {
+                    anyhow::bail!("mqtts:// needs --ca-file, and --password-file or --cert-file")
+                }
                 _ => MqttReader::connect(args.code, gateway, host, port, events).await?,
             };
             Device::Mqtt(reader)

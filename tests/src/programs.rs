@@ -55,6 +55,18 @@ pub struct Ended {
     pub err: String,
 }
 
+impl Ended {
+    /// What there is to say of a program that has ended.
+    #[must_use]
+    pub fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
 /// A line that a program said.
 enum Line {
     Printed(String),
@@ -97,11 +109,7 @@ pub async fn run_with<A: AsRef<OsStr>>(name: &str, arguments: &[A], environment:
     let ended = command.envs(environment.iter().copied()).stdin(Stdio::null()).output();
     let ended = tokio::time::timeout(PATIENCE, ended).await;
     let ended = ended.unwrap_or_else(|_| panic!("{name} did not end within {PATIENCE:?}")).unwrap();
-    Ended {
-        code: ended.status.code(),
-        out: String::from_utf8(ended.stdout).unwrap(),
-        err: String::from_utf8(ended.stderr).unwrap(),
-    }
+    Ended::of(ended)
 }
 
 async fn listen(from: impl AsyncRead + Unpin, kind: fn(String) -> Line, to: UnboundedSender<Line>) {

@@ -19,9 +19,15 @@ struct Gated {
 
 impl Gated {
     async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With more lines below `[mqtt.gate]`.
+    async fn with(more: &str) -> Self {
         let site = Site::new().await;
         let port = free_port();
-        let gate = format!("[mqtt.gate]\nlisten = '127.0.0.1:{port}'\nnames = ['localhost', '127.0.0.1']\n");
+        let gate =
+            format!("[mqtt.gate]\nlisten = '127.0.0.1:{port}'\nnames = ['localhost', '127.0.0.1']\n{more}\n");
         site.write_config(&format!("http://127.0.0.1:{}", site.hub_port), "", &gate);
         std::fs::create_dir_all(site.path("data")).unwrap();
         Self { site, port }
@@ -43,14 +49,43 @@ impl Gated {
         path.to_str().unwrap().to_owned()
     }
 
+    /// Makes a certificate; gives its file.
+    async fn certificate(&self, code: &str) -> String {
+        let out = self.site.path("certificates");
+        let out = out.to_str().unwrap();
+        let made =
+            run(GATEWAY, &["reader", "certificate", code, "--out", out, "--config", &self.site.config()])
+                .await;
+        assert_eq!(made.code, Some(0), "{made:?}");
+        assert_eq!(made.out.lines().count(), 2, "{made:?}");
+        made.out.lines().next().unwrap().to_owned()
+    }
+
+    /// Reads its light as reader D2 with this certificate and nothing else; how the client ended.
+    async fn light_by(&self, certificate: &str, user: &[&str]) -> Ended {
+        let (port, authority) = (self.port.to_string(), self.authority());
+        let key = std::path::Path::new(certificate).with_extension("key");
+        let by = ["--cafile", &authority, "--cert", certificate, "--key", key.to_str().unwrap()];
+        let topic = own("light/set");
+        let what = ["-i", "D2", "-q", "1", "-t", &topic, "-C", "1"];
+        let at = ["30", "mosquitto_sub", "-h", "127.0.0.1", "-p", &port];
+        let output =
+            Command::new("timeout").args([&at[..], &by, &what, user].concat()).output().await.unwrap();
+        Ended::of(output)
+    }
+
     fn authority(&self) -> String {
         self.site.path("data").join("mqtt-ca.pem").to_str().unwrap().to_owned()
     }
 
     fn reader(&self, password: &str) -> Program {
+        self.reader_by("--password-file", password)
+    }
+
+    fn reader_by(&self, proof: &str, file: &str) -> Program {
         let url = format!("mqtts://127.0.0.1:{}", self.port);
         let authority = self.authority();
-        let by = ["--ca-file", &authority, "--password-file", password];
+        let by = ["--ca-file", &authority, proof, file];
         let reader = ["reader", "--mqtt", &url, "--gateway", "GW-A", "--code", "D2"];
         Program::start(SIMULATOR, &[&reader[..], &by].concat())
     }
@@ -75,11 +110,7 @@ impl Gated {
         let typing = tokio::spawn(async move { drop(input.write_all(lines.as_bytes()).await) });
         let ended = child.wait_with_output().await.unwrap();
         typing.await.unwrap();
-        Ended {
-            code: ended.status.code(),
-            out: String::from_utf8(ended.stdout).unwrap(),
-            err: String::from_utf8(ended.stderr).unwrap(),
-        }
+        Ended::of(ended)
     }
 }
 
@@ -106,7 +137,7 @@ async fn a_reader_on_the_network_comes_in_by_its_password_and_by_no_other() {
     let password = gated.password("D2").await;
     let mut late = gated.reader(old.to_str().unwrap());
     late.line_with("no connection").await;
-    gateway.line_with("has no password here, or another one").await;
+    gateway.line_with("has no password or certificate here, or another one").await;
     // It would go on trying, at the cost of its address, which is also the other's.
     drop(late);
     let mut reader = gated.reader(&password);
@@ -126,6 +157,85 @@ async fn a_reader_on_the_network_comes_in_by_its_password_and_by_no_other() {
     let text = std::fs::read_to_string(&password).unwrap();
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert!(!gateway.all().contains(text.trim()), "a password in a log");
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_comes_in_by_the_last_certificate_that_was_made_for_it_and_by_no_other() {
+    let gated = Gated::new().await;
+    let mut hub = gated.site.hub().await;
+    let mut gateway = gated.gateway().await;
+    let first = gated.certificate("D2").await;
+    let mut reader = gated.reader_by("--cert-file", &first);
+    reader.line_with("light blue").await;
+    reader.say(CARDS[0]).await;
+    reader.line_with("flash green").await;
+    gated.site.swipes_are(1).await;
+    drop(reader);
+
+    // A stock client, in both versions of MQTT; it need not say its user name.
+    for words in [&["-V", "mqttv311"][..], &["-V", "mqttv5"], &["-u", "D2"]] {
+        let heard = gated.light_by(&first, words).await;
+        assert!(heard.code == Some(0) && heard.out.contains("blue"), "{words:?}: {heard:?}");
+    }
+
+    // Another's certificate is not its own, nor is one that was followed by another.
+    let others = gated.certificate("D3").await;
+    let refused = gated.light_by(&others, &[]).await;
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    gateway.line_with("has no password or certificate here, or another one").await;
+    let kept = gated.site.path("kept.pem");
+    std::fs::copy(&first, &kept).unwrap();
+    std::fs::copy(first.replace(".pem", ".key"), gated.site.path("kept.key")).unwrap();
+    let second = gated.certificate("D2").await;
+    let refused = gated.light_by(kept.to_str().unwrap(), &[]).await;
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    let heard = gated.light_by(&second, &[]).await;
+    assert!(heard.code == Some(0) && heard.out.contains("blue"), "{heard:?}");
+
+    // One of another authority is not even let through the handshake.
+    let other = Gated::new().await;
+    let foreign = other.certificate("D2").await;
+    let refused = gated.light_by(&foreign, &[]).await;
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_the_institutions_own_authority_lets_in_the_reader_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = folder.path().join("institution.pem");
+    std::fs::write(&authority, params.self_signed(&key).unwrap().pem()).unwrap();
+    let issuer = rcgen::Issuer::new(params, key);
+    let made = |code: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![code.to_owned()]).unwrap();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let path = folder.path().join(format!("{code}.pem"));
+        std::fs::write(&path, params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        std::fs::write(path.with_extension("key"), key.serialize_pem()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (own, others) = (made("D2"), made("D3"));
+
+    let gated = Gated::with(&format!("client_ca_file = '{}'", authority.display())).await;
+    let mut hub = gated.site.hub().await;
+    let mut gateway = gated.gateway().await;
+    let mut reader = gated.reader_by("--cert-file", &own);
+    reader.line_with("light blue").await;
+    drop(reader);
+    let refused = gated.light_by(&others, &[]).await;
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    gateway.line_with("not let in by the MQTT gate").await;
+    // The gateway's own count as before.
+    let mut reader = gated.reader_by("--cert-file", &gated.certificate("D2").await);
+    reader.line_with("light blue").await;
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
 }
 

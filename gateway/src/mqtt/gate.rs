@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::guard::{Guard, Hello, MAX_PACKET, Refused, Version, is_goodbye, next_packet};
-use super::passwords::Passwords;
+use super::known::Known;
 
 pub mod guard;
 
@@ -46,8 +46,8 @@ const CHUNK: usize = 2_048;
 pub struct GateSettings {
     /// The gateway's code, which stands in topics.
     pub gateway: String,
-    /// The folder with the readers' passwords.
-    pub data: PathBuf,
+    /// How readers are known.
+    pub known: Known,
     /// Where the broker speaks MQTT 3.1.1.
     pub broker: SocketAddr,
     /// Where it speaks MQTT 5.
@@ -287,7 +287,7 @@ impl Gate {
         stream.set_nodelay(true)?;
         let mut client = self.acceptor.accept(stream).await?;
         let mut bytes = BytesMut::with_capacity(CHUNK);
-        let hello = loop {
+        let mut hello = loop {
             match Hello::take(&mut bytes) {
                 Ok(Some(found)) => break found,
                 Ok(None) => {}
@@ -297,7 +297,15 @@ impl Gate {
                 return Err(Ended::Silent);
             }
         };
-        let guard = match self.known(&hello).await.and_then(|()| Guard::admit(&self.settings.gateway, &hello))
+        let certificates = client.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+        if hello.user.is_empty() && !certificates.is_empty() {
+            // It need not say again who it is.
+            hello.user.clone_from(&hello.client_id);
+        }
+        let guard = match self
+            .known(&hello, certificates)
+            .await
+            .and_then(|()| Guard::admit(&self.settings.gateway, &hello))
         {
             Ok(guard) => guard,
             Err(error) => return Err(turned_away(&mut client, error, hello.version).await),
@@ -318,19 +326,18 @@ impl Gate {
         Ok(Admitted { hello, guard, silent, client, broker, rest: bytes, held, packets })
     }
 
-    /// Passwords are read anew each time: one that was just made counts at once, one that was taken away no more.
-    async fn known(&self, hello: &Hello) -> Result<(), Refused> {
-        let (data, user, password) = (self.settings.data.clone(), hello.user.clone(), hello.password.clone());
-        let checked = tokio::task::spawn_blocking(move || {
-            let passwords = Passwords::load(&data).inspect_err(|error| tracing::error!("{error:#}"))?;
-            // What somebody unknown calls himself may be a password in the wrong place: it is not for the log.
-            let known = if passwords.has(&user) { user.clone() } else { "?".to_owned() };
-            anyhow::Ok(passwords.are(&user, &password).then_some(()).ok_or(known))
-        });
+    async fn known(&self, hello: &Hello, certificates: Vec<CertificateDer<'static>>) -> Result<(), Refused> {
+        let (known, user, password) =
+            (self.settings.known.clone(), hello.user.clone(), hello.password.clone());
+        let checked = tokio::task::spawn_blocking(move || known.admits(&user, &password, &certificates));
         match checked.await {
             Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(known))) => Err(Refused::Password(known)),
-            _ => Err(Refused::Password("?".to_owned())),
+            Ok(Ok(Err(name))) => Err(Refused::Unknown(name)),
+            Ok(Err(error)) => {
+                tracing::error!("{error:#}");
+                Err(Refused::Unknown("?".to_owned()))
+            }
+            Err(_) => Err(Refused::Unknown("?".to_owned())),
         }
     }
 }

@@ -2,18 +2,17 @@
 //!
 //! Passwords are made here and are 128 random bits, so that a plain SHA-256 does: there is nothing to guess.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use crate::core::{hex, same};
+use crate::private::Table;
 
 const HEAD: &str =
-    "# MQTT readers: code, salt, SHA-256 of salt and password. Made by rollcall-gateway reader password.\n";
+    "# MQTT readers: code, salt, SHA-256 of salt and password. Made by rollcall-gateway reader password.";
 
 /// The file in the gateway's data folder.
 #[must_use]
@@ -23,10 +22,7 @@ pub fn path(data: &Path) -> PathBuf {
 
 /// All passwords, as far as they are known: their hashes.
 #[derive(Debug)]
-pub struct Passwords {
-    path: PathBuf,
-    readers: BTreeMap<String, (String, String)>,
-}
+pub struct Passwords(Table<2>);
 
 impl Passwords {
     /// Reads them; none when there is no file.
@@ -34,25 +30,7 @@ impl Passwords {
     /// # Errors
     /// When the file cannot be read or is malformed: then its line.
     pub fn load(data: &Path) -> anyhow::Result<Self> {
-        let path = path(data);
-        let mut readers = BTreeMap::new();
-        let name = path.display();
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error).with_context(|| format!("{name} cannot be read")),
-        };
-        for (number, line) in crate::private::lines(&text) {
-            let [code, salt, hash] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-                bail!("{name}, line {number}: not like 'CODE SALT HASH'");
-            };
-            let one = (salt.to_owned(), hash.to_owned());
-            ensure!(
-                readers.insert(code.to_owned(), one).is_none(),
-                "{name}, line {number}: {code} stands twice"
-            );
-        }
-        Ok(Self { path, readers })
+        Table::load(path(data), HEAD, "CODE SALT HASH").map(Self)
     }
 
     /// Gives a reader a new password; the old one is worth nothing any more.
@@ -62,27 +40,21 @@ impl Passwords {
     pub fn renew(&mut self, code: &str) -> anyhow::Result<String> {
         let password = URL_SAFE_NO_PAD.encode(crate::random::bytes());
         let salt = hex(&crate::random::bytes());
-        self.readers.insert(code.to_owned(), (salt.clone(), hash(&salt, &password)));
-        let mut text = HEAD.to_owned();
-        for (code, (salt, hash)) in &self.readers {
-            text.push_str(&format!("{code} {salt} {hash}\n"));
-        }
-        let name = self.path.display();
-        crate::private::write(&self.path, text.as_bytes())
-            .with_context(|| format!("{name} cannot be written"))?;
+        let hash = hash(&salt, &password);
+        self.0.put(code, [salt, hash])?;
         Ok(password)
     }
 
     /// Whether this reader has one.
     #[must_use]
     pub fn has(&self, code: &str) -> bool {
-        self.readers.contains_key(code)
+        self.0.get(code).is_some()
     }
 
     /// Whether this is the reader's password.
     #[must_use]
     pub fn are(&self, code: &str, password: &str) -> bool {
-        let Some((salt, known)) = self.readers.get(code) else { return false };
+        let Some([salt, known]) = self.0.get(code) else { return false };
         same(hash(salt, password).as_bytes(), known.as_bytes())
     }
 }

@@ -79,8 +79,17 @@ impl fmt::Debug for Uptime {
 pub struct Credentials {
     /// The certificate of the authority that it trusts, PEM.
     pub authority: Vec<u8>,
+    /// What proves who it is.
+    pub proof: Proof,
+}
+
+/// What proves who a reader is.
+#[derive(Clone)]
+pub enum Proof {
     /// Its password; its user name is its code.
-    pub password: String,
+    Password(String),
+    /// Its certificate and the certificate's key, PEM.
+    Certificate(Vec<u8>, Vec<u8>),
 }
 
 impl fmt::Debug for Credentials {
@@ -112,7 +121,7 @@ impl MqttReader {
         Self::connect_as(code, gateway, url_host, port, outbox::random_boot(), None, None, events).await
     }
 
-    /// The same by TLS, under a password.
+    /// The same by TLS, with what proves who it is.
     pub async fn connect_secured(
         code: String,
         gateway: String,
@@ -158,8 +167,15 @@ impl MqttReader {
         let will = LastWill::new(format!("{topic}/state"), "lost", QoS::AtLeastOnce, true);
         options.set_keep_alive(KEEP_ALIVE).set_clean_session(true).set_last_will(will);
         if let Some(by) = by {
-            let tls = TlsConfiguration::Simple { ca: by.authority, alpn: None, client_auth: None };
-            options.set_transport(Transport::tls_with_config(tls)).set_credentials(code.clone(), by.password);
+            let client_auth = match by.proof {
+                Proof::Certificate(certificate, key) => Some((certificate, key)),
+                Proof::Password(password) => {
+                    options.set_credentials(code.clone(), password);
+                    None
+                }
+            };
+            let tls = TlsConfiguration::Simple { ca: by.authority, alpn: None, client_auth };
+            options.set_transport(Transport::tls_with_config(tls));
         }
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
         event_loop.network_options.set_tcp_nodelay(true);

@@ -43,9 +43,9 @@ pub enum Refused {
     /// Neither 3.1.1 nor 5.
     #[error("protocol level {0}; MQTT 3.1.1 and 5 are spoken")]
     Version(u8),
-    /// No user name, no password, or the wrong one.
-    #[error("reader {0:?} has no password here, or another one")]
-    Password(String),
+    /// Neither the reader's password nor a certificate of its own.
+    #[error("reader {0:?} has no password or certificate here, or another one")]
+    Unknown(String),
     /// The client id is not the reader's code.
     #[error("client id {0:?} is not the reader's code")]
     ClientId(String),
@@ -64,7 +64,7 @@ impl Refused {
         let (v4, v5) = match self {
             Self::Version(_) => (1, 0x84),
             Self::ClientId(_) => (2, 0x85),
-            Self::Password(_) => (4, 0x86),
+            Self::Unknown(_) => (4, 0x86),
             Self::Topic(_) | Self::NotAllowed(_) | Self::QoS2 => (5, 0x87),
             Self::Malformed(_) | Self::TooLong(_) => (5, 0x81),
         };
@@ -255,7 +255,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Lets a client in whose password was found to be right.
+    /// Lets a client in that was found to be who it says.
     ///
     /// # Errors
     /// When its client id is not its user name, which is the reader's code, or its last will is not its own.
