@@ -33,7 +33,7 @@ use crate::keys::ReaderKeys;
 use crate::mqtt::certificate::{self, Authority, authority};
 use crate::mqtt::gate::{self, GateSettings};
 use crate::mqtt::known::Known;
-use crate::mqtt::{broker, client as mqtt_client};
+use crate::mqtt::{broker, client as mqtt_client, front};
 use crate::osdp::bus;
 use crate::page::{self, Windows};
 use crate::setup::capture;
@@ -205,7 +205,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
     start_buses(config, &ReaderKeys::load(&config.data)?, &mut hands, &happen, &stopping, &mut tasks);
     start_ascii(config, &mut hands, &happen, &stopping, &mut tasks)?;
     if let Some(mqtt) = &config.mqtt {
-        start_mqtt(config, mqtt.listen, &mut hands, &happen, &stopping, &mut tasks)?;
+        start_mqtt(config, mqtt.listen, &mut hands, &happen, &stopping, &mut tasks).await?;
         if let Some(gate) = &mqtt.gate {
             start_gate(config, mqtt.listen, gate, &stopping, &mut tasks).await?;
         }
@@ -414,7 +414,7 @@ fn start_ascii(
     Ok(())
 }
 
-fn start_mqtt(
+async fn start_mqtt(
     config: &Config,
     listen: SocketAddr,
     hands: &mut Hands,
@@ -423,12 +423,15 @@ fn start_mqtt(
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<()> {
     let broken = happen.broken.clone();
+
+    let door = broker::door(listen).await?;
     broker::start(listen, move || {
         // Nobody hears it when the gateway has stopped already.
         let _ = broken.blocking_send("the MQTT broker ended".to_owned());
     })?;
     let (orders, ordered) = mpsc::channel(QUEUE);
     hands.mqtt = Some(orders);
+    tasks.spawn(front::serve(door, broker::behind(listen).0, stopping.clone()));
     tasks.spawn(mqtt_client::run(
         config.gateway.clone(),
         listen,
@@ -467,8 +470,7 @@ async fn start_gate(
     let settings = GateSettings {
         gateway: config.gateway.clone(),
         known: Known { data: config.data.clone(), institution },
-        broker,
-        broker_v5: broker::listen_v5(broker),
+        broker: broker::behind(broker),
         tls,
         per_address: gate.per_address,
     };

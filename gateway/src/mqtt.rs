@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod certificate;
 pub mod client;
+pub mod front;
 pub mod gate;
 pub mod known;
 pub mod passwords;

@@ -4,7 +4,7 @@
 //! and while a change of the timetable travels to the gateways; it jumps on in between.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -169,20 +169,30 @@ async fn play(args: CampusArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Plays a plan with nobody watching, the hub away from its first instant to its last, and compares everything.
+/// Plays a plan with nobody watching, and compares everything. With `hub_away` the hub is gone from the first instant to the
+/// last. `up` is told the folder in which everything lies once it is there.
 ///
 /// # Errors
 /// When something cannot be set up, or fails.
-pub fn alone(plan: &Plan) -> BoxFuture<'_, anyhow::Result<(Totals, Differences)>> {
-    Box::pin(play_alone(plan))
+pub fn alone<'a>(
+    plan: &'a Plan,
+    hub_away: bool,
+    up: impl FnOnce(&Path) + Send + 'a,
+) -> BoxFuture<'a, anyhow::Result<(Totals, Differences)>> {
+    Box::pin(play_alone(plan, hub_away, up))
 }
 
-async fn play_alone(plan: &Plan) -> anyhow::Result<(Totals, Differences)> {
+async fn play_alone(
+    plan: &Plan,
+    hub_away: bool,
+    up: impl FnOnce(&Path),
+) -> anyhow::Result<(Totals, Differences)> {
     let wanted =
         expected::expected(plan).map_err(anyhow::Error::msg).context("the oracle refuses this plan")?;
     let (mut view, mut trace) = (View::nothing(plan)?, Trace::create(None)?);
     let mut world = World::build(plan, None, &mut view).await?;
-    let player = Player::new(plan, &wanted, &mut world, &mut view, &mut trace, None, true);
+    up(world.folder());
+    let player = Player::new(plan, &wanted, &mut world, &mut view, &mut trace, None, hub_away);
     let mut differences = player.play().await?;
     let totals = compare::registers(plan, &wanted, &mut world.api, &mut trace, &mut differences).await?;
     world.stop().await?;

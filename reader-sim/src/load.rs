@@ -6,16 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use futures_util::future::BoxFuture;
 use rollcall_gateway::app::{RunningGateway, TimeSource};
 use rollcall_gateway::config::{
-    BusConfig, BusReader, Config, HubConfig, JournalConfig, MqttConfig, PageConfig,
+    BusConfig, BusReader, Config, GateConfig, HubConfig, JournalConfig, MqttConfig, PageConfig,
 };
+use rollcall_gateway::setup::let_in;
 use rollcall_hub::app::RunningHub;
 use rollcall_hub::clock::SystemClock;
 use rollcall_hub::service::access::{Role, create_token};
@@ -26,16 +28,21 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::MissedTickBehavior;
 
 use crate::campus::api::{Api, bulk};
-use crate::device::mqtt::MqttReader;
+use crate::device::mqtt::{Credentials, MqttReader, Proof};
 use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Events, Shown};
 use crate::plan::{Colour, Credential};
+
+mod peers;
+
+use peers::BadPeers;
 
 const EXAMPLE: &str = "\
 Examples:
   reader-sim load --osdp 8
   reader-sim load --osdp 8 --dead 2 --seconds 30
-  reader-sim load --mqtt 1000 --json";
+  reader-sim load --mqtt 1000 --json
+  reader-sim load --mqtt 20 --bad-peers";
 
 /// How long all readers may take to be blue, beside what each of them takes.
 const UP_WITHIN: Duration = Duration::from_secs(60);
@@ -45,6 +52,12 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 const STUDENTS: usize = 2_000;
 /// The edges of the histogram, in milliseconds.
 const EDGES: [u64; 10] = [2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000];
+/// How many MQTT readers can come in by TLS from one address within a minute.
+const MOST_BY_TLS: usize = 80;
+/// In how many parts time is cut where bad peers come and go.
+const PARTS: usize = 10;
+/// How the reader is called that talks too much.
+const FLOODING: &str = "FLOOD";
 /// The widest bar.
 const BAR: usize = 50;
 
@@ -64,6 +77,10 @@ pub struct LoadArgs {
     /// So many more on the first line that are configured and do not answer
     #[arg(long, default_value_t = 0, requires = "osdp", value_parser = clap::value_parser!(u8).range(0..=20))]
     pub dead: u8,
+    /// MQTT readers come in by TLS, and for every second tenth of the time beside them a peer that says nothing, one that sends
+    /// garbage and a reader that talks as fast as it can: how much longer do the others wait? At most 80 readers
+    #[arg(long, requires = "mqtt")]
+    pub bad_peers: bool,
     /// Cards a minute, over all readers
     #[arg(long, default_value_t = 960, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub rate: u32,
@@ -73,6 +90,13 @@ pub struct LoadArgs {
     /// One JSON object at the end instead of words
     #[arg(long)]
     pub json: bool,
+}
+
+impl LoadArgs {
+    /// How many cards are held to readers.
+    fn cards(&self) -> usize {
+        usize::try_from(u64::from(self.rate) * u64::from(self.seconds) / 60).unwrap_or(usize::MAX).max(1)
+    }
 }
 
 /// What a reader hangs on.
@@ -87,6 +111,8 @@ struct World {
     buses: Vec<OsdpBus>,
     readers: Vec<(String, Place)>,
     gateway: RunningGateway,
+    /// What it runs by.
+    config: Config,
     hub: RunningHub,
     _folder: TempDir,
 }
@@ -104,19 +130,34 @@ async fn rush(args: LoadArgs) -> anyhow::Result<()> {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
     setrlimit(Resource::Nofile, files)?;
-    let count = usize::try_from(u64::from(args.rate) * u64::from(args.seconds) / 60)?.max(1);
+    let count = args.cards();
     let mut world = World::start(&args, count.min(STUDENTS)).await?;
-    let rush = tokio::select! {
-        rush = world.rush(&args, count) => rush?,
+    let rushed = async {
+        if !args.bad_peers {
+            return Ok((world.rush(&args, 0..count).await?, None));
+        }
+        let (mut alone, mut beside) = (Rush::default(), Rush::default());
+        for part in 0..PARTS {
+            let cards = count * part / PARTS..count * (part + 1) / PARTS;
+            let company = (part % 2 == 1).then(|| world.bad_peers()).transpose()?;
+            let of = if company.is_some() { &mut beside } else { &mut alone };
+            of.add(world.rush(&args, cards).await?);
+        }
+        anyhow::Ok((alone, Some(beside)))
+    };
+    let (alone, beside) = tokio::select! {
+        rushed = rushed => rushed?,
         _ = tokio::signal::ctrl_c() => bail!("stopped"),
     };
     world.stop().await?;
-    rush.tell(&args)?;
-    ensure!(rush.greens == count, "{} of {count} cards were not answered green", count - rush.greens);
+    let greens = alone.greens + beside.as_ref().map_or(0, |beside| beside.greens);
+    alone.tell(&args, beside.as_ref())?;
+    ensure!(greens == count, "{} of {count} cards were not answered green", count - greens);
     Ok(())
 }
 
 /// What came of a rush.
+#[derive(Default)]
 struct Rush {
     greens: usize,
     others: usize,
@@ -146,26 +187,41 @@ impl World {
         let names =
             |what: &str, count: u16| (1..=count).map(|n| format!("{what}-{n:04}")).collect::<Vec<_>>();
         let (osdp, mqtt) = (names("OSDP", args.osdp.unwrap_or(0)), names("MQTT", args.mqtt.unwrap_or(0)));
+        ensure!(
+            !args.bad_peers || mqtt.len() <= MOST_BY_TLS,
+            "--bad-peers: at most {MOST_BY_TLS} MQTT readers"
+        );
+        let flooding = names(FLOODING, args.bad_peers.into());
         let dead = names("DEAD", args.dead.into());
         let mut api = Api::new(hub.address, token(Role::Administrator, None).await?);
-        load(&mut api, &[(&osdp, "OSDP"), (&dead, "OSDP"), (&mqtt, "MQTT")], students).await?;
+        load(&mut api, &[(&osdp, "OSDP"), (&dead, "OSDP"), (&mqtt, "MQTT"), (&flooding, "MQTT")], students)
+            .await?;
 
         let token_file = folder.path().join("token");
         std::fs::write(&token_file, token(Role::Gateway, Some("GW-A")).await?)?;
         let (sender, events) = mpsc::unbounded_channel();
         let (buses, settings) = hang(&osdp, &dead, args.per_bus.into(), &sender)?;
-        let broker = crate::ports::free_port()?;
-        let gateway = gateway(folder.path(), hub.address, token_file, settings, broker, !mqtt.is_empty());
-        let gateway = rollcall_gateway::app::start(&gateway, TimeSource::System).await?;
+        let broker = (!mqtt.is_empty()).then(crate::ports::free_port).transpose()?;
+        let gate = args.bad_peers.then(crate::ports::free_port).transpose()?;
+        let config = gateway(folder.path(), hub.address, token_file, settings, broker, gate);
+        let gateway = rollcall_gateway::app::start(&config, TimeSource::System).await?;
         let of_bus = |(index, code)| (code, Place::Bus(index / usize::from(args.per_bus)));
         let mut readers: Vec<(String, Place)> = osdp.into_iter().enumerate().map(of_bus).collect();
-        for code in mqtt {
-            let host = broker.ip().to_string();
-            let reader =
-                MqttReader::connect(code.clone(), "GW-A".into(), host, broker.port(), sender.clone()).await?;
+        for (code, broker) in mqtt.into_iter().zip(broker.into_iter().cycle()) {
+            let (of, events) = ("GW-A".to_owned(), sender.clone());
+            let reader = match gate {
+                None => {
+                    let host = broker.ip().to_string();
+                    MqttReader::connect(code.clone(), of, host, broker.port(), events).await?
+                }
+                Some(gate) => {
+                    let (host, by) = (gate.ip().to_string(), credentials(&config, &code)?);
+                    MqttReader::connect_secured(code.clone(), of, host, gate.port(), by, events).await?
+                }
+            };
             readers.push((code, Place::Mqtt(Box::new(reader))));
         }
-        let mut world = Self { events, buses, readers, gateway, hub, _folder: folder };
+        let mut world = Self { events, buses, readers, gateway, config, hub, _folder: folder };
         world.wait_until_blue().await?;
         Ok(world)
     }
@@ -184,14 +240,15 @@ impl World {
         Ok(())
     }
 
-    async fn rush(&mut self, args: &LoadArgs, count: usize) -> anyhow::Result<Rush> {
+    /// Holds these cards to readers.
+    async fn rush(&mut self, args: &LoadArgs, cards: Range<usize>) -> anyhow::Result<Rush> {
         let mut ticks = tokio::time::interval(Duration::from_secs(60) / args.rate);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let begun = Instant::now();
         let mut asked: BTreeMap<String, Instant> = BTreeMap::new();
-        let (mut held, mut next) = (0, 0);
-        let mut rush = Rush { greens: 0, others: 0, took: Vec::with_capacity(count), lasted: Duration::ZERO };
-        while held < count || !asked.is_empty() {
+        let (mut held, mut next) = (cards.start, cards.start % self.readers.len());
+        let mut rush = Rush::default();
+        while held < cards.end || !asked.is_empty() {
             let late = asked.values().min().map(|at| tokio::time::Instant::from_std(*at + ANSWERED_WITHIN));
             let late = tokio::time::sleep_until(
                 late.unwrap_or_else(|| tokio::time::Instant::now() + ANSWERED_WITHIN),
@@ -206,7 +263,7 @@ impl World {
                         (rush.greens, rush.others) = (rush.greens + usize::from(right), rush.others + usize::from(!right));
                     }
                 }
-                _ = ticks.tick(), if held < count => {
+                _ = ticks.tick(), if held < cards.end => {
                     // The next reader at which nobody waits; at most as many as there are.
                     let free = (0..self.readers.len())
                         .map(|step| (next + step) % self.readers.len())
@@ -215,7 +272,7 @@ impl World {
                         self.present(index, &card(held % STUDENTS))?;
                         asked.insert(self.readers[index].0.clone(), Instant::now());
                         (held, next) = (held + 1, index + 1);
-                        show(held, count, args)?;
+                        show(held, args)?;
                     }
                 }
                 () = late, if !asked.is_empty() => asked.retain(|_, at| at.elapsed() < ANSWERED_WITHIN),
@@ -224,6 +281,14 @@ impl World {
         rush.lasted = begun.elapsed();
         rush.took.sort_unstable();
         Ok(rush)
+    }
+
+    /// Bad company, until it is dropped.
+    fn bad_peers(&self) -> anyhow::Result<BadPeers> {
+        let code = format!("{FLOODING}-0001");
+        let gate = self.config.mqtt.as_ref().and_then(|mqtt| mqtt.gate.as_ref());
+        let gate = gate.context("there is no gate")?.listen;
+        Ok(BadPeers::come(gate, &self.config.gateway, &code, &credentials(&self.config, &code)?))
     }
 
     fn present(&self, index: usize, credential: &Credential) -> anyhow::Result<()> {
@@ -270,19 +335,33 @@ fn gateway(
     hub: SocketAddr,
     token_file: std::path::PathBuf,
     buses: Vec<BusConfig>,
-    broker: SocketAddr,
-    mqtt: bool,
+    broker: Option<SocketAddr>,
+    gate: Option<SocketAddr>,
 ) -> Config {
+    let gate = gate.map(|listen| GateConfig {
+        listen,
+        names: vec![listen.ip().to_string()],
+        cert_file: None,
+        key_file: None,
+        client_ca_file: None,
+        per_address: 2 * MOST_BY_TLS,
+    });
     Config {
         gateway: "GW-A".into(),
         data: folder.join("data"),
         hub: HubConfig { url: format!("http://{hub}"), token_file, ca_file: None },
-        mqtt: mqtt.then_some(MqttConfig { listen: broker, gate: None }),
+        mqtt: broker.map(|listen| MqttConfig { listen, gate }),
         journal: JournalConfig::default(),
         page: PageConfig::none(),
         buses,
         ascii: Vec::new(),
     }
+}
+
+/// What an MQTT reader comes in by, made by the gateway for it.
+fn credentials(config: &Config, code: &str) -> anyhow::Result<Credentials> {
+    let proof = Proof::Password(let_in::password(config, code)?);
+    Ok(Credentials { authority: std::fs::read(config.data.join("mqtt-ca.pem"))?, proof })
 }
 
 /// Loads an estate with these readers, all at one room's door, and a session there that is on now.
@@ -325,7 +404,8 @@ fn card(student: usize) -> Credential {
 }
 
 /// How far it is, for who waits before a terminal.
-fn show(held: usize, count: usize, args: &LoadArgs) -> anyhow::Result<()> {
+fn show(held: usize, args: &LoadArgs) -> anyhow::Result<()> {
+    let count = args.cards();
     let mut out = std::io::stderr().lock();
     if !args.json && out.is_terminal() {
         write!(out, "\r{held} of {count} cards")?;
@@ -338,6 +418,15 @@ fn show(held: usize, count: usize, args: &LoadArgs) -> anyhow::Result<()> {
 }
 
 impl Rush {
+    /// Takes another in.
+    fn add(&mut self, other: Self) {
+        self.greens += other.greens;
+        self.others += other.others;
+        self.lasted += other.lasted;
+        self.took.extend(other.took);
+        self.took.sort_unstable();
+    }
+
     /// The time within which so many of a hundred were answered, in milliseconds.
     fn percentile(&self, share: f64) -> f64 {
         let last = self.took.len().saturating_sub(1);
@@ -357,7 +446,7 @@ impl Rush {
         buckets
     }
 
-    fn tell(&self, args: &LoadArgs) -> anyhow::Result<()> {
+    fn tell(&self, args: &LoadArgs, beside: Option<&Self>) -> anyhow::Result<()> {
         let [p50, p90, p99, most] = [50.0, 90.0, 99.0, 100.0].map(|share| self.percentile(share));
         let mut out = std::io::stdout().lock();
         if args.json {
@@ -366,10 +455,15 @@ impl Rush {
                 .into_iter()
                 .map(|(edge, count)| json!({"belowMs": (edge < u64::MAX).then_some(edge), "cards": count}))
                 .collect();
+            let beside = beside.map(|beside| {
+                let ms = [50.0, 90.0, 99.0].map(|share| beside.percentile(share));
+                json!({"cards": beside.took.len(), "green": beside.greens, "p50": ms[0], "p90": ms[1], "p99": ms[2],
+                       "p99Ratio": ms[2] / p99})
+            });
             let said = json!({
                 "osdp": args.osdp, "mqtt": args.mqtt, "dead": args.dead, "cards": self.took.len(), "green": self.greens,
                 "other": self.others, "seconds": self.lasted.as_secs_f64(),
-                "lightMs": {"p50": p50, "p90": p90, "p99": p99, "max": most}, "histogram": buckets,
+                "lightMs": {"p50": p50, "p90": p90, "p99": p99, "max": most}, "histogram": buckets, "besideBadPeers": beside,
             });
             writeln!(out, "{said}")?;
             return Ok(());
@@ -383,6 +477,15 @@ impl Rush {
             self.greens,
             self.others
         )?;
+        if let Some(beside) = beside {
+            let [p50_, p90_, p99_] = [50.0, 90.0, 99.0].map(|share| beside.percentile(share));
+            writeln!(
+                out,
+                "beside bad peers, {} cards: p50 {p50_:.1} ms, p90 {p90_:.1} ms, p99 {p99_:.1} ms, {:.2} of that without",
+                beside.took.len(),
+                p99_ / p99
+            )?;
+        }
         let most = self.histogram().iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
         for (edge, count) in self.histogram() {
             let name = if edge == u64::MAX { "more".into() } else { format!("< {edge} ms") };

@@ -42,6 +42,7 @@ In a terminal the reader is drawn and takes keys (--plain: lines there too). Sta
   h10306 42 12345       a 34-bit card: facility and number
   raw 26 95181CC0       any bits, left-justified and zero-padded
   tamper on | off       opens or closes its case (OSDP only)
+  contact on | off      its input, such as a door's contact, is active or not (OSDP only)
   unplug | plug         takes it off line and power, or puts it back (OSDP only)
   noise|loss|busy|slow on|off   what is wrong with its line, or with it (OSDP only)
   rekey                 it starts afresh with another key (OSDP only)
@@ -256,6 +257,7 @@ fn obey(device: &Device, code: &str, line: &Line) -> anyhow::Result<()> {
         Line::Nothing | Line::Quit => Ok(()),
         Line::Card(credential) => present(device, code, credential),
         Line::Tamper(on) => Ok(bus(device)?.tamper(code, *on)?),
+        Line::Contact(on) => Ok(bus(device)?.contact(code, *on)?),
         Line::Unplug(off) => Ok(bus(device)?.unplug(code, *off)?),
         Line::Fault(fault, on) => Ok(bus(device)?.fault(code, *fault, *on)?),
         Line::Rekey => Ok(bus(device)?.rekey(code, ReaderKey::Own(rand::random()))?),

@@ -22,6 +22,7 @@ pub mod readers;
 pub mod rot;
 pub mod simulate;
 pub mod site;
+pub mod soak;
 pub mod term;
 
 /// How a suite is run.
@@ -83,7 +84,7 @@ pub struct Suite {
 }
 
 /// All attacks.
-pub const SUITES: [Suite; 12] = [
+pub const SUITES: [Suite; 13] = [
     Suite {
         name: "simulate",
         about: "Gateways, hub, network and disks in virtual time.",
@@ -153,6 +154,13 @@ pub const SUITES: [Suite; 12] = [
         cycles: 60,
         controls: &[],
         run: term::run,
+    },
+    Suite {
+        name: "soak",
+        about: "Cards, faults and changes of the timetable round the clock, in virtual time: nothing grows. A cycle is an hour.",
+        cycles: 48,
+        controls: &soak::CONTROLS,
+        run: soak::run,
     },
     Suite {
         name: "clock",

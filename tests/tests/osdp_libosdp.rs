@@ -32,6 +32,8 @@ async fn cards_and_lights(baud: u32) {
     for on in [true, false] {
         line.devices.tamper("R2", on).unwrap();
         assert_eq!(line.event(|_| true).await, (2, Event::Tamper(on)));
+        line.devices.contact("R2", on).unwrap();
+        assert_eq!(line.event(|_| true).await, (2, Event::Input { number: 1, active: on }));
     }
     line.end().await;
 }
@@ -52,8 +54,17 @@ async fn a_reader_that_restarts_quickly_reports_power_up_and_is_blue_again() {
     line.order(BusOrder::Rest { address: 2, colour: LedColour::Blue }).await;
     line.shows("R2", Shown::Base(Colour::Blue)).await;
     line.devices.unplug("R2", true).unwrap();
+    // While it is off, its door is opened: it is asked for that as well.
+    line.devices.contact("R2", true).unwrap();
     line.devices.unplug("R2", false).unwrap();
-    line.event(|event| *event == (2, Event::PowerUp)).await;
+    let (mut powered, mut opened) = (false, false);
+    while !(powered && opened) {
+        match line.event(|event| event.0 == 2).await.1 {
+            Event::PowerUp => powered = true,
+            Event::Input { number: 1, active: true } => opened = true,
+            _ => {}
+        }
+    }
     line.shows("R2", Shown::Base(Colour::Blue)).await;
     line.swipe(2, 26, &[0x95, 0x18, 0x1c, 0xc0]).await;
     line.end().await;

@@ -65,8 +65,9 @@ async fn a_reader_gets_its_own_key_swipes_under_it_and_a_stranger_in_its_place_d
     assert!(checked.out.contains("all 1 OSDP readers have keys of their own"), "{checked:?}");
 
     // What happens to the reader itself is told to the hub, once, and a person is called to what matters.
-    let kinds = ["TAMPER", "TAMPER_OVER", "POWER_UP"];
-    for (count, lines) in [&["tamper on"][..], &["tamper off"], &["unplug", "plug"]].iter().enumerate() {
+    let kinds = ["TAMPER", "TAMPER_OVER", "INPUT_ACTIVE", "INPUT_OVER", "POWER_UP"];
+    let said = [&["tamper on"][..], &["tamper off"], &["contact on"], &["contact off"], &["unplug", "plug"]];
+    for (count, lines) in said.iter().enumerate() {
         for line in *lines {
             reader.say(line).await;
         }

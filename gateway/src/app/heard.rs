@@ -58,6 +58,11 @@ impl Hands {
                 tracing::info!(reader = %code, "tamper over");
                 self.happened(&code, "TAMPER_OVER", None);
             }
+            Event::Input { number, active } => {
+                tracing::info!(reader = %code, number, active, "an input of the reader changed");
+                let kind = if active { "INPUT_ACTIVE" } else { "INPUT_OVER" };
+                self.happened(&code, kind, Some(format!("input {number}")));
+            }
             Event::Reconfigured { .. } | Event::NotReconfigured => {}
             Event::Line(quality) => {
                 let before = seen.line.replace(quality).map_or(0, |line| line.bad_replies);

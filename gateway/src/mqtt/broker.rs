@@ -8,8 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 use thiserror::Error;
+use tokio::net::TcpListener;
 
 /// Everything from 127.0.0.0 to 127.255.255.255 is this machine.
+const LOOPBACK_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
 const LOOPBACK_V5: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 
 /// Why the broker cannot be started.
@@ -31,24 +33,38 @@ pub enum BrokerError {
     Thread(std::io::Error),
 }
 
-/// Where the broker speaks MQTT 5, which it does not at the same address: at the same port of another loopback address.
+/// Where the broker itself listens behind a door at `listen`: the same port of two other addresses of this machine, of which
+/// it speaks MQTT 3.1.1 at the one and MQTT 5 at the other.
 #[must_use]
-pub fn listen_v5(listen: SocketAddr) -> SocketAddr {
-    (if listen.ip() == LOOPBACK_V5 { Ipv4Addr::LOCALHOST } else { LOOPBACK_V5 }, listen.port()).into()
+pub fn behind(listen: SocketAddr) -> (SocketAddr, SocketAddr) {
+    let other = |address| {
+        let free = if listen.ip() == address { Ipv4Addr::new(127, 0, 0, 7) } else { address };
+        SocketAddr::from((free, listen.port()))
+    };
+    (other(LOOPBACK_V4), other(LOOPBACK_V5))
 }
 
-/// Starts the broker. It runs until the process ends; `ended` is called if it ends before.
+/// The door at `listen`, for who is on this machine.
 ///
 /// # Errors
 /// When the address is not loopback, or taken.
-pub fn start(listen: SocketAddr, ended: impl FnOnce() + Send + 'static) -> Result<(), BrokerError> {
+pub async fn door(listen: SocketAddr) -> Result<TcpListener, BrokerError> {
     if !listen.ip().is_loopback() {
         return Err(BrokerError::NotLoopback(listen));
     }
+    TcpListener::bind(listen).await.map_err(|source| BrokerError::Taken { address: listen, source })
+}
+
+/// Starts the broker behind a door at `listen`. It runs until the process ends; `ended` is called if it ends before.
+///
+/// # Errors
+/// When an address is taken.
+pub fn start(listen: SocketAddr, ended: impl FnOnce() + Send + 'static) -> Result<(), BrokerError> {
     // rumqttd only logs that an address is taken; look first, so that the installer hears of it.
-    std::net::TcpListener::bind(listen).map_err(|source| BrokerError::Taken { address: listen, source })?;
-    let v5 = listen_v5(listen);
-    std::net::TcpListener::bind(v5).map_err(|source| BrokerError::Taken { address: v5, source })?;
+    let (v4, v5) = behind(listen);
+    for address in [v4, v5] {
+        std::net::TcpListener::bind(address).map_err(|source| BrokerError::Taken { address, source })?;
+    }
     let server = |listen| ServerSettings {
         name: "readers".to_owned(),
         listen,
@@ -73,7 +89,7 @@ pub fn start(listen: SocketAddr, ended: impl FnOnce() + Send + 'static) -> Resul
             max_segment_count: 2,
             ..RouterConfig::default()
         },
-        v4: Some(HashMap::from([("readers".to_owned(), server(listen))])),
+        v4: Some(HashMap::from([("readers".to_owned(), server(v4))])),
         v5: Some(HashMap::from([("readers".to_owned(), server(v5))])),
         ..Config::default()
     };

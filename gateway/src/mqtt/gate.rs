@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::guard::{Guard, Hello, MAX_PACKET, Refused, Version, is_goodbye, next_packet};
+use super::front::ToBroker;
 use super::known::Known;
 
 pub mod guard;
@@ -48,10 +49,8 @@ pub struct GateSettings {
     pub gateway: String,
     /// How readers are known.
     pub known: Known,
-    /// Where the broker speaks MQTT 3.1.1.
-    pub broker: SocketAddr,
-    /// Where it speaks MQTT 5.
-    pub broker_v5: SocketAddr,
+    /// Where the broker speaks MQTT 3.1.1, and where MQTT 5.
+    pub broker: (SocketAddr, SocketAddr),
     /// The certificate.
     pub tls: ServerConfig,
     /// How many connections an address may have.
@@ -167,7 +166,7 @@ struct Admitted {
     guard: Guard,
     silent: Duration,
     client: TlsStream<TcpStream>,
-    broker: TcpStream,
+    broker: ToBroker,
     /// What came with CONNECT.
     rest: BytesMut,
     held: Held,
@@ -311,12 +310,11 @@ impl Gate {
             Err(error) => return Err(turned_away(&mut client, error, hello.version).await),
         };
         let address = match hello.version {
-            Version::V4 => self.settings.broker,
-            Version::V5 => self.settings.broker_v5,
+            Version::V4 => self.settings.broker.0,
+            Version::V5 => self.settings.broker.1,
         };
         let held = self.overtake(&hello.user).await;
-        let mut broker = TcpStream::connect(address).await?;
-        broker.set_nodelay(true)?;
+        let mut broker = ToBroker::connect(address).await?;
         broker.write_all(&hello.connect()?).await?;
         let silent = match hello.keep_alive {
             0 => SILENT_AT_MOST,
@@ -357,7 +355,7 @@ async fn turned_away(client: &mut TlsStream<TcpStream>, error: Refused, version:
 async fn pass(admitted: Admitted) -> Ended {
     let Admitted { hello, guard, silent, client, broker, rest, mut held, packets } = admitted;
     let (mut from_client, mut to_client) = tokio::io::split(client);
-    let (mut from_broker, mut to_broker) = broker.into_split();
+    let (mut from_broker, mut to_broker) = tokio::io::split(broker);
     let ended = tokio::select! {
         ended = upward(&mut from_client, &mut to_broker, &guard, silent, rest, &packets) => ended,
         ended = downward(&mut from_broker, &mut to_client) => ended,

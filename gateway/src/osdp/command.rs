@@ -27,6 +27,8 @@ pub enum Command {
     Capabilities,
     /// Asks for tamper and power.
     LocalStatus,
+    /// Asks what hangs on its inputs (ISTAT).
+    InputStatus,
     /// Sets the light at rest.
     LedPermanent(LedColour),
     /// Flashes: 0.2 s on, 0.2 s off, for `tenths` tenths of a second; then back to the light at rest by itself.
@@ -65,6 +67,7 @@ impl Command {
             Self::Id => 0x61,
             Self::Capabilities => 0x62,
             Self::LocalStatus => 0x64,
+            Self::InputStatus => 0x65,
             Self::LedPermanent(_) | Self::LedFlash { .. } => 0x69,
             Self::Buzzer { .. } => 0x6a,
             Self::Communication { .. } => 0x6e,
@@ -81,7 +84,7 @@ impl Command {
     #[must_use]
     pub fn data(self) -> Vec<u8> {
         match self {
-            Self::Poll | Self::LocalStatus => Vec::new(),
+            Self::Poll | Self::LocalStatus | Self::InputStatus => Vec::new(),
             Self::Challenge | Self::ServerCryptogram | Self::KeySet => Vec::new(),
             Self::Id | Self::Capabilities => vec![0],
             Self::LedPermanent(colour) => {

@@ -53,6 +53,13 @@ pub enum Event {
     },
     /// Tamper changed.
     Tamper(bool),
+    /// What hangs on one of its inputs changed, such as a door's contact.
+    Input {
+        /// Which, from 1.
+        number: usize,
+        /// Active.
+        active: bool,
+    },
     /// It was switched on; its light is set again.
     PowerUp,
     /// It has a key, and does not speak under it: it is not talked to. Told once, until it does again.

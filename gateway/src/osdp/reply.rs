@@ -20,7 +20,7 @@ pub struct Identity {
 /// One thing that a device can do (PDCAP).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capability {
-    /// Function code: 4 LED, 5 audible, 8 CRC, 9 security, 10 receive size, ….
+    /// Function code: 1 inputs, 4 LED, 5 audible, 8 CRC, 9 security, 10 receive size, ….
     pub function: u8,
     /// Compliance level.
     pub level: u8,
@@ -46,6 +46,8 @@ pub enum Reply {
         /// It was switched on since it last said so.
         power_failed: bool,
     },
+    /// What hangs on its inputs, from the first on: whether each is active (ISTATR).
+    Inputs(Vec<bool>),
     /// A card, as raw bits.
     Card(Result<CardRead, CardError>),
     /// A card in the deprecated, ambiguous form: counted and reported, never guessed at.
@@ -94,6 +96,7 @@ impl Reply {
             (0x48, [tamper, power, ..]) => {
                 Some(Self::LocalStatus { tamper: *tamper != 0, power_failed: *power != 0 })
             }
+            (0x49, [_, ..]) => Some(Self::Inputs(data.iter().map(|input| *input != 0).collect())),
             (0x50, [_reader, _format, low, high, bits @ ..]) => {
                 Some(Self::Card(CardRead::new(u16::from_le_bytes([*low, *high]), bits)))
             }
@@ -103,7 +106,7 @@ impl Reply {
                 Some(Self::Communication { address, baud: u32::from_le_bytes([a, b, c, d]) })
             }
             (Self::BUSY, _) => Some(Self::Busy),
-            (Self::NAK | 0x46 | 0x48 | 0x50 | 0x53 | 0x54, _) => None,
+            (Self::NAK | 0x46 | 0x48 | 0x49 | 0x50 | 0x53 | 0x54, _) => None,
             (other, _) => Some(Self::Other(other)),
         };
         decoded.unwrap_or(Self::Malformed(code))

@@ -101,6 +101,10 @@ enums! {
     }
     /// What happened to a reader itself.
     ReaderEventKind {
+        /// What hangs on one of its inputs became active.
+        InputActive,
+        /// It is so no more.
+        InputOver,
         /// It did not speak under its key.
         Insecure,
         /// It was given a key.

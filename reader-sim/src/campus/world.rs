@@ -1,6 +1,7 @@
 //! The world of a run: one hub, one gateway per building, all readers; brought up, and taken down.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,7 @@ pub struct World {
     gateways: Vec<Building>,
     buses: Vec<OsdpBus>,
     places: BTreeMap<String, Place>,
-    _folder: TempDir,
+    folder: TempDir,
     _postgres: Option<TemporaryPostgres>,
 }
 
@@ -134,7 +135,7 @@ impl World {
             gateways: Vec::new(),
             buses: Vec::new(),
             places: BTreeMap::new(),
-            _folder: folder,
+            folder,
             _postgres: postgres,
         };
         for building in 0..plan.buildings.len() {
@@ -149,7 +150,7 @@ impl World {
 
     async fn start_building(&mut self, plan: &Plan, building: usize, events: &Events) -> anyhow::Result<()> {
         let code = gateway_code(&plan.buildings[building].code);
-        let folder = self._folder.path().join(&code);
+        let folder = self.folder.path().join(&code);
         std::fs::create_dir(&folder)?;
         let token_file = folder.join("token");
         std::fs::write(&token_file, gateway_token(self.hub()?, &code).await?)?;
@@ -297,6 +298,12 @@ impl World {
             FaultChange::Reboot => bus.reboot(reader)?,
         }
         Ok(())
+    }
+
+    /// Where hub and gateways keep everything, for as long as the world lasts.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     async fn wait_until_up(&mut self, plan: &Plan) -> anyhow::Result<()> {

@@ -92,6 +92,21 @@ pub enum Proof {
     Certificate(Vec<u8>, Vec<u8>),
 }
 
+impl Credentials {
+    /// Makes a connection's options those of this reader.
+    pub(crate) fn apply(&self, code: &str, options: &mut MqttOptions) {
+        let client_auth = match &self.proof {
+            Proof::Certificate(certificate, key) => Some((certificate.clone(), key.clone())),
+            Proof::Password(password) => {
+                options.set_credentials(code, password);
+                None
+            }
+        };
+        let tls = TlsConfiguration::Simple { ca: self.authority.clone(), alpn: None, client_auth };
+        options.set_transport(Transport::tls_with_config(tls));
+    }
+}
+
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credentials(…)")
@@ -167,15 +182,7 @@ impl MqttReader {
         let will = LastWill::new(format!("{topic}/state"), "lost", QoS::AtLeastOnce, true);
         options.set_keep_alive(KEEP_ALIVE).set_clean_session(true).set_last_will(will);
         if let Some(by) = by {
-            let client_auth = match by.proof {
-                Proof::Certificate(certificate, key) => Some((certificate, key)),
-                Proof::Password(password) => {
-                    options.set_credentials(code.clone(), password);
-                    None
-                }
-            };
-            let tls = TlsConfiguration::Simple { ca: by.authority, alpn: None, client_auth };
-            options.set_transport(Transport::tls_with_config(tls));
+            by.apply(&code, &mut options);
         }
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
         event_loop.network_options.set_tcp_nodelay(true);

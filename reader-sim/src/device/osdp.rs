@@ -193,6 +193,13 @@ impl OsdpBus {
         self.order(Order::Tamper { index, on })
     }
 
+    /// Makes what hangs on the reader's input active, such as a door's contact, or lets it be; reported by an input status
+    /// report, and to who asks for one.
+    pub fn contact(&self, reader: &str, on: bool) -> Result<(), OsdpBusError> {
+        let (index, _) = self.find(reader)?;
+        self.order(Order::Contact { index, on })
+    }
+
     /// Takes the reader off the bus and its power, or plugs it in again.
     ///
     /// Unplugged, it neither reads cards nor answers, and what it had not yet reported is lost. Plugged in

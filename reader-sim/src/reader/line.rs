@@ -14,6 +14,8 @@ pub(super) enum Line {
     Card(Credential),
     /// Open the reader's case, or close it.
     Tamper(bool),
+    /// Make what hangs on its input active, or let it be.
+    Contact(bool),
     /// Take it off its line and its power, or put it back.
     Unplug(bool),
     /// Let something be wrong with it or its line, or be well again.
@@ -32,7 +34,7 @@ pub(super) enum LineError {
     /// Another first word, or another count of words.
     #[error(
         "expected `uid HEX`, `h10301 FACILITY NUMBER`, `h10306 FACILITY NUMBER`, `raw BITS HEX`, `tamper on|off`, \
-         `noise|loss|busy|slow on|off`, `rekey`, `unplug`, `plug` or `quit`"
+         `contact on|off`, `noise|loss|busy|slow on|off`, `rekey`, `unplug`, `plug` or `quit`"
     )]
     Command,
     /// Not hexadecimal bytes.
@@ -78,6 +80,7 @@ impl FromStr for Line {
             ["quit"] => return Ok(Line::Quit),
             ["tamper", "on"] => return Ok(Line::Tamper(true)),
             ["tamper", "off"] => return Ok(Line::Tamper(false)),
+            ["contact", switch @ ("on" | "off")] => return Ok(Line::Contact(switch == "on")),
             ["rekey"] => return Ok(Line::Rekey),
             [name, switch @ ("on" | "off")] if name.parse::<Fault>().is_ok() => {
                 let fault = name.parse().map_err(|()| LineError::Command)?;

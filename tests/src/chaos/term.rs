@@ -36,7 +36,7 @@ pub fn run(run: &Run) -> super::Result {
     let broken = |what: String| Broken { seed: run.seed, what };
     let plan = plan(run).map_err(|error| broken(error.to_string()))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| broken(error.to_string()))?;
-    let played = runtime.block_on(campus::alone(&plan));
+    let played = runtime.block_on(campus::alone(&plan, true, |_| ()));
     let (totals, differences) = played.map_err(|error| broken(format!("{error:#}")))?;
     if differences.count() > 0 {
         return Err(broken(differences.first().join("\n  ")));

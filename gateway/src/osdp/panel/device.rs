@@ -2,7 +2,7 @@
 //!
 //! Never knows of the bus: `panel` says when a command went out, when its reply came, and when none did.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::secure::Secure;
 use super::{Event, LineQuality, MS, Micros};
@@ -69,6 +69,8 @@ enum Phase {
     KeySet,
     /// It is asked for tamper and power.
     Status,
+    /// It is asked for its inputs.
+    Inputs,
     /// It is polled.
     Online,
 }
@@ -112,6 +114,10 @@ pub(super) struct Device {
     /// It was seen to reply later than a short time-out allows.
     pub(super) slow: bool,
     tamper: bool,
+    /// It says that it has inputs.
+    has_inputs: bool,
+    /// Those of its inputs that are active, as last told.
+    active: BTreeSet<usize>,
     pub(super) quality: LineQuality,
 }
 
@@ -142,6 +148,8 @@ impl Device {
             can_beep: false,
             slow: false,
             tamper: false,
+            has_inputs: false,
+            active: BTreeSet::new(),
             quality: LineQuality::default(),
         }
     }
@@ -231,6 +239,7 @@ impl Device {
             Phase::Cryptogram => return Command::ServerCryptogram,
             Phase::KeySet => return Command::KeySet,
             Phase::Status => return Command::LocalStatus,
+            Phase::Inputs => return Command::InputStatus,
             Phase::Online => {}
         }
         if let Some((address, baud)) = self.reconfigure {

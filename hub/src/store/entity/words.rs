@@ -188,6 +188,10 @@ words! {
 words! {
     /// What happened to a reader itself.
     ReaderEventKind {
+        /// What hangs on one of its inputs, such as a door's contact, became active; `detail` says which.
+        InputActive = "INPUT_ACTIVE",
+        /// It is active no more.
+        InputOver = "INPUT_OVER",
         /// It has a key and did not speak under it: it was exchanged, or somebody is at its line.
         Insecure = "INSECURE",
         /// It was given a key of its own.

@@ -40,6 +40,13 @@ pub(super) enum Order {
         /// Open.
         on: bool,
     },
+    /// What hangs on the reader's input became active, or is no more.
+    Contact {
+        /// Position of the reader.
+        index: usize,
+        /// Active.
+        on: bool,
+    },
     /// The reader lost or got its connector.
     Unplug {
         /// Position of the reader.
@@ -201,6 +208,7 @@ impl Bus {
                 Err(TryRecvError::Disconnected) | Ok(Order::Stop) => return true,
                 Ok(order @ (Order::Event { index, .. } | Order::Tamper { index, .. })) => (index, order),
                 Ok(order @ (Order::Unplug { index, .. } | Order::Fault { index, .. })) => (index, order),
+                Ok(order @ Order::Contact { index, .. }) => (index, order),
                 Ok(order @ (Order::Key { index, .. } | Order::Reboot { index })) => (index, order),
             };
             let Some(peripheral) = self.peripherals.get_mut(index) else {
@@ -212,6 +220,7 @@ impl Bus {
                     tracing::trace!(reader = peripheral.code(), waited = ?at.elapsed(), "event queued");
                 }
                 Order::Tamper { on, .. } => peripheral.tamper(on),
+                Order::Contact { on, .. } => peripheral.contact(on),
                 Order::Unplug { unplugged, .. } => peripheral.unplug(unplugged),
                 Order::Fault { fault, on, .. } => peripheral.faults.set(fault, on),
                 Order::Reboot { .. } => peripheral.reboot(),

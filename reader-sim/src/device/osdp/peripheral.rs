@@ -32,6 +32,7 @@ struct Shared {
     outgoing: Vec<u8>,
     commands: Vec<OsdpCommand>,
     tamper: bool,
+    contact: bool,
 }
 
 /// One reader on the bus.
@@ -177,12 +178,18 @@ impl Peripheral {
         self.queue(OsdpEvent::Status(local_status(on, false)));
     }
 
+    /// Makes what hangs on its input active, or lets it be.
+    pub(super) fn contact(&mut self, on: bool) {
+        lock(&self.shared).contact = on;
+        self.queue(OsdpEvent::Status(input_status(on)));
+    }
+
     /// Takes it off bus and power, or plugs it in again: then it starts afresh.
     pub(super) fn unplug(&mut self, unplugged: bool) {
         if unplugged {
-            let tamper = lock(&self.shared).tamper;
+            let Shared { tamper, contact, .. } = *lock(&self.shared);
             self.device = None;
-            self.shared = Arc::new(Mutex::new(Shared { tamper, ..Shared::default() }));
+            self.shared = Arc::new(Mutex::new(Shared { tamper, contact, ..Shared::default() }));
             self.waiting.clear();
             self.answered = None;
             self.base = None;
@@ -325,6 +332,7 @@ fn take_command(shared: &mut Shared, command: &mut OsdpCommand) -> i32 {
         OsdpCommand::Status(status) => {
             *status = match status.type_ {
                 OsdpStatusReportType::Local => local_status(shared.tamper, false),
+                OsdpStatusReportType::Input => input_status(shared.contact),
                 kind => OsdpStatusReport { type_: kind, nr_entries: 1, report: [0; 64] },
             };
             0
@@ -338,6 +346,12 @@ fn local_status(tamper: bool, power: bool) -> OsdpStatusReport {
     report[0] = u8::from(tamper);
     report[1] = u8::from(power);
     OsdpStatusReport { type_: OsdpStatusReportType::Local, nr_entries: 2, report }
+}
+
+fn input_status(active: bool) -> OsdpStatusReport {
+    let mut report = [0; 64];
+    report[0] = u8::from(active);
+    OsdpStatusReport { type_: OsdpStatusReportType::Input, nr_entries: 1, report }
 }
 
 /// The ends of the wire that libosdp reads and writes.

@@ -143,6 +143,7 @@ impl Device {
             (Some(Command::Capabilities), reply) => {
                 if let Reply::Capabilities(list) = reply {
                     self.can_beep = list.iter().any(|it: &Capability| it.function == 5 && it.level > 0);
+                    self.has_inputs = list.iter().any(|it| it.function == 1 && it.level > 0 && it.count > 0);
                 }
                 // Whatever it says of itself: what has a key must use it.
                 self.phase = if self.secure.is_some() { Phase::Challenge } else { Phase::Status };
@@ -170,7 +171,7 @@ impl Device {
                 events.push_back((self.address, event));
             }
             (Some(Command::LocalStatus), reply) => {
-                self.phase = Phase::Online;
+                self.phase = if self.has_inputs { Phase::Inputs } else { Phase::Online };
                 self.rest_shown = false;
                 let announced = std::mem::replace(&mut self.announced, true);
                 if let Some(identity) = self.identity
@@ -183,6 +184,13 @@ impl Device {
                     self.tampered(tamper, events);
                 }
             }
+            (Some(Command::InputStatus), reply) => {
+                self.phase = Phase::Online;
+                if let Reply::Inputs(active) = reply {
+                    self.inputs(&active, events);
+                }
+            }
+            (_, Reply::Inputs(active)) => self.inputs(&active, events),
             (_, Reply::Card(card)) => events.push_back((self.address, Event::Card(card))),
             (_, Reply::FormattedCard) => {
                 self.quality.formatted_cards += 1;
@@ -198,6 +206,16 @@ impl Device {
             }
             (_, Reply::Malformed(_)) => self.quality.bad_replies += 1,
             _ => {}
+        }
+    }
+
+    /// Tells of each input that is not as it last was; at first none is active.
+    fn inputs(&mut self, active: &[bool], events: &mut VecDeque<(u8, Event)>) {
+        for (number, active) in (1..).zip(active.iter().copied()) {
+            let changed = if active { self.active.insert(number) } else { self.active.remove(&number) };
+            if changed {
+                events.push_back((self.address, Event::Input { number, active }));
+            }
         }
     }
 
