@@ -388,11 +388,19 @@ async fn scan_lines(args: &ScanArgs) -> anyhow::Result<()> {
                     return;
                 }
                 match heard {
-                    Heard::Reader { address, vendor, model, version, serial, firmware, can } => println!(
-                        "{name}, {baud} baud, address {address}: vendor {vendor}, model {model}.{version}, serial \
-                         {serial}, firmware {firmware}; {}",
-                        can.join(", ")
-                    ),
+                    Heard::Reader { address, vendor, model, version, serial, firmware, can, others } => {
+                        println!(
+                            "{name}, {baud} baud, address {address}: vendor {vendor}, model {model}.{version}, serial \
+                             {serial}, firmware {firmware}; {}",
+                            can.join(", ")
+                        );
+                        for other in others {
+                            println!(
+                                "{name}, {baud} baud, address {address}: TWO READERS, serial {serial} and {other}: take one \
+                                 off the line and give the other another address"
+                            );
+                        }
+                    }
                     Heard::Garbled { address, bytes } => println!(
                         "{name}, {baud} baud, address {address}: {bytes} bytes that are no reply: two readers with this \
                          address, another speed, or a bad line"

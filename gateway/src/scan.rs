@@ -17,6 +17,8 @@ use crate::osdp::reply::{Capability, Reply};
 
 /// How long a reader gets to begin its reply: most take 3 ms, and adapters hold bytes back for up to 16.
 const PATIENCE: Duration = Duration::from_millis(80);
+/// Another reader with the same address answers within this time of the first.
+const OTHERS_WITHIN: Duration = Duration::from_millis(40);
 /// The longest reply that is waited for, in bytes.
 const REPLY_BYTES: u64 = 64;
 /// Where the system names adapters so that the names do not move.
@@ -52,6 +54,8 @@ pub enum Heard {
         firmware: String,
         /// What it says that it can do, in words.
         can: Vec<String>,
+        /// Serial numbers of others that answered at the same address.
+        others: Vec<u32>,
     },
     /// Bytes that are no reply: two readers with one address, another speed, or a bad line.
     Garbled {
@@ -81,15 +85,17 @@ pub async fn line(
     mut asking: impl FnMut(u8),
     mut tell: impl FnMut(Heard),
 ) -> io::Result<()> {
-    let mut port = open(&line.port, line.baud)?;
+    let (mut port, mut decoder) = (open(&line.port, line.baud)?, Decoder::default());
     for address in addresses {
         asking(address);
-        match ask(&mut port, line.baud, address, 0, Command::Id).await? {
+        match ask(&mut port, &mut decoder, line.baud, address, 0, Command::Id).await? {
             Answer::Reply(Reply::Identity(identity)) => {
-                let can = match ask(&mut port, line.baud, address, 1, Command::Capabilities).await? {
-                    Answer::Reply(Reply::Capabilities(all)) => all.iter().filter_map(words).collect(),
-                    _ => Vec::new(),
-                };
+                let others = others(&mut port, &mut decoder, address).await?;
+                let can =
+                    match ask(&mut port, &mut decoder, line.baud, address, 1, Command::Capabilities).await? {
+                        Answer::Reply(Reply::Capabilities(all)) => all.iter().filter_map(words).collect(),
+                        _ => Vec::new(),
+                    };
                 let [major, minor, build] = identity.firmware;
                 tell(Heard::Reader {
                     address,
@@ -99,6 +105,7 @@ pub async fn line(
                     serial: identity.serial,
                     firmware: format!("{major}.{minor}.{build}"),
                     can,
+                    others,
                 });
             }
             Answer::Reply(_) | Answer::Silence => {}
@@ -120,6 +127,7 @@ enum Answer {
 
 async fn ask(
     port: &mut SerialStream,
+    decoder: &mut Decoder,
     baud: u32,
     address: u8,
     sequence: u8,
@@ -129,7 +137,8 @@ async fn ask(
     port.write_all(&frame).await?;
     let wire = (frame.len() as u64 + REPLY_BYTES) * 10_000_000 / u64::from(baud.max(1));
     let deadline = Instant::now() + PATIENCE + Duration::from_micros(wire);
-    let (mut decoder, mut buffer, mut garbled) = (Decoder::default(), [0u8; 256], 0);
+    let (mut buffer, mut garbled) = ([0u8; 256], 0);
+    decoder.reset();
     loop {
         let Ok(read) = timeout_at(deadline, port.read(&mut buffer)).await else {
             garbled += decoder.reset();
@@ -149,6 +158,28 @@ async fn ask(
                 Decoded::Noise(count) => garbled += count,
                 Decoded::Secured(_) => garbled += 1,
             }
+        }
+    }
+}
+
+/// Who else says who it is, right behind the first. Of two whose answers fall on each other, nothing is read.
+async fn others(port: &mut SerialStream, decoder: &mut Decoder, address: u8) -> io::Result<Vec<u32>> {
+    let deadline = Instant::now() + OTHERS_WITHIN;
+    let (mut buffer, mut others) = ([0u8; 256], Vec::new());
+    loop {
+        while let Some(found) = decoder.take() {
+            if let Decoded::Frame(frame) = found
+                && frame.reply
+                && frame.address == address
+                && let Reply::Identity(identity) = Reply::decode(frame.code, &frame.data)
+            {
+                others.push(identity.serial);
+            }
+        }
+        match timeout_at(deadline, port.read(&mut buffer)).await {
+            Err(_) => return Ok(others),
+            Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => decoder.feed(&buffer[..read?]),
         }
     }
 }

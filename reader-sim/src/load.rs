@@ -34,8 +34,10 @@ use crate::device::{DeviceEvent, Events, Shown};
 use crate::plan::{Colour, Credential};
 
 mod peers;
+mod rush;
 
 use peers::BadPeers;
+use rush::Rush;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -46,20 +48,18 @@ Examples:
 
 /// How long all readers may take to be blue, beside what each of them takes.
 const UP_WITHIN: Duration = Duration::from_secs(60);
+/// A gateway has given up a reader that does not answer by then.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(12);
 /// A card without an answer after this was not answered.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How many students there are at the most; then their cards come again.
 const STUDENTS: usize = 2_000;
-/// The edges of the histogram, in milliseconds.
-const EDGES: [u64; 10] = [2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000];
 /// How many MQTT readers can come in by TLS from one address within a minute.
 const MOST_BY_TLS: usize = 80;
 /// In how many parts time is cut where bad peers come and go.
 const PARTS: usize = 10;
 /// How the reader is called that talks too much.
 const FLOODING: &str = "FLOOD";
-/// The widest bar.
-const BAR: usize = 50;
 
 /// Many readers at one gateway: how long do students wait for their light?
 #[derive(Debug, clap::Args)]
@@ -156,16 +156,6 @@ async fn rush(args: LoadArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What came of a rush.
-#[derive(Default)]
-struct Rush {
-    greens: usize,
-    others: usize,
-    /// From the card at the reader to its flash, sorted.
-    took: Vec<Duration>,
-    lasted: Duration,
-}
-
 impl World {
     async fn start(args: &LoadArgs, students: usize) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("rollcall-load-").tempdir()?;
@@ -223,6 +213,10 @@ impl World {
         }
         let mut world = Self { events, buses, readers, gateway, config, hub, _folder: folder };
         world.wait_until_blue().await?;
+        if args.dead > 0 {
+            // In the field they have been dead for long.
+            tokio::time::sleep(GIVEN_UP_WITHIN).await;
+        }
         Ok(world)
     }
 
@@ -415,82 +409,4 @@ fn show(held: usize, args: &LoadArgs) -> anyhow::Result<()> {
         out.flush()?;
     }
     Ok(())
-}
-
-impl Rush {
-    /// Takes another in.
-    fn add(&mut self, other: Self) {
-        self.greens += other.greens;
-        self.others += other.others;
-        self.lasted += other.lasted;
-        self.took.extend(other.took);
-        self.took.sort_unstable();
-    }
-
-    /// The time within which so many of a hundred were answered, in milliseconds.
-    fn percentile(&self, share: f64) -> f64 {
-        let last = self.took.len().saturating_sub(1);
-        let index = (last as f64 * share / 100.0).round() as usize;
-        self.took.get(index).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
-    }
-
-    /// How many fell between each two edges, and beyond the last.
-    fn histogram(&self) -> Vec<(u64, usize)> {
-        let mut from = Duration::ZERO;
-        let mut buckets = Vec::new();
-        for edge in EDGES.into_iter().chain([u64::MAX]) {
-            let until = Duration::from_millis(edge);
-            buckets.push((edge, self.took.iter().filter(|took| (from..until).contains(*took)).count()));
-            from = until;
-        }
-        buckets
-    }
-
-    fn tell(&self, args: &LoadArgs, beside: Option<&Self>) -> anyhow::Result<()> {
-        let [p50, p90, p99, most] = [50.0, 90.0, 99.0, 100.0].map(|share| self.percentile(share));
-        let mut out = std::io::stdout().lock();
-        if args.json {
-            let buckets: Vec<Value> = self
-                .histogram()
-                .into_iter()
-                .map(|(edge, count)| json!({"belowMs": (edge < u64::MAX).then_some(edge), "cards": count}))
-                .collect();
-            let beside = beside.map(|beside| {
-                let ms = [50.0, 90.0, 99.0].map(|share| beside.percentile(share));
-                json!({"cards": beside.took.len(), "green": beside.greens, "p50": ms[0], "p90": ms[1], "p99": ms[2],
-                       "p99Ratio": ms[2] / p99})
-            });
-            let said = json!({
-                "osdp": args.osdp, "mqtt": args.mqtt, "dead": args.dead, "cards": self.took.len(), "green": self.greens,
-                "other": self.others, "seconds": self.lasted.as_secs_f64(),
-                "lightMs": {"p50": p50, "p90": p90, "p99": p99, "max": most}, "histogram": buckets, "besideBadPeers": beside,
-            });
-            writeln!(out, "{said}")?;
-            return Ok(());
-        }
-        writeln!(
-            out,
-            "{} cards answered in {:.1} s: {} green, {} others\ncard to light: p50 {p50:.1} ms, p90 {p90:.1} ms, p99 \
-             {p99:.1} ms, at the most {most:.1} ms",
-            self.took.len(),
-            self.lasted.as_secs_f64(),
-            self.greens,
-            self.others
-        )?;
-        if let Some(beside) = beside {
-            let [p50_, p90_, p99_] = [50.0, 90.0, 99.0].map(|share| beside.percentile(share));
-            writeln!(
-                out,
-                "beside bad peers, {} cards: p50 {p50_:.1} ms, p90 {p90_:.1} ms, p99 {p99_:.1} ms, {:.2} of that without",
-                beside.took.len(),
-                p99_ / p99
-            )?;
-        }
-        let most = self.histogram().iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
-        for (edge, count) in self.histogram() {
-            let name = if edge == u64::MAX { "more".into() } else { format!("< {edge} ms") };
-            writeln!(out, "{name:>9} {count:>7} {}", "#".repeat(count * BAR / most))?;
-        }
-        Ok(())
-    }
 }

@@ -44,7 +44,7 @@ In a terminal the reader is drawn and takes keys (--plain: lines there too). Sta
   tamper on | off       opens or closes its case (OSDP only)
   contact on | off      its input, such as a door's contact, is active or not (OSDP only)
   unplug | plug         takes it off line and power, or puts it back (OSDP only)
-  noise|loss|busy|slow on|off   what is wrong with its line, or with it (OSDP only)
+  noise|loss|busy|slow|duplicate on|off   what is wrong with its line, or with it (OSDP only)
   rekey                 it starts afresh with another key (OSDP only)
   quit                  as the end of the input does, so keep it open
 

@@ -91,7 +91,7 @@ reissue = { student = "S1003", card = { uid = "04010203040506" } }
 at = "08:25:00"
 until = "10:30:00"
 reader = "A-101-D1"
-what = "noise"       # or: loss, busy, slow
+what = "noise"       # or: loss, busy, slow, duplicate (another reader answers at its address)
 
 [[faults]]
 at = "09:30:00"

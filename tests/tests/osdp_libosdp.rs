@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use reader_sim::device::fault::Fault;
 use reader_sim::device::{DeviceEvent, Shown};
 use reader_sim::plan::Colour;
 use rollcall_gateway::osdp::bus::BusOrder;
@@ -89,5 +90,20 @@ async fn an_unplugged_reader_is_offline_after_8_s_while_the_others_work_and_blue
     line.event(|(address, event)| *address == 2 && matches!(event, Event::Online(_))).await;
     line.shows("R2", Shown::Base(Colour::Blue)).await;
     line.swipe(2, 26, &[0x95, 0x18, 0x1c, 0xc0]).await;
+    line.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_reader_with_the_same_address_is_named_and_cards_get_through_meanwhile() {
+    let mut line = Line::start(9600).await;
+    line.order(BusOrder::Rest { address: 2, colour: LedColour::Blue }).await;
+    line.shows("R2", Shown::Base(Colour::Blue)).await;
+    line.devices.fault("R2", Fault::Duplicate, true).unwrap();
+    let (address, event) = line.event(|event| matches!(event, (_, Event::Twin(_)))).await;
+    let Event::Twin(twin) = event else { unreachable!() };
+    assert_eq!((address, twin.serial), (2, 1002 ^ 0x55));
+    for round in 0..20u8 {
+        line.swipe(2, 32, &[4, 1, 2, round]).await;
+    }
     line.end().await;
 }

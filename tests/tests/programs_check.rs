@@ -82,7 +82,7 @@ async fn what_does_not_work_is_named_with_what_to_do() {
 async fn a_scan_finds_the_reader_of_a_line_and_a_line_in_use_is_refused_with_what_to_do() {
     let site = Site::new().await;
     let _hub = site.hub().await;
-    let (_reader, port) = osdp_reader().await;
+    let (mut reader, port) = osdp_reader().await;
     let words = ["scan", "--port", &port, "--baud", "9600", "--last-address", "3", "--json"];
     let ended = run(GATEWAY, &words).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -96,6 +96,13 @@ async fn a_scan_finds_the_reader_of_a_line_and_a_line_in_use_is_refused_with_wha
         found[0]["can"].as_array().unwrap().iter().any(|it| it.as_str().unwrap().contains("LED")),
         "{found:#?}"
     );
+    assert_eq!(found[0]["others"], Value::Array(Vec::new()));
+
+    // Two readers of one address, found by who they are.
+    reader.say("duplicate on").await;
+    let words = ["scan", "--port", &port, "--baud", "9600", "--last-address", "3"];
+    let ended = run(GATEWAY, &words).await;
+    assert!(ended.code == Some(0) && ended.out.contains("TWO READERS, serial 1 and "), "{ended:?}");
 
     let ended = run(GATEWAY, &["scan", "--port", "/dev/serial/by-id/gone"]).await;
     assert_ne!(ended.code, Some(0));

@@ -116,6 +116,11 @@ async fn a_reader_that_the_hub_does_not_know_shows_with_its_serial_number_until_
     // What happened to it before it had a name at the hub is told now.
     events_are(&site, "D9", &["TAMPER"]).await;
     reader.line_with("light blue").await;
+    // Somebody hangs a second one with the same address on the line.
+    reader.say("duplicate on").await;
+    gateway.line_with("two readers have one address: serial numbers 4711 and ").await;
+    events_are(&site, "D9", &["TAMPER", "DUPLICATE_ADDRESS"]).await;
+    assert_eq!(alerts(&site).await, ["READER_TAMPER", "READER_DUPLICATE_ADDRESS"]);
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
 }

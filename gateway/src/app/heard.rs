@@ -40,6 +40,16 @@ impl Hands {
                 self.notes_down(id, OSDP_SILENCE_MS, now);
                 tracing::warn!(reader = %code, "reader offline: silent for 8 s; is it powered and the line whole?");
             }
+            Event::Twin(twin) => {
+                let own = seen.serial.map_or_else(|| "?".to_owned(), |serial| serial.to_string());
+                let detail = format!("serial numbers {own} and {} both answer at its address", twin.serial);
+                tracing::error!(
+                    reader = %code,
+                    "two readers have one address: {detail}; take one of them off the line and give the other another address: \
+                     rollcall-gateway reader set-address {code} --to …"
+                );
+                self.happened(&code, "DUPLICATE_ADDRESS", Some(detail));
+            }
             Event::Card(card) => {
                 seen.last_swipe = Some(now.at);
                 self.mind.handle(Input::Read(Read { reader: code, card, tag: None, random: random() }), now);

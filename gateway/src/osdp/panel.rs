@@ -5,7 +5,8 @@
 //! served first, the others in the order in which they are due. A device that does not answer is tried three
 //! times, then once a second; after eight seconds of silence it is offline, tried three times, once a second for
 //! eight seconds, then every five. Only the first of those tries waits as long as OSDP allows; the others are
-//! short, and take at most a quarter of the bus's time while other devices are alive.
+//! short. While other devices are alive, the first tries take at most a quarter of the bus's time, and all later ones of all
+//! devices together a hundredth: who stands at another reader does not wait for one that is dead.
 
 use std::collections::VecDeque;
 
@@ -34,6 +35,8 @@ const SHORT_TIMEOUT: Micros = 30 * MS;
 const REPLY_BYTES: u64 = 24;
 /// After waiting in vain for a silent device, this many times as long belongs to the others.
 const SPARE_FACTOR: u64 = 3;
+/// The same after waiting for one that was given up already.
+const GIVEN_UP_FACTOR: u64 = 100;
 
 /// What the panel has to say of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub enum Event {
     Online(Identity),
     /// It was silent for eight seconds.
     Offline,
+    /// Another device answers at its address, and this is who that is.
+    Twin(Identity),
     /// A card was held to it, or something that is none.
     Card(Result<CardRead, CardError>),
     /// It gave a card in a form that is ambiguous; set the reader to raw bits.
@@ -132,6 +137,8 @@ pub struct Panel {
     baud: u32,
     /// Silent devices are left alone until then, as long as others are alive.
     spared_until: Micros,
+    /// Those that were given up are left alone until then, likewise.
+    given_up_until: Micros,
     noise: u64,
 }
 
@@ -147,6 +154,7 @@ impl Panel {
             events: VecDeque::new(),
             baud: baud.max(1),
             spared_until: now,
+            given_up_until: now,
             noise: 0,
         }
     }
@@ -291,7 +299,8 @@ impl Panel {
     /// When a device may have the bus.
     fn turn(&self, device: &Device, alive: bool) -> Micros {
         if alive && device.is_silent() {
-            device.next_turn().max(self.spared_until)
+            let given_up = if device.is_given_up() { self.given_up_until } else { 0 };
+            device.next_turn().max(self.spared_until).max(given_up)
         } else {
             device.next_turn()
         }
@@ -329,6 +338,9 @@ impl Panel {
         let device = &mut self.devices[underway.device];
         // Something came, and it was no reply that can be read.
         device.quality.bad_replies += u64::from(underway.garbled || rest > 0);
+        if device.is_given_up() {
+            self.given_up_until = now + GIVEN_UP_FACTOR * short;
+        }
         if device.is_silent() {
             self.spared_until = now + SPARE_FACTOR * short;
         }
@@ -353,6 +365,9 @@ impl Panel {
             device.quality.bad_replies += 1;
             // It lives, but takes longer than a short time-out: the next try waits for it.
             device.slow |= device.is_silent();
+            let address = frame.address;
+            let twin = if sealed.is_none() { device.overheard(frame) } else { None };
+            self.events.extend(twin.map(|twin| (address, Event::Twin(twin))));
         } else {
             self.noise += 1;
         }

@@ -101,6 +101,8 @@ enums! {
     }
     /// What happened to a reader itself.
     ReaderEventKind {
+        /// Another reader answers at its address.
+        DuplicateAddress,
         /// What hangs on one of its inputs became active.
         InputActive,
         /// It is so no more.

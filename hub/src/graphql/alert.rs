@@ -21,7 +21,8 @@ impl Alert {
     pub async fn id(&self) -> ID {
         Kind::Alert.id(self.0.id)
     }
-    /// What it is about: SWIPE_CLASH, SWIPE_REJECTED, SWIPES_LOST, READER_UNKNOWN, KEY_CHANGED or BAD_SIGNATURE.
+    /// What it is about: SWIPE_CLASH, SWIPE_REJECTED, SWIPES_LOST, READER_UNKNOWN, KEY_CHANGED,
+    /// BAD_SIGNATURE, READER_DUPLICATE_ADDRESS, READER_INSECURE or READER_TAMPER.
     /// More may be added at any time.
     async fn kind(&self) -> &str {
         &self.0.kind

@@ -21,11 +21,13 @@ pub enum Fault {
     Busy,
     /// Every second answer comes later than the control panel waits for one.
     Slow,
+    /// Another reader has its address: each answer is followed by that one's, which has another serial number.
+    Duplicate,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 4] = [Fault::Noise, Fault::Loss, Fault::Busy, Fault::Slow];
+    pub const ALL: [Fault; 5] = [Fault::Noise, Fault::Loss, Fault::Busy, Fault::Slow, Fault::Duplicate];
 
     /// Its name.
     #[must_use]
@@ -35,6 +37,7 @@ impl Fault {
             Fault::Loss => "loss",
             Fault::Busy => "busy",
             Fault::Slow => "slow",
+            Fault::Duplicate => "duplicate",
         }
     }
 }
@@ -101,6 +104,10 @@ impl Faults {
             }
             answer = [&[0x00, 0xF5, 0x80][..], &answer, &[0xFE, 0x01]].concat();
         }
+        if self.has(Fault::Duplicate) {
+            let twins = twins_answer(&answer);
+            answer.extend(twins);
+        }
         let late = self.has(Fault::Slow) && self.given.is_multiple_of(2);
         Some((if late { TOO_LATE } else { Duration::ZERO }, answer))
     }
@@ -110,17 +117,38 @@ impl Faults {
 #[must_use]
 pub fn busy_reply(address: u8, marked: bool) -> Vec<u8> {
     let mut frame = vec![0x53, address | 0x80, 8, 0, 0x04, 0x79];
-    let crc = frame.iter().fold(0x1D0F_u16, |crc, byte| {
-        (0..8).fold(
-            crc ^ u16::from(*byte) << 8,
-            |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 },
-        )
-    });
-    frame.extend(crc.to_le_bytes());
+    frame.extend(crc(&frame).to_le_bytes());
     if marked {
         frame.insert(0, 0xFF);
     }
     frame
+}
+
+/// CRC-16 of a frame (SIA OSDP 2.2, section 5.9).
+fn crc(frame: &[u8]) -> u16 {
+    frame.iter().fold(0x1D0F, |crc, byte| {
+        (0..8).fold(
+            crc ^ u16::from(*byte) << 8,
+            |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 },
+        )
+    })
+}
+
+/// What another reader of the same make says where this one gives `answer`: the same, but for its serial number in a PDID.
+fn twins_answer(answer: &[u8]) -> Vec<u8> {
+    const PDID: u8 = 0x45;
+    const CRC: u8 = 4;
+    const SECURED: u8 = 8;
+    let mut answer = answer.to_vec();
+    let Some(start) = answer.iter().position(|byte| *byte == 0x53) else { return answer };
+    // SOM, address, length, control, code, three bytes of the vendor, model, version, four of the serial number.
+    let Some(frame) = answer.get_mut(start..start + 20) else { return answer };
+    if frame[4] & (CRC | SECURED) == CRC && frame[5] == PDID {
+        frame[11] ^= 0x55;
+        let crc = crc(&frame[..18]).to_le_bytes();
+        frame[18..].copy_from_slice(&crc);
+    }
+    answer
 }
 
 #[cfg(test)]
@@ -130,17 +158,10 @@ mod tests {
     #[test]
     fn a_busy_reply_has_the_check_of_every_frame() {
         // As in an acknowledgement that libosdp made: 53 81 08 00 07 40 5b 53.
-        let whole = |bytes: &[u8]| {
-            bytes.iter().fold(0x1D0F_u16, |crc, byte| {
-                (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
-                    if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
-                })
-            })
-        };
-        assert_eq!(whole(&[0x53, 0x81, 0x08, 0x00, 0x07, 0x40]).to_le_bytes(), [0x5b, 0x53]);
+        assert_eq!(crc(&[0x53, 0x81, 0x08, 0x00, 0x07, 0x40]).to_le_bytes(), [0x5b, 0x53]);
         let frame = busy_reply(1, false);
         assert_eq!(frame[..6], [0x53, 0x81, 8, 0, 4, 0x79]);
-        assert_eq!(whole(&frame[..6]).to_le_bytes(), frame[6..]);
+        assert_eq!(crc(&frame[..6]).to_le_bytes(), frame[6..]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) enum LineError {
     /// Another first word, or another count of words.
     #[error(
         "expected `uid HEX`, `h10301 FACILITY NUMBER`, `h10306 FACILITY NUMBER`, `raw BITS HEX`, `tamper on|off`, \
-         `contact on|off`, `noise|loss|busy|slow on|off`, `rekey`, `unplug`, `plug` or `quit`"
+         `contact on|off`, `noise|loss|busy|slow|duplicate on|off`, `rekey`, `unplug`, `plug` or `quit`"
     )]
     Command,
     /// Not hexadecimal bytes.

@@ -148,6 +148,7 @@ impl Screen {
             KeyCode::Char('l') => self.switch("loss", |on| Line::Fault(Fault::Loss, on)),
             KeyCode::Char('b') => self.switch("busy", |on| Line::Fault(Fault::Busy, on)),
             KeyCode::Char('s') => self.switch("slow", |on| Line::Fault(Fault::Slow, on)),
+            KeyCode::Char('d') => self.switch("duplicate", |on| Line::Fault(Fault::Duplicate, on)),
             KeyCode::Char('k') => {
                 self.wrong.insert("another key");
                 self.asks("rekey", Line::Rekey)

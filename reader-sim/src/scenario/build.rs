@@ -256,7 +256,8 @@ impl Builder {
                 (Ok(_), _) => return Err((format!("{key}.until"), "a later time is needed".to_owned())),
                 (Err(()), None) if fault.what == "reboot" => add(at_ms, FaultChange::Reboot),
                 (Err(()), _) => {
-                    let what = "noise, loss, busy or slow with 'until', or reboot without, is needed";
+                    let what =
+                        "noise, loss, busy, slow or duplicate with 'until', or reboot without, is needed";
                     return Err((format!("{key}.what"), what.to_owned()));
                 }
             }

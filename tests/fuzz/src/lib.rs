@@ -336,3 +336,24 @@ pub mod mqtt {
         packet(0x82, &[&[0, 2][..], properties(five), &topic, &[1]].concat())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What once reached something new is checked at each run of the tests, without libFuzzer.
+    #[test]
+    fn the_kept_cases_are_as_they_must_be() {
+        for (name, target) in TARGETS {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for (number, line) in (1..).zip(text.lines()) {
+                let digits = |at| u8::from_str_radix(line.get(at..at + 2).unwrap_or("?"), 16);
+                let case: Result<Vec<u8>, _> = (0..line.len()).step_by(2).map(digits).collect();
+                let case =
+                    case.unwrap_or_else(|_| panic!("{}, line {number}: not hexadecimal", path.display()));
+                target(&case).unwrap_or_else(|what| panic!("{name}, line {number}: {what}"));
+            }
+        }
+    }
+}

@@ -33,6 +33,8 @@ const MAX_QUEUE: usize = 8;
 const PROVED_WITHIN: Micros = OFFLINE_AFTER + 4_000 * MS;
 /// So many broken secure channels in a row are no accident.
 const MAX_BREAKS: u32 = 3;
+/// After so many answers that nobody asked for, a device that is online is asked again who it is: two may answer.
+const MAX_UNASKED: u32 = 3;
 /// A flash lasts this many tenths of a second.
 const FLASH_TENTHS: u16 = 12;
 /// A flash that could not be shown within this time is not shown any more: the student has gone.
@@ -106,6 +108,10 @@ pub(super) struct Device {
     rest: Option<LedColour>,
     rest_shown: bool,
     identity: Option<Identity>,
+    /// Who else was found to answer at its address.
+    twin: Option<Identity>,
+    /// How many answers came that nobody had asked for.
+    unasked: u32,
     /// Who it was when the gateway was told that it is online.
     told: Option<Identity>,
     /// The gateway was told that it is online.
@@ -143,6 +149,8 @@ impl Device {
             rest: None,
             rest_shown: true,
             identity: None,
+            twin: None,
+            unasked: 0,
             told: None,
             announced: false,
             can_beep: false,
@@ -184,6 +192,11 @@ impl Device {
     /// Whether waiting for it may well be in vain.
     pub(super) fn is_silent(&self) -> bool {
         self.unanswered > 0 || matches!(self.phase, Phase::Offline { .. })
+    }
+
+    /// It was tried again and again in vain.
+    pub(super) fn is_given_up(&self) -> bool {
+        matches!(self.phase, Phase::Offline { tries: QUICK_TRIES.., .. })
     }
 
     /// When it may have the bus; 0 goes before all others.
@@ -241,6 +254,10 @@ impl Device {
             Phase::Status => return Command::LocalStatus,
             Phase::Inputs => return Command::InputStatus,
             Phase::Online => {}
+        }
+        if self.unasked >= MAX_UNASKED && self.twin.is_none() {
+            self.unasked = 0;
+            return Command::Id;
         }
         if let Some((address, baud)) = self.reconfigure {
             return Command::Communication { address, baud };
@@ -307,6 +324,7 @@ impl Device {
         self.restart(Phase::Offline { tries: 0, since: now });
         self.due = now;
         self.flashes.clear();
+        self.twin = None;
         self.showing = None;
         self.beeps = 0;
     }

@@ -188,6 +188,8 @@ words! {
 words! {
     /// What happened to a reader itself.
     ReaderEventKind {
+        /// Another reader on its line answers at its address; `detail` has both serial numbers.
+        DuplicateAddress = "DUPLICATE_ADDRESS",
         /// What hangs on one of its inputs, such as a door's contact, became active; `detail` says which.
         InputActive = "INPUT_ACTIVE",
         /// It is active no more.
@@ -226,7 +228,7 @@ impl ReaderEventKind {
     /// Whether a person should look at once.
     #[must_use]
     pub fn alarms(self) -> bool {
-        matches!(self, Self::Insecure | Self::Tamper)
+        matches!(self, Self::DuplicateAddress | Self::Insecure | Self::Tamper)
     }
 }
 

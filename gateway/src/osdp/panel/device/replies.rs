@@ -96,7 +96,7 @@ impl Device {
     fn refused(&mut self, reason: u8, now: Micros, events: &mut VecDeque<(u8, Event)>) {
         self.quality.naks += 1;
         match (reason, self.pending) {
-            (_, None | Some(Command::Id)) => self.stranger(now, events),
+            (_, None | Some(Command::Id)) if self.phase != Phase::Online => self.stranger(now, events),
             (2.., Some(Command::Challenge | Command::ServerCryptogram | Command::KeySet)) => {
                 self.insecure(SecureError::Refused(reason), now, events);
             }
@@ -131,6 +131,11 @@ impl Device {
             self.beeps = if self.can_beep { flash.beeps } else { 0 };
         }
         match (command, reply) {
+            // It is known; this was to hear who else answers.
+            (Some(Command::Id), Reply::Identity(other)) if self.phase == Phase::Online => {
+                events.extend(self.is_twin(other).map(|twin| (self.address, Event::Twin(twin))));
+            }
+            (Some(Command::Id), _) if self.phase == Phase::Online => {}
             (Some(Command::Id), Reply::Identity(identity)) => {
                 self.identity = Some(identity);
                 self.known_check = self.check;
@@ -207,6 +212,24 @@ impl Device {
             (_, Reply::Malformed(_)) => self.quality.bad_replies += 1,
             _ => {}
         }
+    }
+
+    /// A whole answer that nobody asked for: a late one, or another device's. Gives that one, when it says who it is.
+    pub(in crate::osdp::panel) fn overheard(&mut self, frame: &Frame) -> Option<Identity> {
+        match Reply::decode(frame.code, &frame.data) {
+            Reply::Identity(other) => self.is_twin(other),
+            _ => {
+                self.unasked = self.unasked.saturating_add(1);
+                None
+            }
+        }
+    }
+
+    /// Another than the device that is known, told of once.
+    fn is_twin(&mut self, other: Identity) -> Option<Identity> {
+        let own = self.identity?;
+        let new = (own.vendor, own.serial) != (other.vendor, other.serial) && self.twin != Some(other);
+        new.then(|| *self.twin.insert(other))
     }
 
     /// Tells of each input that is not as it last was; at first none is active.
