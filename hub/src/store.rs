@@ -209,13 +209,15 @@ const MAX_VALUES: usize = 8_000;
 pub struct Tx {
     inner: Box<dyn Transaction>,
     statements: Arc<AtomicU64>,
+    /// What people are called to by it.
+    raised: Vec<entity::Alarm>,
 }
 
 impl Tx {
     /// Wraps a transaction; `statements` counts what it runs.
     #[must_use]
     pub fn new(inner: Box<dyn Transaction>, statements: Arc<AtomicU64>) -> Self {
-        Self { inner, statements }
+        Self { inner, statements, raised: Vec::new() }
     }
 
     /// Runs a statement; gives the count of rows changed.

@@ -51,6 +51,9 @@ async fn eighty_rows_cost_as_many_statements_as_ten() {
             assert_eq!(entry["swipes"].as_array().unwrap().len(), 1);
             assert_eq!(entry["history"].as_array().unwrap().len(), 1);
         }
+        let lean = "{ session(by: {externalId: \"X\"}) { register { entries(first: 200) { nodes { status student { number } } } } } }";
+        let (_, lean_cost) = counted(&hub, &integration, lean).await;
+        assert_eq!(lean_cost, 2, "the session, its marks with their students");
         let page =
             "{ sessions(first: 200) { nodes { externalId state rooms { code } groups { code } course { code }
             policy { opensBefore } register { state summary { present } } } } }";

@@ -151,6 +151,33 @@ async fn a_listener_hears_of_swipes_marks_and_final_registers_signed_and_once() 
 }
 
 #[tokio::test]
+async fn people_are_called_once_to_what_they_should_look_at() {
+    let (hub, mut gateway, held) = class().await;
+    let mut listener = Listener::start().await;
+    let input = json!({"url": listener.url(), "events": ["ALERT_RAISED"]});
+    hub.done(&format!("saveWebhook {HOOK}"), input).await;
+    hub.clock.set(&at("10:07"));
+    let first = gateway.swipe(0, 0, &at("10:05"), &[&held]);
+    let mut clone = gateway.swipe(1, 0, &at("10:06"), &[&held]);
+    clone["sequence"] = first["sequence"].clone();
+    gateway.submit(&hub, &[first], &at("10:07")).await;
+    assert_eq!(gateway.submit(&hub, std::slice::from_ref(&clone), &at("10:07")).await, ["STORED"]);
+    let (_, told) = listener.hears().await;
+    assert_eq!((&told["type"], &told["data"]["kind"]), (&json!("ALERT_RAISED"), &json!("SWIPE_CLASH")));
+    let alerts = hub.read("{ alerts { nodes { kind detail gateway { code } } } }").await;
+    let alert = &alerts["alerts"]["nodes"][0];
+    assert_eq!(
+        (&told["data"]["detail"], &told["data"]["gateway"]),
+        (&alert["detail"], &alert["gateway"]["code"])
+    );
+    // Sent again it is known, and nobody is called again.
+    assert_eq!(gateway.submit(&hub, &[clone], &at("10:07")).await, ["DUPLICATE"]);
+    let all = until(&hub, |all| all.iter().all(|it| it["state"] == "DELIVERED")).await;
+    assert_eq!(all.len(), 1);
+    assert!(listener.heard.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn what_is_not_taken_is_told_again_under_the_same_id_until_somebody_says_that_he_is_gone() {
     let (hub, mut gateway, held) = class().await;
     let mut listener = Listener::start().await;

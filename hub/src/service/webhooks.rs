@@ -15,8 +15,8 @@ use super::{Caller, Hub, News};
 use crate::outgoing;
 use crate::scalar::DateTime;
 use crate::store::entity::{
-    Attendance, AttendanceStatus, Entity, Reader, Room, Session, Student, Swipe, Webhook, WebhookDelivery,
-    WebhookDeliveryState, WebhookEvent,
+    Attendance, AttendanceStatus, Entity, Gateway, Reader, Room, Session, Student, Swipe, Webhook,
+    WebhookDelivery, WebhookDeliveryState, WebhookEvent,
 };
 use crate::store::{StoreError, Tx};
 
@@ -254,6 +254,30 @@ pub(super) async fn swipes_came(
             "decision": swipe.decision.word(),
         });
         note(hub, &listeners, WebhookEvent::SwipeReceived, &data, &mut deliveries);
+    }
+    put(tx, &deliveries, news).await
+}
+
+/// Notes what listeners are to hear of what this transaction calls people to.
+pub(super) async fn alerts_raised(hub: &Hub, tx: &mut Tx, news: &mut Vec<News>) -> Result<(), StoreError> {
+    let raised = tx.raised();
+    if raised.is_empty() {
+        return Ok(());
+    }
+    let listeners = listeners(tx).await?;
+    let gateways: BTreeMap<Uuid, String> =
+        by_id(tx, raised.iter().filter_map(|alarm| alarm.gateway_id).collect(), |it: Gateway| it.code)
+            .await?;
+    let mut deliveries = Vec::new();
+    for alarm in &raised {
+        let data = json!({
+            "alert": alarm.id,
+            "kind": alarm.kind,
+            "at": instant(hub, alarm.at),
+            "gateway": alarm.gateway_id.and_then(|id| gateways.get(&id)),
+            "detail": alarm.detail,
+        });
+        note(hub, &listeners, WebhookEvent::AlertRaised, &data, &mut deliveries);
     }
     put(tx, &deliveries, news).await
 }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::entity::{Entity, Swipe, SwipeDecision, SwipeReason};
+use super::entity::{Alarm, Entity, Swipe, SwipeDecision, SwipeReason};
 use super::{Row, StoreError, Tx, Value};
 
 /// A card as one building may look it up.
@@ -278,8 +278,16 @@ impl Tx {
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO alarm (id, at, kind, gateway_id, detail) VALUES ($1, $2, $3, $4, $5) \
                    ON CONFLICT (id) DO NOTHING";
-        self.execute(sql, vec![id.into(), at.into(), kind.into(), gateway.into(), detail.into()]).await?;
+        let alarm = Alarm { id, at, kind: kind.to_owned(), gateway_id: gateway, detail };
+        if self.execute(sql, alarm.values()).await? > 0 {
+            self.raised.push(alarm);
+        }
         Ok(())
+    }
+
+    /// What people were called to by this transaction since this was last asked.
+    pub fn raised(&mut self) -> Vec<Alarm> {
+        std::mem::take(&mut self.raised)
     }
 }
 

@@ -8,6 +8,8 @@ use crate::store::{FromValue, Row, StoreError, Value};
 words! {
     /// What a webhook may be told of.
     WebhookEvent {
+        /// A person should look at something: a reader was opened, a gateway's storage was cloned, swipes are lost.
+        AlertRaised = "ALERT_RAISED",
         /// Marks changed. A mark that is new and EXPECTED is a class list's, and is not told.
         AttendanceChanged = "ATTENDANCE_CHANGED",
         /// A register is final: all swipes are in.
