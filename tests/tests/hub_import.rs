@@ -184,7 +184,7 @@ async fn every_mistake_is_told_with_its_place_and_nothing_is_changed() {
 }
 
 #[tokio::test]
-async fn a_session_stays_of_its_kind_where_a_table_does_not_say_one() {
+async fn a_session_stays_of_its_kind_and_called_off_where_a_table_does_not_say_so() {
     let hub = TestHub::start().await;
     estate(&hub).await;
     let mut lab = rollcall_tests::timetable::session("X", "10:00", "11:00");
@@ -193,16 +193,26 @@ async fn a_session_stays_of_its_kind_where_a_table_does_not_say_one() {
     let mapping = "kind = 'sessions'\n[columns]\nexternal_id = 'Id'\nstart = 'Start'\nend = 'End'\nrooms = 'Rooms'\ngroups = 'Groups'\n\
                    [formats]\ndate_time = '%Y-%m-%d %H:%M'\n";
     let rows = "Id,Start,End,Rooms,Groups\nX,2026-10-05 12:00,2026-10-05 13:00,R1,G\nY,2026-10-05 14:00,2026-10-05 15:00,R1,G\n";
-    let mut facts = Facts::default();
-    let zone = hub.running.hub.zone();
-    sheet::read(&mut facts, "t.csv", rows.as_bytes(), zone, &Mapping::read(mapping).unwrap());
-    assert_eq!(problems(&imported(&hub, &facts, &order("x")).await), Vec::<String>::new());
+    let import = async |rows: &str| {
+        let mut facts = Facts::default();
+        let zone = hub.running.hub.zone();
+        sheet::read(&mut facts, "t.csv", rows.as_bytes(), zone, &Mapping::read(mapping).unwrap());
+        assert_eq!(problems(&imported(&hub, &facts, &order("x")).await), Vec::<String>::new());
+    };
+    import(rows).await;
     let found = hub.read("{ sessions { nodes { externalId kind startsAt } } }").await;
     assert_eq!(
         found["sessions"]["nodes"],
         json!([{"externalId": "X", "kind": "LABORATORY", "startsAt": "2026-10-05T12:00:00.000+01:00"},
                {"externalId": "Y", "kind": "LECTURE", "startsAt": "2026-10-05T14:00:00.000+01:00"}])
     );
+    // What a person called off stays so where a table has no word of that, also when it moves it.
+    let mut off = rollcall_tests::timetable::session("Y", "14:00", "15:00");
+    off["cancelled"] = json!(true);
+    hub.done("saveSession", off).await;
+    import(&rows.replace("Y,2026-10-05 14:00,2026-10-05 15:00", "Y,2026-10-05 15:00,2026-10-05 16:00")).await;
+    let found = hub.read("{ session(by: {externalId: \"Y\"}) { state startsAt } }").await;
+    assert_eq!(found["session"], json!({"state": "CANCELLED", "startsAt": "2026-10-05T15:00:00.000+01:00"}));
 }
 
 #[tokio::test]
