@@ -450,12 +450,20 @@ async fn start_gate(
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<()> {
-    let own = Authority::of(&config.data)?;
-    let shown = match (&gate.cert_file, &gate.key_file) {
-        (Some(certificate), Some(key)) => certificate::given(certificate, key)?,
-        _ => own.server(&config.gateway, &gate.names)?,
+    let own = Authority::of(&config.data);
+    let (shown, mut authorities) = match (&gate.cert_file, &gate.key_file, own) {
+        (Some(certificate), Some(key), Err(error)) => {
+            tracing::warn!("no certificate of the gateway's own lets a reader in: {error:#}");
+            (certificate::given(certificate, key)?, Vec::new())
+        }
+        (Some(certificate), Some(key), Ok(_)) => {
+            (certificate::given(certificate, key)?, certificate::read(&authority(&config.data))?)
+        }
+        (_, _, own) => {
+            (own?.server(&config.gateway, &gate.names)?, certificate::read(&authority(&config.data))?)
+        }
     };
-    let (mut authorities, mut institution) = (certificate::read(&authority(&config.data))?, None);
+    let mut institution = None;
     if let Some(file) = &gate.client_ca_file {
         let given = certificate::read(file)?;
         let usable = certificate::signed_by(given.clone());

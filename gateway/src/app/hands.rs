@@ -56,6 +56,8 @@ pub(super) struct Seen {
     pub(super) serial: Option<u32>,
     /// When it was last told that such a thing happened to it, in milliseconds since the machine's start.
     pub(super) happened: BTreeMap<&'static str, i64>,
+    /// What hangs on its inputs: whether each is active, and whether the hub was told so.
+    pub(super) inputs: BTreeMap<usize, (bool, bool)>,
     /// What happened to it and could not be told yet.
     pub(super) untold: Vec<ReaderRecord>,
     pub(super) last_swipe: Option<Instant>,

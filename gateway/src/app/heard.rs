@@ -70,11 +70,13 @@ impl Hands {
             }
             Event::Input { number, active } => {
                 tracing::info!(reader = %code, number, active, "an input of the reader changed");
-                let kind = if active { "INPUT_ACTIVE" } else { "INPUT_OVER" };
-                self.happened(&code, kind, Some(format!("input {number}")));
+                seen.inputs.entry(number).or_default().0 = active;
+                self.tell_inputs(&code);
             }
             Event::Reconfigured { .. } | Event::NotReconfigured => {}
             Event::Line(quality) => {
+                self.tell_inputs(&code);
+                let seen = self.seen.entry(code.clone()).or_default();
                 let before = seen.line.replace(quality).map_or(0, |line| line.bad_replies);
                 let told = seen.happened.get("LINE").copied();
                 let due = told.is_none_or(|told| now.since_boot_ms - told >= HAPPENS_EVERY_MS);
@@ -195,11 +197,11 @@ impl Hands {
 
     /// Notes what happened to a reader itself, for the hub; the same once a minute at the most, for a contact that chatters
     /// must not fill the journal. A reader that the hub does not know has no name there: it is told when it has.
-    fn happened(&mut self, code: &str, kind: &'static str, detail: Option<String>) {
+    fn happened(&mut self, code: &str, kind: &'static str, detail: Option<String>) -> bool {
         let now = self.clock.read();
         let seen = self.seen.entry(code.to_owned()).or_default();
         if seen.happened.get(kind).is_some_and(|last| now.since_boot_ms - last < HAPPENS_EVERY_MS) {
-            return;
+            return false;
         }
         seen.happened.insert(kind, now.since_boot_ms);
         let event = ReaderRecord {
@@ -216,6 +218,18 @@ impl Hands {
             None => {
                 seen.untold.truncate(MAX_UNTOLD - 1);
                 seen.untold.push(event);
+            }
+        }
+        true
+    }
+
+    /// Tells the hub of inputs that are not as it was last told. What chatters is told once a minute, and in the end as it is.
+    fn tell_inputs(&mut self, code: &str) {
+        let inputs = self.seen.entry(code.to_owned()).or_default().inputs.clone();
+        for (number, (active, _)) in inputs.into_iter().filter(|(_, (active, told))| active != told) {
+            let kind = if active { "INPUT_ACTIVE" } else { "INPUT_OVER" };
+            if self.happened(code, kind, Some(format!("input {number}"))) {
+                self.seen.entry(code.to_owned()).or_default().inputs.insert(number, (active, active));
             }
         }
     }

@@ -67,7 +67,7 @@ impl Authority {
             crate::private::write(&key_file, key.serialize_pem().as_bytes())
                 .with_context(|| format!("{} cannot be written", key_file.display()))?;
             tracing::warn!(
-                "a new authority was made: give {} to every MQTT reader that is to come in",
+                "a new authority was made, {}: MQTT readers are to trust it, unless the gate shows a certificate of yours (cert_file)",
                 path.display()
             );
         }

@@ -18,6 +18,8 @@ use tokio::time::timeout;
 
 /// When one side has ended, what is under way the other way gets so long.
 const LEFT_WITHIN: Duration = Duration::from_secs(1);
+/// Whoever takes nothing for so long is gone.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be accepted.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How many bytes are passed on at once.
@@ -115,8 +117,15 @@ async fn pass(client: TcpStream, broker: SocketAddr) -> io::Result<()> {
     let mut up = std::pin::pin!(copy(&mut from_client, &mut to_broker));
     let mut down = std::pin::pin!(copy(&mut from_broker, &mut to_client));
     tokio::select! {
-        _ = &mut up => drop(timeout(LEFT_WITHIN, down).await),
-        _ = &mut down => drop(timeout(LEFT_WITHIN, up).await),
+        // Whoever broke off hears nothing any more, and the other side is to know at once.
+        ended = &mut up => {
+            ended?;
+            drop(timeout(LEFT_WITHIN, down).await);
+        }
+        ended = &mut down => {
+            ended?;
+            drop(timeout(LEFT_WITHIN, up).await);
+        }
     }
     Ok(())
 }
@@ -129,6 +138,6 @@ async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + U
         if count == 0 {
             return to.shutdown().await;
         }
-        to.write_all(&bytes[..count]).await?;
+        timeout(TAKEN_WITHIN, to.write_all(&bytes[..count])).await??;
     }
 }

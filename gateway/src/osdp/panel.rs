@@ -6,7 +6,8 @@
 //! times, then once a second; after eight seconds of silence it is offline, tried three times, once a second for
 //! eight seconds, then every five. Only the first of those tries waits as long as OSDP allows; the others are
 //! short. While other devices are alive, the first tries take at most a quarter of the bus's time, and all later ones of all
-//! devices together a hundredth: who stands at another reader does not wait for one that is dead.
+//! devices together a hundredth, unless one would be left alone for longer than ten seconds by that: who stands at another reader
+//! does not wait for one that is dead.
 
 use std::collections::VecDeque;
 
@@ -37,6 +38,8 @@ const REPLY_BYTES: u64 = 24;
 const SPARE_FACTOR: u64 = 3;
 /// The same after waiting for one that was given up already.
 const GIVEN_UP_FACTOR: u64 = 100;
+/// No device waits longer for its next try because of others.
+const GIVEN_UP_AT_MOST: Micros = 10_000 * MS;
 
 /// What the panel has to say of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -299,8 +302,10 @@ impl Panel {
     /// When a device may have the bus.
     fn turn(&self, device: &Device, alive: bool) -> Micros {
         if alive && device.is_silent() {
-            let given_up = if device.is_given_up() { self.given_up_until } else { 0 };
-            device.next_turn().max(self.spared_until).max(given_up)
+            let due = device.next_turn();
+            let given_up =
+                if device.is_given_up() { self.given_up_until.min(due + GIVEN_UP_AT_MOST) } else { 0 };
+            due.max(self.spared_until).max(given_up)
         } else {
             device.next_turn()
         }

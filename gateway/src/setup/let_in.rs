@@ -41,11 +41,13 @@ pub fn certificate(config: &Config, code: &str, folder: &Path) -> anyhow::Result
 /// What the reader needs besides, and what it may still wait for.
 #[must_use]
 pub fn advice(config: &Config, code: &str) -> String {
-    let mut text = format!(
-        "user name and client id: {code}; the authority that it trusts: {}",
-        authority(&config.data).display()
-    );
-    if config.mqtt.as_ref().is_none_or(|mqtt| mqtt.gate.is_none()) {
+    let gate = config.mqtt.as_ref().and_then(|mqtt| mqtt.gate.as_ref());
+    let trusts = match gate.and_then(|gate| gate.cert_file.as_ref()) {
+        Some(given) => format!("that of {}", given.display()),
+        None => authority(&config.data).display().to_string(),
+    };
+    let mut text = format!("user name and client id: {code}; the authority that it trusts: {trusts}");
+    if gate.is_none() {
         text.push_str(
             "\nno reader is let in yet: add [mqtt.gate] to the configuration; deploy/gateway.toml shows how",
         );

@@ -55,7 +55,7 @@ impl SqliteStore {
             .after_release(move |connection, _| {
                 Box::pin(async { again(connection, "ROLLBACK; BEGIN").await.map(|()| true) })
             })
-            .connect_with(options.pragma("cache_size", READER_CACHE))
+            .connect_with(options.pragma("cache_size", READER_CACHE).pragma("query_only", "on"))
             .await?;
         Ok(Self { readers, writer })
     }

@@ -1,8 +1,8 @@
 //! Bad company at the gateway's door for MQTT readers: a peer that says nothing, one that sends garbage, and a reader that
 //! talks as fast as it can.
 //!
-//! Made by `load`, which measures how long others wait beside them. They come from an address of their own, as bad company does,
-//! and come again whenever they were shut out.
+//! Made by `load`, which measures how long others wait beside them. The two that are no readers come from an address of their
+//! own, as bad company does, and come again whenever they were shut out; the reader comes from that of the others.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -45,7 +45,7 @@ const LEAK_BYTES: usize = 256 * 1_024;
 /// The process may hold this much more memory at the end than when it was warm, in bytes.
 const MEMORY_MORE: u64 = 12 << 20;
 /// So many threads or files more.
-const FEW_MORE: u64 = 4;
+const FEW_MORE: u64 = 8;
 
 /// What a process holds.
 #[derive(Debug, Clone, Copy, Default)]

@@ -35,6 +35,8 @@ const PROVED_WITHIN: Micros = OFFLINE_AFTER + 4_000 * MS;
 const MAX_BREAKS: u32 = 3;
 /// After so many answers that nobody asked for, a device that is online is asked again who it is: two may answer.
 const MAX_UNASKED: u32 = 3;
+/// How many others at its address are remembered.
+const MAX_TWINS: usize = 4;
 /// A flash lasts this many tenths of a second.
 const FLASH_TENTHS: u16 = 12;
 /// A flash that could not be shown within this time is not shown any more: the student has gone.
@@ -108,8 +110,8 @@ pub(super) struct Device {
     rest: Option<LedColour>,
     rest_shown: bool,
     identity: Option<Identity>,
-    /// Who else was found to answer at its address.
-    twin: Option<Identity>,
+    /// Who else was found to answer at its address, and was told of.
+    twins: Vec<Identity>,
     /// How many answers came that nobody had asked for.
     unasked: u32,
     /// Who it was when the gateway was told that it is online.
@@ -122,6 +124,8 @@ pub(super) struct Device {
     tamper: bool,
     /// It says that it has inputs.
     has_inputs: bool,
+    /// It said nothing when it was asked for them: it is not asked again.
+    mute_inputs: bool,
     /// Those of its inputs that are active, as last told.
     active: BTreeSet<usize>,
     pub(super) quality: LineQuality,
@@ -149,7 +153,7 @@ impl Device {
             rest: None,
             rest_shown: true,
             identity: None,
-            twin: None,
+            twins: Vec::new(),
             unasked: 0,
             told: None,
             announced: false,
@@ -157,6 +161,7 @@ impl Device {
             slow: false,
             tamper: false,
             has_inputs: false,
+            mute_inputs: false,
             active: BTreeSet::new(),
             quality: LineQuality::default(),
         }
@@ -255,7 +260,7 @@ impl Device {
             Phase::Inputs => return Command::InputStatus,
             Phase::Online => {}
         }
-        if self.unasked >= MAX_UNASKED && self.twin.is_none() {
+        if self.unasked >= MAX_UNASKED && self.twins.is_empty() {
             self.unasked = 0;
             return Command::Id;
         }
@@ -292,6 +297,13 @@ impl Device {
             return false;
         }
         self.unanswered += 1;
+        if self.phase == Phase::Inputs && self.unanswered >= QUICK_TRIES {
+            // Cards matter more than a door's contact.
+            self.mute_inputs = true;
+            self.restart(Phase::Identify);
+            self.due = now;
+            return false;
+        }
         self.due = if self.unanswered < QUICK_TRIES { now } else { (now + RETRY_EVERY).min(lost_at) };
         self.unanswered == 1
     }
@@ -324,7 +336,6 @@ impl Device {
         self.restart(Phase::Offline { tries: 0, since: now });
         self.due = now;
         self.flashes.clear();
-        self.twin = None;
         self.showing = None;
         self.beeps = 0;
     }
@@ -332,6 +343,8 @@ impl Device {
     /// A new session, from number 0. What was not carried out yet is not forgotten.
     fn restart(&mut self, phase: Phase) {
         self.phase = phase;
+        // Another may have been hung in its place.
+        self.identity = None;
         self.sequence = 0;
         self.sent = Vec::new();
         if let Some(secure) = &mut self.secure {

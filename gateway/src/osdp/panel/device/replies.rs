@@ -176,7 +176,8 @@ impl Device {
                 events.push_back((self.address, event));
             }
             (Some(Command::LocalStatus), reply) => {
-                self.phase = if self.has_inputs { Phase::Inputs } else { Phase::Online };
+                let asks = self.has_inputs && !self.mute_inputs;
+                self.phase = if asks { Phase::Inputs } else { Phase::Online };
                 self.rest_shown = false;
                 let announced = std::mem::replace(&mut self.announced, true);
                 if let Some(identity) = self.identity
@@ -225,11 +226,15 @@ impl Device {
         }
     }
 
-    /// Another than the device that is known, told of once.
+    /// Another than the device that is known; each is told of once.
     fn is_twin(&mut self, other: Identity) -> Option<Identity> {
         let own = self.identity?;
-        let new = (own.vendor, own.serial) != (other.vendor, other.serial) && self.twin != Some(other);
-        new.then(|| *self.twin.insert(other))
+        let new = (own.vendor, own.serial) != (other.vendor, other.serial) && !self.twins.contains(&other);
+        if new {
+            self.twins.truncate(MAX_TWINS - 1);
+            self.twins.push(other);
+        }
+        new.then_some(other)
     }
 
     /// Tells of each input that is not as it last was; at first none is active.
