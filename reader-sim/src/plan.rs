@@ -68,7 +68,7 @@ pub struct TermFiles {
     pub buildings: usize,
 }
 
-/// Something goes wrong at a reader on a serial line, or is well again.
+/// Something goes wrong at a reader, or is well again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReaderFault {
     /// When.
@@ -88,6 +88,10 @@ pub enum FaultChange {
     Ends(Fault),
     /// It loses its power for a moment.
     Reboot,
+    /// It is taken off its line and its power, or put back.
+    Unplugged(bool),
+    /// The clock of an MQTT reader goes ahead by so many milliseconds.
+    ClockAhead(u64),
 }
 
 /// A building.

@@ -87,7 +87,7 @@ reschedule = { session = "BIO101-P1-0301", start = "11:10", end = "12:10" }
 at = "11:00:00.500"
 reissue = { student = "S1003", card = { uid = "04010203040506" } }
 
-[[faults]]           # what goes wrong at an OSDP reader or its line; nothing that is shown or counted may change by it
+[[faults]]           # what goes wrong at a reader or its line; nothing that is shown or counted may change by it
 at = "08:25:00"
 until = "10:30:00"
 reader = "A-101-D1"
@@ -97,6 +97,17 @@ what = "noise"       # or: loss, busy, slow, duplicate (another reader answers a
 at = "09:30:00"
 reader = "A-101-D1"
 what = "reboot"
+
+[[faults]]           # off its line and its power, for nine minutes at the most; no card is held to it, and its light does not change
+at = "09:32:00"
+until = "09:38:00"
+reader = "A-101-D1"
+what = "unplug"
+
+[[faults]]           # an MQTT reader's clock goes an hour ahead
+at = "09:12:00"
+reader = "B-201-D1"
+what = "clock"
 
 [[swipes]]           # green: the first instant of the window
 at = "08:30:00.000"

@@ -149,10 +149,20 @@ impl<'a> Player<'a> {
                 FaultChange::Begins(what) => json!({"begins": what.name()}),
                 FaultChange::Ends(what) => json!({"ends": what.name()}),
                 FaultChange::Reboot => json!("reboot"),
+                FaultChange::Unplugged(true) => json!({"begins": "unplug"}),
+                FaultChange::Unplugged(false) => json!({"ends": "unplug"}),
+                FaultChange::ClockAhead(ms) => json!({"clockAheadMs": ms}),
             };
             self.trace.line(at, json!({"kind": "fault", "at": instant(at)?, "reader": reader, "what": what}));
-            if fault.what == FaultChange::Reboot {
-                self.await_back(at, reader).await?;
+            match fault.what {
+                FaultChange::Reboot => self.await_back(at, reader).await?,
+                FaultChange::Unplugged(unplugged) => {
+                    if !unplugged {
+                        self.await_back(at, reader).await?;
+                    }
+                    self.world.wait_until_known(reader, !unplugged).await?;
+                }
+                FaultChange::Begins(_) | FaultChange::Ends(_) | FaultChange::ClockAhead(_) => {}
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -42,7 +43,8 @@ const LOADED_BEFORE_MS: i64 = 3_600_000;
 /// Where a reader is.
 enum Place {
     Bus(usize),
-    Mqtt(Box<MqttReader>),
+    /// With how far its clock is ahead, in milliseconds.
+    Mqtt(Box<MqttReader>, Arc<AtomicU64>),
 }
 
 /// A building's gateway.
@@ -197,17 +199,18 @@ impl World {
         let gateway = self.start_gateway(&config).await?;
         for reader in here(ReaderKind::Mqtt) {
             let host = broker.ip().to_string();
-            let clock = self.clock.clone();
+            let (clock, ahead) = (self.clock.clone(), Arc::<AtomicU64>::default());
+            let its_ahead = Arc::clone(&ahead);
             let device = MqttReader::connect_timed(
                 reader.code.clone(),
                 code.clone(),
                 host,
                 broker.port(),
-                Uptime::new(move || clock.uptime_ms()),
+                Uptime::new(move || clock.uptime_ms() + its_ahead.load(Ordering::Relaxed)),
                 events.clone(),
             );
             let device = device.await?;
-            self.places.insert(reader.code.clone(), Place::Mqtt(Box::new(device)));
+            self.places.insert(reader.code.clone(), Place::Mqtt(Box::new(device), ahead));
         }
         self.gateways.push(Building { code, config, gateway });
         Ok(())
@@ -275,7 +278,7 @@ impl World {
     pub fn present(&self, reader: &str, credential: &Credential) -> anyhow::Result<()> {
         match self.places.get(reader) {
             Some(Place::Bus(bus)) => Ok(self.buses[*bus].present(reader, credential)?),
-            Some(Place::Mqtt(device)) => {
+            Some(Place::Mqtt(device, _)) => {
                 device.present(credential)?;
                 Ok(())
             }
@@ -286,18 +289,44 @@ impl World {
     /// Lets something go wrong at a reader, or be well again.
     ///
     /// # Errors
-    /// When there is no such reader on a serial line.
+    /// When there is no such reader, or that does not happen to one of its kind.
     pub fn spoil(&self, reader: &str, what: FaultChange) -> anyhow::Result<()> {
-        let Some(Place::Bus(bus)) = self.places.get(reader) else {
-            bail!("there is no OSDP reader {reader}")
+        let bus = match (self.places.get(reader), what) {
+            (Some(Place::Mqtt(_, ahead)), FaultChange::ClockAhead(ms)) => {
+                ahead.fetch_add(ms, Ordering::Relaxed);
+                return Ok(());
+            }
+            (Some(Place::Bus(bus)), _) => &self.buses[*bus],
+            _ => bail!("there is no reader {reader} to which {what:?} happens"),
         };
-        let bus = &self.buses[*bus];
         match what {
             FaultChange::Begins(fault) => bus.fault(reader, fault, true)?,
             FaultChange::Ends(fault) => bus.fault(reader, fault, false)?,
             FaultChange::Reboot => bus.reboot(reader)?,
+            FaultChange::Unplugged(unplugged) => bus.unplug(reader, unplugged)?,
+            FaultChange::ClockAhead(_) => bail!("{reader} has no clock"),
         }
         Ok(())
+    }
+
+    /// Waits until the gateway of a reader knows whether it is there.
+    ///
+    /// # Errors
+    /// When it does not come to know it.
+    pub async fn wait_until_known(&self, reader: &str, online: bool) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + UP_WITHIN;
+        loop {
+            for Building { code, gateway, .. } in &self.gateways {
+                let status = gateway.status().await.with_context(|| format!("gateway {code} has ended"))?;
+                if status.readers.iter().any(|it| it.code == reader && it.online == online) {
+                    return Ok(());
+                }
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("no gateway comes to know that {reader} is {}", if online { "there" } else { "gone" });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Where hub and gateways keep everything, for as long as the world lasts.
@@ -390,7 +419,7 @@ impl World {
     /// When something had failed.
     pub async fn stop(self) -> anyhow::Result<()> {
         for (_, place) in self.places {
-            if let Place::Mqtt(device) = place {
+            if let Place::Mqtt(device, _) = place {
                 device.stop().await;
             }
         }

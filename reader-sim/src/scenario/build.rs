@@ -3,6 +3,7 @@
 //! Used by `scenario`. Errors are the key and what is wrong with it.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use jiff::Span;
 use jiff::civil::{Date, Time};
@@ -36,7 +37,14 @@ struct Builder {
     readers: HashMap<String, usize>,
     students: HashMap<String, usize>,
     sessions: HashMap<String, usize>,
+    /// Which readers are unplugged when.
+    unplugged: Vec<(usize, RangeInclusive<Millis>)>,
 }
+
+/// How long a reader may be unplugged: less than what a register allows of a door that nobody watches.
+const UNPLUGGED_MS: Millis = 9 * 60_000;
+/// How far a wrong clock goes ahead.
+const AHEAD_MS: u64 = 3_600_000;
 
 /// Notes `name` down as number `index`; wrong if it was there.
 fn once(names: &mut HashMap<String, usize>, key: String, name: &str, index: usize) -> Result<(), Wrong> {
@@ -76,6 +84,7 @@ impl Builder {
             readers: HashMap::new(),
             students: HashMap::new(),
             sessions: HashMap::new(),
+            unplugged: Vec::new(),
         })
     }
 
@@ -239,9 +248,13 @@ impl Builder {
             let key = format!("faults[{index}]");
             let at_ms = self.at(&format!("{key}.at"), &fault.at)?;
             let reader = find(&self.readers, &format!("{key}.reader"), "reader", &fault.reader)?;
-            if self.plan.readers[reader].kind != ReaderKind::Osdp {
-                let what = format!("{} has no serial line; only OSDP readers have faults here", fault.reader);
-                return Err((format!("{key}.reader"), what));
+            let (kind, of) = if fault.what == "clock" {
+                (ReaderKind::Mqtt, "only MQTT readers have a clock")
+            } else {
+                (ReaderKind::Osdp, "only OSDP readers have a line of which that can be wrong")
+            };
+            if self.plan.readers[reader].kind != kind {
+                return Err((format!("{key}.reader"), format!("{}: {of}", fault.reader)));
             }
             let until_ms = match &fault.until {
                 Some(until) => Some(self.at(&format!("{key}.until"), until)?),
@@ -255,9 +268,18 @@ impl Builder {
                 }
                 (Ok(_), _) => return Err((format!("{key}.until"), "a later time is needed".to_owned())),
                 (Err(()), None) if fault.what == "reboot" => add(at_ms, FaultChange::Reboot),
+                (Err(()), None) if fault.what == "clock" => add(at_ms, FaultChange::ClockAhead(AHEAD_MS)),
+                (Err(()), Some(until_ms)) if fault.what == "unplug" => {
+                    if !(at_ms + 1..=at_ms + UNPLUGGED_MS).contains(&until_ms) {
+                        let what = "at most nine minutes later is needed: for longer a register is not taken";
+                        return Err((format!("{key}.until"), what.to_owned()));
+                    }
+                    add(at_ms, FaultChange::Unplugged(true));
+                    add(until_ms, FaultChange::Unplugged(false));
+                    self.unplugged.push((reader, at_ms..=until_ms));
+                }
                 (Err(()), _) => {
-                    let what =
-                        "noise, loss, busy, slow or duplicate with 'until', or reboot without, is needed";
+                    let what = "noise, loss, busy, slow, duplicate or unplug with 'until', or reboot or clock without, is needed";
                     return Err((format!("{key}.what"), what.to_owned()));
                 }
             }
@@ -273,6 +295,9 @@ impl Builder {
             let reader = find(&self.readers, &format!("{key}.reader"), "reader", &swipe.reader)?;
             if self.plan.presentations.iter().any(|other| (other.at_ms, other.reader) == (at_ms, reader)) {
                 return Err((key, format!("{} has another card at {}", swipe.reader, swipe.at)));
+            }
+            if self.unplugged.iter().any(|(other, span)| *other == reader && span.contains(&at_ms)) {
+                return Err((key, format!("{} is unplugged at {}", swipe.reader, swipe.at)));
             }
             let card_key = format!("{key}.card");
             let (credential, student) = match &swipe.card {
