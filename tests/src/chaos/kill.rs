@@ -108,7 +108,7 @@ pub fn gateway(run: &Run) -> super::Result {
 }
 
 async fn kill_gateway(run: &Run) -> super::Result {
-    let cards = cards_for(run.cycles);
+    let cards = cards_for(run.cycles * 2);
     let mut layout = Layout::new(cards);
     let tools = tempfile::tempdir().map_err(|error| Broken { seed: run.seed, what: error.to_string() })?;
     if let Some(control) = &run.control {

@@ -57,7 +57,7 @@ async fn both(run: &Run) -> super::Result {
 }
 
 async fn on(kind: &str, run: &Run) -> super::Result {
-    let cards = cards_for(run.cycles);
+    let cards = cards_for(run.cycles * 2);
     let mut layout = Layout::new(cards);
     let tools =
         tempfile::tempdir().map_err(|error| super::Broken { seed: run.seed, what: error.to_string() })?;
@@ -76,7 +76,7 @@ async fn on(kind: &str, run: &Run) -> super::Result {
     let history = History::default();
     let mut readers = Readers::new(history.clone(), run.seed, cards);
     site.configure(readers.bus());
-    readers.start(site.broker_port, &Pace { pause_ms: 5, ..Pace::default() });
+    readers.start(site.broker_port, &Pace { pause_ms: 60, ..Pace::default() });
     let mut cycles = Cycles::default();
     let found = attack(run, &site, &disk, &history, readers, &mut cycles).await;
     drop(disk);
