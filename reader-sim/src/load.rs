@@ -32,19 +32,23 @@ use crate::device::mqtt::{Credentials, MqttReader, Proof};
 use crate::device::osdp::{OsdpBus, OsdpReader, ReaderKey};
 use crate::device::{DeviceEvent, Events, Shown};
 use crate::plan::{Colour, Credential};
+use crate::reader::BrokerAddress;
 
 mod peers;
 mod rush;
+mod there;
 
 use peers::BadPeers;
 use rush::Rush;
+use there::There;
 
 const EXAMPLE: &str = "\
 Examples:
   reader-sim load --osdp 8
   reader-sim load --osdp 8 --dead 2 --seconds 30
   reader-sim load --mqtt 1000 --json
-  reader-sim load --mqtt 20 --bad-peers";
+  reader-sim load --mqtt 20 --bad-peers
+  reader-sim load --gateway mqtt://127.0.0.1:1883 --gateway-code GW-A --reader A-105-D1 --card 'uid 04A2B3C4D5E680' --rate 60";
 
 /// How long all readers may take to be blue, beside what each of them takes.
 const UP_WITHIN: Duration = Duration::from_secs(60);
@@ -77,6 +81,8 @@ pub struct LoadArgs {
     /// So many more on the first line that are configured and do not answer
     #[arg(long, default_value_t = 0, requires = "osdp", value_parser = clap::value_parser!(u8).range(0..=20))]
     pub dead: u8,
+    #[command(flatten)]
+    there: There,
     /// MQTT readers come in by TLS, and for every second tenth of the time beside them a peer that says nothing, one that sends
     /// garbage and a reader that talks as fast as it can: how much longer do the others wait? At most 80 readers
     #[arg(long, requires = "mqtt")]
@@ -110,6 +116,14 @@ struct World {
     events: UnboundedReceiver<DeviceEvent>,
     buses: Vec<OsdpBus>,
     readers: Vec<(String, Place)>,
+    /// Those that take turns; made up where there are none.
+    cards: Vec<Credential>,
+    /// None where the gateway runs elsewhere.
+    own: Option<Own>,
+}
+
+/// What was started for the rush.
+struct Own {
     gateway: RunningGateway,
     /// What it runs by.
     config: Config,
@@ -131,7 +145,11 @@ async fn rush(args: LoadArgs) -> anyhow::Result<()> {
     files.current = files.maximum;
     setrlimit(Resource::Nofile, files)?;
     let count = args.cards();
-    let mut world = World::start(&args, count.min(STUDENTS)).await?;
+    let mut world = match &args.there.gateway {
+        Some(gate) => World::at(&args.there, gate).await?,
+        None => World::start(&args, count.min(STUDENTS)).await?,
+    };
+    let own = world.own.is_some();
     let rushed = async {
         if !args.bad_peers {
             return Ok((world.rush(&args, 0..count).await?, None));
@@ -150,13 +168,32 @@ async fn rush(args: LoadArgs) -> anyhow::Result<()> {
         _ = tokio::signal::ctrl_c() => bail!("stopped"),
     };
     world.stop().await?;
-    let greens = alone.greens + beside.as_ref().map_or(0, |beside| beside.greens);
+    // Elsewhere nobody here knows what is right.
+    let right = |rush: &Rush| if own { rush.greens } else { rush.greens + rush.others };
+    let (answers, wanted) =
+        (right(&alone) + beside.as_ref().map_or(0, right), if own { "answered green" } else { "answered" });
     alone.tell(&args, beside.as_ref())?;
-    ensure!(greens == count, "{} of {count} cards were not answered green", count - greens);
+    ensure!(answers == count, "{} of {count} cards were not {wanted}", count - answers);
     Ok(())
 }
 
 impl World {
+    /// Readers at a gateway that runs already.
+    async fn at(there: &There, gate: &BrokerAddress) -> anyhow::Result<Self> {
+        let cards = there.cards()?;
+        let (sender, events) = mpsc::unbounded_channel();
+        let readers = there.readers(gate, &sender).await?;
+        let readers = readers.into_iter().map(|(code, reader)| (code, Place::Mqtt(Box::new(reader))));
+        let mut world = Self { events, buses: Vec::new(), readers: readers.collect(), cards, own: None };
+        world
+            .wait_until("connected", |event| match event {
+                DeviceEvent::Online { reader } => Some(reader),
+                _ => None,
+            })
+            .await?;
+        Ok(world)
+    }
+
     async fn start(args: &LoadArgs, students: usize) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("rollcall-load-").tempdir()?;
         let config = rollcall_hub::config::Config {
@@ -211,8 +248,13 @@ impl World {
             };
             readers.push((code, Place::Mqtt(Box::new(reader))));
         }
-        let mut world = Self { events, buses, readers, gateway, config, hub, _folder: folder };
-        world.wait_until_blue().await?;
+        let own = Some(Own { gateway, config, hub, _folder: folder });
+        let mut world = Self { events, buses, readers, cards: Vec::new(), own };
+        let blue = |event| match event {
+            DeviceEvent::Light { reader, shown: Shown::Base(Colour::Blue), .. } => Some(reader),
+            _ => None,
+        };
+        world.wait_until("blue", blue).await?;
         if args.dead > 0 {
             // In the field they have been dead for long.
             tokio::time::sleep(GIVEN_UP_WITHIN).await;
@@ -220,14 +262,19 @@ impl World {
         Ok(world)
     }
 
-    async fn wait_until_blue(&mut self) -> anyhow::Result<()> {
+    /// Waits until each reader is so: what happens says of which it is.
+    async fn wait_until(
+        &mut self,
+        so: &str,
+        is_so: impl Fn(DeviceEvent) -> Option<String>,
+    ) -> anyhow::Result<()> {
         let mut waiting: BTreeSet<&str> = self.readers.iter().map(|(code, _)| code.as_str()).collect();
         let until = tokio::time::Instant::now() + UP_WITHIN;
         while !waiting.is_empty() {
             let Ok(event) = tokio::time::timeout_at(until, self.events.recv()).await else {
-                bail!("{} readers are not blue after {UP_WITHIN:?}", waiting.len());
+                bail!("{} readers are not {so} after {UP_WITHIN:?}", waiting.len());
             };
-            if let Some(DeviceEvent::Light { reader, shown: Shown::Base(Colour::Blue), .. }) = event {
+            if let Some(reader) = event.and_then(&is_so) {
                 waiting.remove(reader.as_str());
             }
         }
@@ -263,7 +310,8 @@ impl World {
                         .map(|step| (next + step) % self.readers.len())
                         .find(|index| !asked.contains_key(&self.readers[*index].0));
                     if let Some(index) = free {
-                        self.present(index, &card(held % STUDENTS))?;
+                        let own = card(held % STUDENTS);
+                        self.present(index, self.cards.get(held % self.cards.len().max(1)).unwrap_or(&own))?;
                         asked.insert(self.readers[index].0.clone(), Instant::now());
                         (held, next) = (held + 1, index + 1);
                         show(held, args)?;
@@ -280,9 +328,10 @@ impl World {
     /// Bad company, until it is dropped.
     fn bad_peers(&self) -> anyhow::Result<BadPeers> {
         let code = format!("{FLOODING}-0001");
-        let gate = self.config.mqtt.as_ref().and_then(|mqtt| mqtt.gate.as_ref());
+        let config = &self.own.as_ref().context("the gateway runs elsewhere")?.config;
+        let gate = config.mqtt.as_ref().and_then(|mqtt| mqtt.gate.as_ref());
         let gate = gate.context("there is no gate")?.listen;
-        Ok(BadPeers::come(gate, &self.config.gateway, &code, &credentials(&self.config, &code)?))
+        Ok(BadPeers::come(gate, &config.gateway, &code, &credentials(config, &code)?))
     }
 
     fn present(&self, index: usize, credential: &Credential) -> anyhow::Result<()> {
@@ -294,8 +343,14 @@ impl World {
     }
 
     async fn stop(self) -> anyhow::Result<()> {
-        self.gateway.stop().await?;
-        self.hub.stop().await
+        for (_, place) in self.readers {
+            if let (Place::Mqtt(reader), None) = (place, &self.own) {
+                reader.stop().await;
+            }
+        }
+        let Some(own) = self.own else { return Ok(()) };
+        own.gateway.stop().await?;
+        own.hub.stop().await
     }
 }
 

@@ -136,6 +136,16 @@ impl FromStr for BrokerAddress {
     }
 }
 
+/// Cards, a line each.
+pub(crate) fn wallet(lines: &[String]) -> anyhow::Result<Vec<Credential>> {
+    let card = |text: &String| match text.parse::<Line>() {
+        Ok(Line::Card(card)) => Ok(card),
+        Ok(_) => anyhow::bail!("{text:?} is no card; one is like 'uid 04A2B3C4D5E680'"),
+        Err(error) => anyhow::bail!("{text:?} is no card: {error}"),
+    };
+    lines.iter().map(card).collect()
+}
+
 /// A reader of either kind.
 enum Device {
     Osdp(OsdpBus),
