@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use rollcall_gateway::osdp::command::LedColour;
 use rollcall_gateway::osdp::panel::{Event, Micros, Panel};
 
+#[path = "osdp_panel/inputs.rs"]
+mod inputs;
 #[path = "osdp_panel/world.rs"]
 mod world;
 
@@ -39,26 +41,6 @@ fn a_device_is_asked_who_it_is_what_it_can_and_how_it_is_and_then_polled_with_nu
     assert_eq!(world.sequence()[..8], wanted);
     let [Event::Online(identity)] = &world.told()[..] else { panic!("{:?}", world.events) };
     assert_eq!((identity.vendor, identity.serial), ([1, 2, 3], 5));
-}
-
-#[test]
-fn a_device_that_says_nothing_of_its_inputs_is_polled_all_the_same() {
-    let mut world = World::new(&[1], 9600);
-    let mut asked = 0;
-    world.fate = Box::new(move |frame, reply| {
-        if !reply {
-            asked = frame[5];
-        }
-        match (reply, asked) {
-            (true, 0x62) => vec![(0, framed(0x81, frame[4] & 3, true, 0x46, &[1, 1, 1]))],
-            (true, 0x65) => Vec::new(),
-            _ => vec![(0, frame)],
-        }
-    });
-    world.online();
-    world.pds[0].card(7);
-    world.run(SECOND);
-    assert_eq!(world.cards(), [7]);
 }
 
 #[test]

@@ -129,11 +129,14 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(all)
 }
 
-/// Whose certificates are taken: of these authorities, from whoever shows one.
+/// Whose certificates are taken: of these authorities, from whoever shows one; nobody is asked for one where there are none.
 ///
 /// # Errors
 /// When one of them is no authority's.
 pub fn signed_by(authorities: Vec<CertificateDer<'static>>) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    if authorities.is_empty() {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    }
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         roots.add(authority).context("it is no authority's certificate")?;
@@ -163,4 +166,21 @@ fn valid(names: Vec<String>, common: &str) -> anyhow::Result<CertificateParams> 
     params.distinguished_name.push(DnType::CommonName, common);
     (params.not_before, params.not_after) = (date_time_ymd(1970, 1, 1), date_time_ymd(2060, 1, 1));
     Ok(params)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_authority_can_be_had_nobody_is_asked_for_a_certificate_and_the_gate_opens() {
+        let data = tempfile::tempdir().unwrap();
+        let own = Authority::of(data.path()).unwrap();
+        let shown = || own.server("GW-A", &["localhost".to_owned()]).unwrap();
+        assert!(!signed_by(Vec::new()).unwrap().offer_client_auth());
+        assert!(tls(shown(), signed_by(Vec::new()).unwrap()).is_ok());
+        let asks = signed_by(read(&authority(data.path())).unwrap()).unwrap();
+        assert!(asks.offer_client_auth() && !asks.client_auth_mandatory());
+    }
 }
