@@ -38,10 +38,11 @@ use crate::osdp::bus;
 use crate::page::{self, Windows};
 use crate::setup::capture;
 use crate::timetable::Cache;
+use crate::uplink::acknowledged::Acknowledged;
 use crate::uplink::client::HubClient;
 use crate::uplink::connect::Address;
 use crate::uplink::feed::FeedTask;
-use crate::uplink::sender::{Handing, SenderTask, Status, StatusAsk};
+use crate::uplink::sender::{ACKNOWLEDGED, Handing, SenderTask, Status, StatusAsk};
 use crate::uplink::sign::SigningKey;
 use crate::walk;
 
@@ -139,6 +140,15 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         TimeSource::Injected(clock) => clock,
     };
     let address = Address::new(&config.hub.url, config.hub.ca_file.as_deref(), clock.clone())?;
+    let time_is_the_hubs = address.is_private() || config.hub.time_without_tls;
+    if !address.is_private() {
+        tracing::warn!(
+            "{} is neither https nor on this machine: whoever is on the way can read the token, and the hub's time is \
+             {}; use https with ca_file",
+            config.hub.url,
+            if time_is_the_hubs { "believed all the same (time_without_tls)" } else { "not believed" }
+        );
+    }
     let (cache, cached, _) = Cache::open(&config.data.join("cache"));
     let mut mind = Gateway::new(clock.boot_id());
     let facts = cached.config.as_ref().map(|config| config.reader_facts()).unwrap_or_default();
@@ -249,6 +259,8 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         status: happen.status.clone(),
         clock,
         data: config.data.clone(),
+        time_is_the_hubs,
+        acknowledged: Acknowledged::load(&config.data.join(ACKNOWLEDGED)),
         handing,
         stop: stopping.clone(),
     };

@@ -168,9 +168,6 @@ impl Clock for SystemClock {
 
     fn keep(&self) -> io::Result<()> {
         let kept = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).kept();
-        let next = self.file.with_extension("next");
-        std::fs::write(&next, serde_json::to_vec(&kept)?)?;
-        std::fs::File::open(&next)?.sync_all()?;
-        std::fs::rename(&next, &self.file)
+        crate::private::write(&self.file, &serde_json::to_vec(&kept)?)
     }
 }

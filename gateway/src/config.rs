@@ -54,6 +54,9 @@ pub struct HubConfig {
     pub token_file: PathBuf,
     /// File with the authority that the hub's certificate comes from; needed for https.
     pub ca_file: Option<PathBuf>,
+    /// Whether its time is believed though it comes without TLS from another machine.
+    #[serde(default)]
+    pub time_without_tls: bool,
 }
 
 /// The embedded broker.

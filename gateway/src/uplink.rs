@@ -5,6 +5,7 @@
 //! far it is, `message` puts records into the hub's words, `sign` holds the gateway's key. All of them try again
 //! for ever, with backoff and jitter; the door never waits for any of them.
 
+pub mod acknowledged;
 pub mod backoff;
 pub mod client;
 pub mod connect;

@@ -116,6 +116,9 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         loop {
             ticks.tick().await;
+            if let Err(error) = sweeping.keep_months().await {
+                tracing::error!("the next months have no tables of their own yet: {error}");
+            }
             if let Err(error) = sweep::sweep(&sweeping).await {
                 tracing::error!("overdue registers could not be derived: {error}");
             }

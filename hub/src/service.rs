@@ -17,6 +17,7 @@ use crate::store::pinned::PinnedStore;
 use crate::store::{Boxed, Store, StoreError, Tx};
 
 pub mod access;
+pub mod attempt;
 pub mod beside;
 pub mod bulk;
 pub mod calendars;
@@ -62,6 +63,7 @@ pub struct Hub {
     instance: Uuid,
     private: bool,
     here: Arc<beside::Here>,
+    attempts: Arc<AtomicU64>,
 }
 
 /// Something that was committed.
@@ -160,7 +162,9 @@ impl Hub {
             instance: Uuid::nil(),
             private: false,
             here: Arc::default(),
+            attempts: Arc::default(),
         };
+        hub.keep_months().await?;
         hub.instance = hub.instance_of_store().await?;
         calendars::begin(&hub).await?;
         Ok(hub)
@@ -172,13 +176,26 @@ impl Hub {
         let text = match known {
             Some(text) => text,
             None => {
-                let mut tx = self.write().await?;
-                let text = tx.first_setting("instance", self.mint().to_string()).await?;
-                tx.commit().await?;
-                text
+                self.whole(|attempt| {
+                    Box::pin(async move {
+                        let mut tx = attempt.write().await?;
+                        let text = tx.first_setting("instance", self.mint().to_string()).await?;
+                        tx.commit().await?;
+                        Ok(text)
+                    })
+                })
+                .await?
             }
         };
         Uuid::try_parse(&text).map_err(|_| StoreError::BadData { place: "setting.instance", found: text })
+    }
+
+    /// Makes room in the database for what is of the months around now.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn keep_months(&self) -> Result<(), StoreError> {
+        self.store.keep_months(self.now().0).await
     }
 
     /// The same hub, which may go to private addresses where a person names them.
@@ -215,14 +232,6 @@ impl Hub {
     pub fn pinned(&self) -> Self {
         let store = Arc::new(PinnedStore::new(self.store.clone()));
         Self { store, clock: Arc::new(StoppedClock(self.now())), ..self.clone() }
-    }
-
-    /// Begins to write.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn write(&self) -> Result<Tx, StoreError> {
-        Ok(Tx::new(self.store.write().await?, self.statements.clone()))
     }
 
     /// How many SQL statements were run so far.
@@ -270,6 +279,17 @@ impl Hub {
         let stamp = before.map_or(now, |last| now.max(last + 1));
         let (ms, [.., high, low]) = (stamp >> 12, (stamp & 0xfff).to_be_bytes());
         (random[0], random[1]) = (high, low);
+        uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+    }
+
+    /// A new id that belongs to an instant, in milliseconds, which need not be now: UUID version 7.
+    #[must_use]
+    pub fn mint_at(&self, at: i64) -> Uuid {
+        let mut random = [0u8; 10];
+        if getrandom::fill(&mut random).is_err() {
+            return Uuid::new_v4();
+        }
+        let ms = u64::try_from(at).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
     }
 

@@ -20,6 +20,7 @@ pub mod feed;
 pub mod import;
 pub mod list;
 mod migrate;
+mod months;
 pub mod page;
 pub mod pinned;
 pub mod postgres;
@@ -41,6 +42,16 @@ pub enum StoreError {
     /// The engine refused or failed.
     #[error("the database failed: {0}")]
     Engine(#[source] sqlx::Error),
+    /// The engine turned the transaction down, or was cut off from it; nothing of it is left behind, and it may be
+    /// attempted again as a whole.
+    #[error("the database gave a transaction up: {0}")]
+    Again(#[source] sqlx::Error),
+    /// The engine was cut off while it committed, and could not be asked since whether it did.
+    #[error(
+        "the database was cut off while it committed, and does not answer since: whether this took effect is not known. \
+         Look before you ask for it again"
+    )]
+    Unknown(#[source] sqlx::Error),
     /// The database was made by a newer version of this program, or is not one of ours.
     #[error("{0}")]
     Version(String),
@@ -190,6 +201,10 @@ pub trait Store: Send + Sync {
     fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>>;
     /// Begins a transaction that writes. They run one after the other.
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>>;
+    /// Makes room for what is of the months around an instant, in milliseconds, where an engine keeps months apart.
+    fn keep_months(&self, _now: i64) -> Boxed<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// A transaction; dropped without `commit` it leaves nothing behind.

@@ -121,65 +121,80 @@ async fn carry_some(hub: &Hub, outgoing: &Outgoing, id: Uuid) -> Result<(), Stor
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let mut tx = hub.write().await?;
-    let now = hub.now().0;
-    let sent_to = webhook.url.clone();
-    let Some(mut webhook) = tx.by_ids::<Webhook>([id]).await?.into_iter().next() else { return Ok(()) };
-    let there = tx.by_ids::<WebhookDelivery>(tried.iter().map(|(delivery, _)| delivery.id)).await?;
-    let there: BTreeMap<Uuid, WebhookDelivery> = there.into_iter().map(|it| (it.id, it)).collect();
-    let (mut any_taken, mut away, mut gone, mut after) = (false, false, false, Vec::new());
-    for (delivery, outcome) in tried {
-        any_taken |= matches!(outcome, Ok(200..=299));
-        // Whoever turns one down may take the next; who is away or has too much is left in peace.
-        away |= !matches!(outcome, Ok(status) if status < 500 && status != BUSY);
-        gone |= outcome == Ok(GONE);
-        // Given up meanwhile, or taken up by another hub because this one was slow: then that holds, unless it arrived.
-        let same = there
-            .get(&delivery.id)
-            .is_some_and(|it| it.attempts == delivery.attempts && it.state == WebhookDeliveryState::Pending);
-        if same || (there.contains_key(&delivery.id) && matches!(outcome, Ok(200..=299))) {
-            after.push(tried_once(delivery, outcome, now));
-        }
-    }
-    if webhook.url != sent_to {
-        // What an old address answered says nothing of the new one.
-        tx.put(&after).await?;
-        return tx.commit().await;
-    }
-    webhook.failing_since = if any_taken { None } else { webhook.failing_since.or(Some(now)) };
-    webhook.failures = if away { webhook.failures + 1 } else { 0 };
-    webhook.not_before = if away { now + wait_ms(webhook.failures) } else { now };
-    webhook.enabled &= !gone;
-    tx.put(&after).await?;
-    if gone {
-        tracing::warn!("webhook {id} says that it is gone (410), and is switched off");
-        tx.give_up_deliveries(id, "the address said that it is gone (410): the webhook was switched off")
-            .await?;
-    }
-    tx.put(&[webhook]).await?;
-    tx.commit().await
+    let (sent_to, tried) = (&webhook.url, &tried);
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            let now = hub.now().0;
+            let Some(mut webhook) = tx.by_ids::<Webhook>([id]).await?.into_iter().next() else {
+                return Ok(());
+            };
+            let there = tx.by_ids::<WebhookDelivery>(tried.iter().map(|(delivery, _)| delivery.id)).await?;
+            let there: BTreeMap<Uuid, WebhookDelivery> = there.into_iter().map(|it| (it.id, it)).collect();
+            let (mut any_taken, mut away, mut gone, mut after) = (false, false, false, Vec::new());
+            for (delivery, outcome) in tried.iter().cloned() {
+                any_taken |= matches!(outcome, Ok(200..=299));
+                // Whoever turns one down may take the next; who is away or has too much is left in peace.
+                away |= !matches!(outcome, Ok(status) if status < 500 && status != BUSY);
+                gone |= outcome == Ok(GONE);
+                // Given up meanwhile, or taken up by another hub because this one was slow: then that holds, unless it arrived.
+                let same = there.get(&delivery.id).is_some_and(|it| {
+                    it.attempts == delivery.attempts && it.state == WebhookDeliveryState::Pending
+                });
+                if same || (there.contains_key(&delivery.id) && matches!(outcome, Ok(200..=299))) {
+                    after.push(tried_once(delivery, outcome, now));
+                }
+            }
+            if webhook.url != *sent_to {
+                // What an old address answered says nothing of the new one.
+                tx.put(&after).await?;
+                return tx.commit().await;
+            }
+            webhook.failing_since = if any_taken { None } else { webhook.failing_since.or(Some(now)) };
+            webhook.failures = if away { webhook.failures + 1 } else { 0 };
+            webhook.not_before = if away { now + wait_ms(webhook.failures) } else { now };
+            webhook.enabled &= !gone;
+            tx.put(&after).await?;
+            if gone {
+                tracing::warn!("webhook {id} says that it is gone (410), and is switched off");
+                tx.give_up_deliveries(
+                    id,
+                    "the address said that it is gone (410): the webhook was switched off",
+                )
+                .await?;
+            }
+            tx.put(&[webhook]).await?;
+            tx.commit().await
+        })
+    })
+    .await
 }
 
 /// Takes up what is due of a webhook: no other hub tries that for a while.
 async fn take_up(hub: &Hub, id: Uuid) -> Result<Option<(Webhook, Vec<WebhookDelivery>)>, StoreError> {
-    let mut tx = hub.write().await?;
-    let now = hub.now().0;
-    let webhook = tx.by_ids::<Webhook>([id]).await?.into_iter().next();
-    let Some(webhook) = webhook.filter(|webhook| webhook.enabled && webhook.not_before <= now) else {
-        return Ok(None);
-    };
-    let mut taken = tx.deliveries_due(id, now, BATCH).await?;
-    if taken.is_empty() {
-        return Ok(None);
-    }
-    for delivery in &mut taken {
-        delivery.attempts += 1;
-        delivery.tried_at = Some(now);
-        delivery.next_at = now + LEASE_MS;
-    }
-    tx.put(&taken).await?;
-    tx.commit().await?;
-    Ok(Some((webhook, taken)))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            let now = hub.now().0;
+            let webhook = tx.by_ids::<Webhook>([id]).await?.into_iter().next();
+            let Some(webhook) = webhook.filter(|webhook| webhook.enabled && webhook.not_before <= now) else {
+                return Ok(None);
+            };
+            let mut taken = tx.deliveries_due(id, now, BATCH).await?;
+            if taken.is_empty() {
+                return Ok(None);
+            }
+            for delivery in &mut taken {
+                delivery.attempts += 1;
+                delivery.tried_at = Some(now);
+                delivery.next_at = now + LEASE_MS;
+            }
+            tx.put(&taken).await?;
+            tx.commit().await?;
+            Ok(Some((webhook, taken)))
+        })
+    })
+    .await
 }
 
 async fn send(

@@ -398,7 +398,7 @@ fn gateway(
     Config {
         gateway: "GW-A".into(),
         data: folder.join("data"),
-        hub: HubConfig { url: format!("http://{hub}"), token_file, ca_file: None },
+        hub: HubConfig { url: format!("http://{hub}"), token_file, ca_file: None, time_without_tls: false },
         mqtt: broker.map(|listen| MqttConfig { listen, gate }),
         journal: JournalConfig::default(),
         page: PageConfig::none(),

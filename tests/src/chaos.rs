@@ -77,10 +77,38 @@ pub struct Suite {
     pub about: &'static str,
     /// How many cycles it has unless told otherwise.
     pub cycles: u64,
+    /// What shows a failure again.
+    pub again: Again,
     /// The defects put in on purpose that it must see.
     pub controls: &'static [&'static str],
     /// Runs it.
     pub run: fn(&Run) -> Result,
+}
+
+/// What shows a failure again.
+#[derive(Debug, Clone, Copy)]
+pub enum Again {
+    /// The cycle that failed, by its seed.
+    OneCycle,
+    /// So many cycles, which share what they attack, from the seed that failed.
+    World(u64),
+    /// The run as it was: what a cycle does depends on its place among them.
+    WholeRun,
+}
+
+impl Suite {
+    /// The command that shows a failure again.
+    #[must_use]
+    pub fn again(&self, run: &Run, broken: &Broken) -> String {
+        let (cycles, seed) = match self.again {
+            Again::OneCycle => (1, broken.seed),
+            Again::World(cycles) => (cycles.min(run.cycles), broken.seed),
+            Again::WholeRun => (run.cycles, run.seed),
+        };
+        let control =
+            run.control.as_ref().map_or_else(String::new, |control| format!(" --control {control}"));
+        format!("chaos {} --cycles {cycles} --seed {seed}{control}", self.name)
+    }
 }
 
 /// All attacks.
@@ -89,6 +117,7 @@ pub const SUITES: [Suite; 13] = [
         name: "simulate",
         about: "Gateways, hub, network and disks in virtual time.",
         cycles: 500,
+        again: Again::OneCycle,
         controls: &simulate::CONTROLS,
         run: simulate::run,
     },
@@ -96,6 +125,7 @@ pub const SUITES: [Suite; 13] = [
         name: "rot",
         about: "Damaged journals and caches.",
         cycles: 200,
+        again: Again::OneCycle,
         controls: &rot::CONTROLS,
         run: rot::run,
     },
@@ -103,6 +133,7 @@ pub const SUITES: [Suite; 13] = [
         name: "batches",
         about: "Batches sent twice, in another order, in other pieces.",
         cycles: 10_000,
+        again: Again::World(batches::CASES_ON_HUB),
         controls: &batches::CONTROLS,
         run: batches::run,
     },
@@ -110,6 +141,7 @@ pub const SUITES: [Suite; 13] = [
         name: "decoders",
         about: "What readers say, bent, fed to every decoder of it, the OSDP panel and the MQTT guard.",
         cycles: 60_000,
+        again: Again::OneCycle,
         controls: &[],
         run: decoders::run,
     },
@@ -117,6 +149,7 @@ pub const SUITES: [Suite; 13] = [
         name: "disk",
         about: "A full disk, and an error at each write and sync in turn.",
         cycles: 1,
+        again: Again::OneCycle,
         controls: &[],
         run: disk::run,
     },
@@ -124,6 +157,7 @@ pub const SUITES: [Suite; 13] = [
         name: "kill-gateway",
         about: "The gateway killed (SIGKILL) at random moments under load.",
         cycles: 50,
+        again: Again::OneCycle,
         controls: &["ack-before-append"],
         run: kill::gateway,
     },
@@ -131,6 +165,7 @@ pub const SUITES: [Suite; 13] = [
         name: "kill-hub",
         about: "The hub killed at random moments, also right after a commit, while the gateway hands over.",
         cycles: 20,
+        again: Again::OneCycle,
         controls: &[],
         run: kill::hub,
     },
@@ -138,6 +173,7 @@ pub const SUITES: [Suite; 13] = [
         name: "power-cut",
         about: "The power cut under load: data on a loop device that loses what was not synced. Needs root.",
         cycles: 20,
+        again: Again::WholeRun,
         controls: &power::CONTROLS,
         run: power::run,
     },
@@ -145,6 +181,7 @@ pub const SUITES: [Suite; 13] = [
         name: "network",
         about: "The network between gateway and hub broken in every way. Needs root.",
         cycles: 20,
+        again: Again::WholeRun,
         controls: &["no-dedup"],
         run: network::run,
     },
@@ -152,6 +189,7 @@ pub const SUITES: [Suite; 13] = [
         name: "term",
         about: "The hub away for a term, in virtual time; a cycle is a day of teaching.",
         cycles: 60,
+        again: Again::WholeRun,
         controls: &[],
         run: term::run,
     },
@@ -159,6 +197,7 @@ pub const SUITES: [Suite; 13] = [
         name: "soak",
         about: "Cards, faults and changes of the timetable round the clock, in virtual time: nothing grows. A cycle is an hour.",
         cycles: 48,
+        again: Again::WholeRun,
         controls: &soak::CONTROLS,
         run: soak::run,
     },
@@ -166,6 +205,7 @@ pub const SUITES: [Suite; 13] = [
         name: "clock",
         about: "The gateway's wall clock set to anywhere, with and without hub, and starts without time.",
         cycles: 100,
+        again: Again::WholeRun,
         controls: &[],
         run: clock::run,
     },
@@ -173,6 +213,7 @@ pub const SUITES: [Suite; 13] = [
         name: "full-disk",
         about: "The gateway's disk filled up by somebody else, and room again. Needs root.",
         cycles: 1,
+        again: Again::OneCycle,
         controls: &[],
         run: full_disk::run,
     },

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
+use rollcall_hub::service::attempt::Attempt;
 use rollcall_hub::service::upload;
 use rollcall_hub::store::entity::{ExportJob, ExportState};
 use rollcall_tests::hub::{TestHub, at, ms, refusals};
@@ -110,7 +111,7 @@ async fn what_reads_through_a_pinned_hub_sees_one_state_and_keeps_nothing() {
     assert_eq!(count().await, 3);
     hub.done("saveStudent", json!({"number": "N", "name": "New"})).await;
     assert_eq!(count().await, 3);
-    let mut trial = pinned.write().await.unwrap();
+    let mut trial = Attempt::only(&pinned).write().await.unwrap();
     assert_eq!(trial.execute("DELETE FROM student", Vec::new()).await.unwrap(), 4);
     assert!(trial.commit().await.is_err());
     assert_eq!(hub.read("{ students { totalCount } }").await["students"]["totalCount"], 4);
@@ -192,7 +193,7 @@ async fn an_export_that_was_stopped_stays_so_and_its_id_asked_for_again_is_the_s
 
     // As it is while another hub works on it.
     let service = &hub.running.hub;
-    let mut tx = service.write().await.unwrap();
+    let mut tx = Attempt::only(service).write().await.unwrap();
     let mut job = tx.all::<ExportJob>().await.unwrap().remove(0);
     job.state = ExportState::Running;
     job.leased_until = Some(ms(&at("12:00")));

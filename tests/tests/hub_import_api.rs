@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use rollcall_hub::clock::Clock as _;
+use rollcall_hub::service::attempt::Attempt;
 use rollcall_hub::service::{jobs, upload};
 use rollcall_hub::store::entity::{Entity as _, ImportJob, ImportState};
 use rollcall_tests::hub::{TestHub, ms, refusals};
@@ -161,7 +162,7 @@ async fn an_import_that_a_hub_left_is_taken_up_once_its_time_is_over() {
     let service = &hub.running.hub;
     // As a hub leaves it that is cut off after it took it up.
     let left = {
-        let mut tx = service.write().await.unwrap();
+        let mut tx = Attempt::only(service).write().await.unwrap();
         let mut job = tx.all::<ImportJob>().await.unwrap().remove(0);
         job.state = ImportState::Applying;
         job.finished_at = None;

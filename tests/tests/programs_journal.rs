@@ -81,7 +81,7 @@ async fn an_export_can_be_checked_by_the_gateways_key_alone_and_nothing_in_it_ca
     }
     let lines: Vec<&str> = exported.out.lines().collect();
     let head: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
-    let key = head["head"]["publicKey"].as_str().unwrap();
+    let key = head["seal"]["publicKey"].as_str().unwrap();
     // What proves one swipe, checked by the hub's program without a hub.
     let kept = site.path("receipt.json");
     let verify = async |text: &str, key: &str| {
@@ -106,10 +106,18 @@ async fn an_export_can_be_checked_by_the_gateways_key_alone_and_nothing_in_it_ca
     let at = lines.iter().position(|line| line.contains("GREEN")).unwrap();
     let changed = exported.out.replacen("GREEN", "RED", 1);
     failed_naming(&check(&changed).await, &[&format!("line {}", at + 1), "was changed"]);
+    let (records, ends) = lines.split_at(lines.len() - 2);
     let cut = lines[..lines.len() - 1].join("\n");
     failed_naming(&check(&cut).await, &["its end is not signed"]);
-    let shorter = [&lines[..lines.len() - 2], &lines[lines.len() - 1..]].concat().join("\n");
+    let shorter = [&records[..records.len() - 1], ends].concat().join("\n");
     failed_naming(&check(&shorter).await, &["signs another end"]);
+    // Nothing in the chain vouches for the first record, nor for one behind a hole.
+    let first = records[0].replacen("\"record\":\"{", "\"record\":\"{ ", 1);
+    assert_ne!(first, records[0]);
+    let forged = [&[first.as_str()], &lines[1..]].concat().join("\n");
+    failed_naming(&check(&forged).await, &["the seal does not hold"]);
+    let without = [&records[..1], &records[2..], ends].concat().join("\n");
+    failed_naming(&check(&without).await, &["the seal does not hold"]);
     let other = "00".repeat(32);
     let foreign = run(GATEWAY, &["journal", "check-export", file.to_str().unwrap(), "--key", &other]).await;
     assert_eq!(foreign.code, Some(1));

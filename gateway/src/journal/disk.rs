@@ -60,6 +60,12 @@ pub trait Disk: Send {
     fn remove(&self, name: &str) -> io::Result<()>;
 }
 
+/// Whether a disk had no room, as a whole or for whoever writes.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// A folder of the machine's file system.
 #[derive(Debug, Clone)]
 pub struct Folder {
@@ -113,7 +119,7 @@ impl Disk for Folder {
             file.sync_all()?;
             self.sync_names()
         })();
-        if made.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::StorageFull) {
+        if made.as_ref().is_err_and(is_full) {
             // Half a file would take the place that is missing.
             let _ = std::fs::remove_file(&path);
         }

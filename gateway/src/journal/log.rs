@@ -10,7 +10,7 @@ use std::ops::Range;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::disk::Disk;
+use super::disk::{Disk, is_full};
 use super::format::{
     Chain, FormatError, HEADER_BYTES, Head, Header, MAX_BODY_BYTES, SEGMENT_BYTES, chain, encode_record,
     record_bytes,
@@ -278,7 +278,7 @@ impl<D: Disk> Log<D> {
                 self.has_reserve = true;
                 self.disk_full = false;
             }
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.disk_full = true,
+            Err(error) if is_full(&error) => self.disk_full = true,
             Err(error) => {
                 self.failed = true;
                 return Err(disk("make the next segment")(error));
@@ -295,8 +295,14 @@ impl<D: Disk> Log<D> {
     /// Drops whole segments all of whose records come before `keep_from`; never the one written to.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails; the log takes nothing any more then.
     pub fn drop_before(&mut self, keep_from: u64) -> Result<usize, JournalError> {
+        let dropped = self.drop_segments(keep_from);
+        self.failed |= dropped.is_err();
+        dropped
+    }
+
+    fn drop_segments(&mut self, keep_from: u64) -> Result<usize, JournalError> {
         let newest = self.segments.keys().next_back().copied();
         let old: Vec<u64> = self
             .segments

@@ -207,3 +207,34 @@ async fn damage_that_shows_while_reading_is_told_of_before_what_is_left_is_given
     journal.read(1, 1_000).await.unwrap();
     assert!(heard.try_recv().is_err());
 }
+
+#[test]
+fn a_log_that_cannot_read_or_drop_its_segments_takes_nothing_any_more() {
+    let acts: [fn(&mut Log<Folder>) -> bool; 2] =
+        [|log| log.read(1, 10).is_err(), |log| log.drop_before(121).is_err()];
+    for act in acts {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, ..) = open(folder.path());
+        for _ in 0..3 {
+            log.append(&bodies(40, 60_000)).unwrap();
+        }
+        std::fs::remove_file(file(folder.path(), 1)).unwrap();
+        assert!(act(&mut log), "{:?}", log.segments().collect::<Vec<_>>());
+        assert!(matches!(log.append(&bodies(1, 10)), Err(JournalError::Failed)));
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_swipes_hears_that_the_journal_cannot_be_read() {
+    use crate::journal::writer::{Journal, Written};
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    for _ in 0..3 {
+        log.append(&bodies(40, 60_000)).unwrap();
+    }
+    std::fs::remove_file(file(folder.path(), 1)).unwrap();
+    let (written, mut heard) = tokio::sync::mpsc::channel(8);
+    let journal = Journal::start(log, written).unwrap();
+    assert!(journal.read(1, 1_000).await.is_err());
+    assert!(matches!(heard.recv().await, Some(Written::Failed(tickets, _)) if tickets.is_empty()));
+}

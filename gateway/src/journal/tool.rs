@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::format::{Chain, Header, chain};
 use super::record::Record;
 use super::scan::{self, gaps, salvage};
 use crate::core::{hex, unhex};
-use crate::uplink::sign::{SigningKey, verify as holds};
+use crate::uplink::sign::{SigningKey, seals, verify as holds};
 
 /// One record, as it stands on the disk.
 struct Line {
@@ -152,7 +153,8 @@ pub fn list(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints every record with its place, and the signature over the end.
+/// Prints every record with its place, the signature over each journal's end as the hub knows it, and last one over all these
+/// lines: a record after a hole, or the first of all, has no other that vouches for it.
 ///
 /// # Errors
 /// When the journal or the gateway's key cannot be read.
@@ -162,11 +164,18 @@ pub fn export(data: &Path) -> anyhow::Result<()> {
     ensure!(key.exists(), "{} is missing: an export is signed with the gateway's own key", key.display());
     let key = SigningKey::load(&key).with_context(|| format!("{} cannot be used", key.display()))?;
     let mut out = std::io::stdout().lock();
+    let mut digest = Sha256::new();
+    let mut say = |line: Value| {
+        let line = format!("{line}\n");
+        digest.update(&line);
+        out.write_all(line.as_bytes())
+    };
     for (sequence, line) in &found.records {
         // Letter for letter: the chain is over the bytes.
         let record = String::from_utf8_lossy(&line.body);
-        let line = json!({"journal": line.journal, "sequence": sequence, "chain": hex(&line.chain), "record": record});
-        writeln!(out, "{line}")?;
+        say(
+            json!({"journal": line.journal, "sequence": sequence, "chain": hex(&line.chain), "record": record}),
+        )?;
     }
     let mut ends: BTreeMap<Uuid, u64> = BTreeMap::new();
     for (sequence, line) in &found.records {
@@ -181,8 +190,10 @@ pub fn export(data: &Path) -> anyhow::Result<()> {
         let signature = key.sign(*journal, *sequence, &last.chain, at);
         let head = json!({"journal": journal, "through": sequence, "chain": hex(&last.chain), "signedAt": at,
                           "signature": signature, "publicKey": key.public()});
-        writeln!(out, "{}", json!({"head": head}))?;
+        say(json!({"head": head}))?;
     }
+    let seal = json!({"records": found.records.len(), "signature": key.seal(&digest.finalize()), "publicKey": key.public()});
+    writeln!(out, "{}", json!({"seal": seal}))?;
     for problem in &found.problems {
         tracing::warn!("{problem}");
     }
@@ -195,6 +206,15 @@ pub fn export(data: &Path) -> anyhow::Result<()> {
 enum Exported {
     Record { journal: Uuid, sequence: u64, chain: String, record: String },
     Head { head: ExportedHead },
+    Seal { seal: ExportedSeal },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExportedSeal {
+    records: u64,
+    signature: String,
+    public_key: String,
 }
 
 #[derive(Deserialize)]
@@ -208,8 +228,9 @@ struct ExportedHead {
     public_key: String,
 }
 
-/// Checks an export: that each record follows from the one before it, and that a gateway signed the ends. By `key` (64 hex
-/// digits), or by the export's own, which proves no more than that nothing was changed since. Gives what to say of it.
+/// Checks an export: that each record follows from the one before it, and that a gateway signed the ends and the whole. By
+/// `key` (64 hex digits), or by the export's own, which proves no more than that nothing was changed since. Gives what
+/// to say of it.
 ///
 /// # Errors
 /// What does not hold, with its line.
@@ -217,8 +238,10 @@ pub fn check_export(file: &Path, key: Option<&str>) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let mut last: BTreeMap<Uuid, (u64, Chain)> = BTreeMap::new();
     let (mut records, mut holes, mut signed) = (0_u64, 0_u64, 0);
-    for (number, line) in (1..).zip(text.lines()) {
+    let (mut digest, mut sealed) = (Sha256::new(), false);
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let place = || format!("{}, line {number}", file.display());
+        ensure!(!sealed, "{}: stands behind the end", place());
         match serde_json::from_str(line).with_context(|| format!("{}: no line of an export", place()))? {
             Exported::Record { journal, sequence, chain: said, record } => {
                 let said = unhex(&said).and_then(|bytes| Chain::try_from(bytes).ok());
@@ -247,9 +270,19 @@ pub fn check_export(file: &Path, key: Option<&str>) -> anyhow::Result<String> {
                 ensure!(known, "{}: the signature does not hold", place());
                 signed += 1;
             }
+            Exported::Seal { seal } => {
+                let key = key.unwrap_or(&seal.public_key);
+                ensure!(key == seal.public_key, "{}: sealed by another key, {}", place(), seal.public_key);
+                let whole =
+                    seal.records == records && seals(key, &seal.signature, &digest.clone().finalize());
+                ensure!(whole, "{}: the seal does not hold: lines before it were changed", place());
+                sealed = true;
+            }
         }
+        digest.update(line);
     }
-    ensure!(records > 0 && last.is_empty(), "{}: its end is not signed: it was cut off", file.display());
+    let cut = "its end is not signed: it was cut off";
+    ensure!(records > 0 && last.is_empty() && sealed, "{}: {cut}", file.display());
     let holes = if holes == 0 { String::new() } else { format!(", with {holes} holes in between") };
     Ok(format!("{records} records{holes}, {signed} signed ends: all hold"))
 }

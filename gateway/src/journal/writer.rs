@@ -152,7 +152,7 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
             Err(_) => {
                 // Nobody waits: time to make the next segment.
                 if let Err(error) = log.make_reserve()
-                    && !report(written, Vec::new(), error)
+                    && !report(written, Vec::new(), Arc::new(error))
                 {
                     return;
                 }
@@ -189,7 +189,7 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                         let done = Written::Durable(tickets.into_iter().zip(first..).collect());
                         written.blocking_send(done).is_ok()
                     }
-                    Err(error) => report(written, tickets, error),
+                    Err(error) => report(written, tickets, Arc::new(error)),
                 };
                 if !told {
                     return;
@@ -197,6 +197,11 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
             }
             Ask::Read { from, limit, reply } => {
                 let read = log.read(from, limit).map_err(Arc::new);
+                if let Err(error) = &read
+                    && !report(written, Vec::new(), error.clone())
+                {
+                    return;
+                }
                 // Told before the answer: whoever reads on must not be faster than what says that something is missing.
                 let news = log.take_news();
                 if !news.is_empty() && written.blocking_send(Written::Damaged(news)).is_err() {
@@ -221,7 +226,7 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
             Ask::DropBefore(keep_from) => {
                 // An error of the folder's sync is one of the disk's: after it nothing can be promised.
                 if let Err(error) = log.drop_before(keep_from)
-                    && !report(written, Vec::new(), error)
+                    && !report(written, Vec::new(), Arc::new(error))
                 {
                     return;
                 }
@@ -231,10 +236,9 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
 }
 
 /// Says what came of appends that were not made; `false` when nobody listens any more.
-fn report(written: &mpsc::Sender<Written>, tickets: Vec<u64>, error: JournalError) -> bool {
-    let full = matches!(error, JournalError::Full(_));
+fn report(written: &mpsc::Sender<Written>, tickets: Vec<u64>, error: Arc<JournalError>) -> bool {
+    let full = matches!(*error, JournalError::Full(_));
     tracing::error!("{error}");
-    let error = Arc::new(error);
     let what = if full { Written::Refused(tickets, error) } else { Written::Failed(tickets, error) };
     written.blocking_send(what).is_ok()
 }

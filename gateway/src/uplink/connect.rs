@@ -1,4 +1,4 @@
-//! Connections to the hub: plain on loopback, TLS with a given authority elsewhere.
+//! Connections to the hub: by TLS with a given authority, or plain, which is private on loopback alone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -90,6 +90,14 @@ impl Address {
         Ok(Self { host, port: uri.port_u16().unwrap_or(default), tls })
     }
 
+    /// Whether nobody on the way can read or change what is said: by TLS, or because it stays on this machine.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        let host = self.host.trim_matches(['[', ']']);
+        let loopback = || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        self.tls.is_some() || host == "localhost" || loopback()
+    }
+
     /// Host and port, for the `Host` header.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -136,4 +144,24 @@ fn connector(path: &Path, clock: Arc<dyn Clock>) -> Result<TlsConnector, Connect
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_is_private_on_this_machine_alone() {
+        for (url, private) in [
+            ("http://127.0.0.1:8080", true),
+            ("http://[::1]:8080", true),
+            ("http://localhost", true),
+            ("http://127.0.0.1.example.org", false),
+            ("http://localhost.example.org", false),
+            ("http://192.0.2.1:8080", false),
+        ] {
+            let address = Address::new(url, None, Arc::new(crate::clock::SystemClock::new("none".into())));
+            assert_eq!(address.unwrap().is_private(), private, "{url}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use rollcall_rules::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::acknowledged::Acknowledged;
 use super::backoff::Backoff;
 use super::client::{HubClient, UplinkError};
 use super::handover::{HandOver, More, Step};
@@ -21,10 +22,8 @@ use crate::journal::log::{JournalError, Segment, Stored};
 use crate::journal::record::Record;
 use crate::journal::writer::{Journal, Standing};
 
-/// How long acknowledged swipes stay on the disk.
-const KEEP_MS: i64 = 30 * 24 * 3_600_000;
-/// So many of a segment's last records are asked when they were.
-const LAST_RECORDS: u64 = 50;
+/// The file that says since when the hub has which segments.
+pub const ACKNOWLEDGED: &str = "acknowledged.json";
 
 /// Asks the gateway's mind how it is.
 pub type StatusAsk = oneshot::Sender<Status>;
@@ -58,6 +57,10 @@ pub struct SenderTask {
     pub clock: Arc<dyn Clock>,
     /// Where the data lies, for its free space.
     pub data: std::path::PathBuf,
+    /// Since when the hub has which segments.
+    pub acknowledged: Acknowledged,
+    /// Whether what the hub says of the time is surely the hub's.
+    pub time_is_the_hubs: bool,
     /// Tells how it goes.
     pub handing: watch::Sender<Handing>,
     /// Tells when the gateway stops.
@@ -117,7 +120,8 @@ impl SenderTask {
         match handover.step(&status, &standing) {
             Step::Heartbeat => {
                 self.heartbeat(handover, &status, &standing).await?;
-                self.forget_old(handover, &standing, status.now).await
+                self.forget_old(handover, &standing, status.now).await;
+                Ok(())
             }
             Step::Read { journal, from, limit } => {
                 let stored = self.journal.read(from, limit).await?;
@@ -164,7 +168,9 @@ impl SenderTask {
 
     /// The hub said what time it was, asked at this time since the machine's start.
     fn heard(&self, at: Instant, asked: i64) {
-        self.clock.hub_says(at, asked, self.clock.since_boot_ms());
+        if self.time_is_the_hubs {
+            self.clock.hub_says(at, asked, self.clock.since_boot_ms());
+        }
         self.handing.send_modify(|it| (it.heard_at, it.failing) = (Some(at), None));
     }
 
@@ -218,42 +224,26 @@ impl SenderTask {
         Ok(found.first().and_then(|it| Record::read(&it.body).ok()?.at()).map(Instant))
     }
 
-    /// The latest instant that the last records of a segment speak of and that has been: a clock may have been wrong.
-    async fn newest_of(&self, segment: &Segment, now: Reading) -> Result<Option<Instant>, RoundError> {
-        let from = segment.first.max(segment.last.saturating_sub(LAST_RECORDS - 1));
-        let found = self.journal.read(from, usize::try_from(LAST_RECORDS).unwrap_or(1)).await?;
-        let times = found
-            .iter()
-            .filter(|it| it.journal == segment.journal && it.sequence <= segment.last)
-            .filter_map(|it| Record::read(&it.body).ok()?.at().map(Instant));
-        Ok(times.filter(|at| *at <= now.when.latest).max())
-    }
-
-    /// Drops whole segments that were handed over more than 30 days ago, by the time of what they hold.
-    async fn forget_old(
-        &self,
-        handover: &HandOver,
-        standing: &Standing,
-        now: Reading,
-    ) -> Result<(), RoundError> {
+    /// Drops whole segments that the hub has had for 30 days.
+    async fn forget_old(&mut self, handover: &HandOver, standing: &Standing, now: Reading) {
         if now.trust == Trust::Untrusted {
-            return Ok(());
+            return;
         }
-        for pair in standing.segments.windows(2) {
-            let segment = &pair[0];
-            if handover.places().through(segment.journal) < segment.last || handover.holds_back(segment) {
-                break;
-            }
-            // Where nothing in it says when it was, it is older than what came after.
-            let mut newest = None;
-            for segment in pair {
-                newest = newest.or(self.newest_of(segment, now).await?);
-            }
-            if newest.is_none_or(|at| now.when.earliest.since_ms(at) <= KEEP_MS) {
-                break;
-            }
+        let (_, written) =
+            standing.segments.split_last().map_or((None, &[][..]), |(it, old)| (Some(it), old));
+        let whole = |segment: &Segment| {
+            handover.places().through(segment.journal) >= segment.last && !handover.holds_back(segment)
+        };
+        let before = self.acknowledged.clone();
+        let segments = written.iter().map(|segment| (segment, whole(segment)));
+        let old = self.acknowledged.note(segments, (now.when.earliest, now.when.latest));
+        if self.acknowledged != before
+            && let Err(error) = self.acknowledged.keep(&self.data.join(ACKNOWLEDGED))
+        {
+            tracing::warn!("since when the hub has what cannot be noted, so it stays for longer: {error}");
+        }
+        if let Some(segment) = old.checked_sub(1).and_then(|last| written.get(last)) {
             self.journal.drop_before(segment.last + 1).await;
         }
-        Ok(())
     }
 }

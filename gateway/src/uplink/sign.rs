@@ -43,6 +43,25 @@ impl SigningKey {
     }
 }
 
+/// What stands before what is signed of an export, so that it is no signature of anything else.
+const EXPORT: &str = "rollcall journal export 1\n";
+
+impl SigningKey {
+    /// Signs the lines of an export by their SHA-256. Hex digits.
+    #[must_use]
+    pub fn seal(&self, digest: &[u8]) -> String {
+        hex(self.pair.sign(format!("{EXPORT}{}\n", hex(digest)).as_bytes()).as_ref())
+    }
+}
+
+/// Whether a seal on the lines of an export is one of this public key's; both as hex digits.
+#[must_use]
+pub fn seals(key: &str, signature: &str, digest: &[u8]) -> bool {
+    let (Some(key), Some(signature)) = (unhex(key), unhex(signature)) else { return false };
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    key.verify(format!("{EXPORT}{}\n", hex(digest)).as_bytes(), &signature).is_ok()
+}
+
 fn words(journal: Uuid, through: u64, chain: &[u8], signed_at: i64) -> String {
     format!("rollcall journal head 1\n{journal}\n{through}\n{}\n{signed_at}\n", hex(chain))
 }

@@ -62,57 +62,62 @@ pub async fn create_token(
     gateway: Option<&str>,
     lifetime_ms: Option<i64>,
 ) -> Answer<String> {
-    let mut check = Check::default();
-    check.code("name", name);
-    if roles.is_empty() {
-        check.refuse(Code::Required, "role", "name at least one role");
-    }
-    if roles.contains(&Role::Gateway) != gateway.is_some() {
-        check.refuse(
-            Code::Required,
-            "gateway",
-            "a token of the role GATEWAY, and no other, names its gateway",
-        );
-    }
-    let mut tx = hub.write().await?;
-    let gateway_id = match gateway {
-        Some(code) => {
-            let found = tx.by_keys::<Gateway>([code]).await?.into_iter().next();
-            if found.is_none() {
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            check.code("name", name);
+            if roles.is_empty() {
+                check.refuse(Code::Required, "role", "name at least one role");
+            }
+            if roles.contains(&Role::Gateway) != gateway.is_some() {
                 check.refuse(
-                    Code::NotFound,
+                    Code::Required,
                     "gateway",
-                    format!("there is no gateway '{code}'; save it first"),
+                    "a token of the role GATEWAY, and no other, names its gateway",
                 );
             }
-            found.map(|gateway| gateway.id)
-        }
-        None => None,
-    };
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let mut secret = [0u8; 32];
-    getrandom::fill(&mut secret).map_err(|error| StoreError::BadData {
-        place: "the machine's random source",
-        found: error.to_string(),
-    })?;
-    let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
-    let words: BTreeSet<&str> = roles.iter().map(|role| role.word()).collect();
-    let now = hub.now().0;
-    tx.put(&[Token {
-        id: hub.mint(),
-        name: name.to_owned(),
-        hash: hash(&token),
-        roles: words.into_iter().collect::<Vec<_>>().join(","),
-        gateway_id,
-        created_at: now,
-        expires_at: lifetime_ms.map(|ms| now + ms),
-        revoked_at: None,
-    }])
-    .await?;
-    tx.commit().await?;
-    Ok(Ok(token))
+            let mut tx = attempt.write().await?;
+            let gateway_id = match gateway {
+                Some(code) => {
+                    let found = tx.by_keys::<Gateway>([code]).await?.into_iter().next();
+                    if found.is_none() {
+                        check.refuse(
+                            Code::NotFound,
+                            "gateway",
+                            format!("there is no gateway '{code}'; save it first"),
+                        );
+                    }
+                    found.map(|gateway| gateway.id)
+                }
+                None => None,
+            };
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            let mut secret = [0u8; 32];
+            getrandom::fill(&mut secret).map_err(|error| StoreError::BadData {
+                place: "the machine's random source",
+                found: error.to_string(),
+            })?;
+            let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
+            let words: BTreeSet<&str> = roles.iter().map(|role| role.word()).collect();
+            let now = hub.now().0;
+            tx.put(&[Token {
+                id: hub.mint(),
+                name: name.to_owned(),
+                hash: hash(&token),
+                roles: words.into_iter().collect::<Vec<_>>().join(","),
+                gateway_id,
+                created_at: now,
+                expires_at: lifetime_ms.map(|ms| now + ms),
+                revoked_at: None,
+            }])
+            .await?;
+            tx.commit().await?;
+            Ok(Ok(token))
+        })
+    })
+    .await
 }
 
 /// All tokens, a line of words for each: name, roles, state.
@@ -143,16 +148,21 @@ pub async fn tokens(hub: &Hub) -> Result<Vec<String>, StoreError> {
 /// # Errors
 /// When the store fails.
 pub async fn revoke_tokens(hub: &Hub, name: &str) -> Result<usize, StoreError> {
-    let mut tx = hub.write().await?;
-    let now = hub.now().0;
-    let mut tokens = tx.by_keys::<Token>([name]).await?;
-    tokens.retain(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end));
-    for token in &mut tokens {
-        token.revoked_at = Some(now);
-    }
-    tx.put(&tokens).await?;
-    tx.commit().await?;
-    Ok(tokens.len())
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            let now = hub.now().0;
+            let mut tokens = tx.by_keys::<Token>([name]).await?;
+            tokens.retain(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end));
+            for token in &mut tokens {
+                token.revoked_at = Some(now);
+            }
+            tx.put(&tokens).await?;
+            tx.commit().await?;
+            Ok(tokens.len())
+        })
+    })
+    .await
 }
 
 /// Who shows this token; `None` when it is unknown, over, or taken back.

@@ -81,12 +81,17 @@ impl Tally {
 /// # Errors
 /// When the store fails.
 pub async fn save<S: Save>(hub: &Hub, caller: &Caller, inputs: &[S]) -> Answer<Vec<Uuid>> {
-    let mut check = Check::default();
-    let mut tx = hub.write().await?;
-    let put = S::put(hub, &mut tx, &mut check, inputs).await?;
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    hub.settle(tx, put.touched, Some(caller)).await?;
-    Ok(Ok(put.ids))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            let mut tx = attempt.write().await?;
+            let put = S::put(hub, &mut tx, &mut check, inputs).await?;
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            hub.settle(tx, put.touched, Some(caller)).await?;
+            Ok(Ok(put.ids))
+        })
+    })
+    .await
 }

@@ -84,9 +84,14 @@ impl Secret {
 /// # Errors
 /// When the store fails.
 pub async fn renew(hub: &Hub) -> Result<(), StoreError> {
-    let mut tx = hub.write().await?;
-    tx.put_setting("calendar key", &secret()?).await?;
-    tx.commit().await
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            tx.put_setting("calendar key", &secret()?).await?;
+            tx.commit().await
+        })
+    })
+    .await
 }
 
 /// Makes the secret where there is none.
@@ -94,12 +99,17 @@ pub async fn renew(hub: &Hub) -> Result<(), StoreError> {
 /// # Errors
 /// When the store fails.
 pub(super) async fn begin(hub: &Hub) -> Result<(), StoreError> {
-    if hub.read().await?.setting("calendar key").await?.is_none() {
-        let mut tx = hub.write().await?;
-        tx.first_setting("calendar key", secret()?).await?;
-        tx.commit().await?;
-    }
-    Ok(())
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            if hub.read().await?.setting("calendar key").await?.is_none() {
+                let mut tx = attempt.write().await?;
+                tx.first_setting("calendar key", secret()?).await?;
+                tx.commit().await?;
+            }
+            Ok(())
+        })
+    })
+    .await
 }
 
 fn secret() -> Result<String, StoreError> {

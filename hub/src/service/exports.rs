@@ -49,48 +49,55 @@ pub struct StartExport {
 /// # Errors
 /// When the store fails.
 pub async fn start(hub: &Hub, caller: &Caller, asked: StartExport) -> Answer<ExportJob> {
-    let StartExport { id, query, variables, format } = asked;
-    let mut tx = hub.write().await?;
-    if let Some(job) = tx.by_ids::<ExportJob>([id]).await?.into_iter().next() {
-        if (&job.query, &job.variables, job.format) == (&query, &variables, format) {
-            return Ok(Ok(job));
-        }
-        let mut check = Check::default();
-        check.refuse(Code::Conflict, "id", "another export has this id; make a new one");
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    }
-    if tx.waiting_bytes(true).await? >= MAX_WAITING_BYTES {
-        let mut check = Check::default();
-        let message = format!(
-            "exports of {} GiB wait already, which is as many as the hub keeps; they go a day after they were made",
-            MAX_WAITING_BYTES >> 30
-        );
-        check.refuse(Code::WrongState, "", message);
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    }
-    let job = ExportJob {
-        id,
-        state: ExportState::Running,
-        format,
-        query,
-        variables,
-        token_id: caller.token_id,
-        created_by: caller.name.clone(),
-        created_at: hub.now().0,
-        finished_at: None,
-        snapshot_at: None,
-        objects: 0,
-        bytes: 0,
-        file_id: None,
-        failure: None,
-        holder: None,
-        leased_until: None,
-        attempts: 0,
-    };
-    tx.put(std::slice::from_ref(&job)).await?;
-    tx.commit().await?;
-    hub.tell(vec![News::Job]);
-    Ok(Ok(job))
+    let asked = &asked;
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let StartExport { id, query, variables, format } = asked.clone();
+            let mut tx = attempt.write().await?;
+            if let Some(job) = tx.by_ids::<ExportJob>([id]).await?.into_iter().next() {
+                if (&job.query, &job.variables, job.format) == (&query, &variables, format) {
+                    return Ok(Ok(job));
+                }
+                let mut check = Check::default();
+                check.refuse(Code::Conflict, "id", "another export has this id; make a new one");
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            }
+            if tx.waiting_bytes(true).await? >= MAX_WAITING_BYTES {
+                let mut check = Check::default();
+                let message = format!(
+                    "exports of {} GiB wait already, which is as many as the hub keeps; they go a \
+             day after they were made",
+                    MAX_WAITING_BYTES >> 30
+                );
+                check.refuse(Code::WrongState, "", message);
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            }
+            let job = ExportJob {
+                id,
+                state: ExportState::Running,
+                format,
+                query,
+                variables,
+                token_id: caller.token_id,
+                created_by: caller.name.clone(),
+                created_at: hub.now().0,
+                finished_at: None,
+                snapshot_at: None,
+                objects: 0,
+                bytes: 0,
+                file_id: None,
+                failure: None,
+                holder: None,
+                leased_until: None,
+                attempts: 0,
+            };
+            tx.put(std::slice::from_ref(&job)).await?;
+            tx.commit().await?;
+            hub.tell(vec![News::Job]);
+            Ok(Ok(job))
+        })
+    })
+    .await
 }
 
 /// Stops an export that runs; one that has ended stays as it is.
@@ -98,20 +105,25 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: StartExport) -> Answer<Exp
 /// # Errors
 /// When the store fails.
 pub async fn cancel(hub: &Hub, id: Option<Uuid>) -> Answer<ExportJob> {
-    let mut tx = hub.write().await?;
-    let Some(mut job) = tx.by_ids::<ExportJob>(id).await?.into_iter().next() else {
-        let mut check = Check::default();
-        check.refuse(Code::NotFound, "exportId", "there is no such export");
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    };
-    if job.state == ExportState::Running {
-        job.state = ExportState::Cancelled;
-        job.finished_at = Some(hub.now().0);
-        job.hold(None, None);
-        tx.put(std::slice::from_ref(&job)).await?;
-        tx.commit().await?;
-    }
-    Ok(Ok(job))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            let Some(mut job) = tx.by_ids::<ExportJob>(id).await?.into_iter().next() else {
+                let mut check = Check::default();
+                check.refuse(Code::NotFound, "exportId", "there is no such export");
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            };
+            if job.state == ExportState::Running {
+                job.state = ExportState::Cancelled;
+                job.finished_at = Some(hub.now().0);
+                job.hold(None, None);
+                tx.put(std::slice::from_ref(&job)).await?;
+                tx.commit().await?;
+            }
+            Ok(Ok(job))
+        })
+    })
+    .await
 }
 
 /// When an export's file goes, in milliseconds since the epoch.

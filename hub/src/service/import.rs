@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use super::attempt::Attempt;
 use super::bulk::{Put, Save, Tally};
 use super::memberships::{SaveMembership, lasting, leave};
 use super::refusal::Check;
@@ -59,12 +60,17 @@ pub async fn import(
     facts: &Facts,
     order: &Order,
 ) -> Result<Report, StoreError> {
-    let (ready, mut report) = prepare(hub, caller, facts, order).await?;
-    if let Some(ready) = ready.filter(|_| !order.dry_run) {
-        ready.commit(hub).await?;
-        report.applied = true;
-    }
-    Ok(report)
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let (ready, mut report) = prepare(attempt, caller, facts, order).await?;
+            if let Some(ready) = ready.filter(|_| !order.dry_run) {
+                ready.commit(hub).await?;
+                report.applied = true;
+            }
+            Ok(report)
+        })
+    })
+    .await
 }
 
 /// An import that is done but for the commit; dropped, it leaves nothing behind. Nobody else writes meanwhile.
@@ -83,25 +89,26 @@ impl Ready {
 
 /// Does all of an import but the commit, if nothing keeps it from being applied.
 pub(super) fn prepare<'a>(
-    hub: &'a Hub,
+    attempt: Attempt<'a>,
     caller: Option<&'a Caller>,
     facts: &'a Facts,
     order: &'a Order,
 ) -> Boxed<'a, Result<(Option<Ready>, Report), StoreError>> {
-    Box::pin(prepare_all(hub, caller, facts, order))
+    Box::pin(prepare_all(attempt, caller, facts, order))
 }
 
 async fn prepare_all(
-    hub: &Hub,
+    attempt: Attempt<'_>,
     caller: Option<&Caller>,
     facts: &Facts,
     order: &Order,
 ) -> Result<(Option<Ready>, Report), StoreError> {
+    let hub = attempt.hub();
     let report = Report { problems: facts.problems.clone(), ..Report::default() };
     if report.problems.count > 0 {
         return Ok((None, report));
     }
-    let mut work = Work { hub, tx: hub.write().await?, touched: Touched::default(), order, report };
+    let mut work = Work { hub, tx: attempt.write().await?, touched: Touched::default(), order, report };
     work.save("buildings", &facts.buildings, |it| &it.code, facts).await?;
     work.save("rooms", &facts.rooms, |it| &it.code, facts).await?;
     work.save("readers", &facts.readers, |it| &it.code, facts).await?;

@@ -118,58 +118,64 @@ pub type ClockWord = String;
 /// # Errors
 /// When the store fails; then nothing was taken over.
 pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) -> Answer<Submitted> {
-    let mut check = Check::default();
-    if input.swipes.len() > MAX_BATCH {
-        check.refuse(
-            Code::TooLong,
-            "swipes",
-            format!("{MAX_BATCH} swipes at the most; send the rest in another batch"),
-        );
-    }
-    let mut tx = hub.write().await?;
-    let Some(mut sender) = sender(&mut tx, gateway, &mut check).await? else {
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    };
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let mut touched = Touched::default();
-    let anchors = input.anchors.as_deref().unwrap_or_default();
-    stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
-    let mut batch = Batch::new(&mut tx, &sender, input).await?;
-    let mut swipes = batch.sort_out(hub, &mut tx, input).await?;
-    let credits = decide::judge(hub, &mut tx, &mut swipes).await?;
-    tx.insert_swipes(&swipes).await?;
-    beside::note(&mut tx, &swipes).await?;
-    tx.note_stamps(&batch.raw, hub.now().0).await?;
-    tx.insert_credits(&credits).await?;
-    touched.sessions.extend(credits.iter().map(|credit| credit.session_id));
-    note_last_swipes(&mut tx, &swipes).await?;
-    let now = hub.now();
-    sender.enrolled_at = sender.enrolled_at.or(Some(now.0));
-    let outages = input.outages.as_deref().unwrap_or_default();
-    outage::take(hub, &mut tx, &sender, outages, &mut touched).await?;
-    let events = input.reader_events.as_deref().unwrap_or_default();
-    event::take(hub, &mut tx, &sender, events).await?;
-    let journals: Vec<_> = input.journal.iter().cloned().collect();
-    let (complete, handed_over, hole) = journal::take(hub, &mut tx, &sender, &journals).await?;
-    if let Some(hole) = hole {
-        let until = input.swipes.iter().map(|swipe| swipe.earliest_at.ms()).min().unwrap_or(now.0).min(now.0);
-        outage::hole(&mut tx, &sender, until, now.0, hole, &mut touched).await?;
-    }
-    evidence::take(hub, &mut tx, &sender, input).await?;
-    if complete {
-        advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
-    }
-    tx.put(&[sender]).await?;
-    let mut came: Vec<News> = swipes.iter().map(|swipe| News::Swipe(swipe.id)).collect();
-    webhooks::swipes_came(hub, &mut tx, &swipes, &mut came).await?;
-    let news = hub.derive(&mut tx, touched, None).await?;
-    beside::commit(hub, tx, &swipes).await?;
-    hub.tell(news);
-    hub.tell(came);
-    let renew_journal = batch.clash;
-    Ok(Ok(Submitted { receipts: batch.receipts, committed_at: now.0, handed_over, renew_journal }))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            if input.swipes.len() > MAX_BATCH {
+                check.refuse(
+                    Code::TooLong,
+                    "swipes",
+                    format!("{MAX_BATCH} swipes at the most; send the rest in another batch"),
+                );
+            }
+            let mut tx = attempt.write().await?;
+            let Some(mut sender) = sender(&mut tx, gateway, &mut check).await? else {
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            };
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            let mut touched = Touched::default();
+            let anchors = input.anchors.as_deref().unwrap_or_default();
+            stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
+            let mut batch = Batch::new(&mut tx, &sender, input).await?;
+            let mut swipes = batch.sort_out(hub, &mut tx, input).await?;
+            let credits = decide::judge(hub, &mut tx, &mut swipes).await?;
+            tx.insert_swipes(&swipes).await?;
+            beside::note(&mut tx, &swipes).await?;
+            tx.note_stamps(&batch.raw, hub.now().0).await?;
+            tx.insert_credits(&credits).await?;
+            touched.sessions.extend(credits.iter().map(|credit| credit.session_id));
+            note_last_swipes(&mut tx, &swipes).await?;
+            let now = hub.now();
+            sender.enrolled_at = sender.enrolled_at.or(Some(now.0));
+            let outages = input.outages.as_deref().unwrap_or_default();
+            outage::take(hub, &mut tx, &sender, outages, &mut touched).await?;
+            let events = input.reader_events.as_deref().unwrap_or_default();
+            event::take(hub, &mut tx, &sender, events).await?;
+            let journals: Vec<_> = input.journal.iter().cloned().collect();
+            let (complete, handed_over, hole) = journal::take(hub, &mut tx, &sender, &journals).await?;
+            if let Some(hole) = hole {
+                let until =
+                    input.swipes.iter().map(|swipe| swipe.earliest_at.ms()).min().unwrap_or(now.0).min(now.0);
+                outage::hole(&mut tx, &sender, until, now.0, hole, &mut touched).await?;
+            }
+            evidence::take(hub, &mut tx, &sender, input).await?;
+            if complete {
+                advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
+            }
+            tx.put(&[sender]).await?;
+            let mut came: Vec<News> = swipes.iter().map(|swipe| News::Swipe(swipe.id)).collect();
+            webhooks::swipes_came(hub, &mut tx, &swipes, &mut came).await?;
+            let news = hub.derive(&mut tx, touched, None).await?;
+            beside::commit(hub, tx, &swipes).await?;
+            hub.tell(news);
+            hub.tell(came);
+            let renew_journal = batch.clash;
+            Ok(Ok(Submitted { receipts: batch.receipts, committed_at: now.0, handed_over, renew_journal }))
+        })
+    })
+    .await
 }
 
 async fn sender(tx: &mut Tx, gateway: Uuid, check: &mut Check) -> Result<Option<Gateway>, StoreError> {
@@ -211,64 +217,77 @@ pub async fn heartbeat(
     gateway: Uuid,
     input: &GatewayHeartbeatInput,
 ) -> Answer<(Gateway, Vec<HandedOver>)> {
-    let mut check = Check::default();
-    let mut tx = hub.write().await?;
-    let Some(mut sender) = sender(&mut tx, gateway, &mut check).await? else {
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    };
-    let now = hub.now().0;
-    let mut report = Report {
-        held_back: false,
-        clock_trust: input.clock.trust.word().to_owned(),
-        clock_source: format!("{:?}", input.clock.source).to_uppercase(),
-        uncertainty_ms: input.clock.uncertainty.map(|duration| duration.0),
-        offset_ms: input.sent_at.ms() - now,
-        last_synced_at: input.clock.last_synced_at.as_ref().map(DateTime::ms),
-        backlog: i64::from(input.backlog),
-        oldest_backlog_ms: input.oldest_backlog_age.map(|duration| duration.0),
-        cache_cursor: input.cache_cursor.clone(),
-        cache_age_ms: input.cache_age.0,
-        free_disk_bytes: input.free_disk_bytes.map(|count| count.0),
-        unassigned: input.unassigned.iter().flatten().take(MAX_UNASSIGNED).cloned().collect(),
-        lines: input.readers.iter().filter_map(|it| Some((it.reader_id.0, it.line.clone()?))).collect(),
-    };
-    sender.enrolled_at = sender.enrolled_at.or(Some(now));
-    sender.software_version = Some(input.software_version.clone());
-    sender.reported_at = Some(input.sent_at.ms());
-    sender.received_at = Some(now);
-    let reports: BTreeMap<Uuid, &GatewayReaderReport> =
-        input.readers.iter().map(|report| (report.reader_id.0, report)).collect();
-    let mut readers = tx.by_column::<Reader>("gateway_id", [Value::from(gateway)]).await?;
-    readers.retain_mut(|reader| {
-        let Some(report) = reports.get(&reader.id) else { return false };
-        reader.online = Some(report.online);
-        reader.light = report.light;
-        reader.firmware = report.firmware.clone().or(reader.firmware.take());
-        if report.online {
-            reader.last_seen_at = Some(now);
-        }
-        reader.last_swipe_at = reader.last_swipe_at.max(report.last_swipe_at.as_ref().map(DateTime::ms));
-        true
-    });
-    tx.put(&readers).await?;
-    let mut touched = Touched::default();
-    let anchors = input.anchors.as_deref().unwrap_or_default();
-    stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
-    let journals = input.journals.as_deref().unwrap_or_default();
-    let (complete, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
-    if complete {
-        advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
-    }
-    // It says that everything was said, and there is something that is not here: something here turned it down.
-    report.held_back = input.held_back.is_some_and(|count| count > 0) || (!complete && input.backlog == 0);
-    if complete && input.backlog == 0 && input.clock.trust != ClockTrust::Untrusted {
-        let answering = input.readers.iter().filter(|it| it.online).map(|it| it.reader_id.0).collect();
-        outage::end_forgotten(hub, &mut tx, &sender, &answering, input.sent_at.ms(), &mut touched).await?;
-    }
-    sender.report = serde_json::to_string(&report).ok();
-    tx.put(std::slice::from_ref(&sender)).await?;
-    hub.settle(tx, touched, None).await?;
-    Ok(Ok((sender, handed_over)))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            let mut tx = attempt.write().await?;
+            let Some(mut sender) = sender(&mut tx, gateway, &mut check).await? else {
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            };
+            let now = hub.now().0;
+            let mut report = Report {
+                held_back: false,
+                clock_trust: input.clock.trust.word().to_owned(),
+                clock_source: format!("{:?}", input.clock.source).to_uppercase(),
+                uncertainty_ms: input.clock.uncertainty.map(|duration| duration.0),
+                offset_ms: input.sent_at.ms() - now,
+                last_synced_at: input.clock.last_synced_at.as_ref().map(DateTime::ms),
+                backlog: i64::from(input.backlog),
+                oldest_backlog_ms: input.oldest_backlog_age.map(|duration| duration.0),
+                cache_cursor: input.cache_cursor.clone(),
+                cache_age_ms: input.cache_age.0,
+                free_disk_bytes: input.free_disk_bytes.map(|count| count.0),
+                unassigned: input.unassigned.iter().flatten().take(MAX_UNASSIGNED).cloned().collect(),
+                lines: input
+                    .readers
+                    .iter()
+                    .filter_map(|it| Some((it.reader_id.0, it.line.clone()?)))
+                    .collect(),
+            };
+            sender.enrolled_at = sender.enrolled_at.or(Some(now));
+            sender.software_version = Some(input.software_version.clone());
+            sender.reported_at = Some(input.sent_at.ms());
+            sender.received_at = Some(now);
+            let reports: BTreeMap<Uuid, &GatewayReaderReport> =
+                input.readers.iter().map(|report| (report.reader_id.0, report)).collect();
+            let mut readers = tx.by_column::<Reader>("gateway_id", [Value::from(gateway)]).await?;
+            readers.retain_mut(|reader| {
+                let Some(report) = reports.get(&reader.id) else { return false };
+                reader.online = Some(report.online);
+                reader.light = report.light;
+                reader.firmware = report.firmware.clone().or(reader.firmware.take());
+                if report.online {
+                    reader.last_seen_at = Some(now);
+                }
+                reader.last_swipe_at =
+                    reader.last_swipe_at.max(report.last_swipe_at.as_ref().map(DateTime::ms));
+                true
+            });
+            tx.put(&readers).await?;
+            let mut touched = Touched::default();
+            let anchors = input.anchors.as_deref().unwrap_or_default();
+            stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
+            let journals = input.journals.as_deref().unwrap_or_default();
+            let (complete, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
+            if complete {
+                advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
+            }
+            // It says that everything was said, and there is something that is not here: something here turned it down.
+            report.held_back =
+                input.held_back.is_some_and(|count| count > 0) || (!complete && input.backlog == 0);
+            if complete && input.backlog == 0 && input.clock.trust != ClockTrust::Untrusted {
+                let answering =
+                    input.readers.iter().filter(|it| it.online).map(|it| it.reader_id.0).collect();
+                outage::end_forgotten(hub, &mut tx, &sender, &answering, input.sent_at.ms(), &mut touched)
+                    .await?;
+            }
+            sender.report = serde_json::to_string(&report).ok();
+            tx.put(std::slice::from_ref(&sender)).await?;
+            hub.settle(tx, touched, None).await?;
+            Ok(Ok((sender, handed_over)))
+        })
+    })
+    .await
 }
 
 async fn note_last_swipes(tx: &mut Tx, swipes: &[Swipe]) -> Result<(), StoreError> {

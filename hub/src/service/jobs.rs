@@ -171,68 +171,81 @@ impl ImportJob {
 /// # Errors
 /// When the store fails.
 pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<ImportJob> {
-    let mut check = Check::default();
-    check.code("source", &asked.source);
-    if let Err(message) = asked.recipe.begin(hub.zone(), hub.now().0) {
-        let field = if matches!(asked.recipe, Recipe::Itc2019 { .. }) { "term" } else { "mapping" };
-        check.refuse(Code::Invalid, field, message);
-    }
-    if asked.uploads.is_empty() {
-        check.refuse(Code::Required, "uploadIds", "name at least one file; POST /uploads takes them");
-    }
-    if asked.uploads.len() > MAX_FILES {
-        check.refuse(Code::TooLong, "uploadIds", format!("an import reads {MAX_FILES} files at the most"));
-    }
-    let recipe = serde_json::to_string(&asked.recipe)
-        .map_err(|error| StoreError::BadData { place: "import_job.recipe", found: error.to_string() })?;
-    let mut tx = hub.write().await?;
-    let files: Vec<Uuid> = asked.uploads.iter().flatten().copied().collect();
-    let there = tx.by_ids::<Upload>(files.iter().copied()).await?;
-    let uploads = files.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",");
-    if let Some(job) = tx.by_ids::<ImportJob>([asked.id]).await?.into_iter().next() {
-        let same = (&job.recipe, &job.uploads, &job.source) == (&recipe, &uploads, &asked.source);
-        if same && (job.dry_run, job.accept_removals) == (asked.dry_run, asked.accept_removals) {
-            return Ok(Ok(job));
-        }
-        check.refuse(Code::Conflict, "id", "another import has this id; make a new one");
-    }
-    for (index, id) in asked.uploads.iter().enumerate() {
-        if !there.iter().any(|upload| Some(upload.id) == *id && upload.complete) {
-            let message = "there is no such file; POST /uploads takes it, and it is kept for a day";
-            check.refuse(Code::NotFound, &format!("uploadIds.{index}"), message);
-        }
-    }
-    let sizes = files.iter().filter_map(|id| there.iter().find(|upload| upload.id == *id));
-    if sizes.map(|upload| upload.size.unsigned_abs()).sum::<u64>() > MAX_FILE_BYTES {
-        let message =
-            format!("they have more than {} MiB together; import them apart", MAX_FILE_BYTES / 1024 / 1024);
-        check.refuse(Code::TooLong, "uploadIds", message);
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let job = ImportJob {
-        id: asked.id,
-        state: if asked.dry_run { ImportState::Checking } else { ImportState::Applying },
-        kind: asked.recipe.kind(),
-        source: asked.source.clone(),
-        recipe,
-        uploads,
-        dry_run: asked.dry_run,
-        accept_removals: asked.accept_removals,
-        token_id: caller.token_id,
-        created_by: caller.name.clone(),
-        created_at: hub.now().0,
-        finished_at: None,
-        holder: None,
-        leased_until: None,
-        attempts: 0,
-        report: None,
-    };
-    tx.put(std::slice::from_ref(&job)).await?;
-    tx.commit().await?;
-    hub.tell(vec![News::Import(job.id)]);
-    Ok(Ok(job))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            check.code("source", &asked.source);
+            if let Err(message) = asked.recipe.begin(hub.zone(), hub.now().0) {
+                let field = if matches!(asked.recipe, Recipe::Itc2019 { .. }) { "term" } else { "mapping" };
+                check.refuse(Code::Invalid, field, message);
+            }
+            if asked.uploads.is_empty() {
+                check.refuse(Code::Required, "uploadIds", "name at least one file; POST /uploads takes them");
+            }
+            if asked.uploads.len() > MAX_FILES {
+                check.refuse(
+                    Code::TooLong,
+                    "uploadIds",
+                    format!("an import reads {MAX_FILES} files at the most"),
+                );
+            }
+            let recipe = serde_json::to_string(&asked.recipe).map_err(|error| StoreError::BadData {
+                place: "import_job.recipe",
+                found: error.to_string(),
+            })?;
+            let mut tx = attempt.write().await?;
+            let files: Vec<Uuid> = asked.uploads.iter().flatten().copied().collect();
+            let there = tx.by_ids::<Upload>(files.iter().copied()).await?;
+            let uploads = files.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",");
+            if let Some(job) = tx.by_ids::<ImportJob>([asked.id]).await?.into_iter().next() {
+                let same = (&job.recipe, &job.uploads, &job.source) == (&recipe, &uploads, &asked.source);
+                if same && (job.dry_run, job.accept_removals) == (asked.dry_run, asked.accept_removals) {
+                    return Ok(Ok(job));
+                }
+                check.refuse(Code::Conflict, "id", "another import has this id; make a new one");
+            }
+            for (index, id) in asked.uploads.iter().enumerate() {
+                if !there.iter().any(|upload| Some(upload.id) == *id && upload.complete) {
+                    let message = "there is no such file; POST /uploads takes it, and it is kept for a day";
+                    check.refuse(Code::NotFound, &format!("uploadIds.{index}"), message);
+                }
+            }
+            let sizes = files.iter().filter_map(|id| there.iter().find(|upload| upload.id == *id));
+            if sizes.map(|upload| upload.size.unsigned_abs()).sum::<u64>() > MAX_FILE_BYTES {
+                let message = format!(
+                    "they have more than {} MiB together; import them apart",
+                    MAX_FILE_BYTES / 1024 / 1024
+                );
+                check.refuse(Code::TooLong, "uploadIds", message);
+            }
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            let job = ImportJob {
+                id: asked.id,
+                state: if asked.dry_run { ImportState::Checking } else { ImportState::Applying },
+                kind: asked.recipe.kind(),
+                source: asked.source.clone(),
+                recipe,
+                uploads,
+                dry_run: asked.dry_run,
+                accept_removals: asked.accept_removals,
+                token_id: caller.token_id,
+                created_by: caller.name.clone(),
+                created_at: hub.now().0,
+                finished_at: None,
+                holder: None,
+                leased_until: None,
+                attempts: 0,
+                report: None,
+            };
+            tx.put(std::slice::from_ref(&job)).await?;
+            tx.commit().await?;
+            hub.tell(vec![News::Import(job.id)]);
+            Ok(Ok(job))
+        })
+    })
+    .await
 }
 
 /// Has an import applied that was checked. Should it change another number of things by then than the check said, it is refused.
@@ -240,29 +253,35 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<Im
 /// # Errors
 /// When the store fails.
 pub async fn apply(hub: &Hub, caller: &Caller, id: Option<Uuid>) -> Answer<ImportJob> {
-    let refuse =
-        |code, message: String| Ok(Err(vec![Refusal { code, message, path: vec!["importId".to_owned()] }]));
-    let mut tx = hub.write().await?;
-    let Some(mut job) = tx.by_ids::<ImportJob>(id).await?.into_iter().next() else {
-        return refuse(Code::NotFound, "there is no such import".to_owned());
-    };
-    match job.state {
-        // Asked for twice: it is on its way.
-        ImportState::Applying | ImportState::Applied => return Ok(Ok(job)),
-        ImportState::Checked => {}
-        state => {
-            let message = format!("it is {}; only what is CHECKED can be applied", state.word());
-            return refuse(Code::WrongState, message);
-        }
-    }
-    job.state = ImportState::Applying;
-    job.token_id = caller.token_id;
-    job.finished_at = None;
-    job.attempts = 0;
-    tx.put(std::slice::from_ref(&job)).await?;
-    tx.commit().await?;
-    hub.tell(vec![News::Import(job.id)]);
-    Ok(Ok(job))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let refuse = |code, message: String| {
+                Ok(Err(vec![Refusal { code, message, path: vec!["importId".to_owned()] }]))
+            };
+            let mut tx = attempt.write().await?;
+            let Some(mut job) = tx.by_ids::<ImportJob>(id).await?.into_iter().next() else {
+                return refuse(Code::NotFound, "there is no such import".to_owned());
+            };
+            match job.state {
+                // Asked for twice: it is on its way.
+                ImportState::Applying | ImportState::Applied => return Ok(Ok(job)),
+                ImportState::Checked => {}
+                state => {
+                    let message = format!("it is {}; only what is CHECKED can be applied", state.word());
+                    return refuse(Code::WrongState, message);
+                }
+            }
+            job.state = ImportState::Applying;
+            job.token_id = caller.token_id;
+            job.finished_at = None;
+            job.attempts = 0;
+            tx.put(std::slice::from_ref(&job)).await?;
+            tx.commit().await?;
+            hub.tell(vec![News::Import(job.id)]);
+            Ok(Ok(job))
+        })
+    })
+    .await
 }
 
 /// Works on the import that has waited longest, if any does.
@@ -302,8 +321,10 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
     };
     let dry_run = job.state == ImportState::Checking;
     let order = Order { source: job.source.clone(), dry_run, accept_removals: job.accept_removals };
-    let (ready, report) = prepare(hub, Some(&caller), &facts, &order).await?;
-    let outcome = Outcome::of(&facts, &report);
+    let (caller, facts, order) = (&caller, &facts, &order);
+    hub.whole(|attempt| Box::pin(async move {
+    let (ready, report) = prepare(attempt, Some(caller), facts, order).await?;
+    let outcome = Outcome::of(facts, &report);
     let Some(mut ready) = ready else {
         return finish(hub, job, ImportState::Refused, outcome).await;
     };
@@ -315,7 +336,8 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
     let as_checked = job.outcome().is_some_and(|checked| checked.changes_as(&outcome));
     if job.report.is_some() && !as_checked {
         drop(ready);
-        let message = "it would not change as many things now as the check said: data has changed since. Start a new import";
+        let message = "it would not change as many things now as the check said: data has changed since. \
+                       Start a new import";
         return finish(hub, job, ImportState::Refused, Outcome::wrong("", message)).await;
     }
     let ended = ended(hub, job, ImportState::Applied, &outcome)?;
@@ -328,6 +350,8 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
         hub.tell(vec![News::Import(job.id)]);
     }
     Ok(())
+    }))
+    .await
 }
 
 /// What its files say, or what keeps them from being read.
@@ -383,12 +407,17 @@ async fn finish(hub: &Hub, job: &ImportJob, state: ImportState, outcome: Outcome
 
 /// Drops the file of an import that came to nothing where the hub had fetched it: it is fetched again.
 async fn forget_fetched(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
-    let mut tx = hub.write().await?;
-    if !tx.by_column::<CalendarSource>("source", [job.source.as_str().into()]).await?.is_empty() {
-        let files = tx.by_ids::<Upload>(job.files()).await?;
-        let fetched = files.iter().filter(|file| file.name == sources::FILE).map(|file| file.id);
-        tx.drop_uploads(&fetched.collect::<Vec<_>>()).await?;
-        tx.commit().await?;
-    }
-    Ok(())
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            if !tx.by_column::<CalendarSource>("source", [job.source.as_str().into()]).await?.is_empty() {
+                let files = tx.by_ids::<Upload>(job.files()).await?;
+                let fetched = files.iter().filter(|file| file.name == sources::FILE).map(|file| file.id);
+                tx.drop_uploads(&fetched.collect::<Vec<_>>()).await?;
+                tx.commit().await?;
+            }
+            Ok(())
+        })
+    })
+    .await
 }

@@ -31,19 +31,24 @@ pub trait Leased: Entity {
 /// # Errors
 /// When the store fails.
 pub async fn take_up<J: Leased>(hub: &Hub, holder: Uuid) -> Result<Option<J>, StoreError> {
-    // Hubs that have nothing to do do not keep others from writing.
-    if hub.read_aside().await?.waiting(J::TABLE, J::WAITING, hub.now().0).await?.is_none() {
-        return Ok(None);
-    }
-    let mut tx = hub.write().await?;
-    let now = hub.now().0;
-    let Some(id) = tx.waiting(J::TABLE, J::WAITING, now).await? else { return Ok(None) };
-    let Some(mut job) = tx.by_ids::<J>([id]).await?.into_iter().next() else { return Ok(None) };
-    job.hold(Some(holder), Some(now + LEASE_MS));
-    *job.attempts() += 1;
-    tx.put(std::slice::from_ref(&job)).await?;
-    tx.commit().await?;
-    Ok(Some(job))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            // Hubs that have nothing to do do not keep others from writing.
+            if hub.read_aside().await?.waiting(J::TABLE, J::WAITING, hub.now().0).await?.is_none() {
+                return Ok(None);
+            }
+            let mut tx = attempt.write().await?;
+            let now = hub.now().0;
+            let Some(id) = tx.waiting(J::TABLE, J::WAITING, now).await? else { return Ok(None) };
+            let Some(mut job) = tx.by_ids::<J>([id]).await?.into_iter().next() else { return Ok(None) };
+            job.hold(Some(holder), Some(now + LEASE_MS));
+            *job.attempts() += 1;
+            tx.put(std::slice::from_ref(&job)).await?;
+            tx.commit().await?;
+            Ok(Some(job))
+        })
+    })
+    .await
 }
 
 /// Writes how far a piece of work is, unless somebody else ended its step.
@@ -51,12 +56,18 @@ pub async fn take_up<J: Leased>(hub: &Hub, holder: Uuid) -> Result<Option<J>, St
 /// # Errors
 /// When the store fails.
 pub async fn replace<J: Leased>(hub: &Hub, held: &J, now: J) -> Result<bool, StoreError> {
-    let mut tx = hub.write().await?;
-    let there = tx.by_ids::<J>([held.id()]).await?;
-    if !there.first().is_some_and(|there| there.is_at_step_of(held)) {
-        return Ok(false);
-    }
-    tx.put(&[now]).await?;
-    tx.commit().await?;
-    Ok(true)
+    let now = &now;
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            let there = tx.by_ids::<J>([held.id()]).await?;
+            if !there.first().is_some_and(|there| there.is_at_step_of(held)) {
+                return Ok(false);
+            }
+            tx.put(std::slice::from_ref(now)).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+    })
+    .await
 }

@@ -36,63 +36,73 @@ pub async fn mark(
     marks: &[(Option<Uuid>, &AttendanceMark)],
     reason: &str,
 ) -> Answer<(Session, Vec<Attendance>)> {
-    let mut check = Check::default();
-    if marks.is_empty() {
-        check.refuse(Code::Required, "marks", "name at least one");
-    }
-    if marks.len() > MOST_BY_ONE {
-        let message = format!(
-            "one person decides {MOST_BY_ONE} marks at the most; propose more by proposeCorrections, and have somebody \
-             else approve them"
-        );
-        check.refuse(Code::TooLong, "marks", message);
-    }
-    let mut tx = hub.write().await?;
-    let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    };
-    let known: BTreeSet<Uuid> = tx
-        .by_ids::<Student>(marks.iter().filter_map(|(student, _)| *student))
-        .await?
-        .into_iter()
-        .map(|student| student.id)
-        .collect();
-    let listed: BTreeSet<Uuid> =
-        tx.attendance_of(&[session.id]).await?.iter().map(|mark| mark.student_id).collect();
-    let mut facts: Vec<ManualFact> = Vec::new();
-    for (index, (student, mark)) in marks.iter().enumerate() {
-        let Some(student_id) = student.filter(|id| known.contains(id)) else {
-            check.refuse(Code::NotFound, &format!("marks.{index}.studentId"), "there is no such student");
-            continue;
-        };
-        if !listed.contains(&student_id) {
-            let message =
-                "this student is not on the class list; save a stay in one of the session's groups first";
-            check.refuse(Code::Conflict, &format!("marks.{index}.studentId"), message);
-        }
-        if let Some(first) = facts.iter().position(|fact| fact.student_id == student_id) {
-            let message = format!("this student stands in this input twice: here and at index {first}");
-            check.refuse(Code::Conflict, &format!("marks.{index}.studentId"), message);
-        }
-        if mark.status == AttendanceStatus::Expected {
-            let message = "nobody can decide that something is undecided";
-            check.refuse(Code::Invalid, &format!("marks.{index}.status"), message);
-        }
-        facts.push(ManualFact {
-            session_id: session.id,
-            student_id,
-            status: mark.status,
-            arrived_at: mark.arrived_at.as_ref().map(DateTime::ms),
-            reason: reason.to_owned(),
-            decided_by: Some(caller.token_id),
-        });
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.put_manual(&facts, hub.now().0).await?;
-    let students = facts.iter().map(|fact| fact.student_id).collect();
-    settle(hub, tx, caller, session, &students, reason).await
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            if marks.is_empty() {
+                check.refuse(Code::Required, "marks", "name at least one");
+            }
+            if marks.len() > MOST_BY_ONE {
+                let message = format!(
+                    "one person decides {MOST_BY_ONE} marks at the most; propose more by \
+             proposeCorrections, and have somebody else approve them"
+                );
+                check.refuse(Code::TooLong, "marks", message);
+            }
+            let mut tx = attempt.write().await?;
+            let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            };
+            let known: BTreeSet<Uuid> = tx
+                .by_ids::<Student>(marks.iter().filter_map(|(student, _)| *student))
+                .await?
+                .into_iter()
+                .map(|student| student.id)
+                .collect();
+            let listed: BTreeSet<Uuid> =
+                tx.attendance_of(&[session.id]).await?.iter().map(|mark| mark.student_id).collect();
+            let mut facts: Vec<ManualFact> = Vec::new();
+            for (index, (student, mark)) in marks.iter().enumerate() {
+                let Some(student_id) = student.filter(|id| known.contains(id)) else {
+                    check.refuse(
+                        Code::NotFound,
+                        &format!("marks.{index}.studentId"),
+                        "there is no such student",
+                    );
+                    continue;
+                };
+                if !listed.contains(&student_id) {
+                    let message = "this student is not on the class list; save a stay in one of the \
+                           session's groups first";
+                    check.refuse(Code::Conflict, &format!("marks.{index}.studentId"), message);
+                }
+                if let Some(first) = facts.iter().position(|fact| fact.student_id == student_id) {
+                    let message =
+                        format!("this student stands in this input twice: here and at index {first}");
+                    check.refuse(Code::Conflict, &format!("marks.{index}.studentId"), message);
+                }
+                if mark.status == AttendanceStatus::Expected {
+                    let message = "nobody can decide that something is undecided";
+                    check.refuse(Code::Invalid, &format!("marks.{index}.status"), message);
+                }
+                facts.push(ManualFact {
+                    session_id: session.id,
+                    student_id,
+                    status: mark.status,
+                    arrived_at: mark.arrived_at.as_ref().map(DateTime::ms),
+                    reason: reason.to_owned(),
+                    decided_by: Some(caller.token_id),
+                });
+            }
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            tx.put_manual(&facts, hub.now().0).await?;
+            let students = facts.iter().map(|fact| fact.student_id).collect();
+            settle(hub, tx, caller, session, &students, reason).await
+        })
+    })
+    .await
 }
 
 /// Takes back what persons decided of some entries of a register: the rules decide of them again.
@@ -107,37 +117,42 @@ pub async fn clear(
     students: &[Option<Uuid>],
     reason: &str,
 ) -> Answer<(Session, Vec<Attendance>)> {
-    let mut check = Check::default();
-    if students.is_empty() {
-        check.refuse(Code::Required, "studentIds", "name at least one");
-    }
-    if students.len() > MOST_BY_ONE {
-        let message = format!("one person takes back {MOST_BY_ONE} decisions at the most, in one go");
-        check.refuse(Code::TooLong, "studentIds", message);
-    }
-    let mut tx = hub.write().await?;
-    let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    };
-    let decided: BTreeSet<Uuid> =
-        tx.manual_facts(&[session.id]).await?.iter().map(|fact| fact.student_id).collect();
-    let mut cleared = BTreeSet::new();
-    for (index, student) in students.iter().enumerate() {
-        match student.filter(|id| decided.contains(id)) {
-            Some(student) => {
-                cleared.insert(student);
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            if students.is_empty() {
+                check.refuse(Code::Required, "studentIds", "name at least one");
             }
-            None => {
-                let message = "nobody decided anything of this student in this register";
-                check.refuse(Code::NotFound, &format!("studentIds.{index}"), message);
+            if students.len() > MOST_BY_ONE {
+                let message = format!("one person takes back {MOST_BY_ONE} decisions at the most, in one go");
+                check.refuse(Code::TooLong, "studentIds", message);
             }
-        }
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.drop_manual(session.id, &cleared).await?;
-    settle(hub, tx, caller, session, &cleared, reason).await
+            let mut tx = attempt.write().await?;
+            let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            };
+            let decided: BTreeSet<Uuid> =
+                tx.manual_facts(&[session.id]).await?.iter().map(|fact| fact.student_id).collect();
+            let mut cleared = BTreeSet::new();
+            for (index, student) in students.iter().enumerate() {
+                match student.filter(|id| decided.contains(id)) {
+                    Some(student) => {
+                        cleared.insert(student);
+                    }
+                    None => {
+                        let message = "nobody decided anything of this student in this register";
+                        check.refuse(Code::NotFound, &format!("studentIds.{index}"), message);
+                    }
+                }
+            }
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            tx.drop_manual(session.id, &cleared).await?;
+            settle(hub, tx, caller, session, &cleared, reason).await
+        })
+    })
+    .await
 }
 
 /// The session of a register that may be corrected.

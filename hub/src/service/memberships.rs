@@ -101,33 +101,43 @@ pub async fn remove_memberships(
     caller: &Caller,
     inputs: &[RemoveMembership],
 ) -> Answer<Vec<Membership>> {
-    let mut check = Check::default();
-    let mut tx = hub.write().await?;
-    let names = inputs.iter().map(|it| (it.group.as_str(), it.student.as_str(), it.from.0.to_string()));
-    let known = Known::read(&mut tx, &mut check, names).await?;
-    let mut gone = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        let Some((group, student)) = known.ids(&input.group, &input.student) else { continue };
-        match known.stays.get(&(group, student, input.from.0.to_string())) {
-            Some(stay) => gone.push(stay.clone()),
-            None => {
-                let message = format!(
-                    "student '{}' has no stay in group '{}' that begins on this day",
-                    input.student, input.group
-                );
-                check.refuse(Code::NotFound, &format!("memberships.{index}.from"), message);
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            let mut tx = attempt.write().await?;
+            let names =
+                inputs.iter().map(|it| (it.group.as_str(), it.student.as_str(), it.from.0.to_string()));
+            let known = Known::read(&mut tx, &mut check, names).await?;
+            let mut gone = Vec::new();
+            for (index, input) in inputs.iter().enumerate() {
+                let Some((group, student)) = known.ids(&input.group, &input.student) else { continue };
+                match known.stays.get(&(group, student, input.from.0.to_string())) {
+                    Some(stay) => gone.push(stay.clone()),
+                    None => {
+                        let message = format!(
+                            "student '{}' has no stay in group '{}' that begins on this day",
+                            input.student, input.group
+                        );
+                        check.refuse(Code::NotFound, &format!("memberships.{index}.from"), message);
+                    }
+                }
             }
-        }
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    tx.execute_in("DELETE FROM membership WHERE id IN ({})", &[], gone.iter().map(|stay| stay.id.into()))
-        .await?;
-    let mut touched = touched_by(&mut tx, &gone).await?;
-    touched.feed_gone_memberships.extend(gone.iter().map(|stay| stay.id));
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(gone))
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            tx.execute_in(
+                "DELETE FROM membership WHERE id IN ({})",
+                &[],
+                gone.iter().map(|stay| stay.id.into()),
+            )
+            .await?;
+            let mut touched = touched_by(&mut tx, &gone).await?;
+            touched.feed_gone_memberships.extend(gone.iter().map(|stay| stay.id));
+            hub.settle(tx, touched, Some(caller)).await?;
+            Ok(Ok(gone))
+        })
+    })
+    .await
 }
 
 /// How many stays of some names (group, student and first day, separated by tabs) last.

@@ -45,14 +45,19 @@ pub struct SavePolicy {
 /// # Errors
 /// When the store fails.
 pub async fn save_policy(hub: &Hub, caller: &Caller, input: &SavePolicy) -> Answer<Uuid> {
-    if let Some(refusals) = check(input).refusals() {
-        return Ok(Err(refusals));
-    }
-    let mut tx = hub.write().await?;
-    let (policy, mut touched) = put(hub, &mut tx, input, i64::MAX).await?;
-    touched.feed_sessions.clone_from(&touched.sessions);
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(policy))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            if let Some(refusals) = check(input).refusals() {
+                return Ok(Err(refusals));
+            }
+            let mut tx = attempt.write().await?;
+            let (policy, mut touched) = put(hub, &mut tx, input, i64::MAX).await?;
+            touched.feed_sessions.clone_from(&touched.sessions);
+            hub.settle(tx, touched, Some(caller)).await?;
+            Ok(Ok(policy))
+        })
+    })
+    .await
 }
 
 fn check(input: &SavePolicy) -> Check {
@@ -98,23 +103,30 @@ async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(
 /// # Errors
 /// When the store fails.
 pub async fn delete_policy(hub: &Hub, caller: &Caller, from: i64, kind: Option<SessionKind>) -> Answer<()> {
-    let mut tx = hub.write().await?;
-    let mut policies = tx.all::<StoredPolicy>().await?;
-    let Some(index) = policies.iter().position(|policy| policy.from_at == from && policy.kind == kind) else {
-        let mut check = Check::default();
-        check.refuse(
-            Code::NotFound,
-            "from",
-            "no policy of this kind begins there; attendancePolicies lists them",
-        );
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    };
-    let policy = policies.swap_remove(index);
-    tx.drop_policies(&[policy.id]).await?;
-    let mut touched = judge_anew(&mut tx, &policies, kind, from..i64::MAX).await?;
-    touched.feed_sessions.clone_from(&touched.sessions);
-    hub.settle(tx, touched, Some(caller)).await?;
-    Ok(Ok(()))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            let mut policies = tx.all::<StoredPolicy>().await?;
+            let Some(index) =
+                policies.iter().position(|policy| policy.from_at == from && policy.kind == kind)
+            else {
+                let mut check = Check::default();
+                check.refuse(
+                    Code::NotFound,
+                    "from",
+                    "no policy of this kind begins there; attendancePolicies lists them",
+                );
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            };
+            let policy = policies.swap_remove(index);
+            tx.drop_policies(&[policy.id]).await?;
+            let mut touched = judge_anew(&mut tx, &policies, kind, from..i64::MAX).await?;
+            touched.feed_sessions.clone_from(&touched.sessions);
+            hub.settle(tx, touched, Some(caller)).await?;
+            Ok(Ok(()))
+        })
+    })
+    .await
 }
 
 /// Sets the windows of sessions of a kind that start within some time by these policies; names what must be derived anew.
@@ -172,36 +184,42 @@ pub struct Preview {
 /// # Errors
 /// When the store fails.
 pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Preview> {
-    if let Some(refusals) = check(input).refusals() {
-        return Ok(Err(refusals));
-    }
-    let mut tx = hub.write().await?;
-    let from = input.from.ms();
-    let policies = tx.all::<StoredPolicy>().await?;
-    // What holds from the end on goes on holding, and what began within the time does not hold in it.
-    let same = || policies.iter().filter(|policy| policy.kind == input.kind);
-    let within = same().filter(|policy| (from..until).contains(&policy.from_at));
-    tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
-    if !same().any(|policy| policy.from_at == until) {
-        let after = policy_at(&policies, input.kind, until);
-        tx.put(&[stored(hub.mint(), until, input.kind, &after)]).await?;
-    }
-    let ids = tx.sessions_starting(input.kind, from, until).await?;
-    let mut marks: BTreeMap<(Uuid, Uuid), (Option<Attendance>, Option<Attendance>)> = BTreeMap::new();
-    for mark in tx.attendance_of(&ids).await? {
-        let place = marks.entry((mark.session_id, mark.student_id)).or_default();
-        place.0 = Some(mark);
-    }
-    let (_, touched) = put(hub, &mut tx, input, until).await?;
-    hub.derive(&mut tx, touched, None).await?;
-    for mark in tx.attendance_of(&ids).await? {
-        let place = marks.entry((mark.session_id, mark.student_id)).or_default();
-        place.1 = Some(mark);
-    }
-    let status = |mark: &Option<Attendance>| mark.as_ref().map(|mark| mark.status);
-    let changed = marks.into_iter().filter(|(_, (now, then))| status(now) != status(then));
-    let changed = changed.map(|((session, student), (now, then))| Changed { session, student, now, then });
-    Ok(Ok(Preview { sessions: ids.len(), changed: changed.collect() }))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            if let Some(refusals) = check(input).refusals() {
+                return Ok(Err(refusals));
+            }
+            let mut tx = attempt.write().await?;
+            let from = input.from.ms();
+            let policies = tx.all::<StoredPolicy>().await?;
+            // What holds from the end on goes on holding, and what began within the time does not hold in it.
+            let same = || policies.iter().filter(|policy| policy.kind == input.kind);
+            let within = same().filter(|policy| (from..until).contains(&policy.from_at));
+            tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
+            if !same().any(|policy| policy.from_at == until) {
+                let after = policy_at(&policies, input.kind, until);
+                tx.put(&[stored(hub.mint(), until, input.kind, &after)]).await?;
+            }
+            let ids = tx.sessions_starting(input.kind, from, until).await?;
+            let mut marks: BTreeMap<(Uuid, Uuid), (Option<Attendance>, Option<Attendance>)> = BTreeMap::new();
+            for mark in tx.attendance_of(&ids).await? {
+                let place = marks.entry((mark.session_id, mark.student_id)).or_default();
+                place.0 = Some(mark);
+            }
+            let (_, touched) = put(hub, &mut tx, input, until).await?;
+            hub.derive(&mut tx, touched, None).await?;
+            for mark in tx.attendance_of(&ids).await? {
+                let place = marks.entry((mark.session_id, mark.student_id)).or_default();
+                place.1 = Some(mark);
+            }
+            let status = |mark: &Option<Attendance>| mark.as_ref().map(|mark| mark.status);
+            let changed = marks.into_iter().filter(|(_, (now, then))| status(now) != status(then));
+            let changed =
+                changed.map(|((session, student), (now, then))| Changed { session, student, now, then });
+            Ok(Ok(Preview { sessions: ids.len(), changed: changed.collect() }))
+        })
+    })
+    .await
 }
 
 fn stored(id: Uuid, from_at: i64, kind: Option<SessionKind>, policy: &Policy) -> StoredPolicy {

@@ -53,57 +53,69 @@ pub struct SaveSource {
 /// # Errors
 /// When the store fails.
 pub async fn save(hub: &Hub, caller: &Caller, input: &SaveSource) -> Answer<CalendarSource> {
-    let mut check = Check::default();
-    check.code("source", &input.source);
-    if let Err(message) = outgoing::target(&input.url, hub.reaches_private()) {
-        check.refuse(Code::Invalid, "url", message);
-    }
-    if !(SHORTEST_MS..=LONGEST_MS).contains(&input.every_ms) {
-        check.refuse(Code::Invalid, "every", "must be from PT1M to P7D");
-    }
-    let recipe = serde_json::to_string(&input.recipe)
-        .map_err(|error| StoreError::BadData { place: "calendar_source.recipe", found: error.to_string() })?;
-    let mut tx = hub.write().await?;
-    let all = tx.all::<CalendarSource>().await?;
-    let before = all.iter().find(|it| Some(it.id) == input.id);
-    if input.id.is_some() && before.is_none() {
-        check.refuse(Code::NotFound, "id", "there is no such calendar; leave the id out for a new one");
-    }
-    if before.is_none() && all.len() >= MOST {
-        check.refuse(Code::TooLong, "", format!("there are {MOST} calendars already; delete one"));
-    }
-    if all.iter().any(|it| it.source == input.source && Some(it.id) != input.id) {
-        let message = "another calendar goes by this source: each would take away what the other brought";
-        check.refuse(Code::AlreadyExists, "source", message);
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let now = hub.now().0;
-    let saved = CalendarSource {
-        id: before.map_or_else(|| hub.mint(), |it| it.id),
-        url: input.url.clone(),
-        source: input.source.clone(),
-        recipe,
-        every_ms: input.every_ms,
-        enabled: input.enabled,
-        token_id: caller.token_id,
-        created_by: caller.name.clone(),
-        created_at: before.map_or(now, |it| it.created_at),
-        next_at: now,
-        fetched_at: before.and_then(|it| it.fetched_at),
-        // Whoever saves it has mended something, perhaps: it is read anew, whatever was known of it.
-        etag: None,
-        last_modified: None,
-        digest: None,
-        import_id: before.and_then(|it| it.import_id),
-        failing_since: None,
-        last_error: None,
-    };
-    tx.put(std::slice::from_ref(&saved)).await?;
-    tx.commit().await?;
-    hub.tell(vec![News::Job]);
-    Ok(Ok(saved))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            check.code("source", &input.source);
+            if let Err(message) = outgoing::target(&input.url, hub.reaches_private()) {
+                check.refuse(Code::Invalid, "url", message);
+            }
+            if !(SHORTEST_MS..=LONGEST_MS).contains(&input.every_ms) {
+                check.refuse(Code::Invalid, "every", "must be from PT1M to P7D");
+            }
+            let recipe = serde_json::to_string(&input.recipe).map_err(|error| StoreError::BadData {
+                place: "calendar_source.recipe",
+                found: error.to_string(),
+            })?;
+            let mut tx = attempt.write().await?;
+            let all = tx.all::<CalendarSource>().await?;
+            let before = all.iter().find(|it| Some(it.id) == input.id);
+            if input.id.is_some() && before.is_none() {
+                check.refuse(
+                    Code::NotFound,
+                    "id",
+                    "there is no such calendar; leave the id out for a new one",
+                );
+            }
+            if before.is_none() && all.len() >= MOST {
+                check.refuse(Code::TooLong, "", format!("there are {MOST} calendars already; delete one"));
+            }
+            if all.iter().any(|it| it.source == input.source && Some(it.id) != input.id) {
+                let message =
+                    "another calendar goes by this source: each would take away what the other brought";
+                check.refuse(Code::AlreadyExists, "source", message);
+            }
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            let now = hub.now().0;
+            let saved = CalendarSource {
+                id: before.map_or_else(|| hub.mint(), |it| it.id),
+                url: input.url.clone(),
+                source: input.source.clone(),
+                recipe,
+                every_ms: input.every_ms,
+                enabled: input.enabled,
+                token_id: caller.token_id,
+                created_by: caller.name.clone(),
+                created_at: before.map_or(now, |it| it.created_at),
+                next_at: now,
+                fetched_at: before.and_then(|it| it.fetched_at),
+                // Whoever saves it has mended something, perhaps: it is read anew, whatever was known of it.
+                etag: None,
+                last_modified: None,
+                digest: None,
+                import_id: before.and_then(|it| it.import_id),
+                failing_since: None,
+                last_error: None,
+            };
+            tx.put(std::slice::from_ref(&saved)).await?;
+            tx.commit().await?;
+            hub.tell(vec![News::Job]);
+            Ok(Ok(saved))
+        })
+    })
+    .await
 }
 
 /// Fetches a calendar no more. What it brought stays.
@@ -111,15 +123,20 @@ pub async fn save(hub: &Hub, caller: &Caller, input: &SaveSource) -> Answer<Cale
 /// # Errors
 /// When the store fails.
 pub async fn delete(hub: &Hub, id: Uuid) -> Answer<Uuid> {
-    let mut tx = hub.write().await?;
-    if tx.by_ids::<CalendarSource>([id]).await?.is_empty() {
-        let mut check = Check::default();
-        check.refuse(Code::NotFound, "id", "there is no such calendar");
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    }
-    tx.drop_calendar_source(id).await?;
-    tx.commit().await?;
-    Ok(Ok(id))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            if tx.by_ids::<CalendarSource>([id]).await?.is_empty() {
+                let mut check = Check::default();
+                check.refuse(Code::NotFound, "id", "there is no such calendar");
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            }
+            tx.drop_calendar_source(id).await?;
+            tx.commit().await?;
+            Ok(Ok(id))
+        })
+    })
+    .await
 }
 
 /// Takes up a calendar that is due: no other hub looks at it for a while.
@@ -127,19 +144,24 @@ pub async fn delete(hub: &Hub, id: Uuid) -> Answer<Uuid> {
 /// # Errors
 /// When the store fails.
 pub async fn take_up(hub: &Hub) -> Result<Option<CalendarSource>, StoreError> {
-    if hub.read_aside().await?.calendar_source_due(hub.now().0).await?.is_none() {
-        return Ok(None);
-    }
-    let mut tx = hub.write().await?;
-    let now = hub.now().0;
-    let Some(id) = tx.calendar_source_due(now).await? else { return Ok(None) };
-    let Some(mut taken) = tx.by_ids::<CalendarSource>([id]).await?.into_iter().next() else {
-        return Ok(None);
-    };
-    taken.next_at = now + LEASE_MS;
-    tx.put(std::slice::from_ref(&taken)).await?;
-    tx.commit().await?;
-    Ok(Some(taken))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            if hub.read_aside().await?.calendar_source_due(hub.now().0).await?.is_none() {
+                return Ok(None);
+            }
+            let mut tx = attempt.write().await?;
+            let now = hub.now().0;
+            let Some(id) = tx.calendar_source_due(now).await? else { return Ok(None) };
+            let Some(mut taken) = tx.by_ids::<CalendarSource>([id]).await?.into_iter().next() else {
+                return Ok(None);
+            };
+            taken.next_at = now + LEASE_MS;
+            tx.put(std::slice::from_ref(&taken)).await?;
+            tx.commit().await?;
+            Ok(Some(taken))
+        })
+    })
+    .await
 }
 
 /// Whether what is there is to be read although its server says that it is as it was: its last import came to nothing, or was
@@ -219,13 +241,19 @@ pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool
             }
         }
     }
-    let mut tx = hub.write().await?;
-    let there = tx.by_ids::<CalendarSource>([taken.id]).await?.into_iter().next();
-    if there.as_ref() == Some(taken) {
-        tx.put(&[after]).await?;
-        tx.commit().await?;
-    }
-    Ok(())
+    let after = &after;
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            let there = tx.by_ids::<CalendarSource>([taken.id]).await?.into_iter().next();
+            if there.as_ref() == Some(taken) {
+                tx.put(std::slice::from_ref(after)).await?;
+                tx.commit().await?;
+            }
+            Ok(())
+        })
+    })
+    .await
 }
 
 /// What a calendar says, in short. Calendars that are written on request say in each event when that was.

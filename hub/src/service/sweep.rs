@@ -25,7 +25,11 @@ pub async fn sweep(hub: &Hub) -> Result<(), StoreError> {
     drop(tx);
     for some in overdue.chunks(SESSIONS_AT_ONCE) {
         let touched = Touched { sessions: some.iter().copied().collect(), ..Touched::default() };
-        hub.settle(hub.write().await?, touched, None).await?;
+        let touched = &touched;
+        hub.whole(|attempt| {
+            Box::pin(async move { hub.settle(attempt.write().await?, touched.clone(), None).await })
+        })
+        .await?;
     }
     Ok(())
 }

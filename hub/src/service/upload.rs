@@ -101,14 +101,21 @@ impl Incoming {
 
     async fn write(&mut self, piece: Vec<u8>) -> Result<(), StoreError> {
         self.upload.size += i64::try_from(piece.len()).unwrap_or(i64::MAX);
-        let mut tx = self.hub.write().await?;
-        if self.pieces > 0 && tx.by_ids::<Upload>([self.upload.id]).await?.is_empty() {
-            let found = format!("{} was dropped while it came", self.upload.name);
-            return Err(StoreError::BadData { place: "upload", found });
-        }
-        tx.add_piece(self.upload.id, self.pieces, piece).await?;
-        tx.put(std::slice::from_ref(&self.upload)).await?;
-        tx.commit().await?;
+        let (upload, pieces, piece) = (&self.upload, self.pieces, &piece);
+        self.hub
+            .whole(|attempt| {
+                Box::pin(async move {
+                    let mut tx = attempt.write().await?;
+                    if pieces > 0 && tx.by_ids::<Upload>([upload.id]).await?.is_empty() {
+                        let found = format!("{} was dropped while it came", upload.name);
+                        return Err(StoreError::BadData { place: "upload", found });
+                    }
+                    tx.add_piece(upload.id, pieces, piece.clone()).await?;
+                    tx.put(std::slice::from_ref(upload)).await?;
+                    tx.commit().await
+                })
+            })
+            .await?;
         self.pieces += 1;
         Ok(())
     }
@@ -147,7 +154,12 @@ pub async fn forget_old(hub: &Hub) -> Result<(), StoreError> {
 /// # Errors
 /// When the store fails.
 pub async fn forget(hub: &Hub, files: &[Uuid]) -> Result<(), StoreError> {
-    let mut tx = hub.write().await?;
-    tx.drop_uploads(files).await?;
-    tx.commit().await
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            tx.drop_uploads(files).await?;
+            tx.commit().await
+        })
+    })
+    .await
 }

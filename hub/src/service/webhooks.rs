@@ -45,69 +45,82 @@ pub struct SaveWebhook {
 /// # Errors
 /// When the store fails.
 pub async fn save(hub: &Hub, caller: &Caller, input: &SaveWebhook) -> Answer<(Webhook, Option<String>)> {
-    let mut check = Check::default();
-    if let Err(message) = outgoing::target(&input.url, hub.reaches_private()) {
-        check.refuse(Code::Invalid, "url", message);
-    }
-    if input.events.is_empty() {
-        check.refuse(Code::Required, "events", "say at least one event that it is to be told of");
-    }
-    let events: BTreeSet<&str> = input.events.iter().map(|event| event.word()).collect();
-    let events = events.into_iter().collect::<Vec<_>>().join(",");
-    let mut tx = hub.write().await?;
-    let all = tx.all::<Webhook>().await?;
-    let before = all.iter().find(|webhook| Some(webhook.id) == input.id).cloned();
-    if input.id.is_some() && before.is_none() {
-        check.refuse(Code::NotFound, "id", "there is no such webhook; leave the id out for a new one");
-    }
-    if before.is_none() && all.len() >= MAX_WEBHOOKS {
-        check.refuse(Code::TooLong, "", format!("there are {MAX_WEBHOOKS} webhooks already; delete one"));
-    }
-    let mut secret = [0u8; 32];
-    if getrandom::fill(&mut secret).is_err() {
-        check.refuse(Code::WrongState, "", "this machine has no random numbers just now; try again");
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let (webhook, shown) = match before {
-        Some(before) => {
-            // Whoever changes it has looked into it: what waits is tried at once.
-            let changed = Webhook {
-                url: input.url.clone(),
-                events,
-                enabled: input.enabled,
-                not_before: hub.now().0,
-                failures: 0,
-                failing_since: None,
-                ..before
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            if let Err(message) = outgoing::target(&input.url, hub.reaches_private()) {
+                check.refuse(Code::Invalid, "url", message);
+            }
+            if input.events.is_empty() {
+                check.refuse(Code::Required, "events", "say at least one event that it is to be told of");
+            }
+            let events: BTreeSet<&str> = input.events.iter().map(|event| event.word()).collect();
+            let events = events.into_iter().collect::<Vec<_>>().join(",");
+            let mut tx = attempt.write().await?;
+            let all = tx.all::<Webhook>().await?;
+            let before = all.iter().find(|webhook| Some(webhook.id) == input.id).cloned();
+            if input.id.is_some() && before.is_none() {
+                check.refuse(
+                    Code::NotFound,
+                    "id",
+                    "there is no such webhook; leave the id out for a new one",
+                );
+            }
+            if before.is_none() && all.len() >= MAX_WEBHOOKS {
+                check.refuse(
+                    Code::TooLong,
+                    "",
+                    format!("there are {MAX_WEBHOOKS} webhooks already; delete one"),
+                );
+            }
+            let mut secret = [0u8; 32];
+            if getrandom::fill(&mut secret).is_err() {
+                check.refuse(Code::WrongState, "", "this machine has no random numbers just now; try again");
+            }
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            let (webhook, shown) = match before {
+                Some(before) => {
+                    // Whoever changes it has looked into it: what waits is tried at once.
+                    let changed = Webhook {
+                        url: input.url.clone(),
+                        events,
+                        enabled: input.enabled,
+                        not_before: hub.now().0,
+                        failures: 0,
+                        failing_since: None,
+                        ..before
+                    };
+                    (changed, None)
+                }
+                None => {
+                    let secret = format!("whsec_{}", STANDARD.encode(secret));
+                    let new = Webhook {
+                        id: hub.mint(),
+                        url: input.url.clone(),
+                        events,
+                        secret: secret.clone(),
+                        enabled: input.enabled,
+                        created_by: caller.name.clone(),
+                        created_at: hub.now().0,
+                        failures: 0,
+                        failing_since: None,
+                        not_before: hub.now().0,
+                    };
+                    (new, Some(secret))
+                }
             };
-            (changed, None)
-        }
-        None => {
-            let secret = format!("whsec_{}", STANDARD.encode(secret));
-            let new = Webhook {
-                id: hub.mint(),
-                url: input.url.clone(),
-                events,
-                secret: secret.clone(),
-                enabled: input.enabled,
-                created_by: caller.name.clone(),
-                created_at: hub.now().0,
-                failures: 0,
-                failing_since: None,
-                not_before: hub.now().0,
-            };
-            (new, Some(secret))
-        }
-    };
-    tx.put(std::slice::from_ref(&webhook)).await?;
-    if !webhook.enabled {
-        tx.give_up_deliveries(webhook.id, "the webhook was switched off").await?;
-    }
-    tx.commit().await?;
-    hub.tell(vec![News::Job]);
-    Ok(Ok((webhook, shown)))
+            tx.put(std::slice::from_ref(&webhook)).await?;
+            if !webhook.enabled {
+                tx.give_up_deliveries(webhook.id, "the webhook was switched off").await?;
+            }
+            tx.commit().await?;
+            hub.tell(vec![News::Job]);
+            Ok(Ok((webhook, shown)))
+        })
+    })
+    .await
 }
 
 /// Drops a webhook, and all that waited for it.
@@ -115,15 +128,24 @@ pub async fn save(hub: &Hub, caller: &Caller, input: &SaveWebhook) -> Answer<(We
 /// # Errors
 /// When the store fails.
 pub async fn delete(hub: &Hub, id: Option<Uuid>) -> Answer<Uuid> {
-    let mut tx = hub.write().await?;
-    let Some(webhook) = tx.by_ids::<Webhook>(id).await?.into_iter().next() else {
-        let mut check = Check::default();
-        check.refuse(Code::NotFound, "id", "there is no such webhook; `webhooks` lists those there are");
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    };
-    tx.drop_webhook(webhook.id).await?;
-    tx.commit().await?;
-    Ok(Ok(webhook.id))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            let Some(webhook) = tx.by_ids::<Webhook>(id).await?.into_iter().next() else {
+                let mut check = Check::default();
+                check.refuse(
+                    Code::NotFound,
+                    "id",
+                    "there is no such webhook; `webhooks` lists those there are",
+                );
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            };
+            tx.drop_webhook(webhook.id).await?;
+            tx.commit().await?;
+            Ok(Ok(webhook.id))
+        })
+    })
+    .await
 }
 
 /// Gives up what was tried long enough, also where it never had its turn, and drops deliveries that ended long ago.
@@ -131,17 +153,22 @@ pub async fn delete(hub: &Hub, id: Option<Uuid>) -> Answer<Uuid> {
 /// # Errors
 /// When the store fails.
 pub async fn forget_old(hub: &Hub) -> Result<(), StoreError> {
-    let now = hub.now().0;
-    // An hour more: what has its turn last is tried once more and says why it failed.
-    let (given_up, dropped) = (now - TRIED_MS - 3_600_000, now - KEPT_MS);
-    // Mostly there is nothing to do, and then nobody who writes is waited for.
-    if !hub.read_aside().await?.has_old_deliveries(given_up, dropped).await? {
-        return Ok(());
-    }
-    let mut tx = hub.write().await?;
-    tx.give_up_old_deliveries(given_up).await?;
-    tx.drop_old_deliveries(dropped).await?;
-    tx.commit().await
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let now = hub.now().0;
+            // An hour more: what has its turn last is tried once more and says why it failed.
+            let (given_up, dropped) = (now - TRIED_MS - 3_600_000, now - KEPT_MS);
+            // Mostly there is nothing to do, and then nobody who writes is waited for.
+            if !hub.read_aside().await?.has_old_deliveries(given_up, dropped).await? {
+                return Ok(());
+            }
+            let mut tx = attempt.write().await?;
+            tx.give_up_old_deliveries(given_up).await?;
+            tx.drop_old_deliveries(dropped).await?;
+            tx.commit().await
+        })
+    })
+    .await
 }
 
 /// A register that a write changed.

@@ -1,10 +1,18 @@
 //! PostgreSQL behind the store's door: several hubs may stand over one database.
 //!
 //! Writes take turns, over all hubs, by a lock that PostgreSQL lets go of at the end of a transaction, whatever
-//! happens to who held it. So a writer sees everything that was committed before it, as it does on SQLite, and no
-//! transaction has to be run again. Reads see one state from their first statement on, and wait for nobody.
+//! happens to who held it. So a writer sees everything that was committed before it, as it does on SQLite. Where a
+//! URL says `isolation=serializable` nobody takes turns: writers run beside each other, and one of two that meet
+//! is turned down (SQLSTATE 40001) and attempted again. Reads see one state from their first statement on, and wait
+//! for nobody.
+//!
+//! A writer whose connection is cut while it commits asks afterwards whether it did: each leaves its id in
+//! `transaction_outcome`, and whoever then puts that id there himself either finds it, or has made sure that it never
+//! comes (the engine makes him wait for a transaction that is still under way).
 
 use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::encode::IsNull;
@@ -18,6 +26,8 @@ use sqlx::{
     Row as _, Type, TypeInfo as _, ValueRef as _,
 };
 
+use uuid::Uuid;
+
 use super::migrate::{explain, migrator};
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
@@ -25,16 +35,98 @@ use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 const READERS: u32 = 14;
 /// How many it writes through: one has its turn, and one is ready for the next.
 const WRITERS: u32 = 2;
+/// How many it writes through where nobody takes turns.
+const WRITERS_AT_ONCE: u32 = 6;
 /// The lock by which writers take turns: any number that nothing else in the database uses.
 const WRITER_LOCK: i64 = 0x726f_6c6c_6361_6c6c;
 
 /// Tried out when a database is opened.
 const TRIED_LOCK: i64 = WRITER_LOCK + 1;
 
+/// For how long a hub asks what became of a commit.
+const ASKED_FOR: Duration = Duration::from_secs(30);
+/// How long it waits before it asks again.
+const ASKED_EVERY: Duration = Duration::from_millis(100);
+/// For how long ids of transactions are kept, in seconds; far longer than anyone asks.
+const OUTCOMES_KEPT_S: i64 = 3_600;
+/// After how many transactions of this hub old ids are dropped.
+const OUTCOMES_DROPPED_EVERY: u64 = 2_000;
+
 /// A PostgreSQL database.
 pub struct PostgresStore {
+    options: Arc<PgConnectOptions>,
     readers: PgPool,
     writers: PgPool,
+    writing: Writing,
+    begun: AtomicU64,
+    /// The month around which all months have their tables.
+    months_kept: AtomicI64,
+}
+
+/// How writers keep out of each other's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    /// By a lock, one after the other.
+    InTurn,
+    /// By the engine's isolation level SERIALIZABLE.
+    Serializable,
+}
+
+/// A URL without the parameter `isolation`, which is ours, and what it says.
+fn without_isolation(url: &str) -> Result<(String, Writing), StoreError> {
+    let Some((address, query)) = url.split_once('?') else { return Ok((url.to_owned(), Writing::InTurn)) };
+    let mut writing = Writing::InTurn;
+    let mut others = Vec::new();
+    for part in query.split('&') {
+        match part.split_once('=') {
+            Some(("isolation", "turns")) => writing = Writing::InTurn,
+            Some(("isolation", "serializable")) => writing = Writing::Serializable,
+            Some(("isolation", other)) => {
+                return Err(StoreError::Version(format!(
+                    "{}: isolation={other} is not known; say isolation=turns, which is so unless told, or \
+                     isolation=serializable",
+                    shown(url)
+                )));
+            }
+            _ => others.push(part),
+        }
+    }
+    let mark = if others.is_empty() { "" } else { "?" };
+    Ok((format!("{address}{mark}{}", others.join("&")), writing))
+}
+
+/// What the engine said of a transaction that was not asked to commit yet: whatever cut it short, nothing of it is left.
+fn given_up(error: sqlx::Error) -> StoreError {
+    match class(&error) {
+        Class::TurnedDown | Class::CutOff => StoreError::Again(error),
+        Class::Other => StoreError::Engine(error),
+    }
+}
+
+/// Kinds of errors, by what they mean for a transaction.
+#[derive(Debug, PartialEq, Eq)]
+enum Class {
+    /// The engine rolled it back, to be attempted again.
+    TurnedDown,
+    /// The connection is gone.
+    CutOff,
+    /// Anything else that the engine says.
+    Other,
+}
+
+fn class(error: &sqlx::Error) -> Class {
+    match error {
+        sqlx::Error::Database(told) => match told.code().as_deref() {
+            // Transaction rollback (SQL:2016, class 40), but for the one that says that nobody knows.
+            Some("40003") => Class::CutOff,
+            Some(code) if code.starts_with("40") => Class::TurnedDown,
+            // Connection exception, and the server's going and coming (PostgreSQL manual, appendix A).
+            Some(code) if code.starts_with("08") || code.starts_with("57P0") => Class::CutOff,
+            _ => Class::Other,
+        },
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Class::CutOff,
+        _ => Class::Other,
+    }
 }
 
 /// A schema's text as PostgreSQL wants it. Texts are compared byte by byte, as on SQLite, whatever the database's own
@@ -59,7 +151,8 @@ impl PostgresStore {
     /// # Errors
     /// When it cannot be reached, or was made by a newer version of this program.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url)?
+        let (address, writing) = without_isolation(url)?;
+        let options = PgConnectOptions::from_str(&address)?
             .application_name("rollcall-hub")
             .statement_cache_capacity(256)
             .disable_statement_logging()
@@ -69,11 +162,38 @@ impl PostgresStore {
         options.connect().await?.close().await?;
         let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(30));
         // Apart, so that readers never wait behind writers who wait for their turn.
-        let writers = pool.clone().max_connections(WRITERS).connect_with(options.clone()).await?;
-        locks_hold(&writers, url).await?;
-        migrator(translate).run(&writers).await.map_err(|error| explain(error, &shown(url)))?;
-        let readers = pool.max_connections(READERS).connect_with(options).await?;
-        Ok(Self { readers, writers })
+        let count = if writing == Writing::InTurn { WRITERS } else { WRITERS_AT_ONCE };
+        let writers = pool.clone().max_connections(count).connect_with(options.clone()).await?;
+        let mut migrator = migrator(translate);
+        match writing {
+            Writing::InTurn => locks_hold(&writers, url).await?,
+            // The migrator's own lock is one of those that such an engine may not have.
+            Writing::Serializable => drop(migrator.set_locking(false)),
+        }
+        migrator.run(&writers).await.map_err(|error| explain(error, &shown(url)))?;
+        let readers = pool.max_connections(READERS).connect_with(options.clone()).await?;
+        Ok(Self {
+            options: Arc::new(options),
+            readers,
+            writers,
+            writing,
+            begun: AtomicU64::new(0),
+            months_kept: AtomicI64::new(0),
+        })
+    }
+
+    /// Drops ids of transactions that nobody asks for any more, now and then. Should that fail, the next turn does it.
+    fn drop_old_outcomes(&self) {
+        if !self.begun.fetch_add(1, Ordering::Relaxed).is_multiple_of(OUTCOMES_DROPPED_EVERY) {
+            return;
+        }
+        let writers = self.writers.clone();
+        tokio::spawn(async move {
+            let sql = "DELETE FROM transaction_outcome WHERE at < EXTRACT(EPOCH FROM now())::BIGINT - $1";
+            if let Err(error) = sqlx::query(sql).bind(OUTCOMES_KEPT_S).execute(&writers).await {
+                tracing::debug!("old outcomes of transactions stay for now: {error}");
+            }
+        });
     }
 }
 
@@ -87,7 +207,8 @@ async fn locks_hold(writers: &PgPool, url: &str) -> Result<(), StoreError> {
         let name = shown(url);
         return Err(StoreError::Version(format!(
             "{name} gives one advisory lock to two at once, so hubs could not take turns over it and swipes might be \
-             lost: use PostgreSQL itself, or a version of that engine with pg_advisory_xact_lock; nothing was changed"
+             lost: add ?isolation=serializable to its URL, use a version of that engine with pg_advisory_xact_lock, \
+             or PostgreSQL itself; nothing was changed"
         )));
     }
     Ok(())
@@ -98,21 +219,95 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let transaction =
                 self.readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            Ok(Box::new(PostgresTransaction(transaction)) as Box<dyn Transaction>)
+            Ok(Box::new(PostgresTransaction { transaction, writes: None }) as Box<dyn Transaction>)
+        })
+    }
+
+    fn keep_months(&self, now: i64) -> Boxed<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let month = super::months::number(now);
+            if self.months_kept.load(Ordering::Relaxed) == month {
+                return Ok(());
+            }
+            let mut connection = self.options.connect().await?;
+            let mut transaction = connection.begin().await?;
+            if self.writing == Writing::InTurn {
+                let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITER_LOCK);
+                transaction.execute(lock).await?;
+            }
+            super::months::keep(&mut transaction, now).await?;
+            transaction.commit().await?;
+            self.months_kept.store(month, Ordering::Relaxed);
+            Ok(connection.close().await?)
         })
     }
 
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
-            let mut transaction = self.writers.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-            let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITER_LOCK);
-            transaction.execute(lock).await?;
-            Ok(Box::new(PostgresTransaction(transaction)) as Box<dyn Transaction>)
+            self.drop_old_outcomes();
+            let begin = match self.writing {
+                Writing::InTurn => "BEGIN ISOLATION LEVEL READ COMMITTED",
+                Writing::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            };
+            let mut transaction = self.writers.begin_with(begin).await.map_err(given_up)?;
+            let id = Uuid::new_v4();
+            let note = match self.writing {
+                // One statement for both, as each is a way to the server and back.
+                Writing::InTurn => sqlx::query(IN_TURN).bind(id.as_bytes().as_slice()).bind(WRITER_LOCK),
+                Writing::Serializable => sqlx::query(NOTE).bind(id.as_bytes().as_slice()),
+            };
+            transaction.execute(note).await.map_err(given_up)?;
+            let writes = Some(Outcome { id, options: self.options.clone() });
+            Ok(Box::new(PostgresTransaction { transaction, writes }) as Box<dyn Transaction>)
         })
     }
 }
 
-struct PostgresTransaction(sqlx::Transaction<'static, Postgres>);
+/// Notes a transaction's id, unless it is there.
+const NOTE: &str = "INSERT INTO transaction_outcome (id, at) VALUES ($1, EXTRACT(EPOCH FROM now())::BIGINT) \
+                    ON CONFLICT (id) DO NOTHING";
+/// The same, and waits for its turn.
+const IN_TURN: &str = "WITH noted AS (INSERT INTO transaction_outcome (id, at) \
+                       VALUES ($1, EXTRACT(EPOCH FROM now())::BIGINT)) SELECT pg_advisory_xact_lock($2)";
+
+struct PostgresTransaction {
+    transaction: sqlx::Transaction<'static, Postgres>,
+    /// Where it writes: how to find out what became of it.
+    writes: Option<Outcome>,
+}
+
+/// How to find out whether a transaction took effect.
+struct Outcome {
+    id: Uuid,
+    options: Arc<PgConnectOptions>,
+}
+
+impl Outcome {
+    /// Whether it took effect, now that nobody is left who could still commit it.
+    async fn ask(&self, cut: sqlx::Error) -> Result<(), StoreError> {
+        let once = async || {
+            // Not by those that write: they may all wait for whoever waits for this.
+            let mut connection = self.options.connect().await?;
+            let noted = sqlx::query(NOTE).bind(self.id.as_bytes().as_slice()).execute(&mut connection).await;
+            drop(connection.close().await);
+            noted
+        };
+        let asking = async {
+            loop {
+                match once().await {
+                    Ok(done) => return done.rows_affected() == 0,
+                    Err(error) => tracing::debug!("what became of a commit cannot be asked yet: {error}"),
+                }
+                tokio::time::sleep(ASKED_EVERY).await;
+            }
+        };
+        match tokio::time::timeout(ASKED_FOR, asking).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Again(cut)),
+            Err(_) => Err(StoreError::Unknown(cut)),
+        }
+    }
+}
 
 /// Nothing, of whatever type its place has.
 struct Nothing;
@@ -165,15 +360,28 @@ fn row(row: &PgRow) -> Result<Row, StoreError> {
 
 impl Transaction for PostgresTransaction {
     fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
-        Box::pin(async move { Ok(self.0.execute(bind(sql, values)).await?.rows_affected()) })
+        Box::pin(async move {
+            let done = self.transaction.execute(bind(sql, values)).await.map_err(given_up)?;
+            Ok(done.rows_affected())
+        })
     }
 
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
-        Box::pin(async move { self.0.fetch_all(bind(sql, values)).await?.iter().map(row).collect() })
+        Box::pin(async move {
+            let rows = self.transaction.fetch_all(bind(sql, values)).await.map_err(given_up)?;
+            rows.iter().map(row).collect()
+        })
     }
 
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.0.commit().await?) })
+        Box::pin(async move {
+            let Err(error) = self.transaction.commit().await else { return Ok(()) };
+            match (self.writes, class(&error)) {
+                (_, Class::TurnedDown) => Err(StoreError::Again(error)),
+                (Some(outcome), Class::CutOff) => outcome.ask(error).await,
+                _ => Err(StoreError::Engine(error)),
+            }
+        })
     }
 }
 

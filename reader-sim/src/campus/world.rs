@@ -190,7 +190,7 @@ impl World {
             page: PageConfig::none(),
             gateway: code.clone(),
             data: folder.join("data"),
-            hub: HubConfig { url: self.url(), token_file, ca_file: None },
+            hub: HubConfig { url: self.url(), token_file, ca_file: None, time_without_tls: false },
             mqtt: (!here(ReaderKind::Mqtt).is_empty()).then_some(MqttConfig { listen: broker, gate: None }),
             journal: JournalConfig::default(),
             buses,

@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         }
         Err(broken) => {
             println!("chaos {name}: BROKEN: {broken}");
-            println!("chaos {name} --cycles 1 --seed {}", broken.seed);
+            println!("{}", suite.again(&run, &broken));
             ExitCode::FAILURE
         }
     }

@@ -18,7 +18,7 @@ pub const CONTROLS: [&str; 1] = ["no-dedup"];
 /// How many swipes one world has.
 const SWIPES: usize = 40;
 /// How many cases are played on one hub before another is started.
-const CASES_ON_HUB: u64 = 100;
+pub const CASES_ON_HUB: u64 = 100;
 
 /// Runs so many cases. A case is one batch: drawn, sent, sent again later.
 ///

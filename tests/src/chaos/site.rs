@@ -220,7 +220,7 @@ impl Site {
     pub fn configure(&self, bus: &Path) {
         use std::fmt::Write;
         let mut text = format!(
-            "gateway = 'GW-A'\ndata = '{}'\n[hub]\nurl = '{}'\ntoken_file = '{}'\n[journal]\nmax_mib = {}\n\
+            "gateway = 'GW-A'\ndata = '{}'\n[hub]\nurl = '{}'\ntoken_file = '{}'\ntime_without_tls = true\n[journal]\nmax_mib = {}\n\
              [mqtt]\nlisten = '127.0.0.1:{}'\n[page]\nlisten = '127.0.0.1:0'\n[[bus]]\nport = '{}'\nbaud = 115200\n",
             self.data().display(),
             self.layout.hub_url,

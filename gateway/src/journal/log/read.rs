@@ -25,8 +25,14 @@ impl<D: Disk> Log<D> {
     /// Reads durable records from `from` on, `limit` at the most.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails; the log takes nothing any more then: what cannot be read cannot be handed over.
     pub fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Stored>, JournalError> {
+        let read = self.read_all(from, limit);
+        self.failed |= read.is_err();
+        read
+    }
+
+    fn read_all(&mut self, from: u64, limit: usize) -> Result<Vec<Stored>, JournalError> {
         let mut found: Vec<Stored> = Vec::new();
         let start = self.segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
         let segments: Vec<Segment> =

@@ -89,55 +89,61 @@ pub struct GatewaySubmitCommissioningInput {
 /// # Errors
 /// When the store fails.
 pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitCommissioningInput) -> Answer<usize> {
-    let mut check = Check::default();
-    check.code("installer", &input.installer);
-    if input.doors.len() > MAX_DOORS {
-        check.refuse(Code::TooLong, "doors", format!("holds {MAX_DOORS} at the most"));
-    }
-    for (index, door) in input.doors.iter().enumerate().take(MAX_DOORS) {
-        let path = format!("doors.{index}");
-        check.code(&format!("{path}.reader"), &door.reader);
-        if let Some(firmware) = &door.firmware {
-            check.code(&format!("{path}.firmware"), firmware);
-        }
-        if door.steps.is_empty() || door.steps.len() > MAX_STEPS {
-            check.refuse(
-                Code::Invalid,
-                &format!("{path}.steps"),
-                format!("must be from 1 to {MAX_STEPS} steps"),
-            );
-        }
-        for (at, step) in door.steps.iter().enumerate().take(MAX_STEPS) {
-            if step.note.as_ref().is_some_and(|note| note.chars().count() > MAX_NOTE) {
-                let message = format!("must have {MAX_NOTE} letters at the most");
-                check.refuse(Code::TooLong, &format!("{path}.steps.{at}.note"), message);
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            check.code("installer", &input.installer);
+            if input.doors.len() > MAX_DOORS {
+                check.refuse(Code::TooLong, "doors", format!("holds {MAX_DOORS} at the most"));
             }
-        }
-    }
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let mut tx = hub.write().await?;
-    let known = tx.by_ids::<Commissioning>(input.doors.iter().map(|door| door.commissioning_id.0)).await?;
-    let mut known: BTreeSet<Uuid> = known.into_iter().map(|it| it.id).collect();
-    let mut fresh = Vec::new();
-    for door in &input.doors {
-        if known.insert(door.commissioning_id.0) {
-            fresh.push(Commissioning {
-                id: door.commissioning_id.0,
-                gateway_id: gateway,
-                reader_code: door.reader.clone(),
-                installer: input.installer.clone(),
-                at: door.at.ms(),
-                passed: door.steps.iter().all(|step| step.result == CommissioningResult::Passed),
-                firmware: door.firmware.clone(),
-                // Made of enums and strings: it cannot fail.
-                steps: serde_json::to_string(&door.steps).unwrap_or_default(),
-                received_at: hub.now().0,
-            });
-        }
-    }
-    tx.put(&fresh).await?;
-    hub.settle(tx, Touched::default(), None).await?;
-    Ok(Ok(input.doors.len()))
+            for (index, door) in input.doors.iter().enumerate().take(MAX_DOORS) {
+                let path = format!("doors.{index}");
+                check.code(&format!("{path}.reader"), &door.reader);
+                if let Some(firmware) = &door.firmware {
+                    check.code(&format!("{path}.firmware"), firmware);
+                }
+                if door.steps.is_empty() || door.steps.len() > MAX_STEPS {
+                    check.refuse(
+                        Code::Invalid,
+                        &format!("{path}.steps"),
+                        format!("must be from 1 to {MAX_STEPS} steps"),
+                    );
+                }
+                for (at, step) in door.steps.iter().enumerate().take(MAX_STEPS) {
+                    if step.note.as_ref().is_some_and(|note| note.chars().count() > MAX_NOTE) {
+                        let message = format!("must have {MAX_NOTE} letters at the most");
+                        check.refuse(Code::TooLong, &format!("{path}.steps.{at}.note"), message);
+                    }
+                }
+            }
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            let mut tx = attempt.write().await?;
+            let known =
+                tx.by_ids::<Commissioning>(input.doors.iter().map(|door| door.commissioning_id.0)).await?;
+            let mut known: BTreeSet<Uuid> = known.into_iter().map(|it| it.id).collect();
+            let mut fresh = Vec::new();
+            for door in &input.doors {
+                if known.insert(door.commissioning_id.0) {
+                    fresh.push(Commissioning {
+                        id: door.commissioning_id.0,
+                        gateway_id: gateway,
+                        reader_code: door.reader.clone(),
+                        installer: input.installer.clone(),
+                        at: door.at.ms(),
+                        passed: door.steps.iter().all(|step| step.result == CommissioningResult::Passed),
+                        firmware: door.firmware.clone(),
+                        // Made of enums and strings: it cannot fail.
+                        steps: serde_json::to_string(&door.steps).unwrap_or_default(),
+                        received_at: hub.now().0,
+                    });
+                }
+            }
+            tx.put(&fresh).await?;
+            hub.settle(tx, Touched::default(), None).await?;
+            Ok(Ok(input.doors.len()))
+        })
+    })
+    .await
 }

@@ -146,26 +146,32 @@ pub struct DeclareGatewayLostInput {
 /// # Errors
 /// When the store fails.
 pub async fn declare_lost(hub: &Hub, caller: &Caller, input: &DeclareGatewayLostInput) -> Answer<Gateway> {
-    let mut check = Check::default();
-    if input.reason.trim().is_empty() {
-        check.refuse(Code::Required, "reason", "say why; it stays on record");
-    }
-    let now = hub.now().0;
-    if input.from.ms() > now {
-        check.refuse(Code::Invalid, "from", "lies in the future; nobody knows that yet");
-    }
-    let mut tx = hub.write().await?;
-    let gateway = tx.by_keys::<Gateway>([input.gateway.as_str()]).await?.into_iter().next();
-    let Some(gateway) = gateway else {
-        check.refuse(Code::NotFound, "gateway", format!("there is no gateway '{}'", input.gateway));
-        return Ok(Err(check.refusals().unwrap_or_default()));
-    };
-    if let Some(refusals) = check.refusals() {
-        return Ok(Err(refusals));
-    }
-    let from = input.from.ms();
-    tx.put_lost(gateway.id, from, &input.reason, caller.token_id, now).await?;
-    let sessions: BTreeSet<Uuid> = tx.sessions_during(gateway.id, from, now).await?.into_iter().collect();
-    hub.settle(tx, Touched { sessions, ..Touched::default() }, Some(caller)).await?;
-    Ok(Ok(gateway))
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut check = Check::default();
+            if input.reason.trim().is_empty() {
+                check.refuse(Code::Required, "reason", "say why; it stays on record");
+            }
+            let now = hub.now().0;
+            if input.from.ms() > now {
+                check.refuse(Code::Invalid, "from", "lies in the future; nobody knows that yet");
+            }
+            let mut tx = attempt.write().await?;
+            let gateway = tx.by_keys::<Gateway>([input.gateway.as_str()]).await?.into_iter().next();
+            let Some(gateway) = gateway else {
+                check.refuse(Code::NotFound, "gateway", format!("there is no gateway '{}'", input.gateway));
+                return Ok(Err(check.refusals().unwrap_or_default()));
+            };
+            if let Some(refusals) = check.refusals() {
+                return Ok(Err(refusals));
+            }
+            let from = input.from.ms();
+            tx.put_lost(gateway.id, from, &input.reason, caller.token_id, now).await?;
+            let sessions: BTreeSet<Uuid> =
+                tx.sessions_during(gateway.id, from, now).await?.into_iter().collect();
+            hub.settle(tx, Touched { sessions, ..Touched::default() }, Some(caller)).await?;
+            Ok(Ok(gateway))
+        })
+    })
+    .await
 }

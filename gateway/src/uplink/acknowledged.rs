@@ -1,0 +1,132 @@
+//! Since when whole segments of the journal are at the hub: a hub that is put back to a backup asks for what it took in
+//! since, so they stay for 30 days from then, however old their swipes are.
+
+use std::path::Path;
+
+use rollcall_rules::time::Instant;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::journal::log::Segment;
+
+/// How long acknowledged swipes stay on the disk, in milliseconds.
+pub const KEEP_MS: i64 = 30 * 24 * 3_600_000;
+
+/// What is known of segments, by journal and last record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged(Vec<Since>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Since {
+    journal: Uuid,
+    last: u64,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    at: i64,
+}
+
+impl Acknowledged {
+    /// Reads what an earlier start noted. Where nothing can be read the days are counted anew, which keeps more.
+    #[must_use]
+    pub fn load(path: &Path) -> Self {
+        let Ok(bytes) = std::fs::read(path) else { return Self::default() };
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// Keeps it for the next start.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep(&self, path: &Path) -> std::io::Result<()> {
+        crate::private::write(path, &serde_json::to_vec(self)?)
+    }
+
+    /// Notes which segments, in order, are at the hub whole, at an instant that is not too early. Gives how many of them,
+    /// from the oldest on, have been there for longer than they must stay, at an instant that is not too late.
+    pub fn note<'a>(
+        &mut self,
+        segments: impl IntoIterator<Item = (&'a Segment, bool)>,
+        now: (Instant, Instant),
+    ) -> usize {
+        let (earliest, latest) = now;
+        let mut known = Vec::new();
+        let (mut old, mut before_are_old) = (0, true);
+        for (segment, whole) in segments {
+            let (journal, last) = (segment.journal, segment.last);
+            if !whole {
+                before_are_old = false;
+                continue;
+            }
+            let noted = self.0.iter().find(|it| (it.journal, it.last) == (journal, last));
+            // A clock that was ahead when it was noted must not hold it for ever.
+            let at = noted.map_or(latest.0, |it| it.at.min(latest.0));
+            before_are_old &= earliest.since_ms(Instant(at)) > KEEP_MS;
+            old += usize::from(before_are_old);
+            known.push(Since { journal, last, at });
+        }
+        self.0 = known;
+        old
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 3_600_000;
+
+    fn segments() -> Vec<Segment> {
+        (0..3)
+            .map(|index| Segment {
+                name: format!("segment-{index}"),
+                journal: Uuid::from_u128(1),
+                first: index * 100 + 1,
+                last: (index + 1) * 100,
+                damaged: false,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn segments_stay_for_thirty_days_from_when_the_hub_had_them_whole() {
+        let (found, mut known) = (segments(), Acknowledged::default());
+        let mut old = |whole: [bool; 3], day: i64| {
+            let at = Instant(day * DAY);
+            known = serde_json::from_slice(&serde_json::to_vec(&known).unwrap()).unwrap();
+            known.note(found.iter().zip(whole), (at, at))
+        };
+        // Swipes of weeks without a hub come in at once: how old they are does not count.
+        assert_eq!(old([true, true, false], 100), 0);
+        assert_eq!(old([true, true, true], 130), 0);
+        assert_eq!(old([true, true, true], 131), 2);
+        // A hub that went back to a backup has the second no more, and later has it again.
+        assert_eq!(old([true, false, true], 132), 1);
+        assert_eq!(old([true, true, true], 133), 1);
+        assert_eq!(old([true, true, true], 163), 1);
+        assert_eq!(old([true, true, true], 164), 3);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_holds_nothing_for_ever_and_one_that_is_unsure_keeps_more() {
+        let (found, mut known) = (segments(), Acknowledged::default());
+        let mut old = |earliest: i64, latest: i64| {
+            known.note(found.iter().map(|it| (it, true)), (Instant(earliest * DAY), Instant(latest * DAY)))
+        };
+        assert_eq!(old(4_000, 4_000), 0);
+        assert_eq!(old(100, 100), 0);
+        assert_eq!(old(131, 131), 3);
+        assert_eq!(old(120, 131), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_the_days_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("acknowledged.json");
+        assert_eq!(Acknowledged::load(&path), Acknowledged::default());
+        let mut known = Acknowledged::default();
+        known.note(segments().iter().map(|it| (it, true)), (Instant(0), Instant(DAY)));
+        known.keep(&path).unwrap();
+        assert_eq!(Acknowledged::load(&path), known);
+        std::fs::write(&path, b"[{").unwrap();
+        assert_eq!(Acknowledged::load(&path), Acknowledged::default());
+    }
+}
