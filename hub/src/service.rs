@@ -282,17 +282,6 @@ impl Hub {
         uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
     }
 
-    /// A new id that belongs to an instant, in milliseconds, which need not be now: UUID version 7.
-    #[must_use]
-    pub fn mint_at(&self, at: i64) -> Uuid {
-        let mut random = [0u8; 10];
-        if getrandom::fill(&mut random).is_err() {
-            return Uuid::new_v4();
-        }
-        let ms = u64::try_from(at).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
-    }
-
     /// Derives everything that a write touched, commits, and tells the news.
     ///
     /// # Errors

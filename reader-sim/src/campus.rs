@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 use serde_json::json;
 
+use crate::expected::Expectation;
 use crate::plan::Plan;
 use crate::{expected, generate, itc2019, scenario};
 
@@ -179,16 +180,30 @@ pub fn alone<'a>(
     hub_away: bool,
     up: impl FnOnce(&Path) + Send + 'a,
 ) -> BoxFuture<'a, anyhow::Result<(Totals, Differences)>> {
-    Box::pin(play_alone(plan, hub_away, up))
+    let wanted = expected::expected(plan);
+    Box::pin(async move {
+        let wanted = wanted.map_err(anyhow::Error::msg).context("the oracle refuses this plan")?;
+        play_alone(plan, wanted, hub_away, up).await
+    })
+}
+
+/// Plays a plan with nobody watching, and compares everything with what somebody expects of it.
+///
+/// # Errors
+/// When something cannot be set up, or fails.
+pub fn against<'a>(
+    plan: &'a Plan,
+    wanted: Expectation,
+) -> BoxFuture<'a, anyhow::Result<(Totals, Differences)>> {
+    Box::pin(play_alone(plan, wanted, false, |_| {}))
 }
 
 async fn play_alone(
     plan: &Plan,
+    wanted: Expectation,
     hub_away: bool,
     up: impl FnOnce(&Path),
 ) -> anyhow::Result<(Totals, Differences)> {
-    let wanted =
-        expected::expected(plan).map_err(anyhow::Error::msg).context("the oracle refuses this plan")?;
     let (mut view, mut trace) = (View::nothing(plan)?, Trace::create(None)?);
     let mut world = World::build(plan, None, &mut view).await?;
     up(world.folder());

@@ -6,6 +6,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reader_sim::campus;
+use reader_sim::expected::{ExpectedEntry, expected};
+use reader_sim::generate::{Size, generate};
+use reader_sim::plan::Colour;
 use rollcall_tests::programs::{Client, Program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -77,6 +81,60 @@ async fn a_small_campus_agrees_with_the_oracle_and_the_same_seed_plays_the_same_
     }
     assert!(["cancel", "join", "move", "newCard"].iter().all(|it| changes.contains(*it)), "{changes:?}");
     assert_eq!(seen[0], seen[1]);
+}
+
+/// An oracle that is wrong stands for a hub or a door that is: each thing that it has wrong must be named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_differs_from_the_oracle_is_named_each_by_itself() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let size = Size { buildings: 1, rooms: 8, students: 40 };
+    let plan = generate(7, &size, jiff::civil::date(2026, 11, 4));
+    let mut wrong = expected(&plan).unwrap();
+    let mut named: Vec<String> = Vec::new();
+    // A mark in each of its fields, one too many and one too few.
+    let mut marks = wrong.registers.iter_mut().flat_map(|register| {
+        let session = plan.sessions[register.session].external_id.clone();
+        register.entries.iter_mut().map(move |entry| (session.clone(), entry))
+    });
+    let mut next = |wanted: fn(&ExpectedEntry) -> bool, change: fn(&mut ExpectedEntry)| {
+        let (session, entry) = marks.find(|(_, entry)| wanted(entry)).unwrap();
+        named.push(format!("session {session}, student {}: ", plan.students[entry.student].number));
+        change(entry);
+    };
+    next(|it| it.status == "PRESENT", |it| it.status = "ABSENT");
+    next(|it| it.status == "ABSENT", |it| it.source = "READER");
+    next(|it| it.status == "PRESENT", |it| it.arrived_at_ms = it.arrived_at_ms.map(|at| at + 1));
+    next(|it| it.status == "PRESENT", |it| it.minutes_late = it.minutes_late.map(|late| late + 1));
+    next(|it| it.status == "PRESENT", |it| it.shared_swipe ^= true);
+    next(|it| it.status == "PRESENT", |it| it.honoured ^= true);
+    let full = wrong.registers.iter_mut().rev().find(|it| it.entries.len() > 3).unwrap();
+    let gone = full.entries.pop().unwrap();
+    let session = &plan.sessions[full.session].external_id;
+    named.push(format!(
+        "session {session}, student {}: a mark where none",
+        plan.students[gone.student].number
+    ));
+    let held = wrong.registers.iter_mut().find(|it| it.state == "FINAL").unwrap();
+    held.state = "CANCELLED";
+    named.push(format!("session {}: register ", plan.sessions[held.session].external_id));
+    let missing = wrong.registers.remove(wrong.registers.len() / 2);
+    named.push(format!("session {}: the hub has it", plan.sessions[missing.session].external_id));
+    // What a door shows to a card, and at rest.
+    let green = wrong.answers.iter_mut().find(|it| it.colour == Colour::Green).unwrap();
+    (green.colour, green.recorded) = (Colour::Red, false);
+    let reader = |index: usize| plan.readers[index].code.as_str();
+    named.push(reader(plan.presentations[green.presentation].reader).to_owned());
+    let dark = wrong.lights.iter().rposition(|it| it.colour == Colour::Off).unwrap();
+    named.push(reader(wrong.lights.remove(dark).reader).to_owned());
+
+    let (_, differences) = campus::against(&plan, wrong).await.unwrap();
+    for what in &named {
+        let found = differences.first().iter().any(|it| it.contains(what.as_str()));
+        assert!(found, "nothing of '{what}' in {:#?}", differences.first());
+    }
+    assert!(differences.count() >= named.len(), "{} differences", differences.count());
+    let (_, none) = campus::alone(&plan, false, |_| {}).await.unwrap();
+    assert_eq!(none.first(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use rollcall_hub::app;
 use rollcall_hub::config::{Config, Database};
 use rollcall_tests::hub::{TestHub, at, clock, config};
 use rollcall_tests::timetable::{Gateway, all_present_once, estate, session, students};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Connection, Executor as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -149,4 +149,52 @@ async fn an_engine_whose_locks_do_nothing_is_refused() {
     }
     let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public'";
     assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&mut db).await.unwrap(), 0);
+}
+
+/// Which table each row of one that has parts lies in, by the row's id.
+async fn parts(db: &mut sqlx::PgConnection, table: &str) -> Vec<String> {
+    let sql = format!("SELECT tableoid::regclass::TEXT FROM {table} ORDER BY id");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(db).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_month_has_a_table_of_its_own_and_rows_from_before_move_into_it() {
+    let server = TemporaryPostgres::start().unwrap();
+    let hub = TestHub::on(Database::Postgres(server.url("rollcall"))).await;
+    let mut db = sqlx::PgConnection::connect(&server.url("rollcall")).await.unwrap();
+    estate(&hub).await;
+    students(&hub, 3, 2).await;
+    hub.done("saveSession", session("S", "09:00", "10:00")).await;
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    let green = gateway.session("09:00").to_owned();
+    let minted = |at: &str| {
+        let ms = u64::try_from(rollcall_tests::hub::ms(at)).unwrap();
+        json!(uuid::Builder::from_unix_timestamp_millis(ms, &[1; 10]).into_uuid())
+    };
+    hub.clock.set(&at("10:30"));
+    // One by a clock that was ahead, one of now, one by a clock that had no idea.
+    let swipes = ["1970-01-09T00:00:00Z", &at("09:05"), "2027-03-31T23:59:59.999Z"].map(|when| {
+        let mut swipe = gateway.swipe(0, 0, &at("09:05"), &[green.as_str()]);
+        swipe["swipeId"] = minted(when);
+        swipe
+    });
+    assert_eq!(gateway.submit(&hub, &swipes, &at("10:10")).await, ["STORED"; 3]);
+    assert_eq!(gateway.submit(&hub, &swipes, &at("10:10")).await, ["DUPLICATE"; 3]);
+    assert_eq!(parts(&mut db, "swipe").await, ["swipe_other", "swipe_2026_10", "swipe_other"]);
+    assert_eq!(parts(&mut db, "attendance").await, ["attendance_2026_10"; 2]);
+    let count =
+        "{ swipes(first: 5) { totalCount } attendance(filter: {statuses: [PRESENT]}) { totalCount } }";
+    let before = hub.read(count).await;
+    assert_eq!(before, json!({"swipes": {"totalCount": 3}, "attendance": {"totalCount": 1}}));
+
+    // When that month comes it gets its table, and what lay elsewhere is in it.
+    hub.clock.set("2027-01-31T23:59:59Z");
+    hub.running.hub.keep_months().await.unwrap();
+    let ahead = ["swipe_other", "swipe_2026_10", "swipe_2027_03"];
+    assert_eq!(parts(&mut db, "swipe").await, ahead);
+    assert_eq!(hub.read(count).await, before);
+    // A hub that comes up beside finds all of it made.
+    let beside = TestHub::on(Database::Postgres(server.url("rollcall"))).await;
+    assert_eq!(beside.read(count).await, before);
+    assert_eq!(parts(&mut db, "swipe").await, ahead);
 }

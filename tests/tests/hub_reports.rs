@@ -284,6 +284,86 @@ async fn a_kind_of_session_has_a_policy_of_its_own_that_goes_before_the_institut
 }
 
 #[tokio::test]
+async fn a_departments_policy_goes_before_the_institutions_and_behind_that_of_a_kind() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    let courses = [("ART", json!("Fine Art")), ("LAW", json!("Law")), ("OPEN", json!(null))]
+        .map(|(code, department)| json!({"code": code, "title": code, "department": department}));
+    hub.done("saveCourses", json!({"courses": courses})).await;
+    let sessions = [("ART", "LECTURE"), ("ART", "LABORATORY"), ("LAW", "LECTURE"), ("OPEN", "LECTURE")];
+    let sessions = sessions.map(|(course, kind)| {
+        let mut it = session(&format!("{course} {kind}"), "10:00", "12:00");
+        (it["course"], it["kind"]) = (json!(course), json!(kind));
+        it
+    });
+    hub.done("saveSessions", json!({"sessions": sessions})).await;
+    let save = async |policy: serde_json::Value| {
+        let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
+        assert_eq!(saved["errors"], json!([]));
+    };
+    // How long before the start each opens; a filter knows the same of the registers.
+    let opens = async || {
+        let query = "{ sessions { nodes { externalId policy { opensBefore } register { state } } }
+                       registers(filter: {registerStates: [OPEN]}) { nodes { session { externalId } } } }";
+        let found = hub.read(query).await;
+        let open = found["registers"]["nodes"].as_array().unwrap();
+        let mut lines: Vec<String> = Vec::new();
+        for node in found["sessions"]["nodes"].as_array().unwrap() {
+            let listed = open.iter().any(|it| it["session"]["externalId"] == node["externalId"]);
+            assert_eq!(listed, node["register"]["state"] == "OPEN", "{node}");
+            let words = [&node["externalId"], &node["policy"]["opensBefore"]];
+            lines.push(words.map(|value| value.as_str().unwrap()).join(" "));
+        }
+        lines.sort();
+        lines
+    };
+    hub.clock.set(&at("09:00"));
+    let from = at("00:00");
+    save(json!({"from": from, "opensBefore": "PT10M"})).await;
+    save(json!({"from": from, "opensBefore": "PT2H", "department": "Fine Art"})).await;
+    let law = ["LAW LECTURE PT10M", "OPEN LECTURE PT10M"];
+    assert_eq!(opens().await, [["ART LABORATORY PT2H", "ART LECTURE PT2H"], law].concat());
+    save(json!({"from": from, "opensBefore": "PT5M", "kind": "LABORATORY"})).await;
+    assert_eq!(opens().await, [["ART LABORATORY PT5M", "ART LECTURE PT2H"], law].concat());
+    save(json!({"from": from, "opensBefore": "PT3H", "kind": "LABORATORY", "department": "Fine Art"})).await;
+    assert_eq!(opens().await, [["ART LABORATORY PT3H", "ART LECTURE PT2H"], law].concat());
+
+    // A door hears of a course that moves to another department, and of nothing where none has a policy.
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    let course = |department| json!({"courses": [{"code": "ART", "title": "ART", "department": department}]});
+    let told = async |gateway: &Gateway| {
+        let since = format!(
+            "{{ gatewaySelf {{ changes(after: \"{}\") {{ events {{ __typename }} }} }} }}",
+            gateway.cursor
+        );
+        let told = hub.data(&gateway.token, &since, json!({})).await;
+        told["gatewaySelf"]["changes"]["events"].as_array().unwrap().len()
+    };
+    hub.done("saveCourses", course("Law")).await;
+    assert_eq!(opens().await, [["ART LABORATORY PT5M", "ART LECTURE PT10M"], law].concat());
+    assert_eq!(told(&gateway).await, 2);
+    hub.done("saveCourses", course("Fine Art")).await;
+    assert_eq!(opens().await, [["ART LABORATORY PT3H", "ART LECTURE PT2H"], law].concat());
+    gateway.refresh(&hub).await;
+    hub.done("saveCourses", course("Fine Art")).await;
+    assert_eq!(told(&gateway).await, 0);
+    let delete = async |policy: serde_json::Value| {
+        hub.write_as(&hub.admin, "deleteAttendancePolicy", policy).await["errors"].take()
+    };
+    assert_eq!(delete(json!({"from": from, "department": "Law"})).await[0]["code"], "NOT_FOUND");
+    assert_eq!(delete(json!({"from": from, "department": "Fine Art"})).await, json!([]));
+    assert_eq!(opens().await, [["ART LABORATORY PT3H", "ART LECTURE PT10M"], law].concat());
+    let found =
+        hub.read("{ attendancePolicies { department kind } courses { nodes { code department } } }").await;
+    let lab = json!({"department": "Fine Art", "kind": "LABORATORY"});
+    assert!(found["attendancePolicies"].as_array().unwrap().contains(&lab));
+    assert!(
+        found["courses"]["nodes"].as_array().unwrap().contains(&json!({"code": "LAW", "department": "Law"}))
+    );
+}
+
+#[tokio::test]
 async fn a_policy_can_be_tried_on_the_past_and_leaves_everything_as_it_was() {
     let hub = TestHub::start().await;
     a_day(&hub).await;

@@ -9,7 +9,7 @@ use super::people::Student;
 use super::report::MAX_DAYS;
 use super::session::Session;
 use crate::scalar::{DateTime, Duration};
-use crate::service::policy::{self, SavePolicy};
+use crate::service::policy::{self, SavePolicy, Scope};
 use crate::service::refusal::Answer;
 use crate::store::entity::{self, Attendance, AttendanceSource, AttendanceStatus, OverlapRule, SessionKind};
 
@@ -29,6 +29,10 @@ impl SavedPolicy {
     /// The kind of session that it is for; all that have none of their own when null.
     async fn kind(&self) -> Option<SessionKind> {
         self.0.kind
+    }
+    /// The department whose sessions it is for; all that have none of their own when null.
+    async fn department(&self) -> Option<&str> {
+        self.0.department.as_deref()
     }
     /// How long before the start the window opens.
     async fn opens_before(&self) -> Duration {
@@ -153,6 +157,8 @@ pub struct DeleteAttendancePolicyInput {
     from: DateTime,
     /// The kind of session that it is for; that of all kinds which have none of their own when left out.
     kind: Option<SessionKind>,
+    /// The department whose sessions it is for; that of all which have none of their own when left out.
+    department: Option<String>,
 }
 
 /// What came of it.
@@ -179,7 +185,7 @@ pub struct PolicyWrites;
 
 #[Object]
 impl PolicyWrites {
-    /// Saves an attendance policy from an instant on: the institution's, or that of one kind of session.
+    /// Saves an attendance policy from an instant on: the institution's, a department's, or that of one kind of session.
     #[graphql(guard = "Needs(DECIDERS)")]
     async fn save_attendance_policy(
         &self,
@@ -198,7 +204,8 @@ impl PolicyWrites {
         ctx: &Context<'_>,
         #[graphql(desc = "The policy.")] input: DeleteAttendancePolicyInput,
     ) -> Result<DeleteAttendancePolicyPayload> {
-        let deleted = policy::delete_policy(hub(ctx)?, caller(ctx)?, input.from.ms(), input.kind).await;
+        let scope = Scope { department: input.department.as_deref(), kind: input.kind };
+        let deleted = policy::delete_policy(hub(ctx)?, caller(ctx)?, input.from.ms(), scope).await;
         Ok(DeleteAttendancePolicyPayload { errors: told(deleted)? })
     }
 }

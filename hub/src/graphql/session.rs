@@ -36,6 +36,10 @@ impl Course {
     async fn title(&self) -> &str {
         &self.0.title
     }
+    /// The department that teaches it, by its short code.
+    async fn department(&self) -> Option<&str> {
+        self.0.department.as_deref()
+    }
     /// Its groups, by code.
     #[graphql(complexity = "5 + child_complexity")]
     async fn groups(

@@ -329,7 +329,12 @@ impl Term {
             facts.students.push(student, problem, it.line);
         }
         for it in &self.courses {
-            let course = SaveCourse { code: it.code.clone(), title: it.title.clone() };
+            let course = SaveCourse {
+                code: it.code.clone(),
+                title: it.title.clone(),
+                department: None,
+                unsaid: Unsaid(vec!["department"]),
+            };
             facts.courses.push(course, problem, it.line);
         }
         for it in &self.classes {

@@ -1,7 +1,8 @@
 //! OneRoster 1.2 CSV (1EdTech, "OneRoster CSV Binding"): a zip of tables, whole or as differences.
 //!
 //! Courses, classes (our groups), students and their enrolments are read. Users are known again by `identifier` where the
-//! files have it, else by `username` or `sourcedId`. Teachers and orgs are left out.
+//! files have it, else by `username` or `sourcedId`. Of orgs only the departments
+//! that give courses are read. Teachers are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read as _};
@@ -22,7 +23,7 @@ use crate::store::entity::{MembershipReason, SessionKind, StudentState};
 const MAX_UNPACKED: u64 = super::MAX_FILE_BYTES;
 
 /// The tables that are read; all others are left out.
-const TABLES: [&str; 6] = ["academicSessions", "courses", "classes", "users", "roles", "enrollments"];
+const TABLES: [&str; 7] = ["academicSessions", "orgs", "courses", "classes", "users", "roles", "enrollments"];
 
 /// A table: each row by its headings.
 struct Table {
@@ -173,17 +174,32 @@ fn terms(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<
     terms
 }
 
+/// The orgs that are departments, by what they are called.
+fn departments(tables: &BTreeMap<&'static str, Table>) -> BTreeMap<String, String> {
+    let Some(table) = tables.get("orgs") else { return BTreeMap::new() };
+    let rows = table.rows.iter().map(|(_, record)| record).filter(|record| !table.gone(record));
+    rows.filter(|record| {
+        table.cell(record, "type").is_some_and(|kind| kind.eq_ignore_ascii_case("department"))
+    })
+    .map(|record| (table.first(record, &["sourcedId"]), table.first(record, &["identifier", "name"])))
+    .filter(|(_, name)| !name.is_empty())
+    .collect()
+}
+
 fn courses(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<String, String> {
     let Some(table) = tables.get("courses") else { return BTreeMap::new() };
+    let departments = departments(tables);
     let mut codes = BTreeMap::new();
     for (row, record) in &table.rows {
         let code = table.first(record, &["courseCode", "sourcedId"]);
+        let department = table.cell(record, "orgSourcedId").and_then(|org| departments.get(org)).cloned();
         let title = table.cell(record, "title").unwrap_or(&code).to_owned();
         codes.insert(table.first(record, &["sourcedId"]), code.clone());
         if table.gone(record) {
             continue;
         }
-        facts.courses.push(SaveCourse { code, title }, &table.name, *row);
+        let unsaid = Unsaid(if department.is_some() { Vec::new() } else { vec!["department"] });
+        facts.courses.push(SaveCourse { code, title, department, unsaid }, &table.name, *row);
     }
     codes
 }

@@ -143,7 +143,7 @@ impl Kind {
             Self::Buildings => &["code", "name"],
             Self::Rooms => &["code", "name", "building", "capacity"],
             Self::Readers => &["code", "gateway", "room", "kind", "enabled"],
-            Self::Courses => &["code", "title"],
+            Self::Courses => &["code", "title", "department"],
             Self::Groups => &["code", "title", "course", "kind"],
             Self::Students => &["number", "name", "email", "state", "expected_at_door", "programme"],
             Self::Cards => {

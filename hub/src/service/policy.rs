@@ -14,8 +14,8 @@ use crate::store::entity::{Attendance, OverlapRule, Policy as StoredPolicy, Sess
 use crate::store::timetable::LONGEST_OPENING_MS;
 use crate::store::{StoreError, Tx};
 
-/// An attendance policy from an instant on: the institution's, or that of one kind of session, which goes before it. A session
-/// reads the policy at its start.
+/// An attendance policy from an instant on: the institution's; a department's, which goes before it; or that of one kind of
+/// session, which goes before both, and of a kind in one department before that. A session reads the policy at its start.
 #[derive(Debug, Clone, InputObject)]
 #[graphql(name = "AttendancePolicyInput")]
 pub struct SavePolicy {
@@ -23,6 +23,8 @@ pub struct SavePolicy {
     pub from: DateTime,
     /// The kind of session that it is for; all kinds that have none of their own when left out.
     pub kind: Option<SessionKind>,
+    /// The department whose courses' sessions it is for; all that have none of their own when left out.
+    pub department: Option<String>,
     /// How long before the start the window opens: PT0S to PT24H.
     #[graphql(default_with = "Duration(1_800_000)")]
     pub opens_before: Duration,
@@ -38,6 +40,28 @@ pub struct SavePolicy {
     /// How long after its end a register waits for a silent gateway.
     #[graphql(default_with = "Duration(2_419_200_000)")]
     pub settle_limit: Duration,
+}
+
+/// Which sessions a policy is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scope<'a> {
+    /// Those of one department; of all without a policy of their own when left out.
+    pub department: Option<&'a str>,
+    /// Those of one kind; of all kinds without a policy of their own when left out.
+    pub kind: Option<SessionKind>,
+}
+
+impl<'a> Scope<'a> {
+    /// A policy's.
+    fn of(policy: &'a StoredPolicy) -> Self {
+        Self { department: policy.department.as_deref(), kind: policy.kind }
+    }
+}
+
+impl SavePolicy {
+    fn scope(&self) -> Scope<'_> {
+        Scope { department: self.department.as_deref(), kind: self.kind }
+    }
 }
 
 /// Saves the policy from an instant on.
@@ -62,6 +86,9 @@ pub async fn save_policy(hub: &Hub, caller: &Caller, input: &SavePolicy) -> Answ
 
 fn check(input: &SavePolicy) -> Check {
     let mut check = Check::default();
+    if let Some(department) = &input.department {
+        check.code("department", department);
+    }
     for (name, duration) in [("opensBefore", input.opens_before), ("closesAfter", input.closes_after)] {
         if !(0..=LONGEST_OPENING_MS).contains(&duration.0) {
             check.refuse(Code::Invalid, name, "must be from PT0S to PT24H");
@@ -79,7 +106,7 @@ fn check(input: &SavePolicy) -> Check {
 /// Puts a policy in force for sessions that start before an instant; names what must be derived anew.
 async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(Uuid, Touched), StoreError> {
     let mut policies = tx.all::<StoredPolicy>().await?;
-    let known = policies.iter().find(|policy| policy.from_at == input.from.ms() && policy.kind == input.kind);
+    let known = policies.iter().find(|it| it.from_at == input.from.ms() && Scope::of(it) == input.scope());
     let known = known.map(|policy| policy.id);
     let id = known.unwrap_or_else(|| hub.mint());
     let policy = StoredPolicy {
@@ -91,36 +118,37 @@ async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(
         overlap: input.overlap,
         outage_tolerance_ms: input.outage_tolerance.0,
         settle_limit_ms: input.settle_limit.0,
+        department: input.department.clone(),
     };
     tx.put(std::slice::from_ref(&policy)).await?;
     policies.retain(|other| other.id != id);
     policies.push(policy);
-    Ok((id, judge_anew(tx, &policies, input.kind, input.from.ms()..until).await?))
+    Ok((id, judge_anew(tx, &policies, input.scope(), input.from.ms()..until).await?))
 }
 
 /// Takes a policy back: what was in force before it for the same sessions holds on.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn delete_policy(hub: &Hub, caller: &Caller, from: i64, kind: Option<SessionKind>) -> Answer<()> {
+pub async fn delete_policy(hub: &Hub, caller: &Caller, from: i64, scope: Scope<'_>) -> Answer<()> {
     hub.whole(|attempt| {
         Box::pin(async move {
             let mut tx = attempt.write().await?;
             let mut policies = tx.all::<StoredPolicy>().await?;
             let Some(index) =
-                policies.iter().position(|policy| policy.from_at == from && policy.kind == kind)
+                policies.iter().position(|policy| policy.from_at == from && Scope::of(policy) == scope)
             else {
                 let mut check = Check::default();
                 check.refuse(
                     Code::NotFound,
                     "from",
-                    "no policy of this kind begins there; attendancePolicies lists them",
+                    "no policy for these sessions begins there; attendancePolicies lists them",
                 );
                 return Ok(Err(check.refusals().unwrap_or_default()));
             };
             let policy = policies.swap_remove(index);
             tx.drop_policies(&[policy.id]).await?;
-            let mut touched = judge_anew(&mut tx, &policies, kind, from..i64::MAX).await?;
+            let mut touched = judge_anew(&mut tx, &policies, scope, from..i64::MAX).await?;
             touched.feed_sessions.clone_from(&touched.sessions);
             hub.settle(tx, touched, Some(caller)).await?;
             Ok(Ok(()))
@@ -129,15 +157,25 @@ pub async fn delete_policy(hub: &Hub, caller: &Caller, from: i64, kind: Option<S
     .await
 }
 
-/// Sets the windows of sessions of a kind that start within some time by these policies; names what must be derived anew.
+/// Sets the windows of sessions that start within some time by these policies; names what must be derived anew.
 async fn judge_anew(
     tx: &mut Tx,
     policies: &[StoredPolicy],
-    kind: Option<SessionKind>,
+    scope: Scope<'_>,
     starts: std::ops::Range<i64>,
 ) -> Result<Touched, StoreError> {
-    let ids = tx.sessions_starting(kind, starts.start, starts.end).await?;
-    let mut sessions = tx.by_ids::<Session>(ids.iter().copied()).await?;
+    let ids = tx.sessions_starting(scope.department, scope.kind, starts.start, starts.end).await?;
+    let sessions = tx.by_ids::<Session>(ids).await?;
+    judge_sessions_anew(tx, policies, sessions, starts).await
+}
+
+/// Sets the windows of these sessions, all of which start within some time, by these policies; names what must be derived anew.
+pub(super) async fn judge_sessions_anew(
+    tx: &mut Tx,
+    policies: &[StoredPolicy],
+    mut sessions: Vec<Session>,
+    starts: std::ops::Range<i64>,
+) -> Result<Touched, StoreError> {
     for session in &mut sessions {
         session.closes_at = policy_for(policies, session)
             .window(Instant(session.starts_at), Instant(session.ends_at))
@@ -147,10 +185,10 @@ async fn judge_anew(
     }
     tx.put(&sessions).await?;
     let (first, last) =
-        (starts.start - LONGEST_OPENING_MS, starts.end.saturating_add(2 * LONGEST_OPENING_MS));
+        (starts.start.saturating_sub(LONGEST_OPENING_MS), starts.end.saturating_add(2 * LONGEST_OPENING_MS));
     let swipes = tx.swipes_between(first, last).await?;
     Ok(Touched {
-        sessions: ids.into_iter().collect(),
+        sessions: sessions.iter().map(|session| session.id).collect(),
         swipes: swipes.into_iter().collect(),
         ..Touched::default()
     })
@@ -193,14 +231,14 @@ pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Previe
             let from = input.from.ms();
             let policies = tx.all::<StoredPolicy>().await?;
             // What holds from the end on goes on holding, and what began within the time does not hold in it.
-            let same = || policies.iter().filter(|policy| policy.kind == input.kind);
+            let same = || policies.iter().filter(|policy| Scope::of(policy) == input.scope());
             let within = same().filter(|policy| (from..until).contains(&policy.from_at));
             tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
             if !same().any(|policy| policy.from_at == until) {
-                let after = policy_at(&policies, input.kind, until);
-                tx.put(&[stored(hub.mint(), until, input.kind, &after)]).await?;
+                let after = policy_at(&policies, input.scope(), until);
+                tx.put(&[stored(hub.mint(), until, input.scope(), &after)]).await?;
             }
-            let ids = tx.sessions_starting(input.kind, from, until).await?;
+            let ids = tx.sessions_starting(input.department.as_deref(), input.kind, from, until).await?;
             let mut marks: BTreeMap<(Uuid, Uuid), (Option<Attendance>, Option<Attendance>)> = BTreeMap::new();
             for mark in tx.attendance_of(&ids).await? {
                 let place = marks.entry((mark.session_id, mark.student_id)).or_default();
@@ -222,11 +260,12 @@ pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Previe
     .await
 }
 
-fn stored(id: Uuid, from_at: i64, kind: Option<SessionKind>, policy: &Policy) -> StoredPolicy {
+fn stored(id: Uuid, from_at: i64, scope: Scope<'_>, policy: &Policy) -> StoredPolicy {
     StoredPolicy {
         id,
         from_at,
-        kind,
+        kind: scope.kind,
+        department: scope.department.map(str::to_owned),
         opens_before_ms: policy.opens_before_ms,
         closes_after_ms: policy.closes_after_ms,
         overlap: match policy.overlap {
@@ -241,18 +280,22 @@ fn stored(id: Uuid, from_at: i64, kind: Option<SessionKind>, policy: &Policy) ->
 /// The policy that a session is judged by.
 #[must_use]
 pub fn policy_for(policies: &[StoredPolicy], session: &Session) -> Policy {
-    policy_at(policies, Some(session.kind), session.starts_at)
+    let scope = Scope { department: session.department.as_deref(), kind: Some(session.kind) };
+    policy_at(policies, scope, session.starts_at)
 }
 
-/// The policy of a kind of session, or of those that have none of their own, in force at an instant; the default before the
-/// first one.
+/// The policy of some sessions in force at an instant: theirs, or that of those who have none of their own, kinds before
+/// departments; the default before the first one.
 #[must_use]
-pub fn policy_at(policies: &[StoredPolicy], kind: Option<SessionKind>, at: i64) -> Policy {
-    let latest = |kind: Option<SessionKind>| {
-        let begun = policies.iter().filter(|policy| policy.kind == kind && policy.from_at <= at);
+pub fn policy_at(policies: &[StoredPolicy], scope: Scope<'_>, at: i64) -> Policy {
+    let latest = |scope: Scope<'_>| {
+        let begun = policies.iter().filter(|policy| Scope::of(policy) == scope && policy.from_at <= at);
         begun.max_by_key(|policy| policy.from_at)
     };
-    let found = kind.and_then(|kind| latest(Some(kind))).or_else(|| latest(None));
+    let found = latest(scope)
+        .or_else(|| latest(Scope { department: None, ..scope }))
+        .or_else(|| latest(Scope { kind: None, ..scope }))
+        .or_else(|| latest(Scope::default()));
     found.map_or_else(Policy::default, |stored| Policy {
         opens_before_ms: stored.opens_before_ms,
         closes_after_ms: stored.closes_after_ms,

@@ -242,7 +242,7 @@ impl Writes {
             let was = old.get(&student.0);
             let key = (session.id, student.0);
             let mark = Attendance {
-                id: was.map_or_else(|| hub.mint_at(session.starts_at), |was| was.id),
+                id: was.map_or_else(|| hub.mint(), |was| was.id),
                 session_id: session.id,
                 student_id: student.0,
                 status: status_word(entry.status),

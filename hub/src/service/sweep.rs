@@ -18,7 +18,7 @@ pub async fn sweep(hub: &Hub) -> Result<(), StoreError> {
     let shortest = policies
         .iter()
         .map(|policy| policy.settle_limit_ms)
-        .chain([policy::policy_at(&[], None, now).settle_limit_ms])
+        .chain([policy::policy_at(&[], policy::Scope::default(), now).settle_limit_ms])
         .min()
         .unwrap_or(0);
     let overdue = tx.sessions_overdue(now - shortest).await?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally, Unsaid};
 use super::estate::{find, present};
-use super::policy::{policy_at, policy_for};
+use super::policy::{Scope, judge_sessions_anew, policy_at, policy_for};
 use super::refusal::{Check, Code};
 use super::{Hub, Touched};
 use crate::scalar::DateTime;
@@ -28,6 +28,11 @@ pub struct SaveCourse {
     pub code: String,
     /// Title.
     pub title: String,
+    /// The department that teaches it, by whatever short code it has: policies may be a department's.
+    pub department: Option<String>,
+    /// What a file does not say of a course that is there already stays as it is.
+    #[graphql(skip)]
+    pub unsaid: Unsaid,
 }
 
 /// A group, by its code: new, or written over.
@@ -85,6 +90,9 @@ impl Save for SaveCourse {
         for (index, input) in inputs.iter().enumerate() {
             check.code(&format!("courses.{index}.code"), &input.code);
             check.code(&format!("courses.{index}.title"), &input.title);
+            if let Some(department) = &input.department {
+                check.code(&format!("courses.{index}.department"), department);
+            }
         }
         let old =
             present::<Course>(tx, inputs.iter().map(|input| input.code.as_str()), |it| &it.code).await?;
@@ -93,20 +101,46 @@ impl Save for SaveCourse {
         }
         let courses: Vec<Course> = inputs
             .iter()
-            .map(|input| Course {
-                id: old.get(&input.code).map_or_else(|| hub.mint(), |course| course.id),
-                code: input.code.clone(),
-                title: input.title.clone(),
+            .map(|input| {
+                let known = old.get(&input.code);
+                let kept = input.unsaid.keeps("department", known);
+                Course {
+                    id: known.map_or_else(|| hub.mint(), |course| course.id),
+                    code: input.code.clone(),
+                    title: input.title.clone(),
+                    department: kept.map_or_else(|| input.department.clone(), |it| it.department.clone()),
+                }
             })
             .collect();
         let tally = Tally::of(courses.iter().map(|it| (old.get(&it.code), it)));
         tx.put(&courses).await?;
-        Ok(Put {
-            ids: courses.into_iter().map(|course| course.id).collect(),
-            touched: Touched::default(),
-            tally,
-        })
+        let elsewhere = |it: &&Course| old.get(&it.code).is_some_and(|was| was.department != it.department);
+        let moved: BTreeMap<Uuid, Option<String>> =
+            courses.iter().filter(elsewhere).map(|it| (it.id, it.department.clone())).collect();
+        let touched = move_to_departments(tx, &moved).await?;
+        Ok(Put { ids: courses.into_iter().map(|course| course.id).collect(), touched, tally })
     }
+}
+
+/// Has the sessions of courses go by the policies of their new departments.
+async fn move_to_departments(
+    tx: &mut Tx,
+    moved: &BTreeMap<Uuid, Option<String>>,
+) -> Result<Touched, StoreError> {
+    let mut sessions = tx.by_column::<Session>("course_id", moved.keys().map(|id| (*id).into())).await?;
+    for session in &mut sessions {
+        session.department = session.course_id.and_then(|id| moved.get(&id).cloned()).flatten();
+    }
+    let starts = || sessions.iter().map(|session| session.starts_at);
+    let (Some(first), Some(last)) = (starts().min(), starts().max()) else { return Ok(Touched::default()) };
+    let policies = tx.all::<StoredPolicy>().await?;
+    if policies.iter().all(|policy| policy.department.is_none()) {
+        tx.put(&sessions).await?;
+        return Ok(Touched::default());
+    }
+    let mut touched = judge_sessions_anew(tx, &policies, sessions, first..last + 1).await?;
+    touched.feed_sessions.clone_from(&touched.sessions);
+    Ok(touched)
 }
 
 #[async_trait]
@@ -199,7 +233,7 @@ impl Save for SaveSession {
                 input.rooms.iter().filter_map(|code| rooms.get(code)).map(|room| room.id).collect();
             let group_ids: BTreeSet<Uuid> =
                 input.groups.iter().filter_map(|code| groups.get(code)).map(|group| group.id).collect();
-            let course = input.course.as_ref().and_then(|code| courses.get(code)).map(|course| course.id);
+            let course = input.course.as_ref().and_then(|code| courses.get(code));
             let known = old.get(&input.external_id);
             let before = known.map(|session| {
                 let rooms = old_rooms.get(&session.id).map_or(&[][..], Vec::as_slice);
@@ -239,7 +273,7 @@ impl Saved {
         &mut self,
         hub: &Hub,
         input: &SaveSession,
-        course: Option<Uuid>,
+        course: Option<&Course>,
         room_ids: &[Uuid],
         group_ids: &BTreeSet<Uuid>,
         before: Option<(&Session, &[SessionRoom], &BTreeSet<Uuid>)>,
@@ -250,7 +284,9 @@ impl Saved {
         let (starts_at, ends_at) = (input.starts_at.ms(), input.ends_at.ms());
         let stored = before.map(|(session, ..)| session);
         let kind = input.unsaid.keeps("kind", stored).map_or(input.kind, |session| session.kind);
-        let window = policy_at(policies, Some(kind), starts_at).window(Instant(starts_at), Instant(ends_at));
+        let department = course.and_then(|course| course.department.clone());
+        let scope = Scope { department: department.as_deref(), kind: Some(kind) };
+        let window = policy_at(policies, scope, starts_at).window(Instant(starts_at), Instant(ends_at));
         let rooms = match before {
             Some((session, rooms, _)) if stays_put(session, rooms, starts_at, ends_at, room_ids) => {
                 rooms.to_vec()
@@ -271,7 +307,7 @@ impl Saved {
             external_id: Some(input.external_id.clone()),
             kind,
             title: input.title.clone(),
-            course_id: course,
+            course_id: course.map(|course| course.id),
             starts_at,
             ends_at,
             cancelled: input.unsaid.keeps("cancelled", stored).map_or(input.cancelled, |it| it.cancelled),
@@ -282,6 +318,7 @@ impl Saved {
             register_revision: before.map_or(0, |(session, ..)| session.register_revision),
             closes_at: window.closes.0,
             final_at: before.and_then(|(session, ..)| session.final_at),
+            department,
         };
         // What a nightly import sends again as it was touches nothing.
         let same = before.map(|(was, held, list)| *was == session && held == rooms && list == group_ids);

@@ -12,11 +12,23 @@ pub const READER_STATE: &str = "CASE WHEN r.enabled = 0 THEN 'DISABLED' WHEN r.r
 #[must_use]
 pub fn register_state(now: i64) -> String {
     let default = Policy::default().opens_before_ms;
+    // In the order of `service::policy::policy_at`.
+    let scopes = [
+        "p.kind = s.kind AND p.department = s.department",
+        "p.kind = s.kind AND p.department IS NULL",
+        "p.kind IS NULL AND p.department = s.department",
+        "p.kind IS NULL AND p.department IS NULL",
+    ];
+    let opens_before = scopes.map(|scope| {
+        format!(
+            "(SELECT p.opens_before_ms FROM policy p WHERE {scope} AND p.from_at <= s.starts_at \
+             ORDER BY p.from_at DESC LIMIT 1)"
+        )
+    });
     format!(
         "CASE WHEN s.register_state <> 'PENDING' THEN s.register_state WHEN s.closes_at < {now} THEN 'SETTLING' \
-         WHEN {now} < s.starts_at - COALESCE((SELECT p.opens_before_ms FROM policy p WHERE p.kind = s.kind AND p.from_at <= \
-         s.starts_at ORDER BY p.from_at DESC LIMIT 1), (SELECT p.opens_before_ms FROM policy p WHERE p.kind IS NULL AND p.from_at \
-         <= s.starts_at ORDER BY p.from_at DESC LIMIT 1), {default}) THEN 'SCHEDULED' ELSE 'OPEN' END"
+         WHEN {now} < s.starts_at - COALESCE({}, {default}) THEN 'SCHEDULED' ELSE 'OPEN' END",
+        opens_before.join(", ")
     )
 }
 

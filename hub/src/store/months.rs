@@ -1,16 +1,17 @@
 //! Swipes and marks by month, on a PostgreSQL server: each month has a table of its own (a partition), so that what is worked
 //! on stays small however many years there are, and an old year can be detached and put away.
 //!
-//! The month is that of the id, a UUID of version 7: for a swipe when it was minted at its gateway, for a mark when its
-//! session began as it was first planned. So an id alone says where its row is, and stays the whole key. Ids of all
-//! other times, and what an earlier version left, lie in the table `…_other`.
+//! The month is that of the id, a UUID of version 7: for a swipe when its gateway minted it, for a mark when the hub first
+//! made it. So an id alone says where its row is, and stays the whole key. Ids of all other times lie in the table
+//! `…_other`, as does what an earlier version left of months that have no table.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-/// A table, how many months before this one and after it have a table, and what is unique in each.
-const TABLES: [(&str, i16, i16, Option<&str>); 2] =
-    [("swipe", 0, 2, None), ("attendance", 1, 13, Some("session_id, student_id"))];
+/// A table, and what is unique in each month's.
+const TABLES: [(&str, Option<&str>); 2] = [("swipe", None), ("attendance", Some("session_id, student_id"))];
+/// How many months have their tables: this one, and the next two.
+const MONTHS: i64 = 3;
 
 /// The month of an instant, in UTC: how many there were before it since the year 0.
 pub(super) fn number(now: i64) -> i64 {
@@ -31,10 +32,10 @@ pub(super) async fn keep(db: &mut PgConnection, now: i64) -> Result<(), sqlx::Er
     if !has_partitions(db).await? {
         return Ok(());
     }
-    for (table, before, after, unique) in TABLES {
+    for (table, unique) in TABLES {
         begin(db, table).await?;
         let this = first_of(now);
-        for months in -i64::from(before)..=i64::from(after) {
+        for months in 0..MONTHS {
             let span = jiff::Span::new().months(months);
             let Ok(first) = this.checked_add(span) else { continue };
             let Ok(next) = first.checked_add(jiff::Span::new().months(1)) else { continue };

@@ -207,21 +207,25 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
     }
 
-    /// The sessions of a kind, or of all, that start from one instant to another (excluded).
+    /// The sessions of a department and a kind, or of all, that start from one instant to another (excluded).
     ///
     /// # Errors
     /// When the engine fails.
     pub async fn sessions_starting(
         &mut self,
+        department: Option<&str>,
         kind: Option<SessionKind>,
         from: i64,
         until: i64,
     ) -> Result<Vec<Uuid>, StoreError> {
         let mut sql = "SELECT id FROM session WHERE starts_at >= $1 AND starts_at < $2".to_owned();
         let mut values = vec![from.into(), until.into()];
-        if let Some(kind) = kind {
-            sql += " AND kind = $3";
-            values.push(kind.into());
+        for (column, value) in [("kind", kind.map(Value::from)), ("department", department.map(Value::from))]
+        {
+            if let Some(value) = value {
+                values.push(value);
+                sql += &format!(" AND {column} = ${}", values.len());
+            }
         }
         let rows = self.fetch(&sql, values).await?;
         rows.into_iter().map(|mut row| row.next("session.id")).collect()

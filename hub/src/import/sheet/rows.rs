@@ -212,7 +212,12 @@ impl Cells<'_> {
 
     fn course(&self) -> Result<SaveCourse, Wrong> {
         let code = self.needed("code")?;
-        Ok(SaveCourse { title: self.text("title").unwrap_or(&code).to_owned(), code })
+        Ok(SaveCourse {
+            title: self.text("title").unwrap_or(&code).to_owned(),
+            code,
+            department: self.text("department").map(str::to_owned),
+            unsaid: self.unsaid(),
+        })
     }
 
     fn group(&self) -> Result<SaveGroup, Wrong> {

@@ -48,6 +48,8 @@ entity! {
         code: String,
         /// Its title.
         title: String,
+        /// The department that teaches it.
+        department: Option<String>,
     }
 }
 entity! {

@@ -9,7 +9,7 @@ use super::{
 use crate::store::{Row, StoreError, Value};
 
 entity! {
-    /// A policy from an instant on: the institution's, or that of one kind of session.
+    /// A policy from an instant on: the institution's, a department's, or that of one kind of session.
     Policy in "policy" by "from_at" {
         /// Its id.
         id: Uuid,
@@ -27,6 +27,8 @@ entity! {
         outage_tolerance_ms: i64,
         /// How long a silent gateway is waited for.
         settle_limit_ms: i64,
+        /// The department whose sessions it is for; all without a policy of their own when left out.
+        department: Option<String>,
     }
 }
 entity! {
@@ -62,6 +64,8 @@ entity! {
         closes_at: i64,
         /// When the register became final.
         final_at: Option<i64>,
+        /// The department of its course.
+        department: Option<String>,
     }
 }
 entity! {
