@@ -11,6 +11,7 @@ use async_graphql::{
 use super::context::coded;
 use super::loader;
 use crate::scalar::{DateTime, LocalDate};
+use crate::store::entity::columns_of;
 use crate::store::page::{Cursor, List, Page, Paged};
 
 /// The most rows that one page holds.
@@ -226,6 +227,11 @@ pub async fn read<E: crate::store::entity::Entity>(
     list: List,
     page: &Page,
 ) -> Result<(Paged<E>, Total)> {
+    // A column that a list forgets would be read as nothing.
+    debug_assert_eq!(
+        Some(list.columns),
+        list.columns.split_once('.').map(|(name, _)| columns_of::<E>(name)).as_deref()
+    );
     let paged = loader::page::<E>(ctx, &list, page).await?;
     Ok((paged, Total::Of(list)))
 }

@@ -64,13 +64,13 @@ lists! {
     /// Cards by code.
     cards = "card c", "c.id, c.code, c.student_id, c.from_at, c.until_at" by "c.code", "c.id";
     /// Courses by code.
-    courses = "course c", "c.id, c.code, c.title" by "c.code", "c.id";
+    courses = "course c", "c.id, c.code, c.title, c.department" by "c.code", "c.id";
     /// Groups by code.
     groups = "class_group g", "g.id, g.code, g.title, g.course_id, g.kind" by "g.code", "g.id";
     /// Stays in groups, by the student's number.
     memberships = "membership m JOIN student s ON s.id = m.student_id", "m.id, m.group_id, m.student_id, m.from_on, m.until_on, m.from_at, m.until_at, m.reason" by "s.number", "m.id";
     /// Sessions by start.
-    sessions = "session s", "s.id, s.external_id, s.kind, s.title, s.course_id, s.starts_at, s.ends_at, s.cancelled, s.moved, s.revision, s.register_id, s.register_state, s.register_revision, s.closes_at, s.final_at" by "s.starts_at", "s.id";
+    sessions = "session s", "s.id, s.external_id, s.kind, s.title, s.course_id, s.starts_at, s.ends_at, s.cancelled, s.moved, s.revision, s.register_id, s.register_state, s.register_revision, s.closes_at, s.final_at, s.department" by "s.starts_at", "s.id";
     /// Swipes by time.
     swipes = "swipe w", "w.id, w.claimed_id, w.gateway_id, w.journal_id, w.sequence, w.reader_id, w.room_id, w.building_id, w.card_key, w.card_bits, w.card_id, w.student_id, w.shown_student_id, w.swiped_at, w.earliest_at, w.latest_at, w.received_at, w.clock_trust, w.decision, w.reason, w.decided_at, w.shown, w.body, w.boot_id, w.since_boot, w.late, w.holder, w.record" by "w.swiped_at", "w.id";
     /// Outages by their beginning.
