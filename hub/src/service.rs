@@ -328,6 +328,7 @@ impl Hub {
         }
         registers::derive(self, tx, &touched, caller, &mut news).await?;
         feed::refresh(self, tx, &touched, &mut news).await?;
+        webhooks::sessions_changed(self, tx, &touched.feed_sessions, &mut news).await?;
         webhooks::alerts_raised(self, tx, &mut news).await?;
         Ok(news)
     }

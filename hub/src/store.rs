@@ -42,6 +42,11 @@ pub enum StoreError {
     /// The engine refused or failed.
     #[error("the database failed: {0}")]
     Engine(#[source] sqlx::Error),
+    /// There is no room for what was to be written.
+    #[error(
+        "the disk of the database is full, and nothing was changed: make room there, then try again ({0})"
+    )]
+    Full(#[source] sqlx::Error),
     /// The engine turned the transaction down, or was cut off from it; nothing of it is left behind, and it may be
     /// attempted again as a whole.
     #[error("the database gave a transaction up: {0}")]
@@ -70,7 +75,10 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Engine(error)
+        // SQLITE_FULL (SQLite's result codes), and disk_full (PostgreSQL manual, appendix A).
+        let full =
+            |told: &dyn sqlx::error::DatabaseError| matches!(told.code().as_deref(), Some("13" | "53100"));
+        if error.as_database_error().is_some_and(full) { Self::Full(error) } else { Self::Engine(error) }
     }
 }
 

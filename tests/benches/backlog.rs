@@ -21,6 +21,7 @@ use rollcall_gateway::journal::disk::Folder;
 use rollcall_gateway::journal::log::{Limits, Log};
 use rollcall_gateway::journal::record::{Record, SwipeRecord};
 use rollcall_gateway::journal::writer::{Journal, Written};
+use rollcall_gateway::uplink::acknowledged::Acknowledged;
 use rollcall_gateway::uplink::client::HubClient;
 use rollcall_gateway::uplink::connect::Address;
 use rollcall_gateway::uplink::sender::{SenderTask, Status};
@@ -213,6 +214,8 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
         status,
         clock,
         data: folder.path().to_path_buf(),
+        time_is_the_hubs: true,
+        acknowledged: Acknowledged::default(),
         handing: watch::channel(rollcall_gateway::uplink::sender::Handing::default()).0,
         stop: stopping,
     };

@@ -12,11 +12,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rollcall_hub::config::Database;
 use rollcall_hub::service::attempt::Attempt;
-use rollcall_hub::store::entity::{Attendance, AttendanceChange, AttendanceStatus, Credit, Swipe};
-use rollcall_tests::hub::{TestHub, ms};
+use rollcall_hub::store::entity::{Attendance, AttendanceStatus, Swipe};
+use rollcall_hub::store::register::AttendanceChange;
+use rollcall_hub::store::swipe::Credit;
+use rollcall_tests::hub::{TestHub, config, ms};
 use rollcall_tests::timetable::{Gateway, number, students};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _};
 use uuid::Uuid;
 
 /// As the program has it.
@@ -124,6 +128,8 @@ async fn intake(hub: &TestHub) {
     }
     swipes.truncate(SWIPES);
     let shape = "gatewaySubmitSwipes receipts { swipeId outcome }";
+    // What a server does by itself once a minute, where a term does not come in within seconds.
+    let statistics = tokio::spawn(keep_statistics(config(hub.folder.path()).database));
     let mut ours = Vec::new();
     for round in ["new", "sent again"] {
         let mut times = Vec::new();
@@ -151,6 +157,7 @@ async fn intake(hub: &TestHub) {
              {median:.2?}, the slowest {worst:.2?}"
         );
     }
+    statistics.abort();
     ours.sort_unstable();
     same_rows(hub, ours[ours.len() / 2]).await;
     if rollcall_tests::hub::postgres().is_none() {
@@ -158,6 +165,17 @@ async fn intake(hub: &TestHub) {
     }
     let present = hub.read("{ attendance(filter: {statuses: [PRESENT]}) { totalCount } }").await;
     println!("{} marks are PRESENT", present["attendance"]["totalCount"]);
+}
+
+/// Has PostgreSQL look at its tables each second.
+async fn keep_statistics(database: Database) {
+    let Database::Postgres(url) = database else { return };
+    let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        db.execute("ANALYZE").await.unwrap();
+    }
 }
 
 /// All rows that the swipes brought about (swipes, credits, marks, changes of marks), written once more into the same tables
@@ -232,7 +250,7 @@ async fn same_rows(hub: &TestHub, ours: Duration) {
 
 /// The swipes alone by a bare prepared statement into a table without indexes, as many in a transaction.
 async fn bare(hub: &TestHub) {
-    use sqlx::{Connection, Row};
+    use sqlx::Row as _;
     let options = sqlx::sqlite::SqliteConnectOptions::new()
         .filename(hub.folder.path().join("hub.sqlite"))
         .busy_timeout(std::time::Duration::from_secs(30));

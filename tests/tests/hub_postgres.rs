@@ -128,7 +128,7 @@ async fn relay(listener: UnixListener, written_to: watch::Sender<String>) {
 }
 
 #[tokio::test]
-async fn an_engine_whose_locks_do_nothing_is_refused() {
+async fn an_engine_whose_locks_do_nothing_is_refused_unless_writers_take_no_turns() {
     let server = TemporaryPostgres::start().unwrap();
     // The server's own functions, hidden behind ones that only know the names.
     let mut db = sqlx::PgConnection::connect(&server.url("rollcall")).await.unwrap();
@@ -149,6 +149,16 @@ async fn an_engine_whose_locks_do_nothing_is_refused() {
     }
     let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public'";
     assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&mut db).await.unwrap(), 0);
+
+    let with = |isolation: &str| Config {
+        database: Database::Postgres(format!("{}&isolation={isolation}", server.url("rollcall"))),
+        ..config.clone()
+    };
+    let said = format!("{:#}", app::open(&with("chaos"), clock()).await.err().unwrap());
+    assert!(said.contains("isolation=chaos is not known; say isolation=turns"), "{said}");
+    let hub = app::open(&with("serializable"), clock()).await.unwrap();
+    drop(hub);
+    assert!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&mut db).await.unwrap() > 30);
 }
 
 /// Which table each row of one that has parts lies in, by the row's id.

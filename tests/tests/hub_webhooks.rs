@@ -13,9 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
 use rollcall_tests::hub::{TestHub, at, ms, refusals};
 use rollcall_tests::programs::PATIENCE;
-use rollcall_tests::timetable::class;
+use rollcall_tests::timetable::{class, session};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use uuid::Uuid;
 
 /// Somebody who is told: answers with the statuses that stand in its queue, and with 204 once that is empty.
 struct Listener {
@@ -263,4 +264,49 @@ async fn an_address_of_this_machine_or_without_tls_is_refused_unless_the_hub_may
     let outgoing = rollcall_hub::outgoing::Outgoing::new(false).unwrap();
     let failed = outgoing.get("https://localhost:1/", HeaderMap::new(), 10).await.unwrap_err();
     assert!(failed.to_string().contains("--allow-private-addresses"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_listener_hears_of_sessions_that_change_and_of_imports_and_exports_that_end() {
+    let (hub, ..) = class().await;
+    let mut listener = Listener::start().await;
+    let events = json!(["EXPORT_FINISHED", "IMPORT_FINISHED", "SESSION_CHANGED"]);
+    hub.done(&format!("saveWebhook {HOOK}"), json!({"url": listener.url(), "events": events})).await;
+    let mut moved = session("X", "10:00", "11:00");
+    moved["rooms"] = json!(["R2"]);
+    hub.done("saveSession", moved.clone()).await;
+    let (_, told) = listener.hears().await;
+    assert_eq!(told["type"], "SESSION_CHANGED");
+    let data = json!({"session": "X", "revision": 2, "startsAt": "2026-10-05T11:00:00.000+01:00",
+                      "endsAt": "2026-10-05T12:00:00.000+01:00", "cancelled": false, "rooms": ["R2"]});
+    assert_eq!(told["data"], data);
+    // The same once more is no change; called off is one.
+    hub.done("saveSession", moved.clone()).await;
+    moved["cancelled"] = json!(true);
+    hub.done("saveSession", moved).await;
+    let (_, told) = listener.hears().await;
+    assert_eq!((&told["data"]["cancelled"], &told["data"]["revision"]), (&json!(true), &json!(3)));
+
+    let (_, file) = hub.upload(&hub.integration, "students.csv", "Number,Name\nS7,Seven\n").await;
+    let mapping = "kind = \"students\"\n[columns]\nnumber = \"Number\"\nname = \"Name\"\n";
+    let id = Uuid::new_v4();
+    let input = json!({"id": id, "kind": "CSV", "source": "sis", "mapping": mapping,
+                       "uploadIds": [file["uploadId"]]});
+    let started = hub.done("startImport import { id }", input).await;
+    let (_, told) = listener.hears().await;
+    let ended =
+        |state: &str| json!({"import": id, "source": "sis", "kind": "CSV", "state": state, "problems": 0});
+    assert_eq!((&told["type"], &told["data"]), (&json!("IMPORT_FINISHED"), &ended("CHECKED")));
+    hub.done("applyImport import { id }", json!({"importId": started["import"]["id"]})).await;
+    let (_, told) = listener.hears().await;
+    assert_eq!((&told["type"], &told["data"]), (&json!("IMPORT_FINISHED"), &ended("APPLIED")));
+
+    let id = Uuid::new_v4();
+    let query = "query($first: Int, $after: String) { students(first: $first, after: $after) {
+        nodes { number } pageInfo { hasNextPage endCursor } } }";
+    hub.done("startExport export { id }", json!({"id": id, "query": query})).await;
+    let (_, told) = listener.hears().await;
+    assert_eq!(told["type"], "EXPORT_FINISHED");
+    let data = &told["data"];
+    assert_eq!((&data["export"], &data["state"], &data["objects"]), (&json!(id), &json!("DONE"), &json!(4)));
 }

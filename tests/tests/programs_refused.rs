@@ -185,3 +185,20 @@ async fn a_gateway_trusts_a_hub_of_its_authority_and_no_other() {
         assert_eq!(program.interrupt().await, Some(0), "{}", program.all());
     }
 }
+
+#[tokio::test]
+async fn a_hub_to_which_nobody_has_a_token_says_how_to_make_the_first() {
+    let folder = TempDir::new().unwrap();
+    let database = format!("sqlite:{}", folder.path().join("hub.sqlite").display());
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--database", &database];
+    let mut hub = Program::start(HUB, &serve);
+    let line = hub.line_with("there is no token yet").await;
+    let make = ["token", "create", "--database", &database, "--name", "admin", "--role", "ADMINISTRATOR"];
+    assert!(line.contains(&format!("rollcall-hub {}", make.join(" "))), "{line}");
+    assert_eq!(hub.interrupt().await, Some(0));
+    assert_eq!(run(HUB, &make).await.code, Some(0));
+    let mut hub = Program::start(HUB, &serve);
+    hub.line_with("serving http://").await;
+    assert_eq!(hub.interrupt().await, Some(0));
+    assert!(!hub.all().contains("there is no token yet"), "{}", hub.all());
+}

@@ -147,6 +147,7 @@ fn connector(path: &Path, clock: Arc<dyn Clock>) -> Result<TlsConnector, Connect
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use super::*;
 

@@ -41,7 +41,17 @@ pub fn coded(code: &'static str, message: impl Into<String>) -> Error {
 #[must_use]
 pub fn fault(error: &StoreError) -> Error {
     tracing::error!("a request failed: {error}");
-    coded("INTERNAL", "the hub failed; its log says why. Nothing was changed; try again")
+    let told = match error {
+        StoreError::Unknown(_) => {
+            "the hub was cut off from its database while it committed: whether this took effect is not known. Look before \
+             you ask for it again; swipes are safe to hand over again"
+        }
+        StoreError::Full(_) => {
+            "the disk of the hub's database is full. Nothing was changed; have room made, then try again"
+        }
+        _ => "the hub failed; its log says why. Nothing was changed; try again",
+    };
+    coded("INTERNAL", told)
 }
 
 /// A fault that a loader met, shared by all who waited for it.

@@ -5,8 +5,8 @@ use uuid::Uuid;
 use super::lease::Leased;
 use super::refusal::{Answer, Check, Code};
 use super::upload::KEPT_MS;
-use super::{Caller, Hub, News};
-use crate::store::entity::{ExportFormat, ExportJob, ExportState, Upload};
+use super::{Caller, Hub, News, webhooks};
+use crate::store::entity::{ExportFormat, ExportJob, ExportState, Upload, WebhookEvent};
 use crate::store::{StoreError, Tx};
 
 /// The largest file, in bytes.
@@ -28,6 +28,18 @@ impl Leased for ExportJob {
 
     fn hold(&mut self, holder: Option<Uuid>, until: Option<i64>) {
         (self.holder, self.leased_until) = (holder, until);
+    }
+
+    fn end(&self) -> Option<(WebhookEvent, serde_json::Value)> {
+        self.finished_at?;
+        let data = serde_json::json!({
+            "export": self.id,
+            "state": self.state.word(),
+            "objects": self.objects,
+            "bytes": self.bytes,
+            "failure": self.failure,
+        });
+        Some((WebhookEvent::ExportFinished, data))
     }
 }
 
@@ -118,7 +130,10 @@ pub async fn cancel(hub: &Hub, id: Option<Uuid>) -> Answer<ExportJob> {
                 job.finished_at = Some(hub.now().0);
                 job.hold(None, None);
                 tx.put(std::slice::from_ref(&job)).await?;
+                let mut news = Vec::new();
+                webhooks::work_ended(hub, &mut tx, &job, &mut news).await?;
                 tx.commit().await?;
+                hub.tell(news);
             }
             Ok(Ok(job))
         })

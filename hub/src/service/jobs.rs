@@ -7,15 +7,16 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::access::Role;
+use super::attempt::Attempt;
 use super::bulk::Tally;
 use super::import::{Order, Report, prepare};
 use super::lease::{Leased, MAX_ATTEMPTS, replace, take_up};
 use super::refusal::{Answer, Check, Code, Refusal};
-use super::{Caller, Hub, News, access, sources, upload};
+use super::{Caller, Hub, News, access, sources, upload, webhooks};
 use crate::import::recipe::Recipe;
 use crate::import::{Facts, MAX_FILE_BYTES, Place, Problems};
 use crate::store::StoreError;
-use crate::store::entity::{CalendarSource, ImportJob, ImportState, Token, Upload};
+use crate::store::entity::{CalendarSource, ImportJob, ImportState, Token, Upload, WebhookEvent};
 
 /// How many notes are kept.
 const MAX_NOTES: usize = 1_000;
@@ -149,6 +150,19 @@ impl Leased for ImportJob {
 
     fn hold(&mut self, holder: Option<Uuid>, until: Option<i64>) {
         (self.holder, self.leased_until) = (holder, until);
+    }
+
+    fn end(&self) -> Option<(WebhookEvent, serde_json::Value)> {
+        self.finished_at?;
+        let problems = self.outcome().map_or(0, |outcome| outcome.problem_count);
+        let data = serde_json::json!({
+            "import": self.id,
+            "source": self.source,
+            "kind": self.kind.word(),
+            "state": self.state.word(),
+            "problems": problems,
+        });
+        Some((WebhookEvent::ImportFinished, data))
     }
 }
 
@@ -322,13 +336,24 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
     let dry_run = job.state == ImportState::Checking;
     let order = Order { source: job.source.clone(), dry_run, accept_removals: job.accept_removals };
     let (caller, facts, order) = (&caller, &facts, &order);
-    hub.whole(|attempt| Box::pin(async move {
+    hub.whole(|attempt| Box::pin(put_in(attempt, job, caller, facts, order))).await
+}
+
+/// Does an import, and commits it together with its end, unless something speaks against it.
+async fn put_in(
+    attempt: Attempt<'_>,
+    job: &ImportJob,
+    caller: &Caller,
+    facts: &Facts,
+    order: &Order,
+) -> Result<(), StoreError> {
+    let hub = attempt.hub();
     let (ready, report) = prepare(attempt, Some(caller), facts, order).await?;
     let outcome = Outcome::of(facts, &report);
     let Some(mut ready) = ready else {
         return finish(hub, job, ImportState::Refused, outcome).await;
     };
-    if dry_run {
+    if order.dry_run {
         // Whoever else writes waits for this transaction, and so would the next line.
         drop(ready);
         return finish(hub, job, ImportState::Checked, outcome).await;
@@ -344,14 +369,14 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
     // Unless somebody else was faster.
     let there = ready.tx.by_ids::<ImportJob>([job.id]).await?;
     if there.first().is_some_and(|there| there.is_at_step_of(job)) {
+        let mut news = vec![News::Import(job.id)];
+        webhooks::work_ended(hub, &mut ready.tx, &ended, &mut news).await?;
         ready.tx.put(&[ended]).await?;
         ready.tx.drop_uploads(&job.files()).await?;
         ready.commit(hub).await?;
-        hub.tell(vec![News::Import(job.id)]);
+        hub.tell(news);
     }
     Ok(())
-    }))
-    .await
 }
 
 /// What its files say, or what keeps them from being read.

@@ -2,11 +2,12 @@
 //! what a hub left when it went is taken up by another, or by itself when it is back. Should two work on one, because the
 //! first was slow, the first to end it wins.
 
+use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::Hub;
+use super::{Hub, webhooks};
 use crate::store::StoreError;
-use crate::store::entity::Entity;
+use crate::store::entity::{Entity, WebhookEvent};
 
 /// How long nobody else takes up what a hub took up, in milliseconds.
 pub const LEASE_MS: i64 = 120_000;
@@ -24,6 +25,8 @@ pub trait Leased: Entity {
     fn attempts(&mut self) -> &mut i64;
     /// Has it held by a hub until an instant, or by nobody.
     fn hold(&mut self, holder: Option<Uuid>, until: Option<i64>);
+    /// What webhooks are told of it, once it has ended.
+    fn end(&self) -> Option<(WebhookEvent, Json)>;
 }
 
 /// Takes up what comes next, if anything waits.
@@ -65,7 +68,10 @@ pub async fn replace<J: Leased>(hub: &Hub, held: &J, now: J) -> Result<bool, Sto
                 return Ok(false);
             }
             tx.put(std::slice::from_ref(now)).await?;
+            let mut news = Vec::new();
+            webhooks::work_ended(hub, &mut tx, now, &mut news).await?;
             tx.commit().await?;
+            hub.tell(news);
             Ok(true)
         })
     })

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
+use super::lease::Leased;
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, News};
 use crate::outgoing;
@@ -306,6 +307,57 @@ pub(super) async fn alerts_raised(hub: &Hub, tx: &mut Tx, news: &mut Vec<News>) 
         });
         note(hub, &listeners, WebhookEvent::AlertRaised, &data, &mut deliveries);
     }
+    put(tx, &deliveries, news).await
+}
+
+/// Notes what listeners are to hear of sessions that are others than they were.
+pub(super) async fn sessions_changed(
+    hub: &Hub,
+    tx: &mut Tx,
+    sessions: &BTreeSet<Uuid>,
+    news: &mut Vec<News>,
+) -> Result<(), StoreError> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let mut listeners = listeners(tx).await?;
+    listeners.retain(|webhook| webhook.hears(WebhookEvent::SessionChanged));
+    if listeners.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = sessions.iter().copied().collect();
+    let mut held = tx.session_rooms(&ids).await?;
+    held.retain(|held| held.until_at.is_none());
+    let rooms: BTreeMap<Uuid, String> =
+        by_id(tx, held.iter().map(|held| held.room_id).collect(), |room: Room| room.code).await?;
+    let mut deliveries = Vec::new();
+    for session in tx.by_ids::<Session>(ids).await? {
+        let of_it = held.iter().filter(|held| held.session_id == session.id);
+        let codes: BTreeSet<&String> = of_it.filter_map(|held| rooms.get(&held.room_id)).collect();
+        let data = json!({
+            "session": session.external_id,
+            "revision": session.revision,
+            "startsAt": instant(hub, session.starts_at),
+            "endsAt": instant(hub, session.ends_at),
+            "cancelled": session.cancelled,
+            "rooms": codes,
+        });
+        note(hub, &listeners, WebhookEvent::SessionChanged, &data, &mut deliveries);
+    }
+    put(tx, &deliveries, news).await
+}
+
+/// Notes what listeners are to hear of a piece of work, once it has ended.
+pub(super) async fn work_ended<J: Leased>(
+    hub: &Hub,
+    tx: &mut Tx,
+    job: &J,
+    news: &mut Vec<News>,
+) -> Result<(), StoreError> {
+    let Some((event, data)) = job.end() else { return Ok(()) };
+    let listeners = listeners(tx).await?;
+    let mut deliveries = Vec::new();
+    note(hub, &listeners, event, &data, &mut deliveries);
     put(tx, &deliveries, news).await
 }
 

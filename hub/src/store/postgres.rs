@@ -58,6 +58,8 @@ pub struct PostgresStore {
     readers: PgPool,
     writers: PgPool,
     writing: Writing,
+    /// Whether its advisory locks hold.
+    locks: bool,
     begun: AtomicU64,
     /// The month around which all months have their tables.
     months_kept: AtomicI64,
@@ -99,7 +101,7 @@ fn without_isolation(url: &str) -> Result<(String, Writing), StoreError> {
 fn given_up(error: sqlx::Error) -> StoreError {
     match class(&error) {
         Class::TurnedDown | Class::CutOff => StoreError::Again(error),
-        Class::Other => StoreError::Engine(error),
+        Class::Other => error.into(),
     }
 }
 
@@ -165,11 +167,18 @@ impl PostgresStore {
         let count = if writing == Writing::InTurn { WRITERS } else { WRITERS_AT_ONCE };
         let writers = pool.clone().max_connections(count).connect_with(options.clone()).await?;
         let mut migrator = migrator(translate);
-        match writing {
-            Writing::InTurn => locks_hold(&writers, url).await?,
-            // The migrator's own lock is one of those that such an engine may not have.
-            Writing::Serializable => drop(migrator.set_locking(false)),
+        let locks = locks_hold(&writers).await;
+        if writing == Writing::InTurn && !*locks.as_ref().unwrap_or(&true) {
+            let name = shown(url);
+            return Err(StoreError::Version(format!(
+                "{name} gives one advisory lock to two at once, so hubs could not take turns over it and swipes might \
+                 be lost: add ?isolation=serializable to its URL, use a version of that engine with \
+                 pg_advisory_xact_lock, or PostgreSQL itself; nothing was changed"
+            )));
         }
+        // An engine may know no such lock at all.
+        let locks = if writing == Writing::InTurn { locks? } else { locks.unwrap_or(false) };
+        migrator.set_locking(locks);
         migrator.run(&writers).await.map_err(|error| explain(error, &shown(url)))?;
         let readers = pool.max_connections(READERS).connect_with(options.clone()).await?;
         Ok(Self {
@@ -177,6 +186,7 @@ impl PostgresStore {
             readers,
             writers,
             writing,
+            locks,
             begun: AtomicU64::new(0),
             months_kept: AtomicI64::new(0),
         })
@@ -197,21 +207,13 @@ impl PostgresStore {
     }
 }
 
-/// Everything rests on writers taking turns; an engine may know the lock's name and do nothing.
-async fn locks_hold(writers: &PgPool, url: &str) -> Result<(), StoreError> {
+/// Whether a lock that one holds is kept from another: an engine may know its name and do nothing.
+async fn locks_hold(writers: &PgPool) -> Result<bool, StoreError> {
     let (mut one, mut other) = (writers.begin().await?, writers.begin().await?);
     let attempt = || sqlx::query_scalar::<_, bool>("SELECT pg_try_advisory_xact_lock($1)").bind(TRIED_LOCK);
     // Another hub that tries it just now has it from the first; then it holds as well.
     let both = attempt().fetch_one(&mut *one).await? && attempt().fetch_one(&mut *other).await?;
-    if both {
-        let name = shown(url);
-        return Err(StoreError::Version(format!(
-            "{name} gives one advisory lock to two at once, so hubs could not take turns over it and swipes might be \
-             lost: add ?isolation=serializable to its URL, use a version of that engine with pg_advisory_xact_lock, \
-             or PostgreSQL itself; nothing was changed"
-        )));
-    }
-    Ok(())
+    Ok(!both)
 }
 
 impl Store for PostgresStore {
@@ -231,7 +233,8 @@ impl Store for PostgresStore {
             }
             let mut connection = self.options.connect().await?;
             let mut transaction = connection.begin().await?;
-            if self.writing == Writing::InTurn {
+            // Hubs that start at once make them one after the other.
+            if self.locks {
                 let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITER_LOCK);
                 transaction.execute(lock).await?;
             }
@@ -379,7 +382,7 @@ impl Transaction for PostgresTransaction {
             match (self.writes, class(&error)) {
                 (_, Class::TurnedDown) => Err(StoreError::Again(error)),
                 (Some(outcome), Class::CutOff) => outcome.ask(error).await,
-                _ => Err(StoreError::Engine(error)),
+                _ => Err(error.into()),
             }
         })
     }

@@ -12,8 +12,14 @@ words! {
         AlertRaised = "ALERT_RAISED",
         /// Marks changed. A mark that is new and EXPECTED is a class list's, and is not told.
         AttendanceChanged = "ATTENDANCE_CHANGED",
+        /// An export that was asked for is done, failed or was stopped.
+        ExportFinished = "EXPORT_FINISHED",
+        /// An import that was asked for is checked, applied, refused or failed.
+        ImportFinished = "IMPORT_FINISHED",
         /// A register is final: all swipes are in.
         RegisterFinalised = "REGISTER_FINALISED",
+        /// A session is new, or another than it was: its time, rooms, groups or policy, called off or taken up again.
+        SessionChanged = "SESSION_CHANGED",
         /// A swipe came in.
         SwipeReceived = "SWIPE_RECEIVED",
     }
