@@ -13,6 +13,7 @@ use rollcall_hub::service::access::{self, Role};
 use rollcall_hub::service::intake::evidence::Evidence;
 use rollcall_hub::store::backup::backup;
 use rollcall_hub::{app, graphql};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 mod import;
@@ -227,7 +228,12 @@ impl Serve {
         config.console = self.console;
         config.graphiql = self.graphiql;
         config.allow_private = self.allow_private_addresses;
-        let running = app::start(&config, Arc::new(SystemClock)).await?;
+        // From the first moment on: whoever hears that it serves may tell it to stop.
+        let mut stop = Stop::listen()?;
+        let running = tokio::select! {
+            running = app::start(&config, Arc::new(SystemClock)) => running?,
+            () = stop.told() => return Ok(()),
+        };
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         tracing::info!("serving {scheme}://{}/graphql, data in {}", running.address, config.database);
         if !access::any_token(&running.hub).await? {
@@ -240,20 +246,30 @@ impl Serve {
                 }
             );
         }
-        stop_signal().await?;
+        stop.told().await;
         tracing::info!("stopping");
         running.stop().await
     }
 }
 
-/// Waits for Ctrl-C, or for the service manager's request to end.
-async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed?,
-        _ = terminate.recv() => {}
+/// Ctrl-C, and the service manager's request to end.
+struct Stop {
+    pressed: Signal,
+    asked: Signal,
+}
+
+impl Stop {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { pressed: signal(SignalKind::interrupt())?, asked: signal(SignalKind::terminate())? })
     }
-    Ok(())
+
+    /// Waits until either comes.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.pressed.recv() => {}
+            _ = self.asked.recv() => {}
+        }
+    }
 }
 
 async fn check(data: &Data) -> anyhow::Result<()> {
