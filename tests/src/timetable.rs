@@ -79,6 +79,18 @@ pub fn session(id: &str, from: &str, until: &str) -> Value {
            "groups": ["G"]})
 }
 
+/// Session S in the morning, and a swipe of each of so many students, all of them on its list; it is 10:30 then.
+pub async fn morning(hub: &TestHub, count: usize) -> (Gateway, Vec<Value>) {
+    estate(hub).await;
+    students(hub, count, count).await;
+    hub.done("saveSession", session("S", "09:00", "10:00")).await;
+    let mut gateway = Gateway::start(hub, "GW").await;
+    let green = gateway.session("09:00").to_owned();
+    let swipes = (0..count).map(|index| gateway.swipe(index, 0, &at("09:05"), &[green.as_str()])).collect();
+    hub.clock.set(&at("10:30"));
+    (gateway, swipes)
+}
+
 /// Everybody is PRESENT in session S, each by one swipe, and there are no other swipes.
 pub async fn all_present_once(hub: &TestHub, count: usize) {
     let query = "{ swipes(first: 1) { totalCount } session(by: {externalId: \"S\"}) { register { summary { present absent } } } }";

@@ -11,7 +11,7 @@ use std::time::Duration;
 use reader_sim::postgres::{TemporaryPostgres, url};
 use rollcall_hub::config::Database;
 use rollcall_tests::hub::{TestHub, at};
-use rollcall_tests::timetable::{Gateway, all_present_once, estate, session, students};
+use rollcall_tests::timetable::{Gateway, all_present_once, morning};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
@@ -51,19 +51,6 @@ const UNLUCKY: &str = "
       FOR EACH ROW EXECUTE FUNCTION turn_down('commits', 3);
     CREATE TRIGGER midway AFTER INSERT ON swipe
       FOR EACH STATEMENT EXECUTE FUNCTION turn_down('intakes', 5);";
-
-/// A session in the morning, and a swipe of each of its students.
-async fn morning(hub: &TestHub) -> (Gateway, Vec<Value>) {
-    estate(hub).await;
-    students(hub, STUDENTS, STUDENTS).await;
-    hub.done("saveSession", session("S", "09:00", "10:00")).await;
-    let mut gateway = Gateway::start(hub, "GW").await;
-    let green = gateway.session("09:00").to_owned();
-    let swipes =
-        (0..STUDENTS).map(|index| gateway.swipe(index, 0, &at("09:05"), &[green.as_str()])).collect();
-    hub.clock.set(&at("10:30"));
-    (gateway, swipes)
-}
 
 /// Hands everything over, some at each hub at once, while somebody decides of a mark again and again. No request may fail.
 async fn work(hubs: &[&TestHub], gateway: &Gateway, swipes: &[Value]) {
@@ -116,7 +103,7 @@ async fn what_is_turned_down_is_done_again_as_a_whole() {
     let beside = TestHub::on(serializable(&server.url("rollcall"))).await;
     let mut db = sqlx::PgConnection::connect(&server.url("rollcall")).await.unwrap();
     db.execute(UNLUCKY).await.unwrap();
-    let (gateway, swipes) = morning(&hub).await;
+    let (gateway, swipes) = morning(&hub, STUDENTS).await;
     work(&[&hub, &beside], &gateway, &swipes).await;
     let again = hub.running.hub.attempted_again() + beside.running.hub.attempted_again();
     assert!(again > 15, "only {again} transactions were turned down");
@@ -236,7 +223,7 @@ async fn commits_are_cut(database: impl Fn(&str) -> Database) {
         }
     });
     let hub = relay.hub(database).await;
-    let (gateway, swipes) = morning(&hub).await;
+    let (gateway, swipes) = morning(&hub, STUDENTS).await;
     let before = hub.running.hub.attempted_again();
     work(&[&hub], &gateway, &swipes).await;
     assert!(relay.cuts() > 15, "only {} commits were cut", relay.cuts());

@@ -11,7 +11,7 @@ use reader_sim::postgres::{TemporaryPostgres, url};
 use rollcall_hub::app;
 use rollcall_hub::config::{Config, Database};
 use rollcall_tests::hub::{TestHub, at, clock, config};
-use rollcall_tests::timetable::{Gateway, all_present_once, estate, session, students};
+use rollcall_tests::timetable::{Gateway, all_present_once, estate, morning, session, students};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -21,19 +21,6 @@ const STUDENTS: usize = 300;
 const CRASHES: usize = 3;
 /// The name of a server's socket in its folder (PostgreSQL manual, 20.3.1).
 const SOCKET: &str = ".s.PGSQL.5432";
-
-/// A session in the morning, and a swipe of each of its students.
-async fn morning(hub: &TestHub) -> (Gateway, Vec<Value>) {
-    estate(hub).await;
-    students(hub, STUDENTS, STUDENTS).await;
-    hub.done("saveSession", session("S", "09:00", "10:00")).await;
-    let mut gateway = Gateway::start(hub, "GW").await;
-    let green = gateway.session("09:00").to_owned();
-    let swipes =
-        (0..STUDENTS).map(|index| gateway.swipe(index, 0, &at("09:05"), &[green.as_str()])).collect();
-    hub.clock.set(&at("10:30"));
-    (gateway, swipes)
-}
 
 /// Three hands send the swipes, each its own in order, while something happens; gives how often they had to send again.
 async fn hand_all_over(
@@ -58,7 +45,7 @@ async fn hand_all_over(
 async fn what_a_receipt_said_is_there_after_the_server_crashed() {
     let server = Arc::new(TemporaryPostgres::start().unwrap());
     let hub = TestHub::on(Database::Postgres(server.url("rollcall"))).await;
-    let (gateway, swipes) = morning(&hub).await;
+    let (gateway, swipes) = morning(&hub, STUDENTS).await;
     let stored = watch::Sender::new(0);
     let crashes = async {
         for round in 1..=CRASHES {
@@ -83,7 +70,7 @@ async fn what_a_receipt_said_is_there_after_a_fail_over() {
         tokio::spawn(relay(UnixListener::bind(front.path().join(SOCKET)).unwrap(), written_to.clone()));
     let address = url(front.path().to_str().unwrap(), "rollcall");
     let hub = TestHub::on(Database::Postgres(address)).await;
-    let (gateway, swipes) = morning(&hub).await;
+    let (gateway, swipes) = morning(&hub, STUDENTS).await;
     let second = tokio::task::spawn_blocking({
         let first = first.clone();
         move || first.standby().unwrap()

@@ -202,6 +202,24 @@ async fn a_register_answers_what_was_known_at_an_instant_beside_what_is_known_no
     assert_eq!(statuses(&known(&at("18:00")).await), ["PRESENT"; 3]);
 }
 
+/// How long before its start each session opens, and the state of its register; a filter knows the same of the registers.
+async fn opens(hub: &TestHub) -> Vec<String> {
+    let query = "{ sessions { nodes { externalId policy { opensBefore } register { state } } }
+                   registers(filter: {registerStates: [OPEN]}) { nodes { session { externalId } } } }";
+    let found = hub.read(query).await;
+    let open = found["registers"]["nodes"].as_array().unwrap();
+    let mut lines: Vec<String> = Vec::new();
+    for node in found["sessions"]["nodes"].as_array().unwrap() {
+        let id = &node["externalId"];
+        let listed = open.iter().any(|it| it["session"]["externalId"] == *id);
+        assert_eq!(listed, node["register"]["state"] == "OPEN", "{id}");
+        let line = [id, &node["policy"]["opensBefore"], &node["register"]["state"]];
+        lines.push(line.map(|value| value.as_str().unwrap()).join(" "));
+    }
+    lines.sort();
+    lines
+}
+
 #[tokio::test]
 async fn a_kind_of_session_has_a_policy_of_its_own_that_goes_before_the_institutions() {
     let hub = TestHub::start().await;
@@ -214,25 +232,8 @@ async fn a_kind_of_session_has_a_policy_of_its_own_that_goes_before_the_institut
         let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
         assert_eq!(saved["errors"], json!([]));
     };
-    // How long before the start each opens, and whether a filter knows the same of its register at 09:00.
-    let opens = async || {
-        let query = "{ sessions { nodes { externalId policy { opensBefore } register { state } } }
-                       registers(filter: {registerStates: [OPEN]}) { nodes { session { externalId } } } }";
-        let found = hub.read(query).await;
-        let open = found["registers"]["nodes"].as_array().unwrap();
-        let mut lines: Vec<String> = Vec::new();
-        for node in found["sessions"]["nodes"].as_array().unwrap() {
-            let id = &node["externalId"];
-            let listed = open.iter().any(|it| it["session"]["externalId"] == *id);
-            assert_eq!(listed, node["register"]["state"] == "OPEN", "{id}");
-            let line = [id, &node["policy"]["opensBefore"], &node["register"]["state"]];
-            lines.push(line.map(|value| value.as_str().unwrap()).join(" "));
-        }
-        lines.sort();
-        lines
-    };
     hub.clock.set(&at("09:00"));
-    assert_eq!(opens().await, ["LAB PT30M SCHEDULED", "LEC PT30M SCHEDULED"]);
+    assert_eq!(opens(&hub).await, ["LAB PT30M SCHEDULED", "LEC PT30M SCHEDULED"]);
     let preview = format!(
         "{{ attendancePolicyPreview(input: {{from: \"{}\", kind: LABORATORY, opensBefore: \"PT2H\"}}, until: \"{}\") {{ sessions }} }}",
         at("00:00"),
@@ -241,13 +242,13 @@ async fn a_kind_of_session_has_a_policy_of_its_own_that_goes_before_the_institut
     let found = hub.data(&hub.admin, &preview, json!({})).await;
     assert_eq!(found["attendancePolicyPreview"]["sessions"], 1, "only laboratories are tried");
     save(json!({"from": at("00:00"), "kind": "LABORATORY", "opensBefore": "PT2H"})).await;
-    assert_eq!(opens().await, ["LAB PT2H OPEN", "LEC PT30M SCHEDULED"]);
+    assert_eq!(opens(&hub).await, ["LAB PT2H OPEN", "LEC PT30M SCHEDULED"]);
     // The institution's own, begun at the same instant and later, leaves it alone.
     save(json!({"from": at("00:00"), "opensBefore": "PT10M"})).await;
     save(json!({"from": at("08:00"), "opensBefore": "PT90M"})).await;
-    assert_eq!(opens().await, ["LAB PT2H OPEN", "LEC PT1H30M OPEN"]);
+    assert_eq!(opens(&hub).await, ["LAB PT2H OPEN", "LEC PT1H30M OPEN"]);
     save(json!({"from": at("09:00"), "kind": "LABORATORY", "opensBefore": "PT5M"})).await;
-    assert_eq!(opens().await, ["LAB PT5M SCHEDULED", "LEC PT1H30M OPEN"]);
+    assert_eq!(opens(&hub).await, ["LAB PT5M SCHEDULED", "LEC PT1H30M OPEN"]);
     // A door hears of it with the session.
     let gateway = Gateway::start(&hub, "GW").await;
     let fed = "{ gatewaySelf { snapshot(first: 100) { items { ... on GatewaySession { opensBefore } } } } }";
@@ -273,7 +274,7 @@ async fn a_kind_of_session_has_a_policy_of_its_own_that_goes_before_the_institut
         (json!({"from": at("00:00")}), ["LAB PT30M SCHEDULED", "LEC PT30M SCHEDULED"]),
     ] {
         assert_eq!(delete(policy).await, json!([]));
-        assert_eq!(opens().await, left);
+        assert_eq!(opens(&hub).await, left);
     }
     let since = format!(
         "{{ gatewaySelf {{ changes(after: \"{}\") {{ events {{ __typename }} }} }} }}",
@@ -302,32 +303,16 @@ async fn a_departments_policy_goes_before_the_institutions_and_behind_that_of_a_
         let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
         assert_eq!(saved["errors"], json!([]));
     };
-    // How long before the start each opens; a filter knows the same of the registers.
-    let opens = async || {
-        let query = "{ sessions { nodes { externalId policy { opensBefore } register { state } } }
-                       registers(filter: {registerStates: [OPEN]}) { nodes { session { externalId } } } }";
-        let found = hub.read(query).await;
-        let open = found["registers"]["nodes"].as_array().unwrap();
-        let mut lines: Vec<String> = Vec::new();
-        for node in found["sessions"]["nodes"].as_array().unwrap() {
-            let listed = open.iter().any(|it| it["session"]["externalId"] == node["externalId"]);
-            assert_eq!(listed, node["register"]["state"] == "OPEN", "{node}");
-            let words = [&node["externalId"], &node["policy"]["opensBefore"]];
-            lines.push(words.map(|value| value.as_str().unwrap()).join(" "));
-        }
-        lines.sort();
-        lines
-    };
     hub.clock.set(&at("09:00"));
     let from = at("00:00");
     save(json!({"from": from, "opensBefore": "PT10M"})).await;
     save(json!({"from": from, "opensBefore": "PT2H", "department": "Fine Art"})).await;
-    let law = ["LAW LECTURE PT10M", "OPEN LECTURE PT10M"];
-    assert_eq!(opens().await, [["ART LABORATORY PT2H", "ART LECTURE PT2H"], law].concat());
+    let law = ["LAW LECTURE PT10M SCHEDULED", "OPEN LECTURE PT10M SCHEDULED"];
+    assert_eq!(opens(&hub).await, [["ART LABORATORY PT2H OPEN", "ART LECTURE PT2H OPEN"], law].concat());
     save(json!({"from": from, "opensBefore": "PT5M", "kind": "LABORATORY"})).await;
-    assert_eq!(opens().await, [["ART LABORATORY PT5M", "ART LECTURE PT2H"], law].concat());
+    assert_eq!(opens(&hub).await, [["ART LABORATORY PT5M SCHEDULED", "ART LECTURE PT2H OPEN"], law].concat());
     save(json!({"from": from, "opensBefore": "PT3H", "kind": "LABORATORY", "department": "Fine Art"})).await;
-    assert_eq!(opens().await, [["ART LABORATORY PT3H", "ART LECTURE PT2H"], law].concat());
+    assert_eq!(opens(&hub).await, [["ART LABORATORY PT3H OPEN", "ART LECTURE PT2H OPEN"], law].concat());
 
     // A door hears of a course that moves to another department, and of nothing where none has a policy.
     let mut gateway = Gateway::start(&hub, "GW").await;
@@ -341,10 +326,13 @@ async fn a_departments_policy_goes_before_the_institutions_and_behind_that_of_a_
         told["gatewaySelf"]["changes"]["events"].as_array().unwrap().len()
     };
     hub.done("saveCourses", course("Law")).await;
-    assert_eq!(opens().await, [["ART LABORATORY PT5M", "ART LECTURE PT10M"], law].concat());
+    assert_eq!(
+        opens(&hub).await,
+        [["ART LABORATORY PT5M SCHEDULED", "ART LECTURE PT10M SCHEDULED"], law].concat()
+    );
     assert_eq!(told(&gateway).await, 2);
     hub.done("saveCourses", course("Fine Art")).await;
-    assert_eq!(opens().await, [["ART LABORATORY PT3H", "ART LECTURE PT2H"], law].concat());
+    assert_eq!(opens(&hub).await, [["ART LABORATORY PT3H OPEN", "ART LECTURE PT2H OPEN"], law].concat());
     gateway.refresh(&hub).await;
     hub.done("saveCourses", course("Fine Art")).await;
     assert_eq!(told(&gateway).await, 0);
@@ -353,7 +341,10 @@ async fn a_departments_policy_goes_before_the_institutions_and_behind_that_of_a_
     };
     assert_eq!(delete(json!({"from": from, "department": "Law"})).await[0]["code"], "NOT_FOUND");
     assert_eq!(delete(json!({"from": from, "department": "Fine Art"})).await, json!([]));
-    assert_eq!(opens().await, [["ART LABORATORY PT3H", "ART LECTURE PT10M"], law].concat());
+    assert_eq!(
+        opens(&hub).await,
+        [["ART LABORATORY PT3H OPEN", "ART LECTURE PT10M SCHEDULED"], law].concat()
+    );
     let found =
         hub.read("{ attendancePolicies { department kind } courses { nodes { code department } } }").await;
     let lab = json!({"department": "Fine Art", "kind": "LABORATORY"});
