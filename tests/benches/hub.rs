@@ -157,9 +157,9 @@ async fn intake(hub: &TestHub) {
              {median:.2?}, the slowest {worst:.2?}"
         );
     }
-    statistics.abort();
     ours.sort_unstable();
     same_rows(hub, ours[ours.len() / 2]).await;
+    statistics.abort();
     if rollcall_tests::hub::postgres().is_none() {
         bare(hub).await;
     }

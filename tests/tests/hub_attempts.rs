@@ -24,10 +24,12 @@ const STUDENTS: usize = 60;
 const DECISIONS: usize = 12;
 /// The name of a server's socket in its folder (PostgreSQL manual, 20.3.1).
 const SOCKET: &str = ".s.PGSQL.5432";
-/// What a client says to commit (PostgreSQL manual, 55.7, "Query"), and what a server that did so answers
-/// ("CommandComplete").
+/// What a client says to commit (PostgreSQL manual, 55.7, "Query").
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
-const COMMITTED: &[u8] = b"C\0\0\0\x0bCOMMIT\0";
+/// What a hub says to ask what became of a commit.
+const ASKS: &[u8] = b"INSERT INTO transaction_outcome (id, at) VALUES ('";
+/// What a server says at the end of its answer ("ReadyForQuery", in no transaction).
+const READY: &[u8] = b"Z\0\0\0\x05I";
 
 fn serializable(address: &str) -> Database {
     Database::Postgres(format!("{address}&isolation=serializable"))
@@ -37,20 +39,22 @@ fn in_turn(address: &str) -> Database {
     Database::Postgres(address.to_owned())
 }
 
-/// Each third transaction is turned down when it is to commit, each fifth that has swipes in the middle: the counts are not
-/// taken back with them (PostgreSQL manual, 9.17).
+/// Each third transaction is turned down when it is to commit, each fifth that has swipes in the middle, and each seventh that
+/// changes marks, as one that puts there what another put: the counts are not taken back with them (PostgreSQL manual, 9.17).
 const UNLUCKY: &str = "
-    CREATE SEQUENCE commits; CREATE SEQUENCE intakes;
+    CREATE SEQUENCE commits; CREATE SEQUENCE intakes; CREATE SEQUENCE changes;
     CREATE FUNCTION turn_down() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       IF nextval(TG_ARGV[0]) % TG_ARGV[1]::BIGINT = 0 THEN
-        RAISE EXCEPTION 'injected' USING ERRCODE = 'serialization_failure';
+        RAISE EXCEPTION 'injected' USING ERRCODE = TG_ARGV[2];
       END IF;
       RETURN NULL;
     END $$;
     CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON transaction_outcome DEFERRABLE INITIALLY DEFERRED
-      FOR EACH ROW EXECUTE FUNCTION turn_down('commits', 3);
+      FOR EACH ROW EXECUTE FUNCTION turn_down('commits', 3, 'serialization_failure');
     CREATE TRIGGER midway AFTER INSERT ON swipe
-      FOR EACH STATEMENT EXECUTE FUNCTION turn_down('intakes', 5);";
+      FOR EACH STATEMENT EXECUTE FUNCTION turn_down('intakes', 5, 'serialization_failure');
+    CREATE TRIGGER there_already AFTER INSERT ON attendance_change
+      FOR EACH STATEMENT EXECUTE FUNCTION turn_down('changes', 7, 'unique_violation');";
 
 /// Hands everything over, some at each hub at once, while somebody decides of a mark again and again. No request may fail.
 async fn work(hubs: &[&TestHub], gateway: &Gateway, swipes: &[Value]) {
@@ -184,9 +188,9 @@ async fn pass(from: UnixStream, to: UnixStream, judge: &(dyn Fn(&[u8]) -> Cut + 
                 }
                 if cut == Cut::After {
                     let mut heard = Vec::new();
-                    while !heard.windows(COMMITTED.len()).any(|some| some == COMMITTED) {
+                    while !says(&heard, READY) {
                         let count = server.read(&mut answered).await.unwrap();
-                        assert_ne!(count, 0, "the server went before it had committed");
+                        assert_ne!(count, 0, "the server went before it had answered");
                         heard.extend_from_slice(&answered[..count]);
                     }
                 }
@@ -210,8 +214,13 @@ fn says(bytes: &[u8], what: &[u8]) -> bool {
 
 async fn commits_are_cut(database: impl Fn(&str) -> Database) {
     let server = TemporaryPostgres::start().unwrap();
-    let commits = AtomicUsize::new(0);
+    let (commits, questions) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let asked = questions.clone();
     let relay = Relay::start(&server, move |said| {
+        // A question whose answer is lost is asked again, and must not take itself for the transaction.
+        if says(said, ASKS) && asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            return Cut::After;
+        }
         if !says(said, COMMIT) {
             return Cut::No;
         }
@@ -229,6 +238,8 @@ async fn commits_are_cut(database: impl Fn(&str) -> Database) {
     assert!(relay.cuts() > 15, "only {} commits were cut", relay.cuts());
     let again = hub.running.hub.attempted_again() - before;
     assert!(again > 5, "only {again} transactions were attempted again");
+    let questions = questions.load(Ordering::Relaxed);
+    assert!(questions > 15, "only {questions} questions were asked");
     everything_once(&hub).await;
 }
 

@@ -108,7 +108,9 @@ async fn an_export_can_be_checked_by_the_gateways_key_alone_and_nothing_in_it_ca
     failed_naming(&check(&changed).await, &[&format!("line {}", at + 1), "was changed"]);
     let (records, ends) = lines.split_at(lines.len() - 2);
     let cut = lines[..lines.len() - 1].join("\n");
-    failed_naming(&check(&cut).await, &["its end is not signed"]);
+    failed_naming(&check(&cut).await, &["it has no seal over all of its lines"]);
+    let all_cut = records.join("\n");
+    failed_naming(&check(&all_cut).await, &["its end is not signed"]);
     let shorter = [&records[..records.len() - 1], ends].concat().join("\n");
     failed_naming(&check(&shorter).await, &["signs another end"]);
     // Nothing in the chain vouches for the first record, nor for one behind a hole.

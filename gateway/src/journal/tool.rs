@@ -281,8 +281,13 @@ pub fn check_export(file: &Path, key: Option<&str>) -> anyhow::Result<String> {
         }
         digest.update(line);
     }
-    let cut = "its end is not signed: it was cut off";
-    ensure!(records > 0 && last.is_empty() && sealed, "{}: {cut}", file.display());
+    ensure!(records > 0 && last.is_empty(), "{}: its end is not signed: it was cut off", file.display());
+    ensure!(
+        sealed,
+        "{}: it has no seal over all of its lines: the last was cut off, or an earlier version made it; the chain and {signed} \
+         signed ends hold, but nothing vouches for its first record, nor for those behind {holes} holes",
+        file.display()
+    );
     let holes = if holes == 0 { String::new() } else { format!(", with {holes} holes in between") };
     Ok(format!("{records} records{holes}, {signed} signed ends: all hold"))
 }

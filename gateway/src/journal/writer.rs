@@ -198,6 +198,7 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
             Ask::Read { from, limit, reply } => {
                 let read = log.read(from, limit).map_err(Arc::new);
                 if let Err(error) = &read
+                    && log.has_failed()
                     && !report(written, Vec::new(), error.clone())
                 {
                     return;

@@ -198,7 +198,8 @@ fn courses(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMa
         if table.gone(record) {
             continue;
         }
-        let unsaid = Unsaid(if department.is_some() { Vec::new() } else { vec!["department"] });
+        let said = department.is_some() || (tables.contains_key("orgs") && !table.delta);
+        let unsaid = Unsaid(if said { Vec::new() } else { vec!["department"] });
         facts.courses.push(SaveCourse { code, title, department, unsaid }, &table.name, *row);
     }
     codes

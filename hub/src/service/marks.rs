@@ -6,7 +6,7 @@ use async_graphql::{ID, InputObject};
 use uuid::Uuid;
 
 use super::corrections::MOST_BY_ONE;
-use super::refusal::{Answer, Check, Code};
+use super::refusal::{Answer, Check, Code, Refusal};
 use super::{Caller, Hub, Touched};
 use crate::scalar::DateTime;
 use crate::store::entity::{Attendance, AttendanceStatus, Session, Student};
@@ -36,7 +36,7 @@ pub async fn mark(
     marks: &[(Option<Uuid>, &AttendanceMark)],
     reason: &str,
 ) -> Answer<(Session, Vec<Attendance>)> {
-    hub.whole(|attempt| {
+    let decided = hub.whole(|attempt| {
         Box::pin(async move {
             let mut check = Check::default();
             if marks.is_empty() {
@@ -99,10 +99,10 @@ pub async fn mark(
             }
             tx.put_manual(&facts, hub.now().0).await?;
             let students = facts.iter().map(|fact| fact.student_id).collect();
-            settle(hub, tx, caller, session, &students, reason).await
+            settle(hub, tx, caller, session, students, reason).await
         })
-    })
-    .await
+    });
+    shown(hub, decided.await?).await
 }
 
 /// Takes back what persons decided of some entries of a register: the rules decide of them again.
@@ -117,7 +117,7 @@ pub async fn clear(
     students: &[Option<Uuid>],
     reason: &str,
 ) -> Answer<(Session, Vec<Attendance>)> {
-    hub.whole(|attempt| {
+    let decided = hub.whole(|attempt| {
         Box::pin(async move {
             let mut check = Check::default();
             if students.is_empty() {
@@ -149,10 +149,10 @@ pub async fn clear(
                 return Ok(Err(refusals));
             }
             tx.drop_manual(session.id, &cleared).await?;
-            settle(hub, tx, caller, session, &cleared, reason).await
+            settle(hub, tx, caller, session, cleared, reason).await
         })
-    })
-    .await
+    });
+    shown(hub, decided.await?).await
 }
 
 /// The session of a register that may be corrected.
@@ -181,21 +181,44 @@ async fn open(
     Ok(Some(session))
 }
 
-/// Derives the register again; gives it, and the marks that were decided of.
+/// Derives the register again and commits; gives it, and those who were decided of.
 async fn settle(
     hub: &Hub,
     tx: Tx,
     caller: &Caller,
     session: Session,
-    students: &BTreeSet<Uuid>,
+    students: BTreeSet<Uuid>,
     reason: &str,
-) -> Answer<(Session, Vec<Attendance>)> {
+) -> Answer<(Session, BTreeSet<Uuid>)> {
     let marked = students.iter().map(|student| ((session.id, *student), reason.to_owned())).collect();
     let touched = Touched { sessions: BTreeSet::from([session.id]), marked, ..Touched::default() };
     hub.settle(tx, touched, Some(caller)).await?;
-    let mut tx = hub.read().await?;
-    let mut records = tx.attendance_of(&[session.id]).await?;
-    records.retain(|record| students.contains(&record.student_id));
-    let session = tx.by_ids::<Session>([session.id]).await?.into_iter().next().unwrap_or(session);
-    Ok(Ok((session, records)))
+    Ok(Ok((session, students)))
+}
+
+/// The register as it now is, and the marks that were decided of: read when all is committed, so that nothing that fails here
+/// has it decided again.
+async fn shown(
+    hub: &Hub,
+    decided: Result<(Session, BTreeSet<Uuid>), Vec<Refusal>>,
+) -> Answer<(Session, Vec<Attendance>)> {
+    let (session, students) = match decided {
+        Ok(decided) => decided,
+        Err(refusals) => return Ok(Err(refusals)),
+    };
+    let read = async {
+        let mut tx = hub.read().await?;
+        let mut records = tx.attendance_of(&[session.id]).await?;
+        records.retain(|record| students.contains(&record.student_id));
+        let now = tx.by_ids::<Session>([session.id]).await?.into_iter().next();
+        Ok::<_, StoreError>((now, records))
+    };
+    Ok(Ok(match read.await {
+        Ok((now, records)) => (now.unwrap_or(session), records),
+        // It took effect, and nobody is to hear otherwise.
+        Err(error) => {
+            tracing::warn!("a register that was corrected cannot be shown: {error}");
+            (session, Vec::new())
+        }
+    }))
 }

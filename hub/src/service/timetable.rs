@@ -127,18 +127,18 @@ async fn move_to_departments(
     tx: &mut Tx,
     moved: &BTreeMap<Uuid, Option<String>>,
 ) -> Result<Touched, StoreError> {
-    let mut sessions = tx.by_column::<Session>("course_id", moved.keys().map(|id| (*id).into())).await?;
-    for session in &mut sessions {
-        session.department = session.course_id.and_then(|id| moved.get(&id).cloned()).flatten();
-    }
-    let starts = || sessions.iter().map(|session| session.starts_at);
-    let (Some(first), Some(last)) = (starts().min(), starts().max()) else { return Ok(Touched::default()) };
     let policies = tx.all::<StoredPolicy>().await?;
-    if policies.iter().all(|policy| policy.department.is_none()) {
-        tx.put(&sessions).await?;
-        return Ok(Touched::default());
+    let (mut same, mut others) = (Vec::new(), Vec::new());
+    for was in tx.by_column::<Session>("course_id", moved.keys().map(|id| (*id).into())).await? {
+        let department = was.course_id.and_then(|id| moved.get(&id).cloned()).flatten();
+        let now = Session { department, ..was.clone() };
+        let judged_alike = policy_for(&policies, &was) == policy_for(&policies, &now);
+        if judged_alike { same.push(now) } else { others.push(now) }
     }
-    let mut touched = judge_sessions_anew(tx, &policies, sessions, first..last + 1).await?;
+    tx.put(&same).await?;
+    let starts = || others.iter().map(|session| session.starts_at);
+    let (Some(first), Some(last)) = (starts().min(), starts().max()) else { return Ok(Touched::default()) };
+    let mut touched = judge_sessions_anew(tx, &policies, others, first..last + 1).await?;
     touched.feed_sessions.clone_from(&touched.sessions);
     Ok(touched)
 }

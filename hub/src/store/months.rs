@@ -1,5 +1,5 @@
-//! Swipes and marks by month, on a PostgreSQL server: each month has a table of its own (a partition), so that what is worked
-//! on stays small however many years there are, and an old year can be detached and put away.
+//! Swipes and marks by month, on a PostgreSQL server: each month has a table of its own (a partition), so that the indexes that
+//! are written to stay small however many years there are. Questions go by session, student or room, and look into all.
 //!
 //! The month is that of the id, a UUID of version 7: for a swipe when its gateway minted it, for a mark when the hub first
 //! made it. So an id alone says where its row is, and stays the whole key. Ids of all other times lie in the table

@@ -7,8 +7,8 @@
 //! for nobody.
 //!
 //! A writer whose connection is cut while it commits asks afterwards whether it did: each leaves its id in
-//! `transaction_outcome`, and whoever then puts that id there himself either finds it, or has made sure that it never
-//! comes (the engine makes him wait for a transaction that is still under way).
+//! `transaction_outcome`, and whoever then puts that id there himself, marked as his, either finds the transaction's, or has
+//! made sure that it never comes (the engine makes him wait for a transaction that is still under way).
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -98,11 +98,17 @@ fn without_isolation(url: &str) -> Result<(String, Writing), StoreError> {
 }
 
 /// What the engine said of a transaction that was not asked to commit yet: whatever cut it short, nothing of it is left.
-fn given_up(error: sqlx::Error) -> StoreError {
-    match class(&error) {
+fn given_up(error: sqlx::Error, writing: Writing) -> StoreError {
+    match class(&error, writing) {
         Class::TurnedDown | Class::CutOff => StoreError::Again(error),
         Class::Other => error.into(),
     }
+}
+
+/// Whether a lock was not to be had in time (lock_not_available), or two waited for each other.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|told| told.code());
+    code.is_some_and(|code| code == "55P03" || code.starts_with("40"))
 }
 
 /// Kinds of errors, by what they mean for a transaction.
@@ -116,9 +122,11 @@ enum Class {
     Other,
 }
 
-fn class(error: &sqlx::Error) -> Class {
+fn class(error: &sqlx::Error, writing: Writing) -> Class {
     match error {
         sqlx::Error::Database(told) => match told.code().as_deref() {
+            // Whoever put the same there at the same time is seen at the next attempt (PostgreSQL manual, 13.5).
+            Some("23505") if writing == Writing::Serializable => Class::TurnedDown,
             // Transaction rollback (SQL:2016, class 40), but for the one that says that nobody knows.
             Some("40003") => Class::CutOff,
             Some(code) if code.starts_with("40") => Class::TurnedDown,
@@ -176,8 +184,17 @@ impl PostgresStore {
                  pg_advisory_xact_lock, or PostgreSQL itself; nothing was changed"
             )));
         }
-        // An engine may know no such lock at all.
-        let locks = if writing == Writing::InTurn { locks? } else { locks.unwrap_or(false) };
+        // An engine may know no such lock at all (undefined_function, feature_not_supported).
+        let locks = match locks {
+            Err(StoreError::Engine(error)) if writing == Writing::Serializable => {
+                let code = error.as_database_error().and_then(|told| told.code());
+                match code.as_deref() {
+                    Some("42883" | "0A000") => false,
+                    _ => return Err(error.into()),
+                }
+            }
+            tried => tried?,
+        };
         migrator.set_locking(locks);
         migrator.run(&writers).await.map_err(|error| explain(error, &shown(url)))?;
         let readers = pool.max_connections(READERS).connect_with(options.clone()).await?;
@@ -221,7 +238,8 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let transaction =
                 self.readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            Ok(Box::new(PostgresTransaction { transaction, writes: None }) as Box<dyn Transaction>)
+            Ok(Box::new(PostgresTransaction { transaction, writes: None, writing: self.writing })
+                as Box<dyn Transaction>)
         })
     }
 
@@ -238,9 +256,20 @@ impl Store for PostgresStore {
                 let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITER_LOCK);
                 transaction.execute(lock).await?;
             }
-            super::months::keep(&mut transaction, now).await?;
-            transaction.commit().await?;
-            self.months_kept.store(month, Ordering::Relaxed);
+            // Whoever reads for long, as an export does, may wait for those whom this keeps from writing.
+            transaction.execute("SET LOCAL lock_timeout = '1s'").await?;
+            match super::months::keep(&mut transaction, now).await {
+                Ok(()) => {
+                    transaction.commit().await?;
+                    self.months_kept.store(month, Ordering::Relaxed);
+                }
+                // What has no table of its own yet lies in the one for all other times.
+                Err(error) if is_busy(&error) => {
+                    transaction.rollback().await?;
+                    tracing::info!("the months get their tables a little later: {error}");
+                }
+                Err(error) => return Err(error.into()),
+            }
             Ok(connection.close().await?)
         })
     }
@@ -252,23 +281,26 @@ impl Store for PostgresStore {
                 Writing::InTurn => "BEGIN ISOLATION LEVEL READ COMMITTED",
                 Writing::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
             };
-            let mut transaction = self.writers.begin_with(begin).await.map_err(given_up)?;
+            let given_up_by = |error| given_up(error, self.writing);
+            let mut transaction = self.writers.begin_with(begin).await.map_err(given_up_by)?;
             let id = Uuid::new_v4();
             let note = match self.writing {
                 // One statement for both, as each is a way to the server and back.
                 Writing::InTurn => sqlx::query(IN_TURN).bind(id.as_bytes().as_slice()).bind(WRITER_LOCK),
                 Writing::Serializable => sqlx::query(NOTE).bind(id.as_bytes().as_slice()),
             };
-            transaction.execute(note).await.map_err(given_up)?;
+            transaction.execute(note).await.map_err(given_up_by)?;
             let writes = Some(Outcome { id, options: self.options.clone() });
-            Ok(Box::new(PostgresTransaction { transaction, writes }) as Box<dyn Transaction>)
+            Ok(Box::new(PostgresTransaction { transaction, writes, writing: self.writing })
+                as Box<dyn Transaction>)
         })
     }
 }
 
-/// Notes a transaction's id, unless it is there.
-const NOTE: &str = "INSERT INTO transaction_outcome (id, at) VALUES ($1, EXTRACT(EPOCH FROM now())::BIGINT) \
-                    ON CONFLICT (id) DO NOTHING";
+/// In place of a time in the row of whoever asked whether a transaction took effect, and made sure that it does not.
+const ASKED: i64 = 0;
+/// Notes a transaction's id.
+const NOTE: &str = "INSERT INTO transaction_outcome (id, at) VALUES ($1, EXTRACT(EPOCH FROM now())::BIGINT)";
 /// The same, and waits for its turn.
 const IN_TURN: &str = "WITH noted AS (INSERT INTO transaction_outcome (id, at) \
                        VALUES ($1, EXTRACT(EPOCH FROM now())::BIGINT)) SELECT pg_advisory_xact_lock($2)";
@@ -277,6 +309,7 @@ struct PostgresTransaction {
     transaction: sqlx::Transaction<'static, Postgres>,
     /// Where it writes: how to find out what became of it.
     writes: Option<Outcome>,
+    writing: Writing,
 }
 
 /// How to find out whether a transaction took effect.
@@ -291,14 +324,21 @@ impl Outcome {
         let once = async || {
             // Not by those that write: they may all wait for whoever waits for this.
             let mut connection = self.options.connect().await?;
-            let noted = sqlx::query(NOTE).bind(self.id.as_bytes().as_slice()).execute(&mut connection).await;
+            // Both are one transaction (PostgreSQL manual, 55.2.2.1): an earlier question whose answer was lost has left
+            // nothing but what this one leaves.
+            let id = self.id.simple();
+            let sql = format!(
+                "INSERT INTO transaction_outcome (id, at) VALUES ('\\x{id}', {ASKED}) ON CONFLICT (id) DO NOTHING; \
+                 SELECT at <> {ASKED} FROM transaction_outcome WHERE id = '\\x{id}'"
+            );
+            let found = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql))).await;
             drop(connection.close().await);
-            noted
+            found?.first().map_or(Ok(false), |row| row.try_get::<bool, _>(0))
         };
         let asking = async {
             loop {
                 match once().await {
-                    Ok(done) => return done.rows_affected() == 0,
+                    Ok(took_effect) => return took_effect,
                     Err(error) => tracing::debug!("what became of a commit cannot be asked yet: {error}"),
                 }
                 tokio::time::sleep(ASKED_EVERY).await;
@@ -364,14 +404,16 @@ fn row(row: &PgRow) -> Result<Row, StoreError> {
 impl Transaction for PostgresTransaction {
     fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
         Box::pin(async move {
-            let done = self.transaction.execute(bind(sql, values)).await.map_err(given_up)?;
+            let done = self.transaction.execute(bind(sql, values)).await;
+            let done = done.map_err(|error| given_up(error, self.writing))?;
             Ok(done.rows_affected())
         })
     }
 
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
         Box::pin(async move {
-            let rows = self.transaction.fetch_all(bind(sql, values)).await.map_err(given_up)?;
+            let rows = self.transaction.fetch_all(bind(sql, values)).await;
+            let rows = rows.map_err(|error| given_up(error, self.writing))?;
             rows.iter().map(row).collect()
         })
     }
@@ -379,7 +421,7 @@ impl Transaction for PostgresTransaction {
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {
         Box::pin(async move {
             let Err(error) = self.transaction.commit().await else { return Ok(()) };
-            match (self.writes, class(&error)) {
+            match (self.writes, class(&error, self.writing)) {
                 (_, Class::TurnedDown) => Err(StoreError::Again(error)),
                 (Some(outcome), Class::CutOff) => outcome.ask(error).await,
                 _ => Err(error.into()),

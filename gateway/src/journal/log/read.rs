@@ -21,14 +21,28 @@ pub(super) struct Resume {
     before: Option<Chain>,
 }
 
+/// Whether an error says nothing of the disk and may be gone at the next attempt.
+fn is_passing(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR];
+    error.raw_os_error().is_some_and(|code| passing.iter().any(|it| it.raw_os_error() == code))
+}
+
 impl<D: Disk> Log<D> {
+    /// Whether it takes nothing any more.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Reads durable records from `from` on, `limit` at the most.
     ///
     /// # Errors
-    /// When the disk fails; the log takes nothing any more then: what cannot be read cannot be handed over.
+    /// When the disk fails; the log takes nothing any more then, unless it was only that the process may open no
+    /// more files or has no memory: what cannot be read cannot be handed over.
     pub fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Stored>, JournalError> {
         let read = self.read_all(from, limit);
-        self.failed |= read.is_err();
+        self.failed |= matches!(&read, Err(JournalError::Disk { source, .. }) if !is_passing(source));
         read
     }
 
