@@ -135,16 +135,25 @@ pub async fn run(
     };
     let mut renew = tokio::time::interval(RENEW_EVERY);
     loop {
-        client.say_rests();
-        tokio::select! {
-            event = events.poll() => client.heard(event, &said, &mut events).await,
-            order = orders.recv() => match order {
-                Some(order) => client.carry_out(order),
-                None => return,
-            },
-            _ = renew.tick() => client.say_all_rests(),
-            () = crate::stop::told(&mut stop) => return,
-        }
+        let event = {
+            // One and the same until it has an answer: let go of while it connects, it would leave a connection behind,
+            // and the broker may take that for the one that counts.
+            let polled = events.poll();
+            tokio::pin!(polled);
+            loop {
+                client.say_rests();
+                tokio::select! {
+                    event = &mut polled => break event,
+                    order = orders.recv() => match order {
+                        Some(order) => client.carry_out(order),
+                        None => return,
+                    },
+                    _ = renew.tick() => client.say_all_rests(),
+                    () = crate::stop::told(&mut stop) => return,
+                }
+            }
+        };
+        client.heard(event, &said, &mut events).await;
     }
 }
 
