@@ -23,6 +23,7 @@ use crate::ascii::line;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, GateConfig};
 use crate::core::outages::{Cause, Outages};
+use crate::core::undated::Undated;
 use crate::core::{Change, Gateway, Input};
 use crate::journal::disk::Folder;
 use crate::journal::log::{Limits, Log};
@@ -206,7 +207,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         current_at: cached.synced_at.map(Instant),
         configured: configured_seen,
         kept_tie: None,
-        uncertain: found.uncertain,
+        undated: found.undated,
         recent: VecDeque::new(),
         warned: 0,
         fault: None,
@@ -298,8 +299,8 @@ struct Found {
     outages: Outages,
     /// What is to be journalled first.
     notes: Vec<Record>,
-    /// Swipes of this start of the machine wait for a time.
-    uncertain: bool,
+    /// Starts of the machine whose swipes wait for a time.
+    undated: Undated,
 }
 
 impl Found {
@@ -307,7 +308,7 @@ impl Found {
         let folder =
             Folder::open(config.data.join("journal")).context("the journal's folder cannot be made")?;
         let mut outages = Outages::default();
-        let (mut last, mut uncertain, mut told) = (None, false, BTreeSet::new());
+        let (mut last, mut undated, mut told) = (None, Undated::default(), BTreeSet::new());
         let now = clock.read();
         let limits = Limits::quota(config.journal.max_mib * MIB);
         let (mut log, damages) = Log::open(folder, Uuid::new_v4(), limits, |stored| {
@@ -321,7 +322,6 @@ impl Found {
             match &record {
                 Record::Swipe(swipe) => {
                     mind.remember(swipe, now);
-                    uncertain |= swipe.boot == clock.boot_id() && swipe.earliest != swipe.latest;
                     last = last.max(Some(swipe.earliest));
                 }
                 Record::Outage(outage) => {
@@ -330,9 +330,9 @@ impl Found {
                     }
                     outages.remember(outage, now);
                 }
-                Record::Anchor(anchor) => uncertain &= anchor.boot != clock.boot_id(),
-                Record::Reader(_) => {}
+                Record::Anchor(_) | Record::Reader(_) => {}
             }
+            undated.remember(&record);
         })?;
         clock.at_least(last.map(Instant));
         let mut notes = Vec::new();
@@ -345,7 +345,7 @@ impl Found {
             let lost = lost::between(&mut log, damage, clock.read(), &mut outages, &told)?;
             notes.extend(lost.into_iter().map(Record::Outage));
         }
-        Ok(Self { log, outages, notes, uncertain })
+        Ok(Self { log, outages, notes, undated })
     }
 }
 

@@ -16,6 +16,7 @@ pub use uuid::Uuid;
 pub use crate::core::reading::{BUILT_AFTER, FAR_FUTURE, Reading, Trust};
 pub use crate::core::time::Source;
 use crate::core::time::{Kept, Sample, Timekeeper};
+use crate::core::undated::Tied;
 
 mod kernel;
 mod step;
@@ -39,6 +40,10 @@ pub trait Clock: Send + Sync {
     }
     /// The present tie to real time, where the clock keeps one.
     fn tie(&self) -> Option<(Anchor, Source)> {
+        None
+    }
+    /// The last tie of an earlier start of the machine, where one was kept.
+    fn earlier_tie(&self) -> Option<Tied> {
         None
     }
     /// Grows whenever somebody sets the clock; none where nobody can.
@@ -154,6 +159,10 @@ impl Clock for SystemClock {
 
     fn tie(&self) -> Option<(Anchor, Source)> {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner).tie()
+    }
+
+    fn earlier_tie(&self) -> Option<Tied> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).earlier_tie()
     }
 
     fn steps(&self) -> Option<watch::Receiver<u64>> {

@@ -22,6 +22,7 @@ pub mod outages;
 pub mod reading;
 pub mod repeats;
 pub mod time;
+pub mod undated;
 pub(crate) mod words;
 pub use digits::{hex, unhex};
 pub use event::{Answer, CardSecret, Change, Input, Output, Read, ReaderClock, ReaderFacts, Tag};

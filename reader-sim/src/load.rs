@@ -55,7 +55,7 @@ const UP_WITHIN: Duration = Duration::from_secs(60);
 /// A gateway has given up a reader that does not answer by then.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(12);
 /// A card without an answer after this was not answered.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 /// How many students there are at the most; then their cards come again.
 const STUDENTS: usize = 2_000;
 /// How many MQTT readers can come in by TLS from one address within a minute.

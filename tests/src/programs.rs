@@ -25,6 +25,8 @@ pub mod site;
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// How long between two looks at something that no event tells.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// What a program said is read within this once it has ended; what it started may hold its outputs open.
+const CLOSED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The binary of a program, next to the test programs.
 #[must_use]
@@ -242,7 +244,15 @@ impl Program {
     /// Waits for its end; gives the exit code, none when a signal ended it.
     pub async fn ended(&mut self) -> Option<i32> {
         match tokio::time::timeout(PATIENCE, self.child.wait()).await {
-            Ok(status) => status.unwrap().code(),
+            Ok(status) => {
+                let code = status.unwrap().code();
+                // What it said last is heard too: its outputs are closed now.
+                while let Ok(Some(line)) = timeout_at(Instant::now() + CLOSED_WITHIN, self.lines.recv()).await
+                {
+                    self.hear(line);
+                }
+                code
+            }
             Err(_) => panic!("{} did not end within {PATIENCE:?}; it said:\n{}", self.name, self.all()),
         }
     }

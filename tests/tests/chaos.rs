@@ -75,7 +75,10 @@ fn whatever_fails_in_a_simulated_morning_green_means_recorded() {
 fn seeds_that_once_broke_something_hold() {
     for (seed, what) in ONCE_BROKEN {
         eprintln!("{seed}: {what}");
-        held(chaos::simulate::run, 1, seed);
+        // Found before timetables changed in these worlds.
+        let run = Run { cycles: 1, seed, control: Some(chaos::simulate::STILL.to_owned()) };
+        let outcome = chaos::simulate::run(&run);
+        assert!(matches!(outcome, Ok(Outcome::Held(_))), "seed {seed}: {outcome:?}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rollcall_tests::hub::{TestHub, at};
+use rollcall_tests::programs::PATIENCE;
 use rollcall_tests::timetable::{Gateway, estate, session, students};
 use serde_json::json;
 use tokio::process::Command;
@@ -42,7 +43,8 @@ async fn passes(web: &Path, script: &str, hub: &TestHub, environment: &[(&str, S
     for (name, value) in environment {
         command.env(name, value);
     }
-    let output = command.output().await.unwrap();
+    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{script} did not end within {PATIENCE:?}")).unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     println!("{said}");

@@ -29,7 +29,8 @@ async fn readers_of_a_gateway_that_runs_elsewhere_are_answered_whatever_the_answ
     // Once it has its timetable.
     let mut reader = site.mqtt_reader();
     reader.line_with("light blue").await;
-    drop(reader);
+    reader.kill().await;
+    gateway.line_with("reader lost").await;
     let broker = format!("mqtt://127.0.0.1:{}", site.broker_port);
     let there = ["load", "--gateway", &broker, "--gateway-code", "GW-A", "--reader", "D2"];
     let cards = ["--card", CARDS[0], "--card", NOBODYS, "--rate", "120", "--seconds", "1", "--json"];

@@ -170,8 +170,14 @@ async fn swipes_are_sent_again_until_acknowledged() {
     assert_eq!(result, "recorded");
     // The next swipe sent, and sent again, is another one: the first is done.
     assert_eq!(reader.present(&card()).unwrap(), 2);
-    for _ in 0..3 {
-        assert_eq!(gateway.of("swipe").await["seq"], 2);
+    let mut sent = gateway.of("swipe").await;
+    // The first may have gone out once more while the answer was under way.
+    while sent["seq"] == 1 {
+        sent = gateway.of("swipe").await;
+    }
+    for _ in 0..2 {
+        assert_eq!(sent["seq"], 2);
+        sent = gateway.of("swipe").await;
     }
     let wrong = Credential { bits: 8, raw: vec![1, 2] };
     assert!(matches!(reader.present(&wrong), Err(MqttReaderError::Credential { .. })));
@@ -237,7 +243,7 @@ async fn lights_follow_the_gateway_and_go_dark_without_it() {
     assert_eq!(shown(&mut happened).await, Shown::Base(Colour::Red));
     assert_eq!(gateway.of("light").await, json!({"id": 41, "base": "red"}));
     let started = Instant::now();
-    gateway.send("light/set", true, json!({"id": 42, "base": "blue", "lease_s": 4})).await;
+    gateway.send("light/set", true, json!({"id": 42, "base": "blue", "lease_s": 15})).await;
     assert_eq!(shown(&mut happened).await, Shown::Base(Colour::Blue));
     let flash = json!({"id": 43, "colour": "green", "on_ms": 200, "off_ms": 200, "count": 3, "for_seq": 1,
         "ttl_ms": 3000});
@@ -245,7 +251,7 @@ async fn lights_follow_the_gateway_and_go_dark_without_it() {
     assert_eq!(shown(&mut happened).await, Shown::Flash(Colour::Green));
     assert_eq!(gateway.of("light").await, json!({"id": 42, "base": "blue"}));
     assert_eq!(shown(&mut happened).await, Shown::Base(Colour::Off));
-    assert!(started.elapsed() >= Duration::from_secs(4), "dark before its lease was over");
+    assert!(started.elapsed() >= Duration::from_secs(15), "dark before its lease was over");
     assert_eq!(gateway.of("light").await, json!({"id": 42, "base": "off"}));
     gateway.send("light/set", true, json!({"id": 44, "base": "purple", "lease_s": 90})).await;
     gateway.send("light/set", true, json!({"id": 45, "base": "amber", "lease_s": 90})).await;

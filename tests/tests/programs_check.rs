@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
-use rollcall_tests::programs::run;
 use rollcall_tests::programs::site::*;
+use rollcall_tests::programs::{Ended, run, until};
 use serde_json::Value;
 
 /// Runs the check; gives its exit code and the findings.
@@ -83,8 +83,13 @@ async fn a_scan_finds_the_reader_of_a_line_and_a_line_in_use_is_refused_with_wha
     let site = Site::new().await;
     let _hub = site.hub().await;
     let (mut reader, port) = osdp_reader().await;
-    let words = ["scan", "--port", &port, "--baud", "9600", "--last-address", "3", "--json"];
-    let ended = run(GATEWAY, &words).await;
+    // An address is asked once, and a reader that the machine holds up for a moment does not answer.
+    let scan = async |json: &[&str]| {
+        let words = ["scan", "--port", &port, "--baud", "9600", "--last-address", "3"];
+        run(GATEWAY, &[&words[..], json].concat()).await
+    };
+    let answered = |ended: &Ended| ended.out.contains("LED");
+    let ended = until("a reader that answers", || scan(&["--json"]), answered).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let found: Vec<Value> = ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(found.len(), 1, "{found:#?}");
@@ -100,9 +105,8 @@ async fn a_scan_finds_the_reader_of_a_line_and_a_line_in_use_is_refused_with_wha
 
     // Two readers of one address, found by who they are.
     reader.say("duplicate on").await;
-    let words = ["scan", "--port", &port, "--baud", "9600", "--last-address", "3"];
-    let ended = run(GATEWAY, &words).await;
-    assert!(ended.code == Some(0) && ended.out.contains("TWO READERS, serial 1 and "), "{ended:?}");
+    let two = |ended: &Ended| ended.code == Some(0) && ended.out.contains("TWO READERS, serial 1 and ");
+    until("two readers of one address", || scan(&[]), two).await;
 
     let ended = run(GATEWAY, &["scan", "--port", "/dev/serial/by-id/gone"]).await;
     assert_ne!(ended.code, Some(0));

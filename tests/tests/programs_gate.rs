@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use rollcall_tests::programs::site::*;
 use rollcall_tests::programs::{Ended, PATIENCE, Program, free_port, run};
@@ -113,6 +114,9 @@ impl Gated {
         Ended::of(ended)
     }
 }
+
+/// A reader of the simulator that says nothing is let go after this, and a half more.
+const SILENT_FOR: Duration = Duration::from_secs(5);
 
 fn own(channel: &str) -> String {
     format!("att/v1/GW-A/reader/D2/{channel}")
@@ -262,8 +266,10 @@ async fn stock_clients_of_both_versions_may_say_and_hear_what_is_their_own_and_n
         };
         let ready = publish(&own("state"), "ready").await;
         assert_eq!(ready.code, Some(0), "{version}: {ready:?}");
-        let heard = listen("60", &["-C", "1", "-t", &own("light/set")]).await;
-        assert!(heard.out.contains("\"base\":\"blue\""), "{version}: {heard:?}");
+        // It is off until the gateway has its timetable.
+        let light = async || listen("60", &["-C", "1", "-t", &own("light/set")]).await.out;
+        let blue = async || while !light().await.contains("\"base\":\"blue\"") {};
+        tokio::time::timeout(PATIENCE, blue()).await.unwrap();
         let swiped = publish(&own("swipe"), &swipe(version, FIRST_UID)).await;
         assert_eq!(swiped.code, Some(0), "{version}: {swiped:?}");
         gated.site.swipes_are(number + 1).await;
@@ -334,11 +340,18 @@ async fn a_reader_that_comes_again_while_its_old_connection_lingers_is_still_mis
     gateway.line_with("reader online").await;
     // Its network is gone, and nobody has noticed; it comes back by another way.
     before.signal("-STOP").await;
+    let stopped = Instant::now();
     let mut now = gated.reader(&password);
     now.line_with("light blue").await;
     now.say(CARDS[0]).await;
     now.line_with("flash green").await;
-    assert!(gateway.take_with("reader lost").is_empty(), "it was there all the time:\n{}", gateway.all());
+    let lost = gateway.take_with("reader lost");
+    // On a machine that took so long the silent one was given up before the other came.
+    assert!(
+        lost.is_empty() || stopped.elapsed() > SILENT_FOR,
+        "it was there all the time:\n{}",
+        gateway.all()
+    );
     // Its power is cut: its last will is its own.
     now.kill().await;
     gateway.line_with("reader lost").await;

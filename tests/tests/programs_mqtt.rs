@@ -155,13 +155,17 @@ async fn a_late_swipe_is_dated_by_its_readers_clock_and_one_of_another_start_is_
     let swipes = site.swipes_are(4).await;
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
 
-    let exact = |it: &&Value| it["earliestAt"] == it["latestAt"];
-    let dated: Vec<&Value> = swipes.iter().filter(exact).collect();
-    assert_eq!(dated.len(), 3, "two of b7, and one that can only have been in the moment since: {swipes:#?}");
+    // Two of b7, and one that can only have been in the moment since.
+    let dated: Vec<&Value> = swipes.iter().filter(|it| it["shown"]["light"] != "AMBER").collect();
+    assert_eq!(dated.len(), 3, "{swipes:#?}");
+    assert!(dated[..2].iter().all(|it| it["earliestAt"] == it["latestAt"]), "{dated:#?}");
     let apart = ms(&dated[1]["swipedAt"]) - ms(&dated[0]["swipedAt"]);
     // Two clocks are read, each in whole milliseconds.
     assert!((59_999..=60_001).contains(&apart), "{dated:#?}");
-    assert!(ms(&dated[2]["swipedAt"]) >= ms(&dated[1]["swipedAt"]), "since the last of b7: {swipes:#?}");
+    assert!(
+        ms(&dated[2]["earliestAt"]) >= ms(&dated[1]["swipedAt"]) - 1_000,
+        "since the last of b7: {swipes:#?}"
+    );
     let kept: Vec<&Value> = swipes.iter().filter(|it| it["shown"]["light"] == "AMBER").collect();
     assert_eq!(kept.len(), 1, "{swipes:#?}");
     assert!(ms(&kept[0]["latestAt"]) > ms(&kept[0]["earliestAt"]), "{kept:#?}");

@@ -37,7 +37,10 @@ async fn the_page_shows_doors_and_swipes_without_a_card_and_without_the_hub() {
     {
         assert_eq!(get(page, path, None).await.1, kind);
     }
-    let look = async || -> Value { serde_json::from_str(&get(page, "/status.json", None).await.2).unwrap() };
+    // While the disk holds everybody up the page says so, and no more.
+    let look = async || -> Value {
+        serde_json::from_str(&get(page, "/status.json", None).await.2).unwrap_or_default()
+    };
     let silent = |look: &Value| !look["hub"]["failing"].is_null() && look["hub"]["backlog"] == 1;
     let found = until("the hub's silence and what waits for it, on the page", look, silent).await;
     assert_eq!(found["gateway"], "GW-A");
@@ -138,8 +141,11 @@ async fn systemd_hears_that_the_gateway_is_ready_alive_and_stopping() {
     assert_eq!(heard().await, "WATCHDOG=1", "{}", gateway.all());
     assert!(site.path("data/journal/alive").exists(), "it was said without a proof");
     // Where the disk takes nothing it is not said.
-    std::fs::remove_file(site.path("data/journal/alive")).unwrap();
-    std::fs::create_dir(site.path("data/journal/alive")).unwrap();
+    let alive = site.path("data/journal/alive");
+    // It is written each second, perhaps just in between.
+    while std::fs::create_dir(&alive).is_err() {
+        drop(std::fs::remove_file(&alive));
+    }
     gateway.line_with("the watchdog is not fed").await;
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     let mut last = heard().await;

@@ -4,7 +4,7 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use rollcall_tests::programs::site::*;
-use rollcall_tests::programs::{run, run_with};
+use rollcall_tests::programs::{run, run_with, until};
 
 /// A learning record store that is busy once, and then takes what comes with the right key.
 async fn record_store() -> (String, tokio::sync::mpsc::UnboundedReceiver<serde_json::Value>) {
@@ -79,6 +79,9 @@ async fn what_is_imported_beside_a_running_hub_reaches_the_door_and_what_came_of
         assert_eq!(ended.code, Some(0), "{ended:?}");
         ended.out
     };
+    // Handed over, and taken in.
+    let two = |present: &Vec<String>| present.len() == 2;
+    until("both marks at the hub", || site.present("NOW"), two).await;
     let report = figures(&["report", "--by", "day"]).await;
     let total = report.lines().last().unwrap();
     assert!(report.starts_with("day,from,until,sessions,present,"), "{report}");

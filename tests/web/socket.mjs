@@ -194,11 +194,15 @@ check('graphql-ws gets queries, pushes and a clean end', async () => {
   const pushed = (text, variables, skipped = 0) => {
     let seen = 0;
     let stop;
+    let listens;
+    const ready = new Promise((resolve) => {
+      listens = resolve;
+    });
     const first = new Promise((resolve, reject) => {
-      const next = (message) => (seen++ < skipped ? undefined : resolve(message));
+      const next = (message) => (seen++ < skipped ? listens() : resolve(message));
       stop = client.subscribe({ query: text, variables }, { next, error: reject, complete: () => resolve() });
     });
-    return { first, stop };
+    return { ready, first, stop };
   };
   assert.deepEqual(await query('{ viewer { roles } }'), { data: { viewer: { roles: ['INTEGRATION'] } } });
   const swipe = pushed(received);
@@ -209,7 +213,8 @@ check('graphql-ws gets queries, pushes and a clean end', async () => {
     // The register as it is comes first.
     1,
   );
-  // Answered behind the two: they listen by then.
+  await change.ready;
+  // Answered behind the other: it listens by then.
   await query('{ viewer { displayName } }');
   const answer = await fetch(url, {
     method: 'POST',

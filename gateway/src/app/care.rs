@@ -11,7 +11,7 @@ use crate::core::Input;
 use crate::core::outages::Cause;
 use crate::core::reading::Reading;
 use crate::journal::log::Damage;
-use crate::journal::record::{AnchorRecord, Record};
+use crate::journal::record::Record;
 
 impl Hands {
     /// What is looked after once a minute: the clock's file, the journal's fill, damage found while it ran.
@@ -19,15 +19,9 @@ impl Hands {
         self.keep_clock();
         let now = self.clock.read();
         // Swipes of an uncertain time are dated by the first tie that comes after them.
-        if let (true, Some((anchor, source))) = (self.uncertain, self.clock.tie()) {
-            self.uncertain = false;
-            self.notes.add(Record::Anchor(AnchorRecord {
-                boot: self.clock.boot_id(),
-                since_boot: anchor.since_boot_ms,
-                at: anchor.at.0,
-                error: anchor.error_ms,
-                source: source.word().to_owned(),
-            }));
+        let tie = self.clock.tie().map(|(anchor, source)| (self.clock.boot_id(), anchor, source));
+        for dated in self.undated.date(tie, self.clock.earlier_tie()) {
+            self.notes.add(Record::Anchor(dated));
         }
         self.note_forgotten(now);
         let Some(standing) = self.journal.standing().await else { return };

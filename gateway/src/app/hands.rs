@@ -19,6 +19,7 @@ use crate::ascii::line as ascii;
 use crate::ascii::line::LightOrder;
 use crate::clock::{BUILT_AFTER, Clock, Source};
 use crate::core::outages::Outages;
+use crate::core::undated::Undated;
 use crate::core::{Answer, Gateway, Input, Output};
 use crate::journal::record::{ReaderRecord, Record, SwipeRecord};
 use crate::journal::writer::{Journal, Written};
@@ -87,8 +88,8 @@ pub(super) struct Hands {
     /// Source and start of the time that was kept last, in milliseconds since the epoch.
     pub(super) kept_tie: Option<(Source, i64)>,
     pub(super) configured: watch::Receiver<CachedConfig>,
-    /// Swipes of an uncertain time were taken since the last tie was journalled.
-    pub(super) uncertain: bool,
+    /// Starts of the machine whose swipes wait for a time.
+    pub(super) undated: Undated,
     /// The last swipes, the last one first.
     pub(super) recent: VecDeque<Recent>,
     /// The fill of the journal that was warned of last, in percent.
@@ -304,7 +305,7 @@ impl Hands {
 
     fn append(&mut self, record: Box<SwipeRecord>) -> Result<Vec<u8>, serde_json::Error> {
         tracing::debug!(reader = %record.code, light = record.light, reason = record.reason, trust = record.trust, uncertain_ms = record.latest - record.earliest, "swipe");
-        self.uncertain |= record.earliest != record.latest;
+        self.undated.swiped(&record);
         self.recent.truncate(RECENT - 1);
         self.recent.push_front(Recent::new(&record));
         Record::Swipe(record).body()

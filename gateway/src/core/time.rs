@@ -84,6 +84,8 @@ pub struct Timekeeper {
     /// The floor was taken in this start of the machine.
     floor_is_ours: bool,
     tie: Option<Tie>,
+    /// The tie of the start before this one.
+    earlier: Option<(Uuid, Anchor, Source)>,
     /// Since when, in time since the start, the wall clock has claimed to be in step at another place.
     jumped: Option<i64>,
     heard_hub: Option<i64>,
@@ -95,15 +97,17 @@ impl Timekeeper {
     pub fn new(boot: Uuid, kept: Option<&Kept>, floor: Option<Instant>) -> Self {
         let known = [Some(BUILT_AFTER), floor, kept.map(|kept| Instant(kept.floor))];
         let same_start = kept.filter(|kept| kept.boot == boot);
-        let tie = same_start.and_then(|kept| kept.tie).map(|(since_boot_ms, at, error_ms, source)| Tie {
-            anchor: Anchor { since_boot_ms, at: Instant(at), error_ms },
-            source,
+        let tied = kept.and_then(|kept| {
+            let (since_boot_ms, at, error_ms, source) = kept.tie?;
+            Some((kept.boot, Anchor { since_boot_ms, at: Instant(at), error_ms }, source))
         });
+        let tie = tied.filter(|_| same_start.is_some()).map(|(_, anchor, source)| Tie { anchor, source });
         Self {
             boot,
             floor: known.into_iter().flatten().max().unwrap_or(BUILT_AFTER),
             floor_is_ours: same_start.is_some(),
             tie,
+            earlier: tied.filter(|_| same_start.is_none()),
             jumped: None,
             heard_hub: None,
         }
@@ -186,6 +190,12 @@ impl Timekeeper {
     #[must_use]
     pub fn tie(&self) -> Option<(Anchor, Source)> {
         self.tie.map(|tie| (tie.anchor, tie.source))
+    }
+
+    /// The last tie of an earlier start, where that is what was kept.
+    #[must_use]
+    pub fn earlier_tie(&self) -> Option<(Uuid, Anchor, Source)> {
+        self.earlier
     }
 
     fn believe_kernel(&mut self, sample: &Sample) {

@@ -66,6 +66,45 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether a spot of the medium cannot be read, while the disk as such is there: `EIO`, and what file systems say
+/// whose checksums do not hold (`EBADMSG`, `EUCLEAN`).
+#[must_use]
+pub fn is_bad_spot(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let spots = [Errno::IO, Errno::BADMSG, Errno::UCLEAN];
+    error.raw_os_error().is_some_and(|code| spots.iter().any(|it| it.raw_os_error() == code))
+}
+
+/// How much of a file is lost to a bad spot: what the kernel reads at once.
+const SPOT_BYTES: u16 = 4_096;
+
+/// Reads a file of so many bytes around bad spots of the medium, which are given as zeros. Says whether there are any.
+///
+/// # Errors
+/// When the disk fails otherwise, or when nothing of the file can be read: that is no bad spot, but a disk that is gone.
+pub fn read_around(disk: &impl Disk, name: &str, bytes: u64) -> io::Result<(Vec<u8>, bool)> {
+    let gone = match disk.read(name) {
+        Err(error) if is_bad_spot(&error) => error,
+        read => return read.map(|whole| (whole, false)),
+    };
+    let (mut found, mut readable) = (Vec::new(), false);
+    for offset in (0..bytes).step_by(usize::from(SPOT_BYTES)) {
+        let wanted = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(usize::from(SPOT_BYTES));
+        match disk.read_at(name, offset, wanted) {
+            Ok(some) => {
+                readable |= !some.is_empty();
+                found.extend_from_slice(&some);
+                if some.len() < wanted {
+                    break;
+                }
+            }
+            Err(error) if is_bad_spot(&error) => found.resize(found.len() + wanted, 0),
+            Err(error) => return Err(error),
+        }
+    }
+    if readable { Ok((found, true)) } else { Err(gone) }
+}
+
 /// A folder of the machine's file system.
 #[derive(Debug, Clone)]
 pub struct Folder {
@@ -81,6 +120,12 @@ impl Folder {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
         Ok(Self { path })
+    }
+
+    /// The folder, which is there.
+    #[must_use]
+    pub fn there(path: PathBuf) -> Self {
+        Self { path }
     }
 
     fn sync_names(&self) -> io::Result<()> {

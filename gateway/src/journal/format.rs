@@ -92,6 +92,9 @@ pub enum FormatError {
     /// Records end, and something stands behind their end.
     #[error("bytes stand behind the end of the records")]
     Behind,
+    /// The medium does not give all of it.
+    #[error("a spot of the disk cannot be read: replace the disk soon")]
+    Unreadable,
 }
 
 impl Header {

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::format::{Chain, Header, chain};
+use super::disk::{Folder, read_around};
+use super::format::{Chain, FormatError, Header, chain};
 use super::record::Record;
 use super::scan::{self, gaps, salvage};
 use crate::core::{hex, unhex};
@@ -40,14 +41,18 @@ fn read(data: &Path) -> anyhow::Result<Found> {
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("segment-")))
         .collect();
     files.sort();
+    let disk = Folder::there(folder);
     let mut found = Found { records: BTreeMap::new(), problems: Vec::new(), segments: files.len() };
     // Where the segment before ended, whole: journal, next sequence, chain value.
     let mut ended: Option<(Uuid, u64, Chain)> = None;
     for path in files {
-        let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let cannot = || format!("{} cannot be read", path.display());
+        let length = std::fs::metadata(&path).with_context(cannot)?.len();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let (bytes, has_bad_spot) = read_around(&disk, &name, length).with_context(cannot)?;
         let header = match Header::of_segment(&bytes) {
             Ok(header) => header,
-            Err(_) if bytes.iter().all(|byte| *byte == 0) => continue,
+            Err(_) if !has_bad_spot && bytes.iter().all(|byte| *byte == 0) => continue,
             Err(error) => {
                 found.problems.push(format!("{}: {error}", path.display()));
                 continue;
@@ -73,11 +78,12 @@ fn read(data: &Path) -> anyhow::Result<Found> {
             found.problems.push(format!("{}: the chain breaks at record {sequence}", path.display()));
         }
         let whole = salvage(&bytes, header.journal);
-        if scanned.damage.is_none() {
+        let damage = if has_bad_spot { Some(FormatError::Unreadable) } else { scanned.damage };
+        if damage.is_none() {
             let next = whole.keys().next_back().map_or(header.first, |last| last + 1);
             ended = Some((header.journal, next, before));
         }
-        if let Some(damage) = scanned.damage {
+        if let Some(damage) = damage {
             let missing = gaps(header.first, whole.keys().copied());
             let last = whole.keys().next_back().map_or(header.first, |last| last + 1);
             found.problems.push(format!(

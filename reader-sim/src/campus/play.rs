@@ -18,7 +18,7 @@ use crate::expected::{Answer, Expectation};
 use crate::plan::{ChangeKind, Colour, FaultChange, Millis, Plan, ReaderKind};
 
 /// How long readers may take to show what they must, in real time, before it counts as not shown.
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+const SHOWN_WITHIN: Duration = Duration::from_secs(90);
 /// How long after the end of play gateways may take to hand everything over, in real time.
 const DRAINED_WITHIN: Duration = Duration::from_secs(150);
 /// Virtual time goes on this far behind the end, so that every window is closed and every watermark passes.

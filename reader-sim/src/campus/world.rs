@@ -34,7 +34,7 @@ const READERS_ON_BUS: usize = 8;
 /// How long the world may take to come up.
 const UP_WITHIN: Duration = Duration::from_secs(60);
 /// How long a change may take to reach the gateways.
-const SPREAD_WITHIN: Duration = Duration::from_secs(20);
+const SPREAD_WITHIN: Duration = Duration::from_secs(90);
 /// How long between two looks at something that no event tells.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How long before play begins everything is loaded, in virtual time.

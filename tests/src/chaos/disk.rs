@@ -11,6 +11,8 @@ use uuid::Uuid;
 use super::simulate::{Fault, SimDisk};
 use super::{Broken, Outcome, Run};
 
+mod used;
+
 const LIMITS: Limits = Limits { segment: 8 * 1024, quota: 1 << 20 };
 /// How many records are appended in each pass: enough for several segments.
 const RECORDS: u8 = 60;
@@ -20,7 +22,7 @@ const RECORDS: u8 = 60;
 /// # Errors
 /// When something that was acknowledged is gone.
 pub fn run(run: &Run) -> super::Result {
-    let mut passes = 0;
+    let (mut passes, mut spots) = (0, 0);
     for seed in run.seed..run.seed + run.cycles {
         let broken = |what: String| Broken { seed, what };
         let whole = SimDisk::new(seed);
@@ -33,10 +35,13 @@ pub fn run(run: &Run) -> super::Result {
             }
         }
         full(seed).map_err(broken)?;
+        passes += used::sweep(seed).map_err(broken)?;
+        spots += used::spots(seed).map_err(broken)?;
     }
     Ok(Outcome::Held(format!(
-        "{passes} passes, EIO, ENOSPC and a power cut at each write, sync, rename and creation in turn, and a full disk: \
-         everything acknowledged is there, nothing more was promised"
+        "{passes} passes, EIO, ENOSPC and a power cut at each write, sync, rename, creation and removal in turn, of a new \
+         journal and of one with damage that is opened, read and trimmed, a full disk, and {spots} spots that cannot be \
+         read: everything acknowledged is there or reported, nothing more was promised"
     )))
 }
 

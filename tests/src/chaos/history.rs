@@ -9,7 +9,7 @@ use reader_sim::plan::Colour;
 use tokio::sync::watch;
 
 /// What a gateway that is gone had said may be heard so much later: an MQTT client first waits to connect again.
-const ON_ITS_WAY: SignedDuration = SignedDuration::from_millis(1_500);
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(5);
 
 /// What a reader showed or was told of a card.
 #[derive(Debug, Clone, PartialEq, Eq)]

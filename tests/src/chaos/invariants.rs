@@ -101,6 +101,9 @@ pub async fn drain(site: &Site, history: &History, patience: Duration) -> (Durat
     }
 }
 
+/// How often swipes and register are looked at again because more came in between.
+const LOOKS: usize = 20;
+
 /// Drains, and checks everything.
 ///
 /// # Errors
@@ -111,8 +114,17 @@ pub async fn check(
     excused: Excused,
     patience: Duration,
 ) -> Result<Figures, Violation> {
-    let (drained, swipes) = drain(site, history, patience).await;
+    let (drained, mut swipes) = drain(site, history, patience).await;
     let (presentations, unclear) = history.told();
+    // One that nobody was promised may come in between two looks.
+    let mut present = site.present("NOW").await;
+    for _ in 0..LOOKS {
+        let again = site.swipes().await;
+        if again.len() == swipes.len() {
+            break;
+        }
+        (swipes, present) = (again, site.present("NOW").await);
+    }
     let mut figures = judge(&presentations, &swipes, excused)?;
     let mqtt: Vec<&Presentation> = presentations.iter().filter(|it| it.mqtt).collect();
     let flashed =
@@ -126,7 +138,6 @@ pub async fn check(
     let credited = |swipe: &HubSwipe| swipe.sessions.iter().any(|session| session == "NOW");
     let due: BTreeSet<String> =
         swipes.iter().filter(|it| credited(it)).filter_map(|it| Some(number(student(it.card?)))).collect();
-    let present = site.present("NOW").await;
     if present != due {
         let what = format!("the register has {present:?} as PRESENT, the swipes speak for {due:?}");
         return Err(Violation { at: None, what });

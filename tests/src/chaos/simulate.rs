@@ -2,7 +2,8 @@
 //!
 //! Real here: the gateway's mind, journal, timekeeping and handing-over, and the hub's GraphQL, services and SQLite.
 //! Simulated: readers (serial ones, and MQTT ones with their own clocks, resends and starts), disks (torn and unsynced writes, ENOSPC, EIO, cards copied and put back), clocks (drift, steps, starts
-//! without time), the network (loss, delay, duplicates, reordering, one-way partitions), crashes, backups.
+//! without time), the network (loss, delay, duplicates, reordering, one-way partitions), crashes, backups. The timetable
+//! changes while it is in use.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ mod disk;
 mod gateway;
 mod hub;
 mod machine;
+mod plan;
 mod reader;
 mod refusing;
 mod running;
@@ -32,6 +34,8 @@ mod world;
 
 pub use disk::{Fault, SimDisk};
 use hub::SimHub;
+use plan::Plan;
+pub use world::STILL;
 use world::World;
 
 /// How many students there are; the first of them are on the class list.
@@ -60,36 +64,6 @@ const DOORS: [Door; 5] = [
     Door { reader: "M1", room: "R1", gateway: 0, mqtt: true },
     Door { reader: "M2", room: "R2", gateway: 1, mqtt: true },
 ];
-
-/// A session of the day, over before the last card; times in minutes since midnight.
-struct Session {
-    id: &'static str,
-    rooms: &'static [&'static str],
-    starts: i64,
-    ends: i64,
-}
-
-impl Session {
-    const ALL: [Self; 3] = [
-        Self { id: "X", rooms: &["R1", "R2"], starts: 8 * 60 + 45, ends: 9 * 60 + 20 },
-        Self { id: "Y", rooms: &["R1"], starts: 9 * 60 + 5, ends: 9 * 60 + 40 },
-        Self { id: "Z", rooms: &["R2"], starts: 9 * 60 + 40, ends: 9 * 60 + 49 },
-    ];
-
-    fn window(&self, day: i64) -> (i64, i64) {
-        (day + (self.starts - 30) * 60_000, day + self.ends * 60_000)
-    }
-
-    fn open(&self, day: i64, room: &str, at: i64) -> bool {
-        let (opens, closes) = self.window(day);
-        self.rooms.contains(&room) && opens <= at && at <= closes
-    }
-
-    fn near_edge(&self, day: i64, at: i64, within: i64) -> bool {
-        let (opens, closes) = self.window(day);
-        (at - opens).abs() < within || (at - closes).abs() < within
-    }
-}
 
 /// What the hub tells a gateway.
 #[derive(Clone)]
@@ -133,7 +107,8 @@ async fn seeds(run: &Run) -> super::Result {
     let folder = folder.map_err(|error| setup(error, run.seed))?;
     let base = base(folder.path()).await;
     let begun = Moment::now();
-    let (mut swipes, mut greens, mut faults, mut slowest, mut virtual_ms) = (0, 0, 0, 0, 0);
+    let (mut swipes, mut greens, mut faults, mut changes) = (0, 0, 0, 0);
+    let (mut slowest, mut virtual_ms) = (0, 0);
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut played = 0;
     for seed in run.seed..run.seed + run.cycles {
@@ -157,6 +132,7 @@ async fn seeds(run: &Run) -> super::Result {
         swipes += world.presentations.len();
         greens += world.presentations.iter().filter(|it| it.green()).count();
         faults += world.faults;
+        changes += world.plans.len() - 1;
         slowest = slowest.max(took);
         virtual_ms += world.elapsed_ms();
         played += 1;
@@ -170,7 +146,7 @@ async fn seeds(run: &Run) -> super::Result {
     }
     let seconds = begun.elapsed().as_secs_f64();
     Ok(Outcome::Held(format!(
-        "{played} seeds, {swipes} swipes, {greens} green, 0 lost, 0 doubled, {faults} faults; drained {:.0} s after the \
+        "{played} seeds, {swipes} swipes, {greens} green, 0 lost, 0 doubled, {faults} faults, {changes} changes of the timetable; drained {:.0} s after the \
          last at the latest; {:.0} simulated seconds a second",
         slowest as f64 / 1e3,
         virtual_ms as f64 / 1e3 / seconds.max(0.001)
@@ -194,12 +170,7 @@ async fn base(folder: &std::path::Path) -> Base {
     hub.done("saveCourses", json!({"courses": [{"code": "C", "title": "Course"}]})).await;
     hub.done("saveGroups", json!({"groups": [{"code": "G", "course": "C"}]})).await;
     students(&hub, STUDENTS, LISTED).await;
-    let clock = |minutes: i64| format!("2027-03-01T{:02}:{:02}:00Z", minutes / 60, minutes % 60);
-    let sessions = Session::ALL.map(|it| {
-        json!({"externalId": it.id, "title": it.id, "startsAt": clock(it.starts), "endsAt": clock(it.ends),
-               "rooms": it.rooms, "groups": ["G"]})
-    });
-    hub.done("saveSessions", json!({"sessions": sessions})).await;
+    hub.done("saveSessions", Plan::first().input()).await;
     let query = "{ students(first: 100) { nodes { id } } gateways { nodes { id } } }";
     let found = hub.read(query).await;
     let ids = |what: &str| -> Vec<Uuid> {

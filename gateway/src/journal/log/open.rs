@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::super::disk::Disk;
-use super::super::format::{FormatError, HEADER_BYTES, Header};
+use super::super::disk::{Disk, read_around};
+use super::super::format::{FormatError, HEADER_BYTES, Header, RECORD_HEAD_BYTES};
 use super::super::scan::{self, gaps, salvage};
 use super::{Damage, JournalError, Limits, Log, NUMBERS_LEFT_OUT, RESERVE, Segment, Stored, disk};
 
@@ -14,7 +14,18 @@ struct Found {
     name: String,
     first: u64,
     bytes: Vec<u8>,
+    /// A spot of it cannot be read, and stands as zeros.
+    has_bad_spot: bool,
     header: Result<Header, FormatError>,
+}
+
+/// What is wrong with a segment.
+pub(super) fn damage(bytes: &[u8], header: Result<&Header, &FormatError>, has_bad_spot: bool) -> FormatError {
+    match header {
+        _ if has_bad_spot => FormatError::Unreadable,
+        Ok(header) => scan::whole(bytes, header, |_, _| {}).damage.unwrap_or(FormatError::Behind),
+        Err(what) => what.clone(),
+    }
 }
 
 /// The first sequence of a segment, by its name.
@@ -66,20 +77,22 @@ impl<D: Disk> Log<D> {
         let mut damages = Vec::new();
         let mut journals: Vec<Uuid> = Vec::new();
         for (index, (first, name)) in firsts.iter().enumerate() {
-            let bytes = log.disk.read(name).map_err(super::disk("read a segment"))?;
+            let (bytes, has_bad_spot) =
+                read_around(&log.disk, name, limits.segment).map_err(super::disk("read a segment"))?;
             let last = index + 1 == firsts.len();
-            if last && bytes.iter().all(|byte| *byte == 0) {
+            if last && !has_bad_spot && bytes.iter().all(|byte| *byte == 0) {
                 // It was made, or taken from the reserve, and never written to.
                 log.disk.remove(name).map_err(super::disk("remove an empty segment"))?;
                 continue;
             }
             if last {
-                log.write_again(name, &bytes)?;
+                // What could not be read is left as it is.
+                log.write_again(name, &bytes, has_bad_spot)?;
             }
             let header = Header::of_segment(&bytes);
             journals.extend(header.iter().map(|header| header.journal));
             let until = firsts.get(index + 1).map(|(first, _)| *first);
-            let found = Found { name: (*name).clone(), first: *first, bytes, header };
+            let found = Found { name: (*name).clone(), first: *first, bytes, has_bad_spot, header };
             damages.extend(log.take_in(found, until, &journals, &mut each)?);
         }
         let harmed = damages.iter().any(|damage: &Damage| !damage.known);
@@ -90,8 +103,11 @@ impl<D: Disk> Log<D> {
     /// Writes what was read of the newest segment once more, and syncs it. A process that died before its sync left
     /// records that are only in memory; one whose sync failed left such as the kernel takes to be on the disk, and
     /// another sync alone would not bring them there. From here on all that was read is told to be kept.
-    fn write_again(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    fn write_again(&self, name: &str, bytes: &[u8], has_bad_spot: bool) -> Result<(), JournalError> {
         let file = self.disk.open(name).map_err(disk("open a segment"))?;
+        if has_bad_spot {
+            return self.write_records_again(&file, bytes);
+        }
         let end = bytes.len().min(usize::try_from(self.limits.records_end()).unwrap_or(usize::MAX));
         let used = bytes[..end].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         self.disk.write_at(&file, &bytes[..used], 0).map_err(disk("write again what it found"))?;
@@ -103,6 +119,20 @@ impl<D: Disk> Log<D> {
         self.disk.sync(&file).map_err(disk("sync what it found"))
     }
 
+    /// The same for a segment of which not all can be read: its records alone, so that nothing is written where
+    /// something may stand that another attempt still reads.
+    fn write_records_again(&self, file: &D::File, bytes: &[u8]) -> Result<(), JournalError> {
+        if let Ok(header) = Header::of_segment(bytes) {
+            for record in salvage(bytes, header.journal).into_values() {
+                let start = record.body.start - RECORD_HEAD_BYTES;
+                self.disk
+                    .write_at(file, &bytes[start..record.body.end], start as u64)
+                    .map_err(disk("write again what it found"))?;
+            }
+        }
+        self.disk.sync(file).map_err(disk("sync what it found"))
+    }
+
     /// Takes a segment in. Gives its damage.
     fn take_in(
         &mut self,
@@ -112,7 +142,7 @@ impl<D: Disk> Log<D> {
         each: &mut impl FnMut(&Stored),
     ) -> Result<Option<Damage>, JournalError> {
         let known = found.name.ends_with(".damaged");
-        if let (Ok(header), false) = (&found.header, known) {
+        if let (Ok(header), false, false) = (&found.header, known, found.has_bad_spot) {
             let journal = header.journal;
             let mut last_chain = header.chain;
             let mut whole = Vec::new();
@@ -150,7 +180,7 @@ impl<D: Disk> Log<D> {
         known: bool,
         each: &mut impl FnMut(&Stored),
     ) -> Result<Option<Damage>, JournalError> {
-        let Found { name, first, bytes, header } = found;
+        let Found { name, first, bytes, has_bad_spot, header } = found;
         // Without a header, the journal is that of a neighbour, by whose id the records prove themselves.
         let tries: Vec<Uuid> = match &header {
             Ok(header) => vec![header.journal],
@@ -182,11 +212,9 @@ impl<D: Disk> Log<D> {
         let torn_tail = until.is_none()
             && (header.is_ok() || records.iter().all(|byte| *byte == 0))
             && bytes.len() as u64 == self.limits.segment
+            && !has_bad_spot
             && missing.iter().all(|gap| whole.values().all(|record| record.head.group <= gap.start));
-        let what = header.and_then(|header| {
-            let scanned = scan::whole(&bytes, &header, |_, _| {});
-            scanned.damage.map_or(Ok(()), Err)
-        });
+        let what = damage(&bytes, header.as_ref(), has_bad_spot);
         let renamed = format!("segment-{first:020}.damaged");
         if name != renamed {
             self.disk.rename(&name, &renamed).map_err(disk("set a damaged segment aside"))?;
@@ -194,7 +222,6 @@ impl<D: Disk> Log<D> {
         self.next = self.next.max(last + 1);
         self.offset = self.limits.segment;
         self.segments.insert(first, Segment { name: renamed.clone(), journal, first, last, damaged: true });
-        let what = what.err().unwrap_or(FormatError::Behind);
         Ok(Some(Damage { journal, segment: renamed, missing, open_end, what, torn_tail, known }))
     }
 

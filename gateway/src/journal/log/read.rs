@@ -1,8 +1,9 @@
 //! Reading back: where a reader left off in a whole segment, and record by record in a damaged one.
 
-use super::super::disk::Disk;
-use super::super::format::{Chain, FormatError, HEADER_BYTES, Header};
+use super::super::disk::{Disk, is_bad_spot, read_around};
+use super::super::format::{Chain, HEADER_BYTES, Header};
 use super::super::scan::{self, gaps, salvage};
+use super::open::damage;
 use super::{Damage, JournalError, Log, Segment, Stored, disk};
 
 /// How much is read at once while looking for records to hand over.
@@ -39,7 +40,8 @@ impl<D: Disk> Log<D> {
     ///
     /// # Errors
     /// When the disk fails; the log takes nothing any more then, unless it was only that the process may open no
-    /// more files or has no memory: what cannot be read cannot be handed over.
+    /// more files or has no memory: what cannot be read cannot be handed over. A bad spot of the medium is no such
+    /// failure: its segment is set aside like any with damage.
     pub fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Stored>, JournalError> {
         let read = self.read_all(from, limit);
         self.failed |= matches!(&read, Err(JournalError::Disk { source, .. }) if !is_passing(source));
@@ -56,23 +58,34 @@ impl<D: Disk> Log<D> {
                 break;
             }
             let before = found.len();
-            if segment.damaged || !self.read_segment(&segment, from, limit, &mut found)? {
+            if segment.damaged {
+                self.read_damaged(&segment, from, limit, &mut found)?;
+                continue;
+            }
+            let (whole, bad_spot) = match self.read_segment(&segment, from, limit, &mut found) {
+                Err(JournalError::Disk { source, .. }) if is_bad_spot(&source) => (false, true),
+                read => (read?, false),
+            };
+            if !whole {
                 found.truncate(before);
+                self.set_aside(&segment, bad_spot)?;
                 self.read_damaged(&segment, from, limit, &mut found)?;
             }
         }
         Ok(found)
     }
 
-    /// Reads what is whole of a segment with damage; damage that was not known is reported.
+    /// Reads what is whole of a segment with damage.
     fn read_damaged(
-        &mut self,
+        &self,
         segment: &Segment,
         from: u64,
         limit: usize,
         found: &mut Vec<Stored>,
     ) -> Result<(), JournalError> {
-        let bytes = self.disk.read(&segment.name).map_err(disk("read a segment"))?;
+        let name = self.segments.get(&segment.first).map_or(&segment.name, |known| &known.name);
+        let (bytes, _) =
+            read_around(&self.disk, name, self.limits.segment).map_err(disk("read a segment"))?;
         let whole = salvage(&bytes, segment.journal);
         let records = whole.range(from..).take(limit - found.len());
         found.extend(records.map(|(sequence, record)| Stored {
@@ -82,31 +95,30 @@ impl<D: Disk> Log<D> {
             chain: record.head.chain,
             body: bytes[record.body.clone()].to_vec(),
         }));
-        if !segment.damaged {
-            let renamed = format!("segment-{:020}.damaged", segment.first);
-            self.disk.rename(&segment.name, &renamed).map_err(disk("set a damaged segment aside"))?;
-            let missing = gaps(segment.first, whole.keys().copied().chain([segment.last + 1]));
-            let what = match Header::of_segment(&bytes) {
-                Ok(header) => scan::whole(&bytes, &header, |_, _| {}).damage.unwrap_or(FormatError::Behind),
-                Err(what) => what,
-            };
-            let name = renamed.clone();
-            let journal = segment.journal;
-            self.news.push(Damage {
-                journal,
-                segment: name,
-                missing,
-                open_end: None,
-                what,
-                torn_tail: false,
-                known: false,
-            });
-            if self.segments.keys().next_back() == Some(&segment.first) {
-                self.file = None;
-            }
-            if let Some(known) = self.segments.get_mut(&segment.first) {
-                (known.name, known.damaged) = (renamed, true);
-            }
+        Ok(())
+    }
+
+    /// Sets a segment aside that turned out to have damage, and tells of it.
+    fn set_aside(&mut self, segment: &Segment, bad_spot: bool) -> Result<(), JournalError> {
+        let (bytes, still) =
+            read_around(&self.disk, &segment.name, self.limits.segment).map_err(disk("read a segment"))?;
+        let renamed = format!("segment-{:020}.damaged", segment.first);
+        self.disk.rename(&segment.name, &renamed).map_err(disk("set a damaged segment aside"))?;
+        let whole = salvage(&bytes, segment.journal);
+        self.news.push(Damage {
+            journal: segment.journal,
+            segment: renamed.clone(),
+            missing: gaps(segment.first, whole.keys().copied().chain([segment.last + 1])),
+            open_end: None,
+            what: damage(&bytes, Header::of_segment(&bytes).as_ref(), bad_spot || still),
+            torn_tail: false,
+            known: false,
+        });
+        if self.segments.keys().next_back() == Some(&segment.first) {
+            self.file = None;
+        }
+        if let Some(known) = self.segments.get_mut(&segment.first) {
+            (known.name, known.damaged) = (renamed, true);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::disk::SimDisk;
 use super::hub::SimHub;
 use super::world::service::NOTICED_MS;
 use super::world::{Minted, Presentation, World};
-use super::{Base, DOORS, Session};
+use super::{Base, DOORS};
 
 /// What counts as exact may be off by this much.
 const EXACT_MS: i64 = 1_500;
@@ -74,7 +74,7 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
             broken.push(format!("DOUBLED: one card, and {count} swipes at the hub: {it:?}"));
         }
         for minted in &it.minted {
-            lights(base, it, minted, &mut broken);
+            lights(world, base, it, minted, &mut broken);
         }
     }
     times(world, &stored, &mut broken);
@@ -83,16 +83,14 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
     broken
 }
 
-/// Every light is that of the timetable at the time that the gateway took it to be; and that time holds the truth.
-fn lights(base: &Base, it: &Presentation, minted: &Minted, broken: &mut Vec<String>) {
+/// Every light is that of the timetable that the gateway had, at the time that the gateway took it to be; and that time holds the truth.
+fn lights(world: &World, base: &Base, it: &Presentation, minted: &Minted, broken: &mut Vec<String>) {
     let when = minted.when;
     if when.earliest.0 - EXACT_MS > it.at || it.at > when.latest.0 + EXACT_MS {
         broken.push(format!("WRONG TIME: it was {} and the gateway took it to be {when:?}", it.at));
     }
-    let counts = |at: i64| {
-        World::listed(it.student)
-            && Session::ALL.iter().any(|session| session.open(base.day, DOORS[it.door].room, at))
-    };
+    let plan = &world.plans[minted.plan];
+    let counts = |at: i64| World::listed(it.student) && plan.open(base.day, DOORS[it.door].room, at);
     match minted.flash {
         Some(Colour::Green) if !counts(it.at) => {
             broken.push(format!("WRONG GREEN: {it:?}"));
@@ -124,7 +122,8 @@ fn times(world: &World, stored: &[(Uuid, i64, i64)], broken: &mut Vec<String>) {
 async fn marks(world: &World, base: &Base, stored: &[(Uuid, i64, i64)], broken: &mut Vec<String>) {
     let read: BTreeMap<Uuid, (i64, i64)> =
         stored.iter().map(|(id, from, until)| (*id, (*from, *until))).collect();
-    for session in Session::ALL {
+    let held = world.plans[world.plan].sessions().filter(|session| !session.cancelled);
+    for session in held {
         let sql = format!(
             "SELECT st.id, 0, 0 FROM attendance a JOIN session s ON s.id = a.session_id JOIN student st ON st.id = \
              a.student_id WHERE s.external_id = '{}' AND a.status = 'PRESENT'",
@@ -138,13 +137,24 @@ async fn marks(world: &World, base: &Base, stored: &[(Uuid, i64, i64)], broken: 
             world.presentations.iter().flat_map(|it| it.minted.iter().map(move |minted| (it, minted.id)));
         for (it, id) in all.filter(|(it, _)| World::listed(it.student)) {
             let Some((earliest, latest)) = read.get(&id) else { continue };
-            let here = session.rooms.contains(&DOORS[it.door].room);
+            let room = DOORS[it.door].room;
+            let here = session.ever_in(room);
+            let all_the_time = session.is_in(room, *earliest, *latest);
             let student = base.students[it.student];
             if here && *latest >= opens && *earliest <= closes {
                 possible.insert(student);
-                if earliest == latest || (*earliest >= opens && *latest <= closes) {
+                if all_the_time && (earliest == latest || (*earliest >= opens && *latest <= closes)) {
                     certain.insert(student);
                 }
+            }
+            // What was green by an earlier timetable stays so (design, section 2).
+            let promised = world.plans.iter().flat_map(super::plan::Plan::sessions).any(|earlier| {
+                let (opens, closes) = earlier.window(base.day);
+                let there = earlier.id == session.id && earlier.ever_in(room);
+                there && *latest >= opens && *earliest <= closes
+            });
+            if promised {
+                possible.insert(student);
             }
         }
         for student in certain.difference(&present) {
@@ -172,10 +182,12 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
     {
         broken.push(format!("the hub's sweep failed: {error}"));
     }
-    for session in Session::ALL {
+    let held = world.plans[world.plan].sessions().filter(|session| !session.cancelled);
+    for session in held {
         let window = session.window(base.day);
+        let rooms = session.rooms();
         let longest = |spans: &dyn Fn(usize) -> Vec<(i64, i64)>| {
-            let out = session.rooms.iter().map(|room| {
+            let out = rooms.iter().flatten().map(|room| {
                 let doors = (0..DOORS.len()).filter(|door| DOORS[*door].room == *room);
                 without(window, &doors.map(spans).collect::<Vec<_>>())
             });
@@ -215,6 +227,10 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
                 session.id
             ));
         }
+        // In which room it had to be possible when is not judged once more where it was moved while it was open.
+        if rooms.is_none() {
+            continue;
+        }
         if surely > TOLERANCE_MS + NEAR_MS && absent > 0 {
             broken.push(format!(
                 "ABSENT: {absent} at {}, of which a room had no reader for {} s",
@@ -224,7 +240,7 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
         }
         // Where swipes were refused and forgotten no tolerance holds.
         let (opens, closes) = window;
-        let mine = DOORS.iter().filter(|door| session.rooms.contains(&door.room));
+        let mine = DOORS.iter().filter(|door| session.ever_in(door.room));
         let refused = mine
             .flat_map(|door| &world.gateways[door.gateway].refused)
             .any(|(from, until)| *from <= closes && opens <= *until);
@@ -234,7 +250,7 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
             {
                 tracing::info!(%reader, from, until, "outage");
             }
-            tracing::info!(session.id, ?window, rooms = ?session.rooms, "window");
+            tracing::info!(session.id, ?window, ?rooms, "window");
             broken.push(format!(
                 "NO_REGISTER: {unheld} at {}, whose rooms had a reader but for {} s at the most",
                 session.id,

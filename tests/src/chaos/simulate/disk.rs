@@ -29,6 +29,8 @@ struct File {
     cache: Vec<u8>,
     medium: Vec<u8>,
     dirty: BTreeSet<usize>,
+    /// Sectors that cannot be read, until they are written again.
+    bad: BTreeSet<usize>,
 }
 
 /// The folder as it stands.
@@ -53,6 +55,15 @@ pub struct State {
 pub struct SimDisk(Arc<Mutex<State>>);
 
 impl File {
+    /// What stands between two places, up to the end.
+    fn read(&self, start: usize, end: usize) -> io::Result<Vec<u8>> {
+        let (start, end) = (start.min(self.cache.len()), end.min(self.cache.len()));
+        if self.bad.range(start / SECTOR..end.div_ceil(SECTOR)).next().is_some() {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(self.cache[start..end].to_vec())
+    }
+
     fn flush(&mut self, sectors: impl IntoIterator<Item = usize>) {
         for sector in sectors {
             let start = sector * SECTOR;
@@ -139,6 +150,13 @@ impl SimDisk {
         }
     }
 
+    /// A sector of a file cannot be read any more.
+    pub fn spoil(&self, name: &str, sector: usize) {
+        if let Some(file) = self.state().files.get_mut(name) {
+            file.bad.insert(sector);
+        }
+    }
+
     /// Whether the operation may go on; `Some` with what becomes of it.
     fn begin(state: &mut State) -> io::Result<Option<Fault>> {
         if state.cut {
@@ -200,7 +218,7 @@ impl Disk for SimDisk {
         };
         if fault.is_none() || state.rng.random_bool(0.5) {
             let zeros = vec![0; made];
-            let file = File { cache: zeros.clone(), medium: zeros, dirty: BTreeSet::new() };
+            let file = File { cache: zeros.clone(), medium: zeros, ..File::default() };
             state.files.insert(name.to_owned(), file);
         }
         match fault {
@@ -215,14 +233,14 @@ impl Disk for SimDisk {
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        self.state().files.get(name).map(|file| file.cache.clone()).ok_or_else(|| missing(name))
+        self.state().files.get(name).ok_or_else(|| missing(name))?.read(0, usize::MAX)
     }
 
     fn read_at(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
         let state = self.state();
         let file = state.files.get(name).ok_or_else(|| missing(name))?;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(file.cache.len());
-        Ok(file.cache[start..(start + bytes).min(file.cache.len())].to_vec())
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        file.read(start, start.saturating_add(bytes))
     }
 
     fn write_at(&self, file: &String, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -239,6 +257,7 @@ impl Disk for SimDisk {
         }
         known.cache[start..start + done].copy_from_slice(&bytes[..done]);
         known.dirty.extend(start / SECTOR..(start + done).div_ceil(SECTOR));
+        known.bad.retain(|sector| !(start..start + done).contains(&(sector * SECTOR)));
         match fault {
             None => Ok(()),
             Some(fault) => Err(self.failed(state, fault)),

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rollcall_gateway::core::outages::{Cause, Outages};
 use rollcall_gateway::core::time::{Kept, Timekeeper};
+use rollcall_gateway::core::undated::Undated;
 use rollcall_gateway::core::{Change, Gateway, Input, Output, Read, ReaderClock, Tag};
 use rollcall_gateway::journal::log::{JournalError, Limits, Log, Stored};
 use rollcall_gateway::journal::lost;
-use rollcall_gateway::journal::record::{AnchorRecord, Record};
+use rollcall_gateway::journal::record::Record;
 use rollcall_gateway::journal::writer::Standing;
 use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
 use rollcall_gateway::uplink::handover::{HandOver, Status};
@@ -94,23 +95,22 @@ impl SimGateway {
         let mut keeper = Timekeeper::new(self.machine.boot, self.kept.as_ref(), None);
         let reading = keeper.read(self.machine.sample(now));
         let mut mind = Gateway::new(self.machine.boot);
-        let (mut outages, mut last, mut uncertain) = (Outages::default(), None, false);
+        let (mut outages, mut last, mut undated) = (Outages::default(), None, Undated::default());
         let mut told = BTreeSet::new();
-        let boot = self.machine.boot;
         let (mut log, damages) = Log::open(self.disk.clone(), Uuid::new_v4(), LIMITS, |stored| {
-            match Record::read(&stored.body) {
-                Ok(Record::Swipe(swipe)) => {
-                    mind.remember(&swipe, reading);
-                    uncertain |= swipe.boot == boot && swipe.earliest != swipe.latest;
+            let Ok(record) = Record::read(&stored.body) else { return };
+            match &record {
+                Record::Swipe(swipe) => {
+                    mind.remember(swipe, reading);
                     last = last.max(Some(swipe.earliest));
                 }
-                Ok(Record::Outage(outage)) => {
+                Record::Outage(outage) => {
                     told.insert(outage.id);
-                    outages.remember(&outage, reading);
+                    outages.remember(outage, reading);
                 }
-                Ok(Record::Anchor(anchor)) => uncertain &= anchor.boot != boot,
-                _ => {}
+                Record::Anchor(_) | Record::Reader(_) => {}
             }
+            undated.remember(&record);
         })?;
         let segments: Vec<String> = log
             .segments()
@@ -163,7 +163,7 @@ impl SimGateway {
             next_note: NOTES,
             outages,
             mute: self.mute,
-            uncertain,
+            undated,
             untold: Untold::default(),
             kept_tie: None,
             waiting: BTreeMap::new(),
@@ -234,6 +234,26 @@ impl SimGateway {
         }
     }
 
+    /// Its timetable is another from now on.
+    pub(super) fn learn(&mut self, items: Vec<(Uuid, CachedItem)>, now: i64) {
+        self.items = items;
+        let sample = self.machine.sample(now);
+        self.keep_new_time();
+        let Some(running) = &mut self.running else { return };
+        let reading = running.keeper.read(sample);
+        let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
+        running.mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
+    }
+
+    /// The light at rest of each reader, and whether the time is known to the second.
+    pub(super) fn rests(&mut self, now: i64) -> Option<(BTreeMap<String, Colour>, bool)> {
+        let sample = self.machine.sample(now);
+        let running = self.running.as_mut()?;
+        let reading = running.keeper.read(sample);
+        running.mind.handle(Input::Tick, reading);
+        Some((running.mind.rests().clone(), reading.when.is_exact()))
+    }
+
     /// It can take swipes, and date them to the second.
     pub(super) fn is_sound(&mut self, now: i64) -> bool {
         let sample = self.machine.sample(now);
@@ -268,7 +288,7 @@ impl SimGateway {
                         let flash = Some(if record.light == "GREEN" { Colour::Green } else { Colour::Red });
                         running.answered.push(Shown { swipe: record.id, place: None, flash, kept: None });
                     }
-                    running.uncertain |= record.earliest != record.latest;
+                    running.undated.swiped(&record);
                     running.waiting.insert(ticket, record.id);
                     let swipe = Some(record.id);
                     let body = Record::Swipe(record).body().unwrap_or_default();
@@ -365,15 +385,9 @@ impl SimGateway {
             running.answered.extend(shown);
         }
         self.kept = Some(running.keeper.kept());
-        if let (true, Some((anchor, source))) = (running.uncertain, running.keeper.tie()) {
-            running.uncertain = false;
-            running.note(&Record::Anchor(AnchorRecord {
-                boot,
-                since_boot: anchor.since_boot_ms,
-                at: anchor.at.0,
-                error: anchor.error_ms,
-                source: source.word().to_owned(),
-            }));
+        let tie = running.keeper.tie().map(|(anchor, source)| (boot, anchor, source));
+        for dated in running.undated.date(tie, running.keeper.earlier_tie()) {
+            running.note(&Record::Anchor(dated));
         }
         self.keep_refusals();
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rollcall_gateway::core::outages::{Cause, Outages};
 use rollcall_gateway::core::reading::Reading;
 use rollcall_gateway::core::time::{Source, Timekeeper};
+use rollcall_gateway::core::undated::Undated;
 use rollcall_gateway::core::{Answer, Gateway, Output};
 use rollcall_gateway::journal::log::Log;
 use rollcall_gateway::journal::record::{OutageRecord, Record};
@@ -28,7 +29,7 @@ pub(super) struct Running {
     pub(super) next_note: u64,
     pub(super) outages: Outages,
     pub(super) mute: bool,
-    pub(super) uncertain: bool,
+    pub(super) undated: Undated,
     /// Source and start of the time that was kept last.
     pub(super) kept_tie: Option<(Source, i64)>,
     pub(super) last_durable: u64,

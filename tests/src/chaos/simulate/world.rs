@@ -21,16 +21,20 @@ use super::disk::SimDisk;
 use super::gateway::SimGateway;
 use super::hub::SimHub;
 use super::machine::Machine;
+use super::plan::Plan;
 use super::reader::SimReader;
 use super::{Base, DOORS, LISTED};
 
 mod calls;
+mod changes;
 mod doors;
 mod faults;
 pub(super) mod service;
 
 use service::Service;
 
+/// The control under which the timetable stays as it is: no defect, but what seeds once broke that came before.
+pub const STILL: &str = "timetable-stays";
 /// How long cards are held to readers, in virtual milliseconds.
 const TEACHING_MS: i64 = 100 * 60_000;
 /// How long everything may take to come in once all faults are over.
@@ -46,6 +50,8 @@ pub(super) struct Minted {
     pub id: Uuid,
     /// When the gateway took it to be.
     pub when: Uncertain,
+    /// Which version of the timetable the gateway had.
+    pub plan: usize,
     /// What was flashed, once it was.
     pub flash: Option<Colour>,
     /// Its place in a journal, once it was durable.
@@ -132,6 +138,10 @@ enum Event {
     Room(usize),
     Network,
     Clock(usize),
+    /// The timetable changes at the hub.
+    Change,
+    /// A gateway gets to know of it.
+    Told(usize),
 }
 
 /// One world.
@@ -150,11 +160,19 @@ pub(super) struct World {
     pub service: Vec<Service>,
     /// When a gateway's disk was last put back or failed, by gateway.
     pub disk_harmed: Vec<Option<i64>>,
+    /// The timetable in all its versions.
+    pub plans: Vec<Plan>,
+    /// Which of them the hub has.
+    pub plan: usize,
+    /// And which each gateway.
+    has: Vec<usize>,
+    backed_plan: usize,
     base: Base,
     readers: Vec<SimReader>,
     rng: ChaCha8Rng,
     /// Of its own, so that what happens at the doors moves nothing else.
     door_rng: ChaCha8Rng,
+    plan_rng: ChaCha8Rng,
     now: i64,
     until: i64,
     queue: BinaryHeap<Reverse<(i64, u64, usize)>>,
@@ -214,10 +232,15 @@ impl World {
             faults: 0,
             service: DOORS.iter().map(|_| Service::default()).collect(),
             disk_harmed: vec![None; count],
+            plans: vec![Plan::first()],
+            plan: 0,
+            has: vec![0; count],
+            backed_plan: 0,
             base: base.clone(),
             readers,
             rng,
             door_rng,
+            plan_rng: ChaCha8Rng::seed_from_u64(seed ^ 0x91a0),
             now,
             until: now + TEACHING_MS,
             queue: BinaryHeap::new(),
@@ -244,6 +267,9 @@ impl World {
         world.at(120_000, Event::Dark);
         world.at(200_000, Event::Quiet);
         world.at(60_000, Event::Fault);
+        if control != Some(STILL) {
+            world.at(300_000, Event::Change);
+        }
         world
     }
 
@@ -331,6 +357,7 @@ impl World {
             Event::Write(gateway) => self.write(gateway),
             Event::Minute(gateway) => {
                 self.gateways[gateway].minute(self.now);
+                self.rests(gateway);
                 self.at(1, Event::Write(gateway));
                 self.at(60_000, Event::Minute(gateway));
             }
@@ -361,6 +388,8 @@ impl World {
             Event::Clock(gateway) => {
                 self.gateways[gateway].machine.wall_off = 0;
             }
+            Event::Change => self.change().await,
+            Event::Told(gateway) => self.told(gateway).await,
         }
     }
 

@@ -4,7 +4,7 @@ use rand::Rng;
 use rollcall_rules::card::CardRead;
 
 use super::super::answer::Taken;
-use super::super::{DOORS, STUDENTS, Session};
+use super::super::{DOORS, STUDENTS};
 use super::service::NOTICED_MS;
 use super::{Event, Minted, Presentation, World};
 use crate::timetable::uid;
@@ -36,7 +36,7 @@ impl World {
         let taken = self.gateways[index].swipe(DOORS[door].reader, card, None, random, self.now);
         let Taken::New(minted) = taken else { return };
         let mut presentation = Presentation::new(student, door, self.now);
-        presentation.minted.push(minted);
+        presentation.minted.push(Minted { plan: self.has[index], ..minted });
         self.presentations.push(presentation);
         // Sometimes several wait for one sync.
         let wait = self.rng.random_range(1..200);
@@ -44,7 +44,7 @@ impl World {
     }
 
     fn at_an_edge(&self) -> bool {
-        Session::ALL.iter().any(|it| it.near_edge(self.base.day, self.now, EDGE_MS))
+        self.plans.iter().any(|plan| plan.near_edge(self.base.day, self.now, EDGE_MS))
     }
 
     /// A card at an MQTT reader, which keeps it until it is acknowledged.
@@ -123,6 +123,7 @@ impl World {
             let (boot, seq) = (tag.boot.clone(), tag.seq);
             match self.gateways[gateway].swipe(DOORS[door].reader, card, Some(tag), random, now) {
                 Taken::New(minted) => {
+                    let minted = Minted { plan: self.has[gateway], ..minted };
                     self.presentations[place].minted.push(minted);
                     let wait = self.door_rng.random_range(1..200);
                     self.at(wait, Event::Write(gateway));
@@ -151,6 +152,6 @@ impl World {
 impl Minted {
     /// What a gateway made of a card, before anything was shown.
     pub(in super::super) fn new(id: uuid::Uuid, when: rollcall_rules::time::Uncertain) -> Self {
-        Self { id, when, flash: None, place: None }
+        Self { id, when, plan: 0, flash: None, place: None }
     }
 }

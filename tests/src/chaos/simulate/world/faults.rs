@@ -76,9 +76,13 @@ impl World {
                 if self.backed_up {
                     self.hub.restore(&self.backup.clone()).await;
                     self.backed_up = false;
+                    // Its timetable is that of then.
+                    self.plan = self.backed_plan;
+                    self.tell_all();
                 } else {
                     self.hub.backup(&self.backup.clone()).await;
                     self.backed_up = true;
+                    self.backed_plan = self.plan;
                 }
             }
             11 => self.clock_step(index),
