@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lists::TakesLists;
 use uuid::Uuid;
 
 pub mod backup;
@@ -19,6 +20,7 @@ pub mod evidence;
 pub mod feed;
 pub mod import;
 pub mod list;
+mod lists;
 mod migrate;
 mod months;
 pub mod page;
@@ -221,12 +223,13 @@ pub trait Transaction: Send {
     fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>>;
     /// Runs a query; gives its rows.
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>>;
+    /// Itself, where its engine takes a list as one value.
+    fn lists(&mut self) -> Option<&mut dyn TakesLists> {
+        None
+    }
     /// Makes everything durable.
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>>;
 }
-
-/// How many values one statement binds at the most; below every engine's limit.
-const MAX_VALUES: usize = 8_000;
 
 /// A transaction with the helpers that all questions use.
 pub struct Tx {
@@ -282,9 +285,12 @@ impl Tx {
     ) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
         let list: Vec<Value> = list.into_iter().collect();
         Box::pin(async move {
+            if let Some((taker, sql)) = self.taking_whole(sql, before, &list) {
+                return taker.fetch_lists(&sql, before.to_vec(), vec![list]).await;
+            }
             let mut rows = Vec::new();
-            for chunk in list.chunks(MAX_VALUES) {
-                let (sql, values) = with_list(sql, before, chunk);
+            for chunk in lists::chunks(&list) {
+                let (sql, values) = lists::with_marks(sql, before, chunk);
                 rows.extend(self.fetch(&sql, values).await?);
             }
             Ok(rows)
@@ -303,9 +309,12 @@ impl Tx {
     ) -> Boxed<'a, Result<u64, StoreError>> {
         let list: Vec<Value> = list.into_iter().collect();
         Box::pin(async move {
+            if let Some((taker, sql)) = self.taking_whole(sql, before, &list) {
+                return taker.execute_lists(&sql, before.to_vec(), vec![list]).await;
+            }
             let mut changed = 0;
-            for chunk in list.chunks(MAX_VALUES) {
-                let (sql, values) = with_list(sql, before, chunk);
+            for chunk in lists::chunks(&list) {
+                let (sql, values) = lists::with_marks(sql, before, chunk);
                 changed += self.execute(&sql, values).await?;
             }
             Ok(changed)
@@ -318,16 +327,37 @@ impl Tx {
     /// When the engine fails.
     pub async fn insert(&mut self, sql: &str, rows: Vec<Vec<Value>>) -> Result<u64, StoreError> {
         let Some(width) = rows.first().map(Vec::len) else { return Ok(0) };
+        let whole = self.inner.lists().is_some();
         let mut changed = 0;
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
-            let chunk: Vec<Vec<Value>> = rows.by_ref().take((MAX_VALUES / width).clamp(1, 500)).collect();
-            let marks: Vec<String> =
-                (0..chunk.len()).map(|row| format!("({})", marks(row * width + 1, width))).collect();
-            let text = sql.replacen("{}", &marks.join(","), 1);
-            changed += self.execute(&text, chunk.into_iter().flatten().collect()).await?;
+            let some: Vec<Vec<Value>> = rows.by_ref().take(lists::rows_at_once(width, whole)).collect();
+            changed += match self.inner.lists().and_then(|it| Some((it, lists::rows_by_column(sql, &some)?)))
+            {
+                Some((taker, (sql, columns))) => {
+                    self.statements.fetch_add(1, Ordering::Relaxed);
+                    taker.execute_lists(&sql, Vec::new(), columns).await?
+                }
+                None => {
+                    let (sql, values) = lists::rows_with_marks(sql, width, some);
+                    self.execute(&sql, values).await?
+                }
+            };
         }
         Ok(changed)
+    }
+
+    /// What takes a statement's list whole, and the statement for it.
+    fn taking_whole(
+        &mut self,
+        sql: &str,
+        before: &[Value],
+        list: &[Value],
+    ) -> Option<(&mut dyn TakesLists, String)> {
+        let taker = self.inner.lists().filter(|_| lists::is_of_one_kind(list))?;
+        let sql = lists::with_whole_list(sql, before.len())?;
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        Some((taker, sql))
     }
 
     /// Makes everything durable.
@@ -337,26 +367,4 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         self.inner.commit().await
     }
-}
-
-/// A statement with its list filled in, and all its values. The last is said again until there are a power of two: a
-/// list means the same then, and an engine meets few texts, which it keeps prepared.
-fn with_list(sql: &str, before: &[Value], list: &[Value]) -> (String, Vec<Value>) {
-    let count = list.len().next_power_of_two();
-    let text = sql.replacen("{}", &marks(before.len() + 1, count), 1);
-    let again = list.last().into_iter().cycle().take(count - list.len());
-    (text, before.iter().chain(list).chain(again).cloned().collect())
-}
-
-/// `$from,$from+1,…`, `count` of them.
-fn marks(from: usize, count: usize) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(count * 5);
-    for number in from..from + count {
-        if number > from {
-            text.push(',');
-        }
-        let _ = write!(text, "${number}");
-    }
-    text
 }

@@ -130,7 +130,7 @@ impl List {
             self.wheres.push("1 = 0".to_owned());
             return self;
         }
-        self.wheres.push(condition.replace("{}", &super::marks(self.values.len() + 1, values.len())));
+        self.wheres.push(condition.replace("{}", &super::lists::marks(self.values.len() + 1, values.len())));
         self.values.extend(values);
         self
     }

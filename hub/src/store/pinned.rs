@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use super::lists::TakesLists;
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
 /// A store whose reads all go through one transaction, begun with the first of them. What is written
@@ -49,6 +50,10 @@ impl Transaction for Trial {
 
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
         self.0.fetch(sql, values)
+    }
+
+    fn lists(&mut self) -> Option<&mut dyn TakesLists> {
+        self.0.lists()
     }
 
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {

@@ -28,6 +28,7 @@ use sqlx::{
 
 use uuid::Uuid;
 
+use super::lists::TakesLists;
 use super::migrate::{explain, migrator};
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
@@ -368,7 +369,11 @@ impl Encode<'_, Postgres> for Nothing {
     }
 }
 
-fn bind(sql: &str, values: Vec<Value>) -> sqlx::query::Query<'static, Postgres, PgArguments> {
+fn bind(
+    sql: &str,
+    values: Vec<Value>,
+    lists: Vec<Vec<Value>>,
+) -> sqlx::query::Query<'static, Postgres, PgArguments> {
     let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
     for value in values {
         query = match value {
@@ -378,7 +383,28 @@ fn bind(sql: &str, values: Vec<Value>) -> sqlx::query::Query<'static, Postgres, 
             Value::Bytes(bytes) => query.bind(bytes),
         };
     }
+    for list in lists {
+        // An array's type is that of what it holds; one that holds nothing is in no list.
+        query = match list.iter().find(|value| **value != Value::Null) {
+            Some(Value::Int(_)) => query.bind(each(list, |value| match value {
+                Value::Int(number) => Some(number),
+                _ => None,
+            })),
+            Some(Value::Text(_)) => query.bind(each(list, |value| match value {
+                Value::Text(text) => Some(text),
+                _ => None,
+            })),
+            _ => query.bind(each(list, |value| match value {
+                Value::Bytes(bytes) => Some(bytes),
+                _ => None,
+            })),
+        };
+    }
     query
+}
+
+fn each<T>(list: Vec<Value>, read: fn(Value) -> Option<T>) -> Vec<Option<T>> {
+    list.into_iter().map(read).collect()
 }
 
 fn row(row: &PgRow) -> Result<Row, StoreError> {
@@ -401,21 +427,45 @@ fn row(row: &PgRow) -> Result<Row, StoreError> {
     Ok(Row::new(values))
 }
 
-impl Transaction for PostgresTransaction {
-    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
+impl TakesLists for PostgresTransaction {
+    fn execute_lists<'a>(
+        &'a mut self,
+        sql: &'a str,
+        values: Vec<Value>,
+        lists: Vec<Vec<Value>>,
+    ) -> Boxed<'a, Result<u64, StoreError>> {
         Box::pin(async move {
-            let done = self.transaction.execute(bind(sql, values)).await;
+            let done = self.transaction.execute(bind(sql, values, lists)).await;
             let done = done.map_err(|error| given_up(error, self.writing))?;
             Ok(done.rows_affected())
         })
     }
 
-    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
+    fn fetch_lists<'a>(
+        &'a mut self,
+        sql: &'a str,
+        values: Vec<Value>,
+        lists: Vec<Vec<Value>>,
+    ) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
         Box::pin(async move {
-            let rows = self.transaction.fetch_all(bind(sql, values)).await;
+            let rows = self.transaction.fetch_all(bind(sql, values, lists)).await;
             let rows = rows.map_err(|error| given_up(error, self.writing))?;
             rows.iter().map(row).collect()
         })
+    }
+}
+
+impl Transaction for PostgresTransaction {
+    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
+        self.execute_lists(sql, values, Vec::new())
+    }
+
+    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
+        self.fetch_lists(sql, values, Vec::new())
+    }
+
+    fn lists(&mut self) -> Option<&mut dyn TakesLists> {
+        Some(self)
     }
 
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {

@@ -92,6 +92,8 @@ impl Session {
     }
 }
 
+/// No session starts before this: its window would have opened before there was anybody to take swipes.
+const EARLIEST: i64 = 8 * 60 + 45;
 const ALWAYS: (i64, i64) = (i64::MIN, i64::MAX);
 
 fn held(rooms: &[&'static str]) -> Vec<Held> {
@@ -124,7 +126,7 @@ impl Plan {
     pub(super) fn changed(&self, rng: &mut ChaCha8Rng, day: i64, now: i64) -> Self {
         let mut next = self.clone();
         if next.0.len() == 3 && rng.random_bool(0.3) {
-            let starts = rng.random_range(8 * 60 + 30..9 * 60 + 30);
+            let starts = rng.random_range(EARLIEST..9 * 60 + 30);
             let rooms = [R1, R2, BOTH][rng.random_range(0..3)];
             next.0.push(Session { id: "W", held: held(rooms), starts, ends: starts + 15, cancelled: false });
             return next;
@@ -142,7 +144,7 @@ impl Plan {
             _ => {
                 let later = rng
                     .random_range(-10..=10)
-                    .clamp(8 * 60 + 15 - session.starts, 9 * 60 + 49 - session.ends);
+                    .clamp(EARLIEST - session.starts, 9 * 60 + 49 - session.ends);
                 if later != 0 {
                     // What was moved on the day is there all the time, once its time is another and it is not open.
                     let rooms = session.last_rooms();
