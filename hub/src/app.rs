@@ -18,6 +18,7 @@ use crate::config::{Config, Database};
 use crate::export;
 use crate::fetch;
 use crate::graphql::{self, HubSchema};
+use crate::http::documents::Documents;
 use crate::http::graphiql::Graphiql;
 use crate::http::{Shared, router};
 use crate::service::beside::SeenSwipes;
@@ -97,7 +98,7 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let schema = graphql::schema(hub.clone());
-    let shared = Shared { hub: hub.clone(), schema: schema.clone() };
+    let shared = Shared { hub: hub.clone(), schema: schema.clone(), documents: Documents::default() };
     let graphiql = config.graphiql.as_deref().map(Graphiql::load).transpose()?;
     let service = router(shared, config.console, graphiql).into_make_service();
     let handle = Handle::new();

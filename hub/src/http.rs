@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
+use self::documents::Documents;
 use self::graphiql::Graphiql;
 use crate::graphql::HubSchema;
 use crate::service::Hub;
@@ -13,6 +14,7 @@ use crate::service::Hub;
 pub mod auth;
 pub mod calendar;
 pub mod console;
+pub mod documents;
 pub mod export;
 pub mod graphiql;
 pub mod health;
@@ -31,6 +33,8 @@ pub struct Shared {
     pub hub: Hub,
     /// Its schema.
     pub schema: HubSchema,
+    /// Queries that were asked before.
+    pub documents: Documents,
 }
 
 /// The hub's routes.

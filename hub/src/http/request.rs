@@ -2,14 +2,13 @@
 //! section 5).
 
 use async_graphql::parser::types::{DocumentOperations, OperationType};
-use async_graphql::{Request, Variables};
+use async_graphql::{Request, Value, Variables};
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::response::Response;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use serde_json::Value;
 
 use super::auth::{Refused, bearer, caller};
 use super::response::{Media, executed, refusal};
@@ -33,7 +32,10 @@ pub async fn post(State(shared): State<Shared>, headers: HeaderMap, body: Bytes)
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, media, "UNSUPPORTED_MEDIA_TYPE", message);
     }
     match from_json(&body) {
-        Ok(request) => execute(&shared, pinned, caller, request, media).await,
+        Ok(mut request) => {
+            shared.documents.read(&mut request);
+            execute(&shared, pinned, caller, request, media).await
+        }
         Err(message) => refusal(StatusCode::BAD_REQUEST, media, "BAD_REQUEST", &message),
     }
 }
@@ -115,28 +117,29 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Reads the body of a POST, or the payload of a socket's `subscribe`.
 pub fn from_json(body: &[u8]) -> Parsed {
+    // Straight into what variables are made of: a batch of swipes has thousands of them.
     let value: Value =
         serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
     let Value::Object(mut map) = value else {
         return Err("the body must be one JSON object with 'query'; batches are not taken".to_owned());
     };
-    let query = match map.remove("query") {
+    let query = match map.swap_remove("query") {
         Some(Value::String(query)) => query,
         Some(_) => return Err("'query' must be a string".to_owned()),
         None => return Err("'query' is missing".to_owned()),
     };
     let mut request = Request::new(query);
-    match map.remove("operationName") {
+    match map.swap_remove("operationName") {
         None | Some(Value::Null) => {}
         Some(Value::String(name)) => request = request.operation_name(name),
         Some(_) => return Err("'operationName' must be a string".to_owned()),
     }
-    match map.remove("variables") {
+    match map.swap_remove("variables") {
         None | Some(Value::Null) => {}
-        Some(variables @ Value::Object(_)) => request = request.variables(Variables::from_json(variables)),
+        Some(variables @ Value::Object(_)) => request = request.variables(Variables::from_value(variables)),
         Some(_) => return Err("'variables' must be an object".to_owned()),
     }
-    match map.remove("extensions") {
+    match map.swap_remove("extensions") {
         None | Some(Value::Null | Value::Object(_)) => {}
         Some(_) => return Err("'extensions' must be an object".to_owned()),
     }
@@ -147,8 +150,8 @@ fn from_query(query: &str) -> Parsed {
     let mut map = serde_json::Map::new();
     for (key, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
         let value = match key.as_str() {
-            "query" | "operationName" => Value::String(value),
-            "variables" | "extensions" if value.is_empty() => Value::Null,
+            "query" | "operationName" => serde_json::Value::String(value),
+            "variables" | "extensions" if value.is_empty() => serde_json::Value::Null,
             "variables" | "extensions" => {
                 serde_json::from_str(&value).map_err(|error| format!("'{key}' is not JSON: {error}"))?
             }
@@ -156,7 +159,7 @@ fn from_query(query: &str) -> Parsed {
         };
         map.insert(key, value);
     }
-    from_json(Value::Object(map).to_string().as_bytes())
+    from_json(serde_json::Value::Object(map).to_string().as_bytes())
 }
 
 /// Whether the operation that would be carried out is a query. What does not parse is left to execution,

@@ -142,9 +142,8 @@ impl Plan {
             }
             1 => session.cancelled = !session.cancelled,
             _ => {
-                let later = rng
-                    .random_range(-10..=10)
-                    .clamp(EARLIEST - session.starts, 9 * 60 + 49 - session.ends);
+                let later =
+                    rng.random_range(-10..=10).clamp(EARLIEST - session.starts, 9 * 60 + 49 - session.ends);
                 if later != 0 {
                     // What was moved on the day is there all the time, once its time is another and it is not open.
                     let rooms = session.last_rooms();
