@@ -345,6 +345,8 @@ impl Found {
             let lost = lost::between(&mut log, damage, clock.read(), &mut outages, &told)?;
             notes.extend(lost.into_iter().map(Record::Outage));
         }
+        // Before the clock's file says what holds in this start.
+        notes.extend(undated.date(None, clock.earlier_tie()).into_iter().map(Record::Anchor));
         Ok(Self { log, outages, notes, undated })
     }
 }

@@ -115,8 +115,8 @@ impl Gated {
     }
 }
 
-/// A reader of the simulator that says nothing is let go after this, and a half more.
-const SILENT_FOR: Duration = Duration::from_secs(5);
+/// A reader of the simulator says something each five seconds, and is let go after a half more.
+const SILENT_FOR: Duration = Duration::from_millis(2_500);
 
 fn own(channel: &str) -> String {
     format!("att/v1/GW-A/reader/D2/{channel}")

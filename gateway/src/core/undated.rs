@@ -10,6 +10,7 @@ use rollcall_rules::anchor::Anchor;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
+use super::reading::BUILT_AFTER;
 use super::time::Source;
 use crate::journal::record::{AnchorRecord, Record, SwipeRecord};
 
@@ -57,15 +58,22 @@ impl Undated {
     /// What to journal by the present tie and by that of an earlier start; those starts wait no longer.
     pub fn date(&mut self, present: Option<Tied>, earlier: Option<Tied>) -> Vec<AnchorRecord> {
         let mut dated = Vec::new();
+        // What a clock chip says is no better than what was known; the hub or the network will know more.
+        let (present, earlier) = (present.filter(is_good), earlier.filter(is_good));
         for (boot, anchor, source) in earlier.into_iter().chain(present) {
-            if self.starts.remove(&boot).is_some() {
+            // A tie from before the swipes is what they were dated by already.
+            let later = |last: &Last| anchor.since_boot_ms >= last.since_boot_ms;
+            if self.starts.get(&boot).is_some_and(later) {
+                self.starts.remove(&boot);
                 dated.push(record(boot, anchor, source));
             }
         }
-        if let Some((_, anchor, source)) = present {
+        if let Some((present, anchor, source)) = present {
             let begun = anchor.at(0).latest;
+            let own = self.starts.remove(&present);
             let over = std::mem::take(&mut self.starts).into_iter();
             dated.extend(over.map(|(boot, last)| record(boot, last.before(begun), source)));
+            self.starts.extend(own.map(|last| (present, last)));
         }
         dated
     }
@@ -74,10 +82,16 @@ impl Undated {
 impl Last {
     /// The tie of a start that was over at an instant: somewhere in between, as an error to either side.
     fn before(self, over: Instant) -> Anchor {
-        let width = over.since_ms(self.earliest).max(0);
-        let at = self.earliest.plus_ms(width / 2);
+        // A floor that was too high was one that a clock had lied into being.
+        let earliest = if self.earliest <= over { self.earliest } else { BUILT_AFTER.min(over) };
+        let width = over.since_ms(earliest).max(0);
+        let at = earliest.plus_ms(width / 2);
         Anchor { since_boot_ms: self.since_boot_ms, at, error_ms: width - width / 2 }
     }
+}
+
+fn is_good((_, _, source): &Tied) -> bool {
+    *source != Source::Rtc
 }
 
 fn record(boot: Uuid, anchor: Anchor, source: Source) -> AnchorRecord {
@@ -141,6 +155,26 @@ mod tests {
         undated.remember(&swipe(FIRST, HOUR, 101 * HOUR, FAR_FUTURE.0));
         let dated = undated.date(None, Some((FIRST, anchor(110 * HOUR, 2 * HOUR), Source::Ntp)));
         assert_eq!(dated, [record(FIRST, anchor(110 * HOUR, 2 * HOUR), Source::Ntp)]);
+    }
+
+    #[test]
+    fn a_tie_from_before_a_swipe_dates_nothing_and_a_clock_chip_dates_nothing() {
+        let mut undated = Undated::default();
+        undated.remember(&swipe(FIRST, 2 * HOUR, 101 * HOUR, 102 * HOUR));
+        let tied = |since_boot_ms, source| Some((FIRST, anchor(100 * HOUR, since_boot_ms), source));
+        assert_eq!(undated.date(tied(HOUR, Source::Hub), None), []);
+        assert_eq!(undated.date(tied(3 * HOUR, Source::Rtc), None), []);
+        assert_eq!(undated.date(tied(3 * HOUR, Source::Ntp), None).len(), 1);
+    }
+
+    #[test]
+    fn a_floor_that_turns_out_to_be_ahead_bounds_nothing_from_below() {
+        let mut undated = Undated::default();
+        let begun = BUILT_AFTER.plus_ms(100 * HOUR);
+        undated.remember(&swipe(FIRST, HOUR, begun.0 + 500 * HOUR, FAR_FUTURE.0));
+        let dated = undated.date(Some((SECOND, anchor(begun.0, 0), Source::Hub)), None);
+        let [tie] = &dated[..] else { panic!("{dated:?}") };
+        assert!(tie.at - tie.error <= BUILT_AFTER.0 && begun.0 <= tie.at + tie.error, "{tie:?}");
     }
 
     #[test]

@@ -78,18 +78,36 @@ pub fn is_bad_spot(error: &io::Error) -> bool {
 /// How much of a file is lost to a bad spot: what the kernel reads at once.
 const SPOT_BYTES: u16 = 4_096;
 
-/// Reads a file of so many bytes around bad spots of the medium, which are given as zeros. Says whether there are any.
+/// How many of them one file may have before the rest of it is not tried any more: a medium may take seconds over each.
+const MOST_SPOTS: u32 = 64;
+
+/// What could be read of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Readable {
+    /// Its bytes, zeros where they cannot be read.
+    pub bytes: Vec<u8>,
+    /// There are such.
+    pub has_bad_spot: bool,
+    /// Nothing of it could be read: where that is so of all files, it is no bad spot, but a disk that is gone.
+    pub is_gone: bool,
+}
+
+/// Reads a file of so many bytes around bad spots of the medium.
 ///
 /// # Errors
-/// When the disk fails otherwise, or when nothing of the file can be read: that is no bad spot, but a disk that is gone.
-pub fn read_around(disk: &impl Disk, name: &str, bytes: u64) -> io::Result<(Vec<u8>, bool)> {
-    let gone = match disk.read(name) {
-        Err(error) if is_bad_spot(&error) => error,
-        read => return read.map(|whole| (whole, false)),
-    };
-    let (mut found, mut readable) = (Vec::new(), false);
+/// When the disk fails otherwise.
+pub fn read_around(disk: &impl Disk, name: &str, bytes: u64) -> io::Result<Readable> {
+    match disk.read(name) {
+        Err(error) if is_bad_spot(&error) => {}
+        read => return read.map(|bytes| Readable { bytes, has_bad_spot: false, is_gone: false }),
+    }
+    let (mut found, mut readable, mut spots) = (Vec::new(), false, 0);
     for offset in (0..bytes).step_by(usize::from(SPOT_BYTES)) {
         let wanted = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(usize::from(SPOT_BYTES));
+        if spots >= MOST_SPOTS {
+            found.resize(found.len() + wanted, 0);
+            continue;
+        }
         match disk.read_at(name, offset, wanted) {
             Ok(some) => {
                 readable |= !some.is_empty();
@@ -98,11 +116,14 @@ pub fn read_around(disk: &impl Disk, name: &str, bytes: u64) -> io::Result<(Vec<
                     break;
                 }
             }
-            Err(error) if is_bad_spot(&error) => found.resize(found.len() + wanted, 0),
+            Err(error) if is_bad_spot(&error) => {
+                spots += 1;
+                found.resize(found.len() + wanted, 0);
+            }
             Err(error) => return Err(error),
         }
     }
-    if readable { Ok((found, true)) } else { Err(gone) }
+    Ok(Readable { bytes: found, has_bad_spot: true, is_gone: !readable })
 }
 
 /// A folder of the machine's file system.

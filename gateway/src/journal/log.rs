@@ -1,7 +1,7 @@
 //! The log over segments: found at the start, appended to, read back, dropped when old and handed over.
 //!
 //! Sequences grow for ever and are never used twice, also where the journal's id changes. A segment with damage
-//! is renamed to `….damaged`, is never written to again, and everything whole in it is still read.
+//! is renamed to `….damaged`, gets no more records, and everything whole in it is still read.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -148,6 +148,8 @@ pub struct Log<D: Disk> {
     /// Damage that was found since the start.
     news: Vec<Damage>,
     resume: Option<Resume>,
+    /// What is whole of segments with damage: where each record stands, by the segment's first sequence.
+    salvaged: BTreeMap<u64, BTreeMap<u64, Range<u64>>>,
 }
 
 /// The next segment, made before it is needed.
@@ -315,6 +317,7 @@ impl<D: Disk> Log<D> {
                 tracing::info!(segment = %segment.name, journal = %segment.journal, "old segment dropped");
                 self.disk.remove(&segment.name).map_err(disk("remove a segment"))?;
                 self.segments.remove(first);
+                self.salvaged.remove(first);
             }
         }
         Ok(old.len())

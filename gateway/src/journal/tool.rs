@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::disk::{Folder, read_around};
+use super::disk::{Folder, Readable, read_around};
 use super::format::{Chain, FormatError, Header, chain};
 use super::record::Record;
 use super::scan::{self, gaps, salvage};
@@ -49,7 +49,12 @@ fn read(data: &Path) -> anyhow::Result<Found> {
         let cannot = || format!("{} cannot be read", path.display());
         let length = std::fs::metadata(&path).with_context(cannot)?.len();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let (bytes, has_bad_spot) = read_around(&disk, &name, length).with_context(cannot)?;
+        let Readable { bytes, has_bad_spot, is_gone } =
+            read_around(&disk, &name, length).with_context(cannot)?;
+        if is_gone {
+            found.problems.push(format!("{}: nothing of it can be read from the disk", path.display()));
+            continue;
+        }
         let header = match Header::of_segment(&bytes) {
             Ok(header) => header,
             Err(_) if !has_bad_spot && bytes.iter().all(|byte| *byte == 0) => continue,

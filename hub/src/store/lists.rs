@@ -4,10 +4,8 @@ use super::{Boxed, Row, StoreError, Value};
 
 /// How many values one statement binds at the most; below every engine's limit.
 const MAX_VALUES: usize = 8_000;
-/// How many rows one statement inserts where lists are taken whole.
-const MAX_ROWS: usize = 10_000;
-/// How many rows one statement inserts where each value has a mark.
-const MAX_MARKED_ROWS: usize = 500;
+/// How many rows one statement inserts.
+const MAX_ROWS: usize = 500;
 
 /// A transaction of an engine that takes a list as one value: its text is the same however long the list is, and is
 /// read once.
@@ -58,9 +56,9 @@ pub(super) fn with_marks(sql: &str, before: &[Value], list: &[Value]) -> (String
     (text, before.iter().chain(list).chain(again).cloned().collect())
 }
 
-/// How many rows of this width one statement inserts.
-pub(super) fn rows_at_once(width: usize, whole: bool) -> usize {
-    if whole { MAX_ROWS } else { (MAX_VALUES / width).clamp(1, MAX_MARKED_ROWS) }
+/// How many rows of this width one statement inserts, whichever way.
+pub(super) fn rows_at_once(width: usize) -> usize {
+    (MAX_VALUES / width).clamp(1, MAX_ROWS)
 }
 
 /// A statement that inserts rows, and its values.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::super::disk::{Disk, read_around};
+use super::super::disk::{Disk, Readable, is_bad_spot, read_around};
 use super::super::format::{FormatError, HEADER_BYTES, Header, RECORD_HEAD_BYTES};
 use super::super::scan::{self, gaps, salvage};
+use super::read::places;
 use super::{Damage, JournalError, Limits, Log, NUMBERS_LEFT_OUT, RESERVE, Segment, Stored, disk};
 
 /// A segment as it was read at the start.
@@ -17,6 +18,12 @@ struct Found {
     /// A spot of it cannot be read, and stands as zeros.
     has_bad_spot: bool,
     header: Result<Header, FormatError>,
+}
+
+/// How many records are missing between the last that can be read, whose number is one before `next`, and a segment that
+/// begins with `until`. Where the journal got another id, numbers were left out that no record ever had.
+fn lost_before(until: u64, next: u64) -> u64 {
+    until.saturating_sub(next) % NUMBERS_LEFT_OUT
 }
 
 /// What is wrong with a segment.
@@ -62,23 +69,26 @@ impl<D: Disk> Log<D> {
             disk_full: false,
             news: Vec::new(),
             resume: None,
+            salvaged: BTreeMap::new(),
         };
         if names.iter().any(|name| name == RESERVE) {
             // One that was cut off while it was made is made again.
-            let end = log
-                .disk
-                .read_at(RESERVE, limits.segment - 1, 2)
-                .map_err(super::disk("look at its reserve"))?;
-            log.has_reserve = end == [0];
+            log.has_reserve = match log.disk.read_at(RESERVE, limits.segment - 1, 2) {
+                Ok(end) => end == [0],
+                Err(error) if is_bad_spot(&error) => false,
+                Err(error) => return Err(super::disk("look at its reserve")(error)),
+            };
         }
         let mut firsts: Vec<(u64, &String)> =
             names.iter().filter_map(|name| Some((first_of(name)?, name))).collect();
         firsts.sort_unstable();
         let mut damages = Vec::new();
         let mut journals: Vec<Uuid> = Vec::new();
+        let mut gone = 0;
         for (index, (first, name)) in firsts.iter().enumerate() {
-            let (bytes, has_bad_spot) =
+            let Readable { bytes, has_bad_spot, is_gone } =
                 read_around(&log.disk, name, limits.segment).map_err(super::disk("read a segment"))?;
+            gone += usize::from(is_gone);
             let last = index + 1 == firsts.len();
             if last && !has_bad_spot && bytes.iter().all(|byte| *byte == 0) {
                 // It was made, or taken from the reserve, and never written to.
@@ -95,6 +105,10 @@ impl<D: Disk> Log<D> {
             let found = Found { name: (*name).clone(), first: *first, bytes, has_bad_spot, header };
             damages.extend(log.take_in(found, until, &journals, &mut each)?);
         }
+        if gone > 0 && gone == firsts.len() {
+            let source = std::io::Error::other("nothing of any segment can be read: the disk is gone");
+            return Err(JournalError::Disk { act: "read its segments", source });
+        }
         let harmed = damages.iter().any(|damage: &Damage| !damage.known);
         log.go_on(fresh, harmed)?;
         Ok((log, damages))
@@ -104,10 +118,10 @@ impl<D: Disk> Log<D> {
     /// records that are only in memory; one whose sync failed left such as the kernel takes to be on the disk, and
     /// another sync alone would not bring them there. From here on all that was read is told to be kept.
     fn write_again(&self, name: &str, bytes: &[u8], has_bad_spot: bool) -> Result<(), JournalError> {
-        let file = self.disk.open(name).map_err(disk("open a segment"))?;
         if has_bad_spot {
-            return self.write_records_again(&file, bytes);
+            return self.write_records_again(name, bytes);
         }
+        let file = self.disk.open(name).map_err(disk("open a segment"))?;
         let end = bytes.len().min(usize::try_from(self.limits.records_end()).unwrap_or(usize::MAX));
         let used = bytes[..end].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         self.disk.write_at(&file, &bytes[..used], 0).map_err(disk("write again what it found"))?;
@@ -121,16 +135,16 @@ impl<D: Disk> Log<D> {
 
     /// The same for a segment of which not all can be read: its records alone, so that nothing is written where
     /// something may stand that another attempt still reads.
-    fn write_records_again(&self, file: &D::File, bytes: &[u8]) -> Result<(), JournalError> {
-        if let Ok(header) = Header::of_segment(bytes) {
-            for record in salvage(bytes, header.journal).into_values() {
-                let start = record.body.start - RECORD_HEAD_BYTES;
-                self.disk
-                    .write_at(file, &bytes[start..record.body.end], start as u64)
-                    .map_err(disk("write again what it found"))?;
-            }
+    fn write_records_again(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        let Ok(header) = Header::of_segment(bytes) else { return Ok(()) };
+        let file = self.disk.open(name).map_err(disk("open a segment"))?;
+        for record in salvage(bytes, header.journal).into_values() {
+            let start = record.body.start - RECORD_HEAD_BYTES;
+            self.disk
+                .write_at(&file, &bytes[start..record.body.end], start as u64)
+                .map_err(disk("write again what it found"))?;
         }
-        self.disk.sync(file).map_err(disk("sync what it found"))
+        self.disk.sync(&file).map_err(disk("sync what it found"))
     }
 
     /// Takes a segment in. Gives its damage.
@@ -156,8 +170,8 @@ impl<D: Disk> Log<D> {
                     body: body.to_vec(),
                 });
             });
-            let complete = until
-                .is_none_or(|until| until == scanned.next || until > scanned.next + NUMBERS_LEFT_OUT / 2);
+            let complete =
+                until.is_none_or(|until| until >= scanned.next && lost_before(until, scanned.next) == 0);
             if scanned.damage.is_none() && header.first == found.first && complete {
                 whole.iter().for_each(&mut *each);
                 (self.journal, self.next, self.chain) = (journal, scanned.next, last_chain);
@@ -200,10 +214,10 @@ impl<D: Disk> Log<D> {
         let mut missing = gaps(first, whole.keys().copied());
         let mut open_end = None;
         match until {
-            Some(until) if until > last + 1 && until - last < NUMBERS_LEFT_OUT / 2 => {
-                missing.push(last + 1..until)
+            Some(until) => {
+                let lost = lost_before(until, last + 1);
+                missing.extend((lost > 0).then(|| last + 1..last + 1 + lost));
             }
-            Some(_) => {}
             None => open_end = Some(last + 1),
         }
         // What was durable once has a record of a later group behind it; and nothing was durable in a segment whose
@@ -219,6 +233,7 @@ impl<D: Disk> Log<D> {
         if name != renamed {
             self.disk.rename(&name, &renamed).map_err(disk("set a damaged segment aside"))?;
         }
+        self.salvaged.insert(first, places(&whole));
         self.next = self.next.max(last + 1);
         self.offset = self.limits.segment;
         self.segments.insert(first, Segment { name: renamed.clone(), journal, first, last, damaged: true });

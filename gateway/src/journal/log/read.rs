@@ -1,8 +1,11 @@
 //! Reading back: where a reader left off in a whole segment, and record by record in a damaged one.
 
-use super::super::disk::{Disk, is_bad_spot, read_around};
-use super::super::format::{Chain, HEADER_BYTES, Header};
-use super::super::scan::{self, gaps, salvage};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::super::disk::{Disk, Readable, is_bad_spot, read_around};
+use super::super::format::{Chain, FormatError, HEADER_BYTES, Header, RECORD_HEAD_BYTES, decode_record};
+use super::super::scan::{self, Whole, gaps, salvage};
 use super::open::damage;
 use super::{Damage, JournalError, Log, Segment, Stored, disk};
 
@@ -20,6 +23,12 @@ pub(super) struct Resume {
     offset: u64,
     /// The chain value before it.
     before: Option<Chain>,
+}
+
+/// Where records stand in their segment, heads included.
+pub(super) fn places(whole: &BTreeMap<u64, Whole>) -> BTreeMap<u64, Range<u64>> {
+    let place = |whole: &Whole| (whole.body.start - RECORD_HEAD_BYTES) as u64..whole.body.end as u64;
+    whole.iter().map(|(sequence, whole)| (*sequence, place(whole))).collect()
 }
 
 /// Whether an error says nothing of the disk and may be gone at the next attempt.
@@ -75,42 +84,65 @@ impl<D: Disk> Log<D> {
         Ok(found)
     }
 
-    /// Reads what is whole of a segment with damage.
+    /// Reads what is whole of a segment with damage, record by record. What cannot be read any more is reported.
     fn read_damaged(
-        &self,
+        &mut self,
         segment: &Segment,
         from: u64,
         limit: usize,
         found: &mut Vec<Stored>,
     ) -> Result<(), JournalError> {
-        let name = self.segments.get(&segment.first).map_or(&segment.name, |known| &known.name);
-        let (bytes, _) =
-            read_around(&self.disk, name, self.limits.segment).map_err(disk("read a segment"))?;
-        let whole = salvage(&bytes, segment.journal);
-        let records = whole.range(from..).take(limit - found.len());
-        found.extend(records.map(|(sequence, record)| Stored {
+        let name = self.segments.get(&segment.first).map_or(&segment.name, |known| &known.name).clone();
+        let Some(kept) = self.salvaged.get_mut(&segment.first) else { return Ok(()) };
+        let wanted: Vec<(u64, Range<u64>)> =
+            kept.range(from..).take(limit - found.len()).map(|(at, place)| (*at, place.clone())).collect();
+        let mut lost = None;
+        let mut missing = Vec::new();
+        for (sequence, place) in wanted {
+            let bytes = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
+            let what = match self.disk.read_at(&name, place.start, bytes) {
+                Ok(bytes) => match decode_record(&bytes, segment.journal) {
+                    Ok(Some((head, body))) if head.sequence == sequence => {
+                        let (journal, chain, body) = (segment.journal, head.chain, body.to_vec());
+                        found.push(Stored { journal, sequence, before: None, chain, body });
+                        continue;
+                    }
+                    Ok(_) => FormatError::Behind,
+                    Err(what) => what,
+                },
+                Err(error) if is_bad_spot(&error) => FormatError::Unreadable,
+                Err(error) => return Err(disk("read a record")(error)),
+            };
+            kept.remove(&sequence);
+            missing.push(sequence..sequence + 1);
+            lost = Some(what);
+        }
+        self.news.extend(lost.map(|what| Damage {
             journal: segment.journal,
-            sequence: *sequence,
-            before: None,
-            chain: record.head.chain,
-            body: bytes[record.body.clone()].to_vec(),
+            segment: name,
+            missing,
+            open_end: None,
+            what,
+            torn_tail: false,
+            known: false,
         }));
         Ok(())
     }
 
     /// Sets a segment aside that turned out to have damage, and tells of it.
     fn set_aside(&mut self, segment: &Segment, bad_spot: bool) -> Result<(), JournalError> {
-        let (bytes, still) =
+        let Readable { bytes, has_bad_spot, .. } =
             read_around(&self.disk, &segment.name, self.limits.segment).map_err(disk("read a segment"))?;
         let renamed = format!("segment-{:020}.damaged", segment.first);
         self.disk.rename(&segment.name, &renamed).map_err(disk("set a damaged segment aside"))?;
         let whole = salvage(&bytes, segment.journal);
+        self.salvaged.insert(segment.first, places(&whole));
         self.news.push(Damage {
             journal: segment.journal,
             segment: renamed.clone(),
             missing: gaps(segment.first, whole.keys().copied().chain([segment.last + 1])),
             open_end: None,
-            what: damage(&bytes, Header::of_segment(&bytes).as_ref(), bad_spot || still),
+            what: damage(&bytes, Header::of_segment(&bytes).as_ref(), bad_spot || has_bad_spot),
             torn_tail: false,
             known: false,
         });

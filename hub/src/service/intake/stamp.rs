@@ -64,7 +64,11 @@ pub(super) async fn take_anchors(
     let now = hub.now().0;
     let rows: Vec<Vec<Value>> = anchors
         .iter()
-        .filter(|anchor| anchor.error.0 >= 0 && anchor.at.ms().abs_diff(now) < 400 * 24 * 3_600_000)
+        .filter(|anchor| {
+            // One that is wide may be a bound alone: it counts where it comes close to the present at all.
+            let apart = anchor.at.ms().abs_diff(now).saturating_sub(anchor.error.0.unsigned_abs());
+            anchor.error.0 >= 0 && apart < 400 * 24 * 3_600_000
+        })
         .map(|anchor| {
             vec![
                 anchor.boot_id.0.into(),

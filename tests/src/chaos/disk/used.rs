@@ -125,7 +125,7 @@ fn pass(disk: &SimDisk, operation: u64, fault: Fault) -> Result<(), String> {
 pub(super) fn spots(seed: u64) -> Result<u64, String> {
     let before = filled(seed, WIDE).map_err(|error| error.to_string())?;
     let segments: Vec<String> = before.list().map_err(|error| error.to_string())?;
-    let mut count = 0;
+    let mut count = gone(&before)?;
     for name in segments.iter().filter(|name| name.starts_with("segment-")) {
         let sectors = usize::try_from(WIDE.segment).unwrap_or(0) / 512;
         for spot in (0..sectors).step_by(SPOT_SECTORS) {
@@ -139,6 +139,48 @@ pub(super) fn spots(seed: u64) -> Result<u64, String> {
         }
     }
     Ok(count)
+}
+
+/// Nothing can be read of one file, whichever: all else is there. And of all files: that is no bad spot.
+fn gone(before: &SimDisk) -> Result<u64, String> {
+    let wrong = |error: JournalError| error.to_string();
+    let names = before.list().map_err(|error| error.to_string())?;
+    let sectors = usize::try_from(WIDE.segment).unwrap_or(0) / 512;
+    let lose = |disk: &SimDisk, name: &str| (0..sectors).for_each(|sector| disk.spoil(name, sector));
+    for name in &names {
+        let disk = before.copy_of_medium();
+        let others = names.iter().filter(|other| other.starts_with("segment-") && *other != name);
+        let there: usize = others.map(|other| records_in(&disk, other)).sum();
+        lose(&disk, name);
+        for start in 1..=2 {
+            let (mut log, _, found) = opened(&disk, WIDE, 6 + start).map_err(wrong)?;
+            let wanted = there + usize::try_from(start).unwrap_or(0) - 1;
+            let wanted =
+                if name.starts_with("segment-") { wanted } else { usize::from(BEFORE) + wanted - there };
+            if found.len() != wanted {
+                return Err(format!(
+                    "without {name}, start {start}: {} records are there of {wanted}",
+                    found.len()
+                ));
+            }
+            log.append(&[body(200)]).map_err(|error| format!("without {name} it takes nothing: {error}"))?;
+        }
+    }
+    let disk = before.copy_of_medium();
+    names.iter().for_each(|name| lose(&disk, name));
+    match opened(&disk, WIDE, 7) {
+        Err(JournalError::Disk { .. }) => Ok(names.len() as u64 + 1),
+        other => Err(format!("a disk that is gone was taken for a bad spot: {:?}", other.map(|it| it.1))),
+    }
+}
+
+fn holds(bytes: &[u8], number: u8) -> bool {
+    bytes.windows(400).any(|window| window == body(number))
+}
+
+fn records_in(disk: &SimDisk, name: &str) -> usize {
+    let bytes = disk.read(name).unwrap_or_default();
+    (0..BEFORE).filter(|number| holds(&bytes, *number)).count()
 }
 
 fn unreadable(disk: &SimDisk, name: &str, spot: usize, at_start: bool) -> Result<(), String> {
@@ -178,11 +220,26 @@ fn unreadable(disk: &SimDisk, name: &str, spot: usize, at_start: bool) -> Result
         return Err("it passes for a torn tail".to_owned());
     }
     log.append(&[body(200)]).map_err(|error| format!("it takes nothing: {error}"))?;
-    drop(log);
-    let (_, damages, found) =
-        opened(disk, WIDE, 8).map_err(|error| format!("it does not start again: {error}"))?;
+    let again = log.read(1, 1_000).map_err(wrong)?;
+    if again.len() != whole.len() + 1 || !log.take_news().is_empty() {
+        return Err(format!("read again {} are there, or it is news again", again.len()));
+    }
+    let (_, damages, found) = opened(&disk.copy_of_medium(), WIDE, 8)
+        .map_err(|error| format!("it does not start again: {error}"))?;
     if found.len() != whole.len() + 1 || damages.iter().any(|damage| !damage.known) {
         return Err(format!("at the next start {} are there, and {damages:?}", found.len()));
+    }
+    // One more of those that were whole goes: that is news.
+    if let Some(record) = whole.iter().find(|number| holds(&bytes, **number)) {
+        let at = bytes.windows(400).position(|window| window == body(*record)).unwrap_or(0);
+        let aside = name.replace(".log", ".damaged");
+        disk.spoil(&aside, at / 512);
+        let left = log.read(1, 1_000).map_err(wrong)?;
+        let told: Vec<u64> =
+            log.take_news().into_iter().flat_map(|damage| damage.missing.into_iter().flatten()).collect();
+        if told.len() + left.len() != again.len() || !told.contains(&(u64::from(*record) + 1)) {
+            return Err(format!("{} are left of {}, and {told:?} are told of", left.len(), again.len()));
+        }
     }
     Ok(())
 }

@@ -133,10 +133,9 @@ async fn marks(world: &World, base: &Base, stored: &[(Uuid, i64, i64)], broken: 
         let (opens, closes) = session.window(base.day);
         let mut certain = BTreeSet::new();
         let mut possible = BTreeSet::new();
-        let all =
-            world.presentations.iter().flat_map(|it| it.minted.iter().map(move |minted| (it, minted.id)));
-        for (it, id) in all.filter(|(it, _)| World::listed(it.student)) {
-            let Some((earliest, latest)) = read.get(&id) else { continue };
+        let all = world.presentations.iter().flat_map(|it| it.minted.iter().map(move |minted| (it, minted)));
+        for (it, minted) in all.filter(|(it, _)| World::listed(it.student)) {
+            let Some((earliest, latest)) = read.get(&minted.id) else { continue };
             let room = DOORS[it.door].room;
             let here = session.ever_in(room);
             let all_the_time = session.is_in(room, *earliest, *latest);
@@ -147,13 +146,9 @@ async fn marks(world: &World, base: &Base, stored: &[(Uuid, i64, i64)], broken: 
                     certain.insert(student);
                 }
             }
-            // What was green by an earlier timetable stays so (design, section 2).
-            let promised = world.plans.iter().flat_map(super::plan::Plan::sessions).any(|earlier| {
-                let (opens, closes) = earlier.window(base.day);
-                let there = earlier.id == session.id && earlier.ever_in(room);
-                there && *latest >= opens && *earliest <= closes
-            });
-            if promised {
+            // What was green by the timetable that the gateway had stays so (design, section 2).
+            let mut had = world.plans[minted.plan].sessions().filter(|had| had.id == session.id);
+            if minted.flash != Some(Colour::Amber) && had.any(|had| had.open(base.day, room, it.at)) {
                 possible.insert(student);
             }
         }

@@ -245,13 +245,21 @@ impl SimGateway {
         running.mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
     }
 
-    /// The light at rest of each reader, and whether the time is known to the second.
-    pub(super) fn rests(&mut self, now: i64) -> Option<(BTreeMap<String, Colour>, bool)> {
+    /// The light at rest of each reader, and when the gateway takes it to be.
+    pub(super) fn rests(&mut self, now: i64) -> Option<(BTreeMap<String, Colour>, Uncertain)> {
         let sample = self.machine.sample(now);
         let running = self.running.as_mut()?;
-        let reading = running.keeper.read(sample);
-        running.mind.handle(Input::Tick, reading);
-        Some((running.mind.rests().clone(), reading.when.is_exact()))
+        Some((running.mind.rests().clone(), running.keeper.read(sample).when))
+    }
+
+    /// Lights change by themselves where the mind said that they would: as in `gateway::app`, where the clock is looked at each
+    /// second until then, and else once a minute.
+    pub(super) fn tick(&mut self, now: i64) {
+        let sample = self.machine.sample(now);
+        let Some(running) = &mut self.running else { return };
+        if running.mind.poll_timeout().is_some() {
+            running.mind.handle(Input::Tick, running.keeper.read(sample));
+        }
     }
 
     /// It can take swipes, and date them to the second.
@@ -377,6 +385,7 @@ impl SimGateway {
         let reading = running.keeper.read(self.machine.sample(now));
         let dated = running.outages.dated(reading);
         running.tell(dated);
+        running.mind.handle(Input::Tick, reading);
         let refusing = running.mind.refusing_since();
         if refusing.is_some() && running.log.usage().has_room {
             running.mind.handle(Input::Room, reading);

@@ -31,7 +31,9 @@ impl Session {
         (day + (self.starts - 30) * 60_000, day + self.ends * 60_000)
     }
 
-    fn open(&self, day: i64, room: &str, at: i64) -> bool {
+    /// Whether it is open in a room.
+    #[must_use]
+    pub(super) fn open(&self, day: i64, room: &str, at: i64) -> bool {
         let (opens, closes) = self.window(day);
         !self.cancelled && opens <= at && at <= closes && self.is_in(room, at, at)
     }
@@ -164,6 +166,15 @@ impl Plan {
     #[must_use]
     pub(super) fn open(&self, day: i64, room: &str, at: i64) -> bool {
         self.0.iter().any(|session| session.open(day, room, at))
+    }
+
+    /// Whether one session is open in a room through all of a stretch of time.
+    #[must_use]
+    pub(super) fn open_through(&self, day: i64, room: &str, from: i64, until: i64) -> bool {
+        self.0.iter().any(|session| {
+            let (opens, closes) = session.window(day);
+            !session.cancelled && opens <= from && until <= closes && session.is_in(room, from, until)
+        })
     }
 
     /// Whether a window opens or closes close to an instant.

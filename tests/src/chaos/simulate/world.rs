@@ -284,6 +284,9 @@ impl World {
         while let Some(Reverse((at, _, index))) = self.queue.pop() {
             self.now = self.now.max(at);
             self.base.clock.set_ms(self.now);
+            for gateway in &mut self.gateways {
+                gateway.tick(self.now);
+            }
             if self.now > self.until && !self.healed {
                 self.heal().await;
             }

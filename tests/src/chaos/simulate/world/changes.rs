@@ -65,7 +65,7 @@ impl World {
 
     /// Every light at rest is that of the timetable that the gateway has: blue only where a window is open.
     pub(super) fn rests(&mut self, gateway: usize) {
-        let Some((rests, exact)) = self.gateways[gateway].rests(self.now) else { return };
+        let Some((rests, when)) = self.gateways[gateway].rests(self.now) else { return };
         let (day, now) = (self.base.day, self.now);
         let plan = &self.plans[self.has[gateway]];
         if plan.near_edge(day, now, EDGE_MS) {
@@ -73,10 +73,11 @@ impl World {
         }
         for door in DOORS.iter().filter(|door| door.gateway == gateway) {
             let open = plan.open(day, door.room, now);
+            let surely = plan.open_through(day, door.room, when.earliest.0, when.latest.0);
             let shown = rests.get(door.reader).copied().unwrap_or(Colour::Off);
             let right = match shown {
                 Colour::Blue => open,
-                Colour::Off => !open || !exact,
+                Colour::Off => !open || !(when.is_exact() || surely),
                 _ => false,
             };
             if !right {
