@@ -3,7 +3,7 @@
 //! Called by `main`, and by the simulator and the tests, which bring their own clock. One task owns the mind
 //! (`core`) and does what it says (`hands`); readers, journal and hub have tasks of their own and meet only there.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,12 +22,9 @@ use uuid::Uuid;
 use crate::ascii::line;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, GateConfig};
-use crate::core::outages::{Cause, Outages};
-use crate::core::undated::Undated;
+use crate::core::outages::Cause;
 use crate::core::{Change, Gateway, Input};
 use crate::journal::disk::Folder;
-use crate::journal::log::{Limits, Log};
-use crate::journal::lost;
 use crate::journal::record::Record;
 use crate::journal::writer::Journal;
 use crate::keys::ReaderKeys;
@@ -49,6 +46,7 @@ use crate::walk;
 
 mod care;
 mod channels;
+mod found;
 mod hands;
 mod heard;
 mod installer;
@@ -56,14 +54,13 @@ mod notes;
 mod refusals;
 
 use channels::Channels;
+use found::Found;
 use hands::{Hands, OnBus};
 use notes::Notes;
 use refusals::{Refusals, Unrecorded};
 
 /// How many happenings of one kind may wait.
 const QUEUE: usize = 1_024;
-/// A mebibyte.
-const MIB: u64 = 1024 * 1024;
 /// So often, and after so long each time, a lock is asked for again.
 const LOCK_TRIES: usize = 10;
 const LOCK_AGAIN: Duration = Duration::from_millis(50);
@@ -290,64 +287,6 @@ async fn start_page(
             tasks.spawn(page::serve(listener, windows, password, stopping.clone()));
         }
         Err(error) => tracing::warn!("no status page: {listen}: {error}; say another [page] listen"),
-    }
-}
-
-/// What the journal held.
-struct Found {
-    log: Log<Folder>,
-    outages: Outages,
-    /// What is to be journalled first.
-    notes: Vec<Record>,
-    /// Starts of the machine whose swipes wait for a time.
-    undated: Undated,
-}
-
-impl Found {
-    fn open(config: &Config, mind: &mut Gateway, clock: &dyn Clock) -> anyhow::Result<Self> {
-        let folder =
-            Folder::open(config.data.join("journal")).context("the journal's folder cannot be made")?;
-        let mut outages = Outages::default();
-        let (mut last, mut undated, mut told) = (None, Undated::default(), BTreeSet::new());
-        let now = clock.read();
-        let limits = Limits::quota(config.journal.max_mib * MIB);
-        let (mut log, damages) = Log::open(folder, Uuid::new_v4(), limits, |stored| {
-            let record = match Record::read(&stored.body) {
-                Ok(record) => record,
-                Err(error) => {
-                    tracing::error!(sequence = stored.sequence, "a record cannot be read: {error}");
-                    return;
-                }
-            };
-            match &record {
-                Record::Swipe(swipe) => {
-                    mind.remember(swipe, now);
-                    last = last.max(Some(swipe.earliest));
-                }
-                Record::Outage(outage) => {
-                    if outage.cause == Cause::JournalDamaged.word() {
-                        told.insert(outage.id);
-                    }
-                    outages.remember(outage, now);
-                }
-                Record::Anchor(_) | Record::Reader(_) => {}
-            }
-            undated.remember(&record);
-        })?;
-        clock.at_least(last.map(Instant));
-        let mut notes = Vec::new();
-        if log.segments().next().is_none() {
-            // Nobody here knows what was before; the hub does.
-            let lost = outages.over(Uuid::new_v4(), Cause::StorageLost, None, clock.read());
-            notes.push(Record::Outage(lost));
-        }
-        for damage in &damages {
-            let lost = lost::between(&mut log, damage, clock.read(), &mut outages, &told)?;
-            notes.extend(lost.into_iter().map(Record::Outage));
-        }
-        // Before the clock's file says what holds in this start.
-        notes.extend(undated.date(None, clock.earlier_tie()).into_iter().map(Record::Anchor));
-        Ok(Self { log, outages, notes, undated })
     }
 }
 

@@ -328,9 +328,11 @@ impl Tx {
     pub async fn insert(&mut self, sql: &str, rows: Vec<Vec<Value>>) -> Result<u64, StoreError> {
         let Some(width) = rows.first().map(Vec::len) else { return Ok(0) };
         let mut changed = 0;
-        let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
-            let some: Vec<Vec<Value>> = rows.by_ref().take(lists::rows_at_once(width)).collect();
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let whole = self.inner.lists().is_some();
+            let count = if whole { lists::MAX_ROWS } else { lists::rows_at_once(width, rows.len()) };
+            let some: Vec<Vec<Value>> = rows.by_ref().take(count).collect();
             changed += match self.inner.lists().and_then(|it| Some((it, lists::rows_by_column(sql, &some)?)))
             {
                 Some((taker, (sql, columns))) => {

@@ -8,7 +8,6 @@ use rollcall_rules::session::Session as RulesSession;
 use rollcall_rules::time::{Instant, Span};
 use uuid::Uuid;
 
-use super::decide::Shown;
 use super::doors::Doors;
 use super::webhooks::{self, Changed};
 use super::{Caller, Hub, News, Touched, timetable};
@@ -74,7 +73,7 @@ async fn derive_some(
     let mut writes = Writes::default();
     let mut all_changed = Vec::new();
     for (stored, session) in &known.sessions {
-        let register = known.register(session, now)?;
+        let register = known.register(session, now);
         let before = known.marks.get(&stored.id).map_or(&[][..], Vec::as_slice);
         let (first, first_gone) = (writes.marks.len(), writes.gone.len());
         let marks = writes.compare(hub, stored, before, &register.entries, marked, caller, &known, now);
@@ -180,7 +179,7 @@ impl Known {
         Ok(Self { sessions, stays, credits, manual, decided, marks, doors, elsewhere })
     }
 
-    fn register(&self, session: &RulesSession, now: Instant) -> Result<register::Register, StoreError> {
+    fn register(&self, session: &RulesSession, now: Instant) -> register::Register {
         let (no_stays, no_marks) = (BTreeMap::new(), BTreeMap::new());
         let nobody = BTreeSet::new();
         let mut credits = Vec::new();
@@ -195,12 +194,12 @@ impl Known {
                 } else {
                     opens.clamp(fact.earliest_at, fact.latest_at)
                 }),
-                shown_green: Shown::read(&fact.shown)?.green(),
+                shown_green: fact.shown_green,
                 honoured: fact.honoured,
                 shared: fact.shared,
             });
         }
-        Ok(register::derive(&Facts {
+        register::derive(&Facts {
             session,
             stays: self.stays.get(&session.id.0).unwrap_or(&no_stays),
             credits: &credits,
@@ -210,7 +209,7 @@ impl Known {
             wronged: &nobody,
             evidence: self.doors.evidence(session),
             now,
-        }))
+        })
     }
 }
 

@@ -4,8 +4,8 @@ use super::{Boxed, Row, StoreError, Value};
 
 /// How many values one statement binds at the most; below every engine's limit.
 const MAX_VALUES: usize = 8_000;
-/// How many rows one statement inserts.
-const MAX_ROWS: usize = 500;
+/// How many rows one statement inserts at the most.
+pub(super) const MAX_ROWS: usize = 500;
 
 /// A transaction of an engine that takes a list as one value: its text is the same however long the list is, and is
 /// read once.
@@ -56,9 +56,10 @@ pub(super) fn with_marks(sql: &str, before: &[Value], list: &[Value]) -> (String
     (text, before.iter().chain(list).chain(again).cloned().collect())
 }
 
-/// How many rows of this width one statement inserts, whichever way.
-pub(super) fn rows_at_once(width: usize) -> usize {
-    (MAX_VALUES / width).clamp(1, MAX_ROWS)
+/// How many of so many rows of this width one statement inserts where each value has a mark: a power of two, so that an engine meets few texts. Each
+/// that it keeps prepared takes memory for all of its marks.
+pub(super) fn rows_at_once(width: usize, left: usize) -> usize {
+    1 << (MAX_VALUES / width).clamp(1, MAX_ROWS).min(left.max(1)).ilog2()
 }
 
 /// A statement that inserts rows, and its values.
@@ -131,6 +132,21 @@ mod tests {
         for list in [&[][..], &[Value::Null], &[1.into(), "x".into()], &[1.into(), Value::Null]] {
             assert!(!is_of_one_kind(list), "{list:?}");
         }
+    }
+
+    #[test]
+    fn however_many_rows_there_are_few_texts_insert_them() {
+        let mut texts = std::collections::BTreeSet::new();
+        for count in 1..=1_000 {
+            let mut left = count;
+            while left > 0 {
+                let some = rows_at_once(25, left);
+                assert!((1..=left).contains(&some) && some * 25 <= MAX_VALUES);
+                texts.insert(some);
+                left -= some;
+            }
+        }
+        assert_eq!(texts.len(), 9, "{texts:?}");
     }
 
     #[test]

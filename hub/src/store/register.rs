@@ -24,8 +24,8 @@ pub struct CreditFact {
     pub latest_at: i64,
     /// Because it was shown green.
     pub honoured: bool,
-    /// What was shown, as JSON.
-    pub shown: String,
+    /// It was shown green.
+    pub shown_green: bool,
     /// Counts for another session that takes place, too.
     pub shared: bool,
 }
@@ -103,7 +103,8 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn credit_facts(&mut self, sessions: &[Uuid]) -> Result<Vec<CreditFact>, StoreError> {
-        let sql = "SELECT c.session_id, c.student_id, c.swipe_id, w.swiped_at, w.earliest_at, w.latest_at, c.honoured, w.shown, \
+        let sql = "SELECT c.session_id, c.student_id, c.swipe_id, w.swiped_at, w.earliest_at, w.latest_at, c.honoured, \
+                   CASE WHEN w.shown LIKE '%\"light\":\"GREEN\"%' THEN 1 ELSE 0 END, \
                    EXISTS (SELECT 1 FROM credit o JOIN session s ON s.id = o.session_id WHERE o.swipe_id = c.swipe_id \
                    AND o.student_id = c.student_id AND o.session_id <> c.session_id AND s.cancelled = 0) \
                    FROM credit c JOIN swipe w ON w.id = c.swipe_id WHERE c.session_id IN ({})";
@@ -118,7 +119,7 @@ impl Tx {
                     earliest_at: row.next("swipe.earliest_at")?,
                     latest_at: row.next("swipe.latest_at")?,
                     honoured: row.next("credit.honoured")?,
-                    shown: row.next("swipe.shown")?,
+                    shown_green: row.next("swipe.shown")?,
                     shared: row.next("shared")?,
                 })
             })

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
@@ -151,9 +152,15 @@ impl Transaction for SqliteTransaction {
     }
 
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
-        Box::pin(
-            async move { self.connection().fetch_all(bind(sql, values)).await?.iter().map(row).collect() },
-        )
+        Box::pin(async move {
+            // Row by row: the engine's own rows take several times the memory of ours.
+            let mut found = self.connection().fetch(bind(sql, values));
+            let mut rows = Vec::new();
+            while let Some(it) = found.try_next().await? {
+                rows.push(row(&it)?);
+            }
+            Ok(rows)
+        })
     }
 
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {

@@ -18,9 +18,8 @@ use super::site::{HubSwipe, Site, is_listed, number, student};
 const SLACK: SignedDuration = SignedDuration::from_millis(1_500);
 /// The most memory that a gateway with these few sessions may hold, debug build included.
 const RESIDENT_KIB: u64 = 128 * 1024;
-/// The most memory that a hub with one building may hold, debug build included: its engine's page caches may come to 112 MiB
-/// (`store::sqlite`), and the program's own text to 50.
-const HUB_RESIDENT_KIB: u64 = 256 * 1024;
+/// The most memory that a hub with one building may hold, debug build included.
+const HUB_RESIDENT_KIB: u64 = 192 * 1024;
 /// Of so many cards some must have been answered by a flash.
 const MANY: usize = 50;
 /// So close to one that is lost others are told of.
