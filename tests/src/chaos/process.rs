@@ -27,6 +27,16 @@ pub struct Wrap {
     pub environment: Vec<(String, String)>,
 }
 
+/// The environment that the unit of a program sets: (name, value).
+fn of_unit(program: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let unit = match program {
+        "rollcall-gateway" => include_str!("../../../deploy/rollcall-gateway.service"),
+        "rollcall-hub" => include_str!("../../../deploy/rollcall-hub.service"),
+        _ => "",
+    };
+    unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+}
+
 /// A running program; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -34,7 +44,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts one; what it says is added to the file `log`.
+    /// Starts one, with the environment that its unit gives it; what it says is added to the file `log`.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str], wrap: &Wrap, log: &Path) -> Self {
         let program = binary(name);
@@ -46,6 +56,7 @@ impl Process {
         {
             command.env_remove(key);
         }
+        command.envs(of_unit(name));
         command.envs(wrap.environment.iter().map(|(key, value)| (key, value)));
         let file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).kill_on_drop(true);
@@ -64,11 +75,21 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// The memory that it holds, in KiB; none when it has ended, or runs behind a tool that forks.
+    /// The memory that it holds, its text with it, in KiB; none when it has ended, or runs behind a tool that forks.
     #[must_use]
     pub fn resident_kib(&self) -> Option<u64> {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The memory that it holds without what it reads from files, in KiB; none as with `resident_kib`.
+    #[must_use]
+    pub fn anonymous_kib(&self) -> Option<u64> {
+        self.status_kib("RssAnon:")
+    }
+
+    fn status_kib(&self, what: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let line = status.lines().find(|line| line.starts_with(what))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
