@@ -192,3 +192,15 @@ fn a_hub_that_was_restored_while_a_record_is_held_back_gets_everything_again() {
     hub.drain(&mut handover, 30_000);
     assert_eq!((hub.has.len() as u64, hub.through), (RECORDS - 1, 699));
 }
+
+#[test]
+fn a_heartbeat_that_is_turned_down_sets_no_record_aside() {
+    let mut hub = Hub { turns_down: None, through: 0, has: BTreeSet::new(), complete: false, asked: 0 };
+    let mut handover = HandOver::default();
+    for _ in 0..20 {
+        assert!(!handover.failed(&UplinkError::Refused("this gateway is no longer there".into())));
+    }
+    assert_eq!(hub.drain(&mut handover, 0), 0, "nothing is held back");
+    assert_eq!((hub.has.len() as u64, hub.through), (RECORDS, RECORDS));
+    assert!(hub.asked < 10, "{} questions", hub.asked);
+}

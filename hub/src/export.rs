@@ -2,6 +2,8 @@
 //!
 //! Called by `app`, and by `graphql` to look at what is asked for.
 
+use std::borrow::Cow;
+
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, OperationType, Selection, SelectionSet,
@@ -356,6 +358,16 @@ fn dotted(path: &[Name]) -> String {
     path.iter().map(Name::as_str).collect::<Vec<_>>().join(".")
 }
 
+/// A text for a table's cell: what a spreadsheet would take for a formula it takes for text behind an apostrophe.
+#[must_use]
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// What a row has at the end of a path; of a list each has, joined by semicolons.
 fn cell(row: &Value, path: &[Name]) -> String {
     match (row, path) {
@@ -364,9 +376,7 @@ fn cell(row: &Value, path: &[Name]) -> String {
             map.get(key).map_or_else(String::new, |value| cell(value, rest))
         }
         (Value::Null, _) => String::new(),
-        // What a spreadsheet would take for a formula it takes for text behind an apostrophe.
-        (Value::String(text), []) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
-        (Value::String(text), []) => text.clone(),
+        (Value::String(text), []) => harmless(text).into_owned(),
         (Value::Enum(name), []) => name.to_string(),
         (other, []) => other.to_string(),
         _ => String::new(),

@@ -20,6 +20,8 @@ pub mod text;
 
 /// The largest file that is read, in bytes: a whole university's term is a few dozen MB.
 pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
+/// The most sessions that calendars and tables make in one import.
+const MAX_SESSIONS: usize = 200_000;
 /// How many problems are kept; the rest is only counted.
 const MAX_PROBLEMS: usize = 1_000;
 
@@ -73,7 +75,7 @@ impl Problems {
 }
 
 /// Things of one kind, and where each of them stood.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct List<T> {
     /// The things.
     pub things: Vec<T>,

@@ -288,6 +288,113 @@ async fn a_calendar_moves_and_calls_off_sessions_and_keeps_what_was_held() {
 }
 
 #[tokio::test]
+async fn what_a_person_called_off_a_calendar_does_not_take_up_again_but_what_it_called_off_itself() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let feed = |status: &str| {
+        let event = |uid: &str, hour: u8, status: &str| {
+            format!(
+                "BEGIN:VEVENT\nUID:{uid}\nSUMMARY:{uid}\nDTSTART;TZID=Europe/London:20261005T{hour}0000\nDURATION:PT1H\n\
+                 LOCATION:R1\nCATEGORIES:G\n{status}END:VEVENT\n"
+            )
+        };
+        let events = event("theirs", 14, status) + &event("ours", 16, "STATUS:CONFIRMED\n");
+        let text = format!("BEGIN:VCALENDAR\n{events}END:VCALENDAR\n");
+        let mut facts = Facts::default();
+        let options = calendar::Options {
+            rooms: Vec::new(),
+            groups: Vec::new(),
+            groups_from: None,
+            course: None,
+            kind: SessionKind::Lecture,
+            horizon: ms("2027-10-01T00:00:00Z"),
+        };
+        let zone = jiff::tz::TimeZone::get("Europe/London").unwrap();
+        calendar::read(&mut facts, "f.ics", text.as_bytes(), &zone, &options);
+        facts
+    };
+    let states = async || {
+        let mut states = Vec::new();
+        for id in ["theirs", "ours"] {
+            let data = hub.read(&format!("{{ session(by: {{externalId: \"{id}\"}}) {{ state }} }}")).await;
+            states.push(data["session"]["state"] == "CANCELLED");
+        }
+        states
+    };
+    imported(&hub, &feed(""), &order("f")).await;
+    let mut off = rollcall_tests::timetable::session("ours", "16:00", "17:00");
+    off["cancelled"] = json!(true);
+    hub.done("saveSession", off).await;
+    for (status, wanted) in [
+        ("STATUS:CANCELLED\n", true),
+        ("", false),
+        ("STATUS:CANCELLED\n", true),
+        ("STATUS:CONFIRMED\n", false),
+    ] {
+        let report = imported(&hub, &feed(status), &order("f")).await;
+        assert_eq!(problems(&report), Vec::<String>::new());
+        assert_eq!(states().await, [wanted, true], "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_card_that_a_source_left_out_is_good_again_once_it_is_named_and_one_that_a_person_ended_is_not() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 12, 0).await;
+    let mapping = "kind = 'cards'\nwhole = true\n[columns]\ncode = 'Code'\nstudent = 'Student'\nuid = 'Uid'\nfrom = 'From'\n\
+                   [formats]\ndate = '%Y-%m-%d'\n";
+    let import = async |who: std::ops::Range<usize>| {
+        let row = |index: usize| format!("N{index},{},0400{index:04},2026-09-01\n", number(index));
+        let text = "Code,Student,Uid,From\n".to_owned() + &who.map(row).collect::<String>();
+        let mut facts = Facts::default();
+        let zone = hub.running.hub.zone();
+        sheet::read(&mut facts, "c.csv", text.as_bytes(), zone, &Mapping::read(mapping).unwrap());
+        let report = imported(&hub, &facts, &order("cards")).await;
+        assert_eq!(problems(&report), Vec::<String>::new());
+        counts(&report)
+    };
+    assert_eq!(import(0..12).await, [("cards", [12, 0, 0, 0])]);
+    assert_eq!(import(0..11).await, [("cards", [0, 0, 1, 11])]);
+    assert_eq!(import(0..12).await, [("cards", [0, 1, 0, 11])], "it is good again");
+    let found = hub.read("{ student(by: {number: \"S00011\"}) { cards { code endedAt } } }").await;
+    let cards = found["student"]["cards"].as_array().unwrap();
+    assert!(cards.iter().any(|card| card["code"] == "N11" && card["endedAt"].is_null()), "{cards:?}");
+    let lost = json!({"code": "N3", "student": number(3), "from": "2026-09-01T00:00:00+01:00",
+                          "until": "2026-09-02T00:00:00+01:00", "credentials": [{"uid": "04000003"}]});
+    hub.done("saveCard", lost).await;
+    assert_eq!(import(0..12).await, [("cards", [0, 0, 0, 12])], "a person ended it");
+}
+
+#[tokio::test]
+async fn all_mistakes_that_only_the_database_shows_are_counted() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let lines: String = (0..250).map(|index| format!("G,{},28/09/2026,\n", number(index))).collect();
+    let report =
+        imported(&hub, &table("class-lists.toml", &(CLASS_LIST.to_owned() + &lines)), &order("x")).await;
+    assert_eq!((report.problems.count, report.applied), (250, false));
+}
+
+#[test]
+fn a_small_table_cannot_make_sessions_without_end() {
+    let mapping = "kind = 'sessions'\n[columns]\nexternal_id = 'Id'\nweeks = 'Weeks'\nday = 'Day'\nstart_time = 'From'\n\
+                   end_time = 'To'\nrooms = 'Rooms'\ngroups = 'Groups'\n[weeks]\nfirst_monday = '2026-09-28'\n";
+    let rows: String = (0..2_000).map(|row| format!("S{row},0-200,Mon,09:00,10:00,R1,G\n")).collect();
+    let text = "Id,Weeks,Day,From,To,Rooms,Groups\n".to_owned() + &rows;
+    let mut facts = Facts::default();
+    let zone = jiff::tz::TimeZone::get("Europe/London").unwrap();
+    sheet::read(&mut facts, "t.csv", text.as_bytes(), &zone, &Mapping::read(mapping).unwrap());
+    assert_eq!(facts.problems.count, 1);
+    assert!(
+        facts.problems.list[0].message.contains("more than 200000 sessions"),
+        "{:?}",
+        facts.problems.list
+    );
+    assert!(facts.sessions.things.len() < 201_000);
+}
+
+#[tokio::test]
 async fn a_series_that_a_feed_names_is_whole_and_a_session_moved_on_its_day_stays_where_it_was() {
     let hub = TestHub::start().await;
     estate(&hub).await;

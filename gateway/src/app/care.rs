@@ -26,6 +26,9 @@ impl Hands {
         self.note_forgotten(now);
         let Some(standing) = self.journal.standing().await else { return };
         let usage = standing.usage;
+        if usage.has_room {
+            self.notes.room();
+        }
         if usage.has_room && self.mind.refusing_since().is_some() {
             // At a quiet door no swipe may come for days that would find that out.
             let refusing = self.mind.refusing_since();
@@ -61,6 +64,7 @@ impl Hands {
     pub(super) fn note_room(&mut self, refusing: Option<Instant>, now: Reading) {
         if let (Some(since), None) = (refusing, self.mind.refusing_since()) {
             tracing::info!("the journal has room again");
+            self.notes.room();
             let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now);
             self.notes.add(Record::Outage(over));
         }

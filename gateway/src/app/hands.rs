@@ -386,7 +386,11 @@ impl Hands {
         let rests = self.mind.rests();
         Status {
             now,
-            durable_before: self.mind.durable_before(now.when.earliest.max(BUILT_AFTER)),
+            durable_before: self
+                .notes
+                .untold_since()
+                .into_iter()
+                .fold(self.mind.durable_before(now.when.earliest.max(BUILT_AFTER)), Instant::min),
             last_durable: self.last_durable,
             basis: self.mind.basis().to_owned(),
             readers: self

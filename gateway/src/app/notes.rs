@@ -21,12 +21,14 @@ pub(super) struct Notes {
     asked: BTreeMap<u64, Record>,
     /// There was no room for one of them, and they are not all written since.
     turned_away: bool,
+    /// There is none yet, as far as is known.
+    held: bool,
 }
 
 impl Notes {
     /// Begins with these to be written.
     pub(super) fn new(waiting: Vec<Record>) -> Self {
-        Self { next: FIRST_TICKET, waiting, asked: BTreeMap::new(), turned_away: false }
+        Self { next: FIRST_TICKET, waiting, asked: BTreeMap::new(), turned_away: false, held: false }
     }
 
     /// Takes a note.
@@ -64,6 +66,21 @@ impl Notes {
         outages.min().map(Instant)
     }
 
+    /// Since when something is told by notes that are not durable yet: the hub must not take it that all is said of what comes
+    /// after. `Instant(0)` where a note does not know since when.
+    pub(super) fn untold_since(&self) -> Option<Instant> {
+        let outages = self.waiting.iter().chain(self.asked.values()).filter_map(|record| match record {
+            Record::Outage(outage) => Some(outage.from.unwrap_or(0)),
+            _ => None,
+        });
+        outages.min().map(Instant)
+    }
+
+    /// There is room: what was turned away is tried again.
+    pub(super) fn room(&mut self) {
+        self.held = false;
+    }
+
     /// A note is durable.
     pub(super) fn durable(&mut self, ticket: u64) {
         self.asked.remove(&ticket);
@@ -73,13 +90,16 @@ impl Notes {
     /// There was no room for a note.
     pub(super) fn refused(&mut self, ticket: u64) {
         if let Some(record) = self.asked.remove(&ticket) {
-            self.turned_away = true;
+            (self.turned_away, self.held) = (true, true);
             self.add(record);
         }
     }
 
-    /// Asks for everything that waits to be written.
+    /// Asks for everything that waits to be written, unless there is no room for it.
     pub(super) async fn write(&mut self, journal: &Journal) {
+        if self.held {
+            return;
+        }
         for record in std::mem::take(&mut self.waiting) {
             match record.body() {
                 Ok(body) => {
@@ -90,5 +110,48 @@ impl Notes {
                 Err(error) => tracing::error!("a note cannot be written: {error}"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+mod tests {
+    use tokio::sync::mpsc;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::core::outages::over;
+    use crate::journal::disk::Folder;
+    use crate::journal::log::{Limits, Log};
+    use crate::journal::writer::Written;
+
+    #[tokio::test]
+    async fn a_note_without_room_holds_the_watermark_and_is_tried_again_only_when_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { segment: 64 * 1024, quota: 0 };
+        let disk = Folder::open(folder.path().to_path_buf()).unwrap();
+        let (log, _) = Log::open(disk, Uuid::from_u128(1), limits, |_| {}).unwrap();
+        let (sender, mut written) = mpsc::channel(16);
+        let journal = Journal::start(log, sender).unwrap();
+
+        let lost = over(Uuid::from_u128(2), Cause::StorageLost, None, Instant(5_000));
+        let mut notes = Notes::new(vec![Record::Outage(lost)]);
+        assert_eq!(notes.untold_since(), Some(Instant(0)), "nobody knows since when");
+        for _ in 0..2 {
+            notes.write(&journal).await;
+            let Some(Written::Refused(tickets, _)) = written.recv().await else {
+                panic!("there was no room")
+            };
+            assert_eq!(tickets.len(), 1);
+            notes.refused(tickets[0]);
+            notes.write(&journal).await;
+            assert!(notes.asked.is_empty() && notes.turned_away(), "it waits for room");
+            assert_eq!(notes.untold_since(), Some(Instant(0)));
+            notes.room();
+        }
+        notes.write(&journal).await;
+        let ticket = *notes.asked.keys().next().unwrap();
+        notes.durable(ticket);
+        assert_eq!((notes.untold_since(), notes.turned_away()), (None, false));
     }
 }

@@ -95,6 +95,8 @@ pub struct HandOver {
     aside: Aside,
     /// One of them is on its way.
     trying: Option<(Uuid, u64)>,
+    /// What is asked of the hub is a batch.
+    submitting: bool,
 }
 
 impl Default for HandOver {
@@ -110,6 +112,7 @@ impl Default for HandOver {
             refused: 0,
             aside: Aside::default(),
             trying: None,
+            submitting: false,
         }
     }
 }
@@ -299,6 +302,7 @@ impl HandOver {
             return None;
         }
         self.trying = trying.then_some((journal, from));
+        self.submitting = true;
         let mut after = self.places.clone();
         after.advance(journal, through);
         // With the last of all that is durable, everything before now is handed over.
@@ -348,6 +352,7 @@ impl HandOver {
         if let Some(error) = answer.errors.first() {
             return Err(UplinkError::Refused(error.message.clone()));
         }
+        self.submitting = false;
         if answer.receipts.len() != sent.swipes {
             let words = format!("{} receipts for {} swipes", answer.receipts.len(), sent.swipes);
             return Err(UplinkError::BadAnswer(words));
@@ -397,6 +402,7 @@ impl HandOver {
     /// Asking did not work. `true` when the same may be tried again at once, in smaller pieces.
     pub fn failed(&mut self, error: &UplinkError) -> bool {
         let trying = self.trying.take();
+        let submitting = std::mem::take(&mut self.submitting);
         let UplinkError::Refused(reason) = error else {
             // The hub may come back as another one, or from a backup.
             self.reconciled = false;
@@ -405,6 +411,10 @@ impl HandOver {
         if let Some((journal, sequence)) = trying {
             self.aside.insert(journal, sequence);
             return true;
+        }
+        if !submitting {
+            // A heartbeat was turned down, and no record.
+            return false;
         }
         if self.batch > 1 {
             self.batch = (self.batch / 2).max(1);

@@ -12,6 +12,7 @@ use rollcall_hub::import::recipe::{DEFAULT_BUILDINGS, Recipe};
 use rollcall_hub::import::sheet::Mapping;
 use rollcall_hub::import::{Facts, MAX_FILE_BYTES, Problems, read_file};
 use rollcall_hub::service::import::{Order, Report, import};
+use rollcall_hub::store::StoreError;
 use rollcall_hub::store::entity::SessionKind;
 
 use super::Data;
@@ -151,8 +152,13 @@ impl Common {
         let hub = app::open(&config, Arc::new(SystemClock)).await?;
         let source = self.source.clone().unwrap_or(source);
         let order = Order { source, dry_run: self.dry_run, accept_removals: self.accept_removals };
-        let report =
-            import(&hub, None, facts, &order).await.context("the import failed; nothing was changed")?;
+        let report = match import(&hub, None, facts, &order).await {
+            Ok(report) => report,
+            Err(error @ StoreError::Unknown(_)) => {
+                bail!("{error}; import the same files again: what is in already stays as it is")
+            }
+            Err(error) => return Err(error).context("the import failed; nothing was changed"),
+        };
         let mut out = std::io::stdout().lock();
         list(&mut out, "note", &facts.notes)?;
         list(&mut out, "note", &report.notes)?;

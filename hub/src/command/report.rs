@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rollcall_hub::app;
 use rollcall_hub::clock::SystemClock;
+use rollcall_hub::export::harmless;
 use rollcall_hub::scalar::LocalDate;
 use rollcall_hub::service::Hub;
 use rollcall_hub::service::report::{Counts, Grouping, attendance, marks, room_use};
@@ -256,10 +257,10 @@ async fn marks_to(hub: &Hub, from: LocalDate, until: LocalDate, format: Format) 
             let updated = local(mark.updated_at);
             match &mut table {
                 Some(table) => table.write_record([
-                    mark.student_number.as_str(),
-                    mark.session_external_id.as_deref().unwrap_or_default(),
-                    mark.session_title.as_str(),
-                    mark.course.as_deref().unwrap_or_default(),
+                    &*harmless(&mark.student_number),
+                    &*harmless(mark.session_external_id.as_deref().unwrap_or_default()),
+                    &*harmless(&mark.session_title),
+                    &*harmless(mark.course.as_deref().unwrap_or_default()),
                     &starts,
                     &ends,
                     mark.status.word(),

@@ -97,9 +97,10 @@ pub struct RoomUse {
     sessions: i32,
     /// How long it was booked.
     booked: Duration,
-    /// How long sessions lasted to which somebody came.
+    /// How long sessions lasted to which somebody came; of a session in several rooms, through this one's doors.
     used: Duration,
-    /// Sessions whose register was taken and to which nobody came, though somebody was expected.
+    /// Sessions whose register was taken and to which nobody came, though somebody was expected; of a session in several
+    /// rooms, through this one's doors.
     ghost_sessions: i32,
     /// Sessions to which more came than the room has seats.
     overcrowded_sessions: i32,

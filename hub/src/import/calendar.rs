@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::civil::{Date, DateTime as Wall};
 use jiff::tz::TimeZone;
 
-use super::{Facts, Place};
+use super::{Facts, MAX_SESSIONS, Place};
 use crate::scalar::DateTime;
 use crate::service::bulk::Unsaid;
 use crate::service::timetable::SaveSession;
@@ -26,8 +26,8 @@ use when::{NoTime, When, times};
 
 /// How long the time in a recurrence's id is.
 const STAMP_LENGTH: usize = 16;
-/// How many sessions one import may make.
-const MAX_SESSIONS: usize = 200_000;
+/// How many recurrences of rules that make no sessions are tried: two hundred rules without an end.
+const MAX_TRIED: usize = 1_000_000;
 
 /// What a feed does not say by itself.
 #[derive(Debug, Clone)]
@@ -82,7 +82,12 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
         }
     }
     let feed = Feed { calendar: &calendar, home: zone, options, groups_from: &groups_from };
+    let mut tried = 0;
     for (uid, events) in by_uid {
+        if tried > MAX_TRIED {
+            let message = "so many rules are wrong that the rest was not looked at; mend these first";
+            return facts.problems.add(place(0, None), message);
+        }
         if facts.sessions.things.len() > MAX_SESSIONS {
             let message = format!("the import makes more than {MAX_SESSIONS} sessions; split it");
             return facts.problems.add(place(0, None), message);
@@ -103,6 +108,7 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
                 }
             }
             Err(Fault { row, column, message, left_out }) => {
+                tried += if column == "RRULE" { usize::from(when::MAX_RECURRENCES) } else { 1 };
                 let list = if left_out { &mut facts.notes } else { &mut facts.problems };
                 list.add(place(row, Some(column)), message);
             }
@@ -240,7 +246,8 @@ impl<'a> Feed<'a> {
                         Err(fault) if fault.left_out => {
                             note(fault.row, fault.column, "called off: as changed it is no session any more");
                             let (event, session) = self.session(&id, &series, Some(wall))?;
-                            sessions.push((event, SaveSession { cancelled: true, ..session }));
+                            let unsaid = Unsaid::default();
+                            sessions.push((event, SaveSession { cancelled: true, unsaid, ..session }));
                             continue;
                         }
                         Err(fault) => return Err(fault),
@@ -364,6 +371,7 @@ impl<'a> Feed<'a> {
             names.retain(|name| !name.is_empty());
             names
         };
+        let cancelled = event.text("STATUS").is_some_and(|status| status.eq_ignore_ascii_case("CANCELLED"));
         let session = SaveSession {
             external_id: id.to_owned(),
             title: event.text("SUMMARY").unwrap_or_else(|| id.to_owned()),
@@ -373,8 +381,9 @@ impl<'a> Feed<'a> {
             ends_at: DateTime::new(starts.saturating_add(timed.length_ms), self.home),
             rooms: listed("LOCATION", &self.options.rooms, &[';', ',']),
             groups: listed(self.groups_from, &self.options.groups, &[';']),
-            cancelled: event.text("STATUS").is_some_and(|status| status.eq_ignore_ascii_case("CANCELLED")),
-            unsaid: Unsaid::default(),
+            cancelled,
+            // CONFIRMED is what calendars write of every event, and takes back nothing that a person called off.
+            unsaid: Unsaid(if cancelled { Vec::new() } else { vec!["cancelled"] }),
         };
         Ok((event, session))
     }

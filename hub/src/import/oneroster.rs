@@ -217,7 +217,8 @@ fn classes(
     let Some(table) = tables.get("classes") else { return Default::default() };
     let (mut classes, mut gone) = (BTreeMap::new(), BTreeSet::new());
     let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
-    for code in table.rows.iter().filter_map(|(_, record)| table.cell(record, "classCode")) {
+    let there = table.rows.iter().filter(|(_, record)| !table.gone(record));
+    for code in there.filter_map(|(_, record)| table.cell(record, "classCode")) {
         *uses.entry(code).or_default() += 1;
     }
     for (row, record) in &table.rows {
@@ -230,7 +231,10 @@ fn classes(
             continue;
         }
         if table.gone(record) {
-            gone.insert(code.clone());
+            // Another class may have taken its code over.
+            if !by_code || !uses.contains_key(code.as_str()) {
+                gone.insert(code.clone());
+            }
             classes.insert(id, (code, Vec::new()));
             continue;
         }

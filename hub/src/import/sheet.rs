@@ -213,6 +213,10 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, mappin
     }
     let sheet = rows::Sheet { mapping, zone, file: &file, at: &at };
     for record in reader.records() {
+        if facts.sessions.things.len() > super::MAX_SESSIONS {
+            let message = format!("the import makes more than {} sessions; split it", super::MAX_SESSIONS);
+            return facts.problems.add(whole_file(), message);
+        }
         match record {
             Ok(record) => {
                 let row = super::text::row(&text, record.position());

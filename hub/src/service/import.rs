@@ -3,6 +3,7 @@
 //!
 //! A dry run does all of it and lets go of the transaction, so what it says of registers is what would happen.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use super::attempt::Attempt;
 use super::bulk::{Put, Save, Tally};
 use super::memberships::{SaveMembership, lasting, leave};
+use super::people::SaveCard;
 use super::refusal::Check;
 use super::timetable::SaveSession;
 use super::{Caller, Hub, News, Touched};
@@ -49,6 +51,11 @@ pub struct Report {
 
 /// The part of what a source named before that may go unasked, as one in so many.
 const REMOVALS_UNASKED: usize = 10;
+
+/// Of which kind names are kept of sessions that a source has called off by its own words, and of cards that have ended because
+/// it did not name them: what a source took away it can give back, and what a person took away it cannot.
+const CALLED_OFF: &str = "sessions called off";
+const ENDED: &str = "cards ended";
 
 /// Imports what some files say.
 ///
@@ -115,7 +122,8 @@ async fn prepare_all(
     work.save("courses", &facts.courses, |it| &it.code, facts).await?;
     work.save("groups", &facts.groups, |it| &it.code, facts).await?;
     work.save("students", &facts.students, |it| &it.number, facts).await?;
-    work.save("cards", &facts.cards, |it| &it.code, facts).await?;
+    let cards = work.cards_again(&facts.cards).await?;
+    work.save("cards", &cards, |it| &it.code, facts).await?;
     work.save_memberships(facts).await?;
     work.save_sessions(facts).await?;
     let Work { mut tx, touched, mut report, .. } = work;
@@ -193,11 +201,18 @@ impl Work<'_> {
         tracing::info!("{} {kind}", facts.sessions.things.len());
         let names = facts.sessions.things.iter().map(|it| it.external_id.clone()).collect();
         let mut list = self.without_invented(facts).await?;
-        // What this source calls off by not naming it is on again once it does; what people call off stays so.
+        // What this source calls off, by its words or by not naming it, is on again once it says so; what people call off
+        // stays so.
         let named = self.tx.imported(&self.order.source, kind).await?;
-        for session in list.things.iter_mut().filter(|it| !named.contains(&it.external_id)) {
+        let off = self.tx.imported(&self.order.source, CALLED_OFF).await?;
+        let here = |it: &SaveSession| named.contains(&it.external_id) && !off.contains(&it.external_id);
+        for session in list.things.iter_mut().filter(|it| !here(it)) {
             session.unsaid.0.retain(|field| *field != "cancelled");
         }
+        let (called_off, on): (Vec<&SaveSession>, Vec<&SaveSession>) =
+            list.things.iter().partition(|it| it.cancelled);
+        let [called_off, on] = [called_off, on].map(|some| some.iter().map(|it| &it.external_id).collect());
+        self.remember(CALLED_OFF, &called_off, &on).await?;
         let mut put = self.put(kind, &list).await?;
         let gone = self.gone(kind, names, |name| whole || facts.is_of_series(name)).await?;
         let (removed, of) = self.call_off(&gone).await?;
@@ -292,6 +307,7 @@ impl Work<'_> {
         let mut check = Check::default();
         let mut put = S::put(self.hub, &mut self.tx, &mut check, &list.things).await?;
         self.touched.extend(std::mem::take(&mut put.touched));
+        self.report.problems.count += check.unlisted();
         for refusal in check.refusals().unwrap_or_default() {
             let (index, field) = (refusal.path.get(1), refusal.path.get(2));
             let at =
@@ -327,6 +343,39 @@ impl Work<'_> {
         let elsewhere = self.tx.imported_by_any(kind, &gone).await?;
         gone.retain(|name| !elsewhere.contains(name));
         Ok(Gone { names: gone, before })
+    }
+
+    /// Keeps names of a kind, and forgets others.
+    async fn remember(
+        &mut self,
+        kind: &'static str,
+        names: &BTreeSet<&String>,
+        others: &BTreeSet<&String>,
+    ) -> Result<(), StoreError> {
+        let known = self.tx.imported(&self.order.source, kind).await?;
+        let fresh: Vec<&String> = names.iter().copied().filter(|name| !known.contains(*name)).collect();
+        self.tx.note_imported(&self.order.source, kind, &fresh).await?;
+        let gone: Vec<String> =
+            others.iter().copied().filter(|name| known.contains(*name)).cloned().collect();
+        self.tx.forget_imported(&self.order.source, kind, &gone).await
+    }
+
+    /// Cards that ended because the source did not name them are good again when it does.
+    async fn cards_again<'a>(
+        &mut self,
+        list: &'a List<SaveCard>,
+    ) -> Result<Cow<'a, List<SaveCard>>, StoreError> {
+        let ended = self.tx.imported(&self.order.source, ENDED).await?;
+        if ended.is_empty() {
+            return Ok(Cow::Borrowed(list));
+        }
+        let mut list = list.clone();
+        let again = |it: &&mut SaveCard| ended.contains(&it.code);
+        for card in list.things.iter_mut().filter(again) {
+            card.unsaid.0.retain(|field| *field != "until");
+        }
+        self.remember(ENDED, &BTreeSet::new(), &list.things.iter().map(|it| &it.code).collect()).await?;
+        Ok(Cow::Owned(list))
     }
 
     /// Refuses an import by which more than a tenth goes of what the source named and could go.
@@ -396,6 +445,7 @@ impl Work<'_> {
         cards.retain(|card| names.contains(&card.code));
         cards.iter_mut().for_each(|card| card.until_at = Some(now.max(card.from_at)));
         self.tx.put(&cards).await?;
+        self.remember(ENDED, &cards.iter().map(|card| &card.code).collect(), &BTreeSet::new()).await?;
         self.touched.feed_cards.extend(cards.iter().map(|card| card.id));
         let owners: Vec<Uuid> = cards.iter().map(|card| card.student_id).collect();
         if self.tx.any_swipe().await? {

@@ -44,6 +44,7 @@ pub type Answer<T> = Result<Result<T, Vec<Refusal>>, StoreError>;
 #[derive(Debug, Default)]
 pub struct Check {
     refusals: Vec<Refusal>,
+    unlisted: usize,
 }
 
 /// The most refusals that one answer lists.
@@ -58,7 +59,15 @@ impl Check {
         if self.refusals.len() < MAX_REFUSALS {
             let path = path.split('.').map(str::to_owned).collect();
             self.refusals.push(Refusal { code, message: message.into(), path });
+        } else {
+            self.unlisted += 1;
         }
+    }
+
+    /// How many refusals there were beyond those that are listed.
+    #[must_use]
+    pub fn unlisted(&self) -> usize {
+        self.unlisted
     }
 
     /// Checks a code: 1 to 200 characters without control characters and without space at either end.

@@ -106,9 +106,9 @@ pub struct RoomUse {
     pub sessions: i64,
     /// How long it was booked, in milliseconds.
     pub booked_ms: i64,
-    /// How long sessions lasted to which somebody came.
+    /// How long sessions lasted to which somebody came; of a session in several rooms, through this one's doors.
     pub used_ms: i64,
-    /// Sessions whose register was taken and to which nobody came.
+    /// Sessions whose register was taken and to which nobody came; of a session in several rooms, through this one's doors.
     pub ghosts: i64,
     /// Sessions to which more came through the room's doors than it has seats.
     pub overcrowded: i64,
@@ -303,15 +303,22 @@ pub async fn room_use(hub: &Hub, from: LocalDate, until: LocalDate) -> Result<Ve
         };
         rooms.insert(room.id, none);
     }
+    let mut rooms_of: BTreeMap<Uuid, usize> = BTreeMap::new();
+    for session in &held {
+        *rooms_of.entry(session.session).or_default() += 1;
+    }
     for session in held {
+        // Where a session has several rooms, each is used by those who came through its own doors.
+        let shared = rooms_of.get(&session.session).is_some_and(|rooms| *rooms > 1);
+        let came = if shared { session.here } else { session.present };
         let Some(room) = rooms.get_mut(&session.room) else { continue };
         let length = session.ends_at - session.starts_at;
         room.sessions += 1;
         room.booked_ms += length;
-        room.used_ms += if session.present > 0 { length } else { 0 };
+        room.used_ms += if came > 0 { length } else { 0 };
         room.overcrowded += i64::from(room.room.capacity.is_some_and(|seats| session.here > seats));
         // Nobody is missed where nobody was expected: such a session has no class list.
-        room.ghosts += i64::from(session.taken && session.booked > 0 && session.present == 0);
+        room.ghosts += i64::from(session.taken && session.booked > 0 && came == 0);
         if session.taken {
             room.expected += session.booked;
             room.present += session.present;

@@ -68,6 +68,8 @@ pub struct MarkLine {
 pub struct Held {
     /// The room's id.
     pub room: uuid::Uuid,
+    /// The session's id.
+    pub session: uuid::Uuid,
     /// Its start.
     pub starts_at: i64,
     /// Its end.
@@ -198,7 +200,7 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn held_in_rooms(&mut self, from: i64, until: i64) -> Result<Vec<Held>, StoreError> {
-        let sql = "SELECT r.room_id, s.starts_at, s.ends_at, CASE WHEN s.register_state = 'FINAL' THEN 1 ELSE 0 END, \
+        let sql = "SELECT r.room_id, s.id, s.starts_at, s.ends_at, CASE WHEN s.register_state = 'FINAL' THEN 1 ELSE 0 END, \
                    (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id AND a.status IN ('PRESENT', 'ABSENT')), \
                    (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id AND a.status = 'PRESENT'), \
                    (SELECT COUNT(DISTINCT c.student_id) FROM credit c JOIN swipe w ON w.id = c.swipe_id \
@@ -212,6 +214,7 @@ impl Tx {
             .map(|mut row| {
                 Ok(Held {
                     room: row.next("session_room.room_id")?,
+                    session: row.next("session.id")?,
                     starts_at: row.next("session.starts_at")?,
                     ends_at: row.next("session.ends_at")?,
                     taken: row.next("session.register_state")?,

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use super::zone::Zone;
 
+/// The most lines of a calendar, of which each takes some 200 bytes of memory beside its text.
+const MAX_LINES: usize = 3_000_000;
+
 /// A content line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
@@ -75,6 +78,9 @@ pub(super) fn read(text: &str) -> Result<Calendar, (u64, String)> {
     let (mut event, mut zone) = (Event::default(), Definition::default());
     let mut calendars = 0;
     let mut last = 1;
+    if text.lines().count() > MAX_LINES {
+        return Err((0, format!("the file has more than {MAX_LINES} lines; split it")));
+    }
     for (row, raw) in unfold(text) {
         last = row;
         let line = split(row, &raw).map_err(|message| (row, message))?;

@@ -417,7 +417,10 @@ impl SimGateway {
         let reading = running.keeper.read(sample);
         let status = Status {
             now: reading,
-            durable_before: running.mind.durable_before(reading.when.earliest),
+            durable_before: running
+                .mind
+                .durable_before(reading.when.earliest)
+                .min(Instant(running.untold.untold().unwrap_or(i64::MAX))),
             last_durable: running.last_durable,
             basis: running.mind.basis().to_owned(),
             readers: Vec::new(),

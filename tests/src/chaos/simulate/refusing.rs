@@ -6,22 +6,21 @@ use std::collections::BTreeMap;
 use rollcall_gateway::core::outages::Cause;
 use rollcall_gateway::journal::record::Record;
 
-/// Notes that are not durable yet, by ticket: since when they tell of something, and whether of refused swipes.
+/// Notes that are not durable yet, by ticket: since when they tell of something, where they know that, and whether of refused
+/// swipes.
 #[derive(Default)]
 pub(super) struct Untold {
-    notes: BTreeMap<u64, (i64, bool)>,
+    notes: BTreeMap<u64, (Option<i64>, bool)>,
     turned_away: bool,
 }
 
 impl Untold {
     /// A note is to be written.
     pub(super) fn asked(&mut self, ticket: u64, record: &Record) {
-        if let Record::Outage(outage) = record
-            && let Some(from) = outage.from
-        {
+        if let Record::Outage(outage) = record {
             let refused = [Cause::JournalRefused, Cause::SwipesRefused];
             let refused = refused.iter().any(|cause| cause.word() == outage.cause);
-            self.notes.insert(ticket, (from, refused));
+            self.notes.insert(ticket, (outage.from, refused));
         }
     }
 
@@ -43,6 +42,11 @@ impl Untold {
 
     /// Since when something could not be recorded, by those that tell of refused swipes or by all.
     pub(super) fn since(&self, all: bool) -> Option<i64> {
-        self.notes.values().filter(|(_, refused)| all || *refused).map(|(from, _)| *from).min()
+        self.notes.values().filter(|(_, refused)| all || *refused).filter_map(|(from, _)| *from).min()
+    }
+
+    /// Since when something is told by them; the hub must not take it that all is said of what comes after.
+    pub(super) fn untold(&self) -> Option<i64> {
+        self.notes.values().map(|(from, _)| from.unwrap_or(0)).min()
     }
 }
