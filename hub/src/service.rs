@@ -27,6 +27,7 @@ mod doors;
 pub mod estate;
 pub mod exports;
 pub mod feed;
+pub mod hindsight;
 pub mod import;
 pub mod intake;
 pub mod jobs;

@@ -113,13 +113,14 @@ async fn a_class_list_put_right_later_turns_a_red_into_present_and_says_so() {
     let lines = [absent[0], absent[1], "S00002 PRESENT RECONCILED 11:05:00.000 5"];
     assert_eq!(register(&hub, "X").await, is("FINAL", &lines));
     let swipes = "{ swipes { nodes { decision reason sessions { externalId } shown { light reason }
-        revisions { decision reason } considered { session { externalId } credited } } } }";
+        revisions { decision reason } considered { session { externalId } credited } learntLater } } }";
     let swipe = hub.read(swipes).await["swipes"]["nodes"][0].take();
     let wanted = json!({
         "decision": "RECORDED", "reason": "RECORDED", "sessions": [{"externalId": "X"}],
         "shown": {"light": "RED", "reason": "NOT_ON_CLASS_LIST"},
         "revisions": [{"decision": "NOT_RECORDED", "reason": "NOT_ON_CLASS_LIST"}],
         "considered": [{"session": {"externalId": "X"}, "credited": true}],
+        "learntLater": ["CLASS_LIST"],
     });
     assert_eq!(swipe, wanted);
 }

@@ -15,10 +15,11 @@ use uuid::Uuid;
 
 use super::context::{coded, loaders, shared_fault};
 use crate::service::calendars::Secret;
+use crate::service::hindsight::Ground;
 use crate::service::intake::evidence::{self, Evidence};
 use crate::service::people::credentials_of;
 use crate::service::report::{self, Counts};
-use crate::service::{Hub, decide, registers};
+use crate::service::{Hub, decide, hindsight, registers};
 use crate::store::entity::{
     Attendance, Card, Entity, Gateway, Group, Policy, Reader, Room, Session, Student, Swipe,
 };
@@ -211,6 +212,8 @@ lists! {
         let swipes = tx.by_ids::<Swipe>(ids.iter().copied()).await?;
         decide::considered(tx, swipes).await?
     };
+    /// What bears on a swipe, and at which feed position its building last heard of it.
+    GroundsOfSwipe: (Ground, i64) = |tx, ids| hindsight::grounds(tx, ids).await?;
     /// What the hub had decided of a swipe before.
     RevisionsOfSwipe: SwipeRevision = |tx, ids| tx.swipe_revisions(ids).await?;
     /// What proves a swipe.

@@ -1,17 +1,23 @@
 //! Swipes: facts as the gateways saw them, and what the hub makes of them.
 
+use std::collections::BTreeSet;
+
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 
 use super::connection::{DateTimeRange, connection, in_range};
-use super::context::{Needs, READERS, fault, local};
+use super::context::{Needs, READERS, fault, hub, local};
 use super::estate::{Reader, Room};
 use super::gateway::Gateway;
 use super::id::Kind;
-use super::loader::{self, ConsideredForSwipe, ReceiptOfSwipe, RevisionsOfSwipe, SessionsOfSwipe};
+use super::loader::{
+    self, ConsideredForSwipe, GroundsOfSwipe, ReceiptOfSwipe, RevisionsOfSwipe, SessionsOfSwipe,
+};
 use super::people::{Card, Student};
 use super::session::Session;
 use crate::scalar::{Counter, DateTime, UuidScalar};
 use crate::service::decide::Shown;
+use crate::service::feed::FeedCursor;
+use crate::service::hindsight::Ground;
 use crate::store::entity::{self, ClockTrust, LightColour, SwipeDecision, SwipeReason};
 use crate::store::list;
 use crate::store::page::List;
@@ -198,6 +204,22 @@ impl Swipe {
                 })
             })
             .collect())
+    }
+    /// What the door could not know: facts that bear on it by what the hub knows now, and that reached the feed of its building only
+    /// behind the position that the gateway had decided by (`shown.basis`). Null where that position is of another database. A stay
+    /// that was taken back since is not among them; `revisions` tell what became of that.
+    #[graphql(complexity = "10")]
+    async fn learnt_later(&self, ctx: &Context<'_>) -> Result<Option<Vec<Ground>>> {
+        let shown = Shown::read(&self.0.shown).map_err(|error| fault(&error))?;
+        let position = match FeedCursor::decode(&shown.basis) {
+            Some(cursor) if cursor.instance == hub(ctx)?.instance() => cursor.revision,
+            // It knew nothing yet.
+            None if shown.basis.is_empty() => 0,
+            _ => return Ok(None),
+        };
+        let grounds = loader::list(ctx, GroundsOfSwipe(self.0.id)).await?;
+        let later = grounds.into_iter().filter(|(_, heard)| *heard > position).map(|(ground, _)| ground);
+        Ok(Some(later.collect::<BTreeSet<_>>().into_iter().collect()))
     }
     /// What proves that the gateway recorded it: its record in the journal, the chain, and the gateway's signature.
     /// `rollcall-hub verify-receipt` checks it with the gateway's public key alone. Null where its gateway does
