@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
-use rollcall_hub::import::Facts;
 use rollcall_hub::import::sheet::{self, Mapping};
+use rollcall_hub::import::{Facts, calendar};
 use rollcall_hub::service::import::{Order, Report, import};
+use rollcall_hub::store::entity::SessionKind;
 
-use crate::hub::TestHub;
+use crate::hub::{TestHub, ms};
 
 /// An import of a source, applied, that lets no more than a tenth go.
 #[must_use]
@@ -29,6 +30,24 @@ pub fn table(mapping: &str, text: &str) -> Facts {
         &jiff::tz::TimeZone::get("Europe/London").unwrap(),
         &mapping,
     );
+    facts
+}
+
+/// Reads a calendar; its sessions are in these rooms and groups, or where none are named in those that it names.
+#[must_use]
+pub fn feed_of(text: &str, rooms: &[&str], groups: &[&str]) -> Facts {
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let options = calendar::Options {
+        rooms: named(rooms),
+        groups: named(groups),
+        groups_from: None,
+        course: None,
+        kind: SessionKind::Lecture,
+        horizon: ms("2027-10-01T00:00:00Z"),
+    };
+    let mut facts = Facts::default();
+    let zone = jiff::tz::TimeZone::get("Europe/London").unwrap();
+    calendar::read(&mut facts, "f.ics", text.as_bytes(), &zone, &options);
     facts
 }
 

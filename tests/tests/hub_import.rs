@@ -2,12 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
+use rollcall_hub::import::Facts;
 use rollcall_hub::import::sheet::{self, Mapping};
-use rollcall_hub::import::{Facts, calendar};
 use rollcall_hub::service::import::Order;
-use rollcall_hub::store::entity::SessionKind;
 use rollcall_tests::hub::{TestHub, at, ms};
-use rollcall_tests::import::{counts, imported, order, problems, table};
+use rollcall_tests::import::{counts, feed_of, imported, order, problems, table};
 use rollcall_tests::timetable::{Gateway, estate, number, students};
 use serde_json::json;
 
@@ -243,17 +242,7 @@ async fn a_calendar_moves_and_calls_off_sessions_and_keeps_what_was_held() {
     estate(&hub).await;
     let feed = |events: &str| {
         let text = format!("BEGIN:VCALENDAR\n{events}END:VCALENDAR\n");
-        let mut facts = Facts::default();
-        let options = calendar::Options {
-            rooms: vec!["R1".to_owned()],
-            groups: Vec::new(),
-            groups_from: None,
-            course: None,
-            kind: SessionKind::Lecture,
-            horizon: ms("2027-10-01T00:00:00Z"),
-        };
-        let zone = jiff::tz::TimeZone::get("Europe/London").unwrap();
-        calendar::read(&mut facts, "f.ics", text.as_bytes(), &zone, &options);
+        let mut facts = feed_of(&text, &["R1"], &[]);
         facts.whole.push("sessions");
         facts
     };
@@ -300,18 +289,7 @@ async fn what_a_person_called_off_a_calendar_does_not_take_up_again_but_what_it_
         };
         let events = event("theirs", 14, status) + &event("ours", 16, "STATUS:CONFIRMED\n");
         let text = format!("BEGIN:VCALENDAR\n{events}END:VCALENDAR\n");
-        let mut facts = Facts::default();
-        let options = calendar::Options {
-            rooms: Vec::new(),
-            groups: Vec::new(),
-            groups_from: None,
-            course: None,
-            kind: SessionKind::Lecture,
-            horizon: ms("2027-10-01T00:00:00Z"),
-        };
-        let zone = jiff::tz::TimeZone::get("Europe/London").unwrap();
-        calendar::read(&mut facts, "f.ics", text.as_bytes(), &zone, &options);
-        facts
+        feed_of(&text, &[], &[])
     };
     let states = async || {
         let mut states = Vec::new();
@@ -404,17 +382,7 @@ async fn a_series_that_a_feed_names_is_whole_and_a_session_moved_on_its_day_stay
             "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:w\nSUMMARY:w\nDTSTART:20261005T080000Z\nDURATION:PT1H\nCATEGORIES:G\nLOCATION:{room}\n\
              RRULE:FREQ=WEEKLY;COUNT=3\n{extra}END:VEVENT\nEND:VCALENDAR\n"
         );
-        let mut facts = Facts::default();
-        let options = calendar::Options {
-            rooms: Vec::new(),
-            groups: Vec::new(),
-            groups_from: None,
-            course: None,
-            kind: SessionKind::Lecture,
-            horizon: ms("2027-10-01T00:00:00Z"),
-        };
-        calendar::read(&mut facts, "f.ics", text.as_bytes(), &jiff::tz::TimeZone::UTC, &options);
-        facts
+        feed_of(&text, &[], &[])
     };
     hub.clock.set(&at("07:00"));
     assert_eq!(counts(&imported(&hub, &feed("R1", ""), &order("all")).await), [("sessions", [3, 0, 0, 0])]);
@@ -513,16 +481,7 @@ async fn a_series_moved_in_mid_term_gets_no_new_past_and_an_empty_feed_is_not_be
     estate(&hub).await;
     let feed = |events: &str| {
         let text = format!("BEGIN:VCALENDAR\n{events}END:VCALENDAR\n");
-        let mut facts = Facts::default();
-        let options = calendar::Options {
-            rooms: vec!["R1".to_owned()],
-            groups: vec!["G".to_owned()],
-            groups_from: None,
-            course: None,
-            kind: SessionKind::Lecture,
-            horizon: ms("2027-10-01T00:00:00Z"),
-        };
-        calendar::read(&mut facts, "f.ics", text.as_bytes(), &jiff::tz::TimeZone::UTC, &options);
+        let mut facts = feed_of(&text, &["R1"], &["G"]);
         facts.whole.push("sessions");
         facts
     };
