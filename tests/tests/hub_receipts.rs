@@ -69,6 +69,33 @@ async fn a_receipt_proves_a_swipe_by_the_gateways_key_alone_and_nothing_in_it_ca
 }
 
 #[tokio::test]
+async fn of_a_cloned_journal_a_swipe_has_the_receipt_that_was_signed_over_it_or_none() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let folder = tempfile::tempdir().unwrap();
+    let key = SigningKey::load(&folder.path().join("key")).unwrap();
+    let mut swipes = [gateway.swipe(0, 0, &at("10:01"), &[&held])];
+    let head = signed(&key, &mut swipes);
+    send(&hub, &gateway, &swipes, &at("11:00"), head).await;
+    // The clone goes on under the same journal and number, and signs nothing.
+    let mut clone = [gateway.swipe(1, 0, &at("10:02"), &[&held])];
+    clone[0]["sequence"] = swipes[0]["sequence"].clone();
+    let mut more = signed(&key, &mut clone);
+    more["head"] = Value::Null;
+    let sent = send(&hub, &gateway, &clone, &at("11:00"), more).await;
+    assert_eq!(sent["receipts"], json!([{"outcome": "STORED"}]));
+    let found = hub.read("{ swipes { nodes { student { number } receipt { sequence } } } }").await;
+    let mut found: Vec<(&Value, bool)> = found["swipes"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (&it["student"]["number"], it["receipt"].is_null()))
+        .collect();
+    found.sort_by_key(|(_, none)| *none);
+    assert_eq!(found, [(&json!("S00000"), false), (&json!("S00001"), true)]);
+}
+
+#[tokio::test]
 async fn a_signature_that_does_not_hold_or_a_new_key_is_an_alert_and_holds_up_no_swipe() {
     let (hub, mut gateway, held) = class().await;
     hub.clock.set(&at("12:00"));
