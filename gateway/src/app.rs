@@ -169,6 +169,9 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
     found.notes.extend(down.into_iter().map(Record::Outage));
     if let Some(config) = &cached.config {
         mind.handle(Input::Config { readers: facts, secret: config.card_secret() }, now);
+    } else {
+        let unserved = found.outages.unknowing(alive, now, Uuid::new_v4());
+        found.notes.extend(unserved.map(Record::Outage));
     }
     let (sessions, stays, cards) = mind.timetable().counts();
     tracing::info!(gateway = %config.gateway, sessions, memberships = stays, cards, "cache read");

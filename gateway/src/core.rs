@@ -59,6 +59,8 @@ pub struct Gateway {
     basis: String,
     secret: CardSecret,
     readers: BTreeMap<String, ReaderFacts>,
+    /// The hub, or the cache, has said which readers there are.
+    is_configured: bool,
     rests: BTreeMap<String, Colour>,
     repeats: Repeats,
     credited: BTreeSet<(HolderId, SessionId)>,
@@ -114,6 +116,7 @@ impl Gateway {
                 self.set_rests(now);
             }
             Input::Config { readers, secret } => {
+                self.is_configured = true;
                 self.readers = readers.into_iter().map(|reader| (reader.code.clone(), reader)).collect();
                 self.secret = secret;
                 self.set_rests(now);
@@ -179,6 +182,12 @@ impl Gateway {
         self.readers.get(code)
     }
 
+    /// Whether anybody has said which readers there are.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.is_configured
+    }
+
     /// All readers that the hub knows of.
     pub fn readers(&self) -> impl Iterator<Item = &ReaderFacts> {
         self.readers.values()
@@ -239,6 +248,9 @@ impl Gateway {
                     self.strangers.pop_first();
                 }
                 self.strangers.insert(read.reader.clone(), name);
+            } else if !self.is_configured {
+                // Who knows at which door? Its reader keeps nothing.
+                self.forgotten = self.forgotten.or(Some(now.when.earliest));
             }
             self.outputs.push_back(Output::Answer(Answer {
                 reader: read.reader,
@@ -351,18 +363,18 @@ impl Gateway {
     fn durable(&mut self, ticket: u64) {
         let Some(pending) = self.pending.remove(&ticket) else { return };
         self.write_refused();
-        if pending.answered {
+        if let Some((boot, seq)) = &pending.tag {
+            self.repeats.remember(&pending.reader, boot, *seq, pending.decision);
+        } else if pending.answered {
             return;
         }
         if let Some((holder, sessions)) = pending.credited {
             self.credit(holder, sessions);
         }
-        if let Some((boot, seq)) = &pending.tag {
-            self.repeats.remember(&pending.reader, boot, *seq, pending.decision);
-        }
         self.outputs.push_back(Output::Answer(Answer {
             reader: pending.reader,
-            flash: Some(pending.flash),
+            // Whoever was refused has long gone; their MQTT reader still asks.
+            flash: (!pending.answered).then_some(pending.flash),
             tag: pending.tag,
             kept: Some(pending.decision),
         }));
@@ -375,7 +387,7 @@ impl Gateway {
             let ticket = self.ticket();
             let pending = Pending {
                 reader: record.code.clone(),
-                tag: None,
+                tag: record.tag.as_ref().map(|tag| (tag.boot.clone(), tag.seq)),
                 decision: Decision::NotRecorded,
                 flash: Colour::Red,
                 credited: None,
@@ -388,29 +400,28 @@ impl Gateway {
         }
     }
 
+    /// There is no room for it: it is shown red, and kept in mind, as seen and shown. An MQTT reader keeps its swipe too,
+    /// but may lose its power before there is room; while it is in mind here, one that comes again is the same.
     fn refused(&mut self, ticket: u64, now: Reading) {
-        let Some(pending) = self.pending.get(&ticket) else { return };
+        let Some(mut pending) = self.pending.remove(&ticket) else { return };
         let since = self.refusing.unwrap_or(now.when.earliest);
         self.refusing = Some(since.min(pending.at));
-        // An MQTT reader keeps its swipe itself, until it is acknowledged.
-        if pending.tag.is_none() {
-            let mut record = pending.record.clone();
-            decision_word(Decision::NotRecorded).clone_into(&mut record.decision);
-            reason_word(Reason::StoreFault).clone_into(&mut record.reason);
-            colour_word(Colour::Red).clone_into(&mut record.light);
-            record.sessions.clear();
-            if self.refused.len() >= MAX_REFUSED
-                && let Some(oldest) = self.refused.pop_front()
-            {
-                self.forgotten = self.forgotten.or(Some(Instant(oldest.earliest)));
+        let record = &mut pending.record;
+        decision_word(Decision::NotRecorded).clone_into(&mut record.decision);
+        reason_word(Reason::StoreFault).clone_into(&mut record.reason);
+        colour_word(Colour::Red).clone_into(&mut record.light);
+        record.sessions.clear();
+        if self.refused.len() >= MAX_REFUSED
+            && let Some(oldest) = self.refused.pop_front()
+        {
+            self.forgotten = self.forgotten.or(Some(Instant(oldest.earliest)));
+            if let Some(tag) = &oldest.tag {
+                self.repeats.forget(&oldest.code, &tag.boot, tag.seq);
             }
-            self.refused.push_back(record);
         }
-        let answered = pending.answered;
-        if answered {
-            self.pending.remove(&ticket);
-        } else {
-            self.not_durable(ticket);
+        self.refused.push_back(pending.record);
+        if !pending.answered {
+            self.show_red(pending.reader, pending.tag);
         }
     }
 
@@ -419,13 +430,14 @@ impl Gateway {
         if let Some((boot, seq)) = &pending.tag {
             self.repeats.forget(&pending.reader, boot, *seq);
         }
+        if !pending.answered {
+            self.show_red(pending.reader, pending.tag);
+        }
+    }
+
+    fn show_red(&mut self, reader: String, tag: Option<(String, u64)>) {
         let flash = Some(Colour::Red);
-        self.outputs.push_back(Output::Answer(Answer {
-            reader: pending.reader,
-            flash,
-            tag: pending.tag,
-            kept: None,
-        }));
+        self.outputs.push_back(Output::Answer(Answer { reader, flash, tag, kept: None }));
     }
 
     fn credit(&mut self, holder: HolderId, sessions: impl IntoIterator<Item = SessionId>) {
@@ -478,6 +490,46 @@ mod tests {
         assert_eq!(mind.durable_before(Instant(90_000)), Instant(90_000));
         assert_eq!(mind.refusing_since(), None);
     }
+
+    #[test]
+    fn an_mqtt_swipe_that_was_refused_is_written_though_its_reader_never_sends_it_again() {
+        let at = |ms| Reading::exactly(reading::BUILT_AFTER.0 + ms, Trust::Synced, ms);
+        let mut mind = Gateway::new(Uuid::from_u128(1));
+        let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
+        mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
+        let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
+        let read = || {
+            let tag = Tag { boot: "b".to_owned(), seq: 1, mono_ms: 10, historical: false };
+            Input::Read(Read {
+                reader: "D1".to_owned(),
+                card: Ok(card.clone()),
+                tag: Some(tag),
+                random: [0; 10],
+            })
+        };
+        let answers = |mind: &mut Gateway| -> Vec<(Option<Colour>, Option<Decision>)> {
+            std::iter::from_fn(|| mind.poll_output())
+                .filter_map(|it| match it {
+                    Output::Answer(answer) => Some((answer.flash, answer.kept)),
+                    _ => None,
+                })
+                .collect()
+        };
+        mind.handle(read(), at(1_000));
+        let ticket = append(&mut mind);
+        mind.handle(Input::Refused { ticket }, at(1_001));
+        assert_eq!(answers(&mut mind), [(Some(Colour::Red), None)]);
+        // Sent again while there is no room: it is in mind already.
+        mind.handle(read(), at(3_000));
+        assert!(mind.poll_output().is_none());
+        mind.handle(Input::Room, at(60_000));
+        let ticket = append(&mut mind);
+        mind.handle(Input::Durable { ticket }, at(60_001));
+        assert_eq!(answers(&mut mind), [(None, Some(Decision::NotRecorded))]);
+        mind.handle(read(), at(61_000));
+        assert_eq!(answers(&mut mind), [(None, Some(Decision::NotRecorded))], "known again, written once");
+    }
+
     #[test]
     fn what_was_refused_before_a_restart_holds_the_watermark_until_there_is_room() {
         let at = |ms| Reading::exactly(ms, Trust::Synced, ms);

@@ -4,8 +4,8 @@
 //! commit, then the news to whoever listens. Nothing here speaks GraphQL or HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::tz::TimeZone;
 use rollcall_rules::time::Instant;
@@ -62,6 +62,8 @@ pub struct Hub {
     /// The last id's time in milliseconds, and its number in that millisecond: 12 bits.
     minted: Arc<AtomicU64>,
     instance: Uuid,
+    /// The line of descent that the database was last seen in.
+    lineage: Arc<Mutex<Option<Uuid>>>,
     private: bool,
     here: Arc<beside::Here>,
     attempts: Arc<AtomicU64>,
@@ -161,14 +163,49 @@ impl Hub {
             statements: Arc::new(AtomicU64::new(0)),
             minted: Arc::new(AtomicU64::new(0)),
             instance: Uuid::nil(),
+            lineage: Arc::default(),
             private: false,
             here: Arc::default(),
             attempts: Arc::default(),
         };
         hub.keep_months().await?;
         hub.instance = hub.instance_of_store().await?;
+        hub.begin_lineage().await?;
         calendars::begin(&hub).await?;
         Ok(hub)
+    }
+
+    /// From here on, positions in feeds are of this start: one that was told of a database which a backup has replaced since is
+    /// known by that.
+    async fn begin_lineage(&self) -> Result<(), StoreError> {
+        let id = self.mint();
+        self.whole(|attempt| {
+            Box::pin(async move {
+                let mut tx = attempt.write().await?;
+                tx.begin_lineage(id, self.now().0).await?;
+                tx.commit().await
+            })
+        })
+        .await?;
+        *self.lineage.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        Ok(())
+    }
+
+    /// Looks which line of descent the database is in; another hub may have begun one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn know_lineage(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let lineage = tx.lineage().await?;
+        *self.lineage.lock().unwrap_or_else(PoisonError::into_inner) = lineage;
+        Ok(())
+    }
+
+    /// A position in a feed, as gateways keep it.
+    #[must_use]
+    pub fn position(&self, revision: i64) -> String {
+        let lineage = *self.lineage.lock().unwrap_or_else(PoisonError::into_inner);
+        feed::FeedCursor { instance: self.instance, revision, lineage }.encode()
     }
 
     /// The id that the database got when it was made. A feed position of another database means nothing.

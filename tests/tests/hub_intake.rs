@@ -4,9 +4,10 @@
 
 use async_graphql::{Request, Variables};
 use futures_util::{Stream, StreamExt};
+use rollcall_hub::app;
 use rollcall_hub::graphql::{self, batch};
 use rollcall_hub::service::access;
-use rollcall_tests::hub::{TestHub, at, refusals};
+use rollcall_tests::hub::{TestHub, at, config, refusals};
 use rollcall_tests::timetable::{Gateway, estate, join, session, students};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -268,15 +269,49 @@ async fn a_session_that_leaves_the_building_is_removed_from_its_feed() {
     assert!(page["events"].as_array().unwrap().iter().any(|event| event["removedId"] == held.as_str()));
 }
 
+/// Database, revision and line of descent of a position.
+fn parts(cursor: &str) -> (String, i64, String) {
+    let parts: Vec<&str> = cursor.split('.').collect();
+    let [instance, revision, lineage] = parts[..] else { panic!("{cursor}") };
+    (instance.to_owned(), revision.parse().unwrap(), lineage.to_owned())
+}
+
+#[tokio::test]
+async fn a_position_that_was_reached_after_the_backup_means_nothing_however_far_the_restored_hub_has_come() {
+    let (hub, gateway, _) = class().await;
+    let (instance, revision, lineage) = parts(&gateway.cursor);
+    // What the gateway heard before the database was put back to how it is here: two changes more.
+    let lost = format!("{instance}.{}.{lineage}", revision + 2);
+    let restored = app::start(&config(hub.folder.path()), hub.clock.clone()).await.unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let (clock, admin, integration) = (hub.clock.clone(), hub.admin.clone(), hub.integration.clone());
+    let restored = TestHub { clock, running: restored, folder, admin, integration };
+    for name in ["A", "B", "C"] {
+        restored.done("saveSession", session(name, "14:00", "15:00")).await;
+    }
+    assert_eq!(changes(&restored, &gateway, &lost).await["resetRequired"], true);
+    // What both had is gone on from, and what is told now holds at whichever hub.
+    let page = changes(&restored, &gateway, &gateway.cursor).await;
+    assert_eq!((&page["resetRequired"], page["events"].as_array().unwrap().len()), (&json!(false), 3));
+    let now = page["cursor"].as_str().unwrap();
+    assert_ne!(parts(now).2, lineage);
+    for at in [&restored, &hub] {
+        let page = changes(at, &gateway, now).await;
+        assert_eq!((&page["resetRequired"], &page["cursor"]), (&json!(false), &json!(now)));
+    }
+}
+
 #[tokio::test]
 async fn a_position_of_another_database_or_from_its_future_takes_a_new_snapshot() {
     let (hub, gateway, _) = class().await;
-    let (instance, revision) = gateway.cursor.split_once('.').unwrap();
-    let revision: i64 = revision.parse().unwrap();
+    let (instance, revision, lineage) = parts(&gateway.cursor);
+    let other = Uuid::from_u128(5).simple();
     let strange = [
-        format!("{}.{revision}", Uuid::from_u128(5).simple()),
+        format!("{other}.{revision}.{lineage}"),
+        format!("{instance}.{revision}.{other}"),
+        format!("{instance}.{}.{lineage}", revision + 1),
         format!("{instance}.{}", revision + 1),
-        format!("{instance}.-1"),
+        format!("{instance}.-1.{lineage}"),
         "nonsense".to_owned(),
     ];
     for after in strange {

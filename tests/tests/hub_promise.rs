@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
+use rollcall_hub::service::sweep;
 use rollcall_rules::ids::hole;
 use rollcall_tests::hub::{TestHub, at, ms, refusals};
 use rollcall_tests::timetable::{Gateway, alerts, class, send, session};
@@ -349,6 +350,41 @@ async fn a_gateway_that_came_back_after_it_was_declared_lost_is_awaited_again() 
     // It went silent again: nobody declared anything of that.
     hub.clock.set(&at("12:00"));
     assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
+}
+
+#[tokio::test]
+async fn a_journal_of_which_a_restored_hub_never_knew_is_missed_where_its_beginning_was_dropped() {
+    for (begins, missed) in [(0, true), (1, true), (5, false)] {
+        let (hub, mut gateway, held) = class().await;
+        hub.clock.set(&at("09:10"));
+        gateway.heartbeat(&hub, &at("09:10")).await;
+        hub.clock.set(&at("12:00"));
+        let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
+        let mut later = journal(None, 13);
+        (later["first"], later["begins"]) = (json!(5), json!(begins));
+        send(&hub, &gateway, &[swipe], &at("12:00"), json!({"journal": later})).await;
+        let alerts = alerts(&hub).await;
+        assert_eq!(alerts.contains(&"RECORDS_MISSING".to_owned()), missed, "{begins}: {alerts:?}");
+        let wanted = if missed {
+            is("NO_REGISTER", &["PRESENT", "NO_REGISTER"])
+        } else {
+            is("FINAL", &["PRESENT", "ABSENT"])
+        };
+        assert_eq!(register(&hub, "X").await, wanted, "{begins}");
+    }
+}
+
+#[tokio::test]
+async fn registers_of_later_sessions_do_not_wait_for_a_gateway_that_was_declared_lost_before_they_began() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("08:50"));
+    gateway.heartbeat(&hub, &at("08:50")).await;
+    hub.clock.set(&at("08:56"));
+    let lost = json!({"gateway": "GW", "from": at("08:55"), "reason": "stolen"});
+    hub.write_as(&hub.admin, "declareGatewayLost", lost).await;
+    hub.clock.set(&at("12:00"));
+    sweep::sweep(&hub.running.hub).await.unwrap();
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ impl Hands {
             self.notes.add(Record::Anchor(dated));
         }
         self.note_forgotten(now);
+        self.journal.keep_end().await;
         let Some(standing) = self.journal.standing().await else { return };
         let usage = standing.usage;
         if usage.has_room {

@@ -66,7 +66,7 @@ impl Found {
         })?;
         clock.at_least(last.map(Instant));
         let mut notes = Vec::new();
-        if log.segments().next().is_none() {
+        if log.is_blank() {
             // Nobody here knows what was before; the hub does.
             let lost = outages.over(Uuid::new_v4(), Cause::StorageLost, None, clock.read());
             notes.push(Record::Outage(lost));

@@ -173,7 +173,10 @@ impl Hands {
             }
             self.act().await;
         }
-        self.keep_clock();
+        // While notes are not durable, the next start must know since when the gateway was off, as this one did.
+        if self.fault.is_none() || self.notes.untold_since().is_none() {
+            self.keep_clock();
+        }
         match &self.fault {
             Some(reason) => {
                 tracing::error!("{reason}; showing red where swipes were refused, then ending");
@@ -185,6 +188,7 @@ impl Hands {
             }
             None => {
                 self.all_off().await;
+                self.journal.keep_end().await;
                 tokio::time::sleep(LAST_OFF).await;
             }
         }
@@ -237,8 +241,10 @@ impl Hands {
             }
             Happening::Written(Written::Damaged(damages)) => self.note_damage(damages, now),
             Happening::Written(Written::Failed(tickets, error)) => {
-                // Whoever sees red now was there: the next start must say so.
-                let since = self.mind.durable_before(now.when.earliest);
+                // Whoever sees red now was there: the next start must say so, also of those before.
+                let known = [self.refused_since(), self.refusals.since()];
+                let known = known.into_iter().flatten().filter(|it| it.swipes).map(|it| it.since);
+                let since = known.fold(self.mind.durable_before(now.when.earliest), Instant::min);
                 self.refusals.keep(Some(Unrecorded { since, swipes: true }));
                 for ticket in tickets {
                     self.mind.handle(Input::NotDurable { ticket }, now);
@@ -247,9 +253,10 @@ impl Hands {
             }
             Happening::Input(input) => {
                 let config = matches!(input, Input::Config { .. });
+                let known = config.then(|| self.known_readers());
                 self.mind.handle(input, now);
-                if config {
-                    self.await_readers(now);
+                if let Some(known) = known {
+                    self.await_readers(known.as_ref(), now);
                 }
             }
             Happening::Status(reply) => {

@@ -1,5 +1,7 @@
 //! What readers of each kind tell, and what the gateway makes of it: a card for the mind, a state, an outage.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::hands::Hands;
@@ -13,6 +15,9 @@ use crate::osdp::panel::Event;
 
 /// A serial reader is reported gone after so long without a good reply.
 const OSDP_SILENCE_MS: i64 = 8_000;
+
+/// What the hub says is here sooner than this, or the gateway had been cut off from it.
+const PROMPT_MS: i64 = 60_000;
 
 /// The same thing that happens to a reader is told so often at the most.
 const HAPPENS_EVERY_MS: i64 = 60_000;
@@ -259,8 +264,25 @@ impl Hands {
         }
     }
 
-    /// Readers that the hub has just named and that do not answer are out from now on; those that do are not.
-    pub(super) fn await_readers(&mut self, now: Reading) {
+    /// The readers that are known; none while nobody has named any.
+    pub(super) fn known_readers(&self) -> Option<BTreeSet<Uuid>> {
+        self.mind.is_configured().then(|| self.mind.readers().map(|reader| reader.id).collect())
+    }
+
+    /// Readers that the hub has just named and that do not answer are out from now on; those that do are not. One that was not
+    /// `known` was not served since the gateway last heard of the hub.
+    pub(super) fn await_readers(&mut self, known: Option<&BTreeSet<Uuid>>, now: Reading) {
+        let named = self.outages.named(now);
+        self.notes.add_all(named);
+        let deaf = self.current_at.is_none_or(|heard| now.at.since_ms(heard) > PROMPT_MS);
+        if let Some(known) = known.filter(|_| deaf) {
+            let fresh: Vec<Uuid> =
+                self.mind.readers().map(|it| it.id).filter(|reader| !known.contains(reader)).collect();
+            for reader in fresh {
+                let unserved = self.outages.unheard(reader, self.current_at, Uuid::new_v4());
+                self.notes.add_all(unserved);
+            }
+        }
         let readers: Vec<(Uuid, bool)> = self
             .mind
             .readers()

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rollcall_rules::time::Instant;
 
 use crate::core::outages::Cause;
-use crate::journal::record::Record;
+use crate::journal::record::{OutageRecord, Record};
 use crate::journal::writer::Journal;
 
 /// Tickets of notes begin here; those of swipes never reach it.
@@ -37,6 +37,11 @@ impl Notes {
             self.waiting.remove(0);
         }
         self.waiting.push(record);
+    }
+
+    /// Takes notes of outages.
+    pub(super) fn add_all(&mut self, outages: impl IntoIterator<Item = OutageRecord>) {
+        outages.into_iter().for_each(|outage| self.add(Record::Outage(outage)));
     }
 
     /// Whether a ticket is one of a note.

@@ -55,6 +55,8 @@ pub fn over(id: Uuid, cause: Cause, from: Option<Instant>, until: Instant) -> Ou
 #[derive(Debug, Default)]
 pub struct Outages {
     readers: BTreeMap<Uuid, OutageRecord>,
+    /// The gateway does not know its readers.
+    unknowing: Option<OutageRecord>,
     /// Over, and at which time since the machine's start at the latest.
     undated: Vec<(OutageRecord, i64)>,
     /// Begun while nobody knew the time: at which time since the machine's start, by the outage's id.
@@ -117,6 +119,27 @@ impl Outages {
             .into_iter()
             .filter_map(|reader| self.begin(reader, Cause::GatewayDown, Some(from), id()))
             .collect()
+    }
+
+    /// The gateway starts, was last known to run at `alive`, and does not know its readers any more: none is served until the
+    /// hub has named them. What to journal; nothing where it never ran before.
+    pub fn unknowing(&mut self, alive: Option<Instant>, now: Reading, id: Uuid) -> Option<OutageRecord> {
+        let from = Some(alive?.min(now.at).0);
+        let cause = Cause::GatewayDown.word().to_owned();
+        self.unknowing = Some(OutageRecord { id, reader: None, cause, from, until: None });
+        self.unknowing.clone()
+    }
+
+    /// The hub has named the readers: what to journal, where the gateway did not know them.
+    pub fn named(&mut self, now: Reading) -> Option<OutageRecord> {
+        let record = self.unknowing.take()?;
+        Some(self.close(record, now))
+    }
+
+    /// The hub names a reader to a gateway that last heard of it at `heard`: the reader may have been at its door since, and
+    /// was not served. What to journal.
+    pub fn unheard(&mut self, reader: Uuid, heard: Option<Instant>, id: Uuid) -> Option<OutageRecord> {
+        self.begin(reader, Cause::GatewayDown, heard, id)
     }
 
     /// A reader answers: what to journal, when it did not before and the time is known; else [`Outages::dated`] tells.

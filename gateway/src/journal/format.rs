@@ -92,6 +92,9 @@ pub enum FormatError {
     /// Records end, and something stands behind their end.
     #[error("bytes stand behind the end of the records")]
     Behind,
+    /// All that stands there is whole, but there was more.
+    #[error("records that were written behind its last are gone")]
+    Gone,
     /// The medium does not give all of it.
     #[error("a spot of the disk cannot be read: replace the disk soon")]
     Unreadable,

@@ -16,8 +16,10 @@ use super::format::{
     record_bytes,
 };
 
+mod end;
 mod open;
 mod read;
+use end::Keeping;
 use read::Resume;
 
 /// Why the journal cannot go on. All but `Full` are fatal to it: red, alarm, restart.
@@ -150,6 +152,8 @@ pub struct Log<D: Disk> {
     resume: Option<Resume>,
     /// What is whole of segments with damage: where each record stands, by the segment's first sequence.
     salvaged: BTreeMap<u64, BTreeMap<u64, Range<u64>>>,
+    /// Where it ended, in a file of its own.
+    end: Keeping<D::File>,
 }
 
 /// The next segment, made before it is needed.
@@ -182,6 +186,13 @@ impl<D: Disk> Log<D> {
     /// All segments, oldest first.
     pub fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.segments.values()
+    }
+
+    /// Nothing was ever recorded here: a new disk, also one of which an earlier start had not come to its first record.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        let begins = self.segments.keys().next().is_none_or(|first| *first == 1);
+        begins && self.segments.values().all(|segment| segment.last < segment.first)
     }
 
     /// How full it is.

@@ -71,6 +71,70 @@ fn a_full_segment_is_followed_by_another_and_both_are_read() {
 }
 
 #[test]
+fn newest_records_that_are_gone_though_they_were_durable_are_no_torn_tail() {
+    let harms: [(&str, fn(&mut Vec<u8>)); 3] = [
+        ("a bit flips", |bytes| bytes[HEADER_BYTES + 4 * RECORD + 60] ^= 1),
+        ("it reads as zeros", |bytes| bytes[HEADER_BYTES + 4 * RECORD..][..RECORD].fill(0)),
+        ("the whole segment does", |bytes| bytes.fill(0)),
+    ];
+    for (name, harmed) in harms {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, ..) = open(folder.path());
+        let id = log.journal();
+        (0..5).for_each(|_| assert!(log.append(&bodies(1, 40)).is_ok()));
+        log.keep_end(true).unwrap();
+        drop(log);
+        harm(&file(folder.path(), 1), harmed);
+        let (mut log, damages, found) = open(folder.path());
+        let [damage] = &damages[..] else { panic!("{name}: {damages:?}") };
+        let lost = found.len() as u64 + 1..6;
+        assert_eq!((&damage.missing[..], damage.torn_tail), (&[lost.clone()][..], false), "{name}");
+        assert_ne!(log.journal(), id, "{name}");
+        assert!(log.append(&bodies(1, 40)).unwrap() > 1_000_000, "{name}");
+        log.keep_end(true).unwrap();
+        drop(log);
+        let (_, again, found_again) = open(folder.path());
+        assert_eq!(found_again.len(), found.len() + 1, "{name}");
+        assert!(
+            again.iter().all(|damage| damage.known && damage.missing == [lost.clone()]),
+            "{name}: {again:?}"
+        );
+    }
+}
+
+#[test]
+fn a_newest_segment_whose_file_is_gone_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    (0..3).for_each(|_| assert!(log.append(&bodies(40, 60_000)).is_ok()));
+    log.keep_end(true).unwrap();
+    let newest = log.segments().last().unwrap().clone();
+    drop(log);
+    std::fs::remove_file(folder.path().join(&newest.name)).unwrap();
+    let (_, damages, found) = open(folder.path());
+    assert_eq!(found.len() as u64, newest.first - 1);
+    let [damage] = &damages[..] else { panic!("{damages:?}") };
+    assert_eq!((&damage.missing[..], damage.torn_tail), (&[newest.first..121][..], false));
+}
+
+#[test]
+fn what_came_after_the_end_was_kept_is_no_damage_and_may_be_torn() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    log.append(&bodies(2, 40)).unwrap();
+    log.keep_end(true).unwrap();
+    log.append(&bodies(1, 40)).unwrap();
+    drop(log);
+    let (log, damages, found) = open(folder.path());
+    assert_eq!((damages, found.len()), (vec![], 3));
+    drop(log);
+    harm(&file(folder.path(), 1), |bytes| bytes[HEADER_BYTES + 2 * RECORD + 60] ^= 1);
+    let (_, damages, _) = open(folder.path());
+    assert!(damages.iter().all(|damage| damage.torn_tail && damage.missing.is_empty()), "{damages:?}");
+    assert_eq!(damages.len(), 1);
+}
+
+#[test]
 fn a_torn_tail_is_reported_and_what_was_whole_stays_and_the_log_goes_on_under_another_id() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, ..) = open(folder.path());

@@ -41,6 +41,8 @@ pub fn between<D: Disk>(
     let count: u64 = missing.iter().map(|range| range.end - range.start).sum();
     tracing::error!(%segment, count, ?missing, open_end, "the journal is damaged: {what}; these records are lost, everything else is kept");
     let cause = Cause::JournalDamaged;
+    // A hole at the end is open as well.
+    let is_told = missing.last().is_some_and(|range| Some(range.end) == *open_end);
     let mut lost = Vec::new();
     for range in missing {
         let id = hole(*journal, range.end);
@@ -50,7 +52,7 @@ pub fn between<D: Disk>(
             None => outages.over(id, cause, from, now),
         });
     }
-    if let Some(end) = open_end.filter(|_| !torn_tail && !known) {
+    if let Some(end) = open_end.filter(|_| !torn_tail && !known && !is_told) {
         let from = before(log, *journal, end)?;
         lost.push(outages.over(Uuid::new_v4(), cause, from, now));
     }

@@ -30,6 +30,7 @@ enum Ask {
     Standing(oneshot::Sender<Standing>),
     Renew(Uuid, oneshot::Sender<()>),
     DropBefore(u64),
+    KeepEnd(oneshot::Sender<()>),
 }
 
 /// What came of appends.
@@ -56,6 +57,18 @@ pub struct Standing {
     pub segments: Vec<Segment>,
     /// How full it is.
     pub usage: Usage,
+}
+
+impl Standing {
+    /// The first number that a journal ever had; 0 where its beginning may have been dropped.
+    #[must_use]
+    pub fn begins(&self, journal: Uuid) -> u64 {
+        match self.segments.iter().position(|segment| segment.journal == journal) {
+            Some(0) if self.segments[0].first > 1 => 0,
+            Some(place) => self.segments[place].first,
+            None => 0,
+        }
+    }
 }
 
 /// A handle on the journal's thread.
@@ -110,6 +123,14 @@ impl Journal {
         }
     }
 
+    /// Makes durable what says where the journal ends: once in a while, and before the program does.
+    pub async fn keep_end(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send(Ask::KeepEnd(reply)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
     /// Drops whole segments before a sequence.
     pub async fn drop_before(&self, keep_from: u64) {
         let _ = self.asks.send(Ask::DropBefore(keep_from)).await;
@@ -150,8 +171,8 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
         let ask = match held.take().map_or_else(|| asks.try_recv(), Ok) {
             Ok(ask) => ask,
             Err(_) => {
-                // Nobody waits: time to make the next segment.
-                if let Err(error) = log.make_reserve()
+                // Nobody waits: time to make the next segment, and to say where this one ends.
+                if let Err(error) = log.make_reserve().and_then(|()| log.keep_end(false))
                     && !report(written, Vec::new(), Arc::new(error))
                 {
                     return;
@@ -231,6 +252,14 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                 {
                     return;
                 }
+            }
+            Ask::KeepEnd(reply) => {
+                if let Err(error) = log.keep_end(true)
+                    && !report(written, Vec::new(), Arc::new(error))
+                {
+                    return;
+                }
+                let _ = reply.send(());
             }
         }
     }

@@ -166,7 +166,14 @@ impl HandOver {
             };
             let after = self.places.knows(journal).then_some(Counter(claimed));
             let journal_id = self.places.name(journal);
-            GatewayJournalInput { journal_id, after, first: None, through: Counter(through), chain: None }
+            GatewayJournalInput {
+                journal_id,
+                after,
+                first: None,
+                begins: None,
+                through: Counter(through),
+                chain: None,
+            }
         });
         let readers = status.readers.iter().map(|reader| GatewayReaderReport {
             reader_id: reader.id,
@@ -314,7 +321,8 @@ impl HandOver {
             false => self.places.at_hub(journal),
         };
         // A journal of which there are two of that name is signed by neither.
-        let key = key.filter(|_| self.places.name(journal) == journal);
+        let is_own = self.places.name(journal) == journal;
+        let key = key.filter(|_| is_own);
         let head = head(key, first, last, batch.links, status.now.at);
         let swipes = batch.swipes.len();
         let input = GatewaySubmitSwipesInput {
@@ -327,6 +335,7 @@ impl HandOver {
                 journal_id: self.places.name(journal),
                 after: (done > 0).then_some(Counter(done)),
                 first: Some(Counter(first.sequence)),
+                begins: is_own.then(|| Counter(standing.begins(journal))),
                 through: Counter(through),
                 chain: Some(hex(&last.chain)),
             }),

@@ -10,7 +10,9 @@ use super::gateway::Gateway;
 use super::loader;
 use crate::scalar::{DateTime, Duration, UuidScalar};
 use crate::service::Hub;
-use crate::service::feed::{FeedCard, FeedConfig, FeedCursor, FeedMembership, FeedSession, latest};
+use crate::service::feed::{
+    self as service, FeedCard, FeedConfig, FeedCursor, FeedMembership, FeedSession, latest,
+};
 use crate::service::intake::MAX_BATCH;
 use crate::store::entity::{self, Building, OverlapRule, ReaderKind};
 use crate::store::feed::FeedItem;
@@ -220,6 +222,7 @@ impl GatewaySelf {
     ) -> Result<GatewaySnapshotPage> {
         let hub = hub(ctx)?;
         let mut tx = hub.read().await.map_err(|error| fault(&error))?;
+        hub.know_lineage(&mut tx).await.map_err(|error| fault(&error))?;
         let reached = latest(&mut tx, self.0.building_id).await.map_err(|error| fault(&error))?;
         let from = after.as_deref().and_then(FeedCursor::decode).map_or(0, |cursor| cursor.revision);
         let limit = usize::try_from(first).unwrap_or(1).clamp(1, MAX_FEED_PAGE);
@@ -227,14 +230,13 @@ impl GatewaySelf {
             tx.feed_after(self.0.building_id, from, limit + 1, true).await.map_err(|error| fault(&error))?;
         let has_next_page = items.len() > limit;
         items.truncate(limit);
-        let position = |revision| FeedCursor { instance: hub.instance(), revision }.encode();
-        let end_cursor = items.last().map(|item| position(item.revision));
+        let end_cursor = items.last().map(|item| hub.position(item.revision));
         let items = items
             .iter()
             .filter(|item| item.kind != "CONFIG")
             .map(|item| decode(ctx, item))
             .collect::<Result<_>>()?;
-        Ok(GatewaySnapshotPage { cursor: position(reached), items, has_next_page, end_cursor })
+        Ok(GatewaySnapshotPage { cursor: hub.position(reached), items, has_next_page, end_cursor })
     }
 
     /// Changes after a position, for gateways that cannot hold a socket.
@@ -255,7 +257,7 @@ impl GatewaySelf {
             });
         };
         let (events, revision, has_next_page) = changes(hub, &self.0, revision, limit).await?;
-        let cursor = FeedCursor { instance: hub.instance(), revision }.encode();
+        let cursor = hub.position(revision);
         Ok(GatewayChangesPage { events, has_next_page, cursor, reset_required: false })
     }
 }
@@ -268,6 +270,7 @@ pub async fn changes(
     limit: usize,
 ) -> Result<(Vec<GatewayFeedEvent>, i64, bool)> {
     let mut tx = hub.read().await.map_err(|error| fault(&error))?;
+    hub.know_lineage(&mut tx).await.map_err(|error| fault(&error))?;
     let mut items =
         tx.feed_after(gateway.building_id, after, limit + 1, false).await.map_err(|error| fault(&error))?;
     let more = items.len() > limit;
@@ -308,7 +311,7 @@ async fn event(
 #[must_use]
 pub fn marker(hub: &Hub, kind: GatewayFeedKind, revision: i64) -> GatewayFeedEvent {
     GatewayFeedEvent {
-        cursor: FeedCursor { instance: hub.instance(), revision }.encode(),
+        cursor: hub.position(revision),
         at: DateTime::new(hub.now().0, hub.zone()),
         kind,
         item: None,
@@ -423,10 +426,8 @@ pub async fn calling(ctx: &Context<'_>) -> Result<Option<entity::Gateway>> {
 /// The revision that a gateway's feed goes on from; `None` when a snapshot must be taken first: the position
 /// is another database's, or one that this database, restored from a backup, has not reached yet.
 pub async fn resume(hub: &Hub, gateway: &entity::Gateway, after: Option<&str>) -> Result<Option<i64>> {
-    let Some(after) = after else { return Ok(Some(0)) };
-    let cursor = FeedCursor::decode(after).filter(|cursor| cursor.instance == hub.instance());
-    let Some(cursor) = cursor else { return Ok(None) };
-    let mut tx = hub.read().await.map_err(|error| fault(&error))?;
-    let latest = latest(&mut tx, gateway.building_id).await.map_err(|error| fault(&error))?;
-    Ok((0..=latest).contains(&cursor.revision).then_some(cursor.revision))
+    match after {
+        None => Ok(Some(0)),
+        Some(after) => service::resume(hub, gateway.building_id, after).await.map_err(|error| fault(&error)),
+    }
 }

@@ -405,11 +405,12 @@ impl GatewayWrites {
             Ok((gateway, journals)) => {
                 payload.handed_over = handed_over(journals);
                 let mut tx = hub.read().await.map_err(|error| fault(&error))?;
+                hub.know_lineage(&mut tx).await.map_err(|error| fault(&error))?;
                 let revision =
                     feed::latest(&mut tx, gateway.building_id).await.map_err(|error| fault(&error))?;
                 // The loaders need a connection too: many heartbeats holding one each would wait for ever.
                 drop(tx);
-                payload.latest_cursor = FeedCursor { instance: hub.instance(), revision }.encode();
+                payload.latest_cursor = hub.position(revision);
                 payload.problems = Gateway(gateway).problems(ctx).await?;
             }
             Err(refusals) => payload.errors = user_errors(refusals),

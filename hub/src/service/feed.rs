@@ -313,21 +313,43 @@ pub struct FeedCursor {
     pub instance: Uuid,
     /// The revision.
     pub revision: i64,
+    /// The line of descent in which it was reached; earlier versions named none.
+    pub lineage: Option<Uuid>,
 }
 
 impl FeedCursor {
     /// As text. Opaque to whoever reads it.
     #[must_use]
     pub fn encode(&self) -> String {
-        format!("{}.{}", self.instance.simple(), self.revision)
+        let lineage = self.lineage.map(|lineage| format!(".{}", lineage.simple())).unwrap_or_default();
+        format!("{}.{}{lineage}", self.instance.simple(), self.revision)
     }
 
     /// From text.
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
-        let (instance, revision) = text.split_once('.')?;
-        Some(Self { instance: Uuid::try_parse(instance).ok()?, revision: revision.parse().ok()? })
+        let (instance, rest) = text.split_once('.')?;
+        let (revision, lineage) = rest.split_once('.').map_or((rest, None), |(at, of)| (at, Some(of)));
+        let lineage = lineage.map(Uuid::try_parse).transpose().ok()?;
+        Some(Self { instance: Uuid::try_parse(instance).ok()?, revision: revision.parse().ok()?, lineage })
     }
+}
+
+/// The revision from which a building's feed goes on behind a position; `None` where a snapshot must be taken first: the position
+/// is another database's, or was reached by what this one was before it was put back from a backup, however far it has come since.
+///
+/// # Errors
+/// When the store fails.
+pub async fn resume(hub: &Hub, building: Uuid, after: &str) -> Result<Option<i64>, StoreError> {
+    let cursor = FeedCursor::decode(after).filter(|cursor| cursor.instance == hub.instance());
+    let Some(cursor) = cursor else { return Ok(None) };
+    let mut tx = hub.read().await?;
+    let latest = latest(&mut tx, building).await?;
+    let own = match cursor.lineage {
+        Some(lineage) => tx.lineage_end(lineage, building).await?.unwrap_or(-1),
+        None => i64::MAX,
+    };
+    Ok((0..=latest.min(own)).contains(&cursor.revision).then_some(cursor.revision))
 }
 
 /// The revision of a building's last feed event.

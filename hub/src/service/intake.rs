@@ -156,8 +156,9 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
             let journals: Vec<_> = input.journal.iter().cloned().collect();
             let (complete, handed_over, hole) = journal::take(hub, &mut tx, &sender, &journals).await?;
             if let Some(hole) = hole {
-                let until =
-                    input.swipes.iter().map(|swipe| swipe.earliest_at.ms()).min().unwrap_or(now.0).min(now.0);
+                // Records stand as they came: what is gone came before the first that did not wait at its reader.
+                let next = input.swipes.iter().find(|swipe| !swipe.late);
+                let until = next.map_or(now.0, |swipe| swipe.latest_at.ms().min(now.0));
                 outage::hole(&mut tx, &sender, until, now.0, hole, &mut touched).await?;
             }
             evidence::take(hub, &mut tx, &sender, input).await?;

@@ -1,4 +1,5 @@
-//! What time alone brings about: registers whose settle limit has passed. Called once a minute by `app`.
+//! What time alone brings about: registers whose settle limit has passed, or that end while the gateway they would wait for is
+//! declared lost. Called once a minute by `app`.
 
 use super::{Hub, Touched, policy};
 use crate::store::StoreError;
@@ -7,7 +8,7 @@ use crate::store::entity::Policy;
 /// How many registers one transaction derives: gateways that hand swipes over get their turn in between.
 const SESSIONS_AT_ONCE: usize = 100;
 
-/// Derives the registers anew that have waited longer than the policy lets them.
+/// Derives the registers anew that have waited longer than the policy lets them, or wait for nobody.
 ///
 /// # Errors
 /// When the store fails.
@@ -21,7 +22,8 @@ pub async fn sweep(hub: &Hub) -> Result<(), StoreError> {
         .chain([policy::policy_at(&[], policy::Scope::default(), now).settle_limit_ms])
         .min()
         .unwrap_or(0);
-    let overdue = tx.sessions_overdue(now - shortest).await?;
+    let mut overdue = tx.sessions_overdue(now - shortest).await?;
+    overdue.extend(tx.sessions_of_lost(now).await?);
     drop(tx);
     for some in overdue.chunks(SESSIONS_AT_ONCE) {
         let touched = Touched { sessions: some.iter().copied().collect(), ..Touched::default() };

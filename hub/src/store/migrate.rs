@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 16] = [
+const VERSIONS: [(i64, &str, &str); 17] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -25,6 +25,7 @@ const VERSIONS: [(i64, &str, &str); 16] = [
     (14, "intake heads", include_str!("../../migrations/0014_intake_heads.sql")),
     (15, "outcomes", include_str!("../../migrations/0015_outcomes.sql")),
     (16, "departments", include_str!("../../migrations/0016_departments.sql")),
+    (17, "lineage", include_str!("../../migrations/0017_lineage.sql")),
 ];
 
 /// All versions, with the text as an engine wants it.

@@ -391,7 +391,7 @@ impl World {
             let found = tx.by_keys::<rollcall_hub::store::entity::Gateway>([code.as_str()]).await?;
             let building = found.first().context("a gateway is gone from the hub")?.building_id;
             let revision = latest(&mut tx, building).await?;
-            wanted.push((code, gateway, FeedCursor { instance: hub.instance(), revision }));
+            wanted.push((code, gateway, revision));
         }
         drop(tx);
         let deadline = Instant::now() + SPREAD_WITHIN;
@@ -399,13 +399,12 @@ impl World {
             loop {
                 let status = gateway.status().await.with_context(|| format!("{code} has ended"))?;
                 let reached = FeedCursor::decode(&status.basis);
-                let there = reached
-                    .is_some_and(|it| it.instance == wanted.instance && it.revision >= wanted.revision);
+                let there = reached.is_some_and(|it| it.instance == hub.instance() && it.revision >= wanted);
                 if there && !status.readers.is_empty() {
                     break;
                 }
                 if Instant::now() > deadline {
-                    bail!("{code} is at {} and not at {} after 20 s", status.basis, wanted.encode());
+                    bail!("{code} is at {} and not at revision {wanted} after 20 s", status.basis);
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }

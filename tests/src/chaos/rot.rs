@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rollcall_gateway::core::outages::Outages;
+use rollcall_gateway::core::reading::{BUILT_AFTER, Reading, Trust};
 use rollcall_gateway::journal::disk::Disk;
 use rollcall_gateway::journal::format::{
     HEADER_BYTES, Head, Header, RECORD_HEAD_BYTES, chain, decode_record, encode_record,
 };
 use rollcall_gateway::journal::log::{Damage, Limits, Log};
+use rollcall_gateway::journal::lost;
 use rollcall_gateway::timetable::Cache;
 use rollcall_gateway::timetable::item::{CachedConfig, CachedItem, CachedMembership};
 use uuid::Uuid;
@@ -60,12 +63,18 @@ pub fn run(run: &Run) -> super::Result {
 fn journal(seed: u64, no_checksum: bool) -> Result<(usize, usize), String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let disk = SimDisk::new(seed);
-    let written = fill(&disk, &mut rng).map_err(|error| error.to_string())?;
+    let Filled { written, ended } = fill(&disk, &mut rng).map_err(|error| error.to_string())?;
     let touched =
         if no_checksum { harm_and_prove(&disk, &written, &mut rng) } else { harm(&disk, &written, &mut rng) };
     let spoilt: BTreeSet<u64> = written
         .iter()
         .filter(|it| touched.iter().any(|(file, at)| *file == it.file && it.start <= *at && *at < it.end))
+        .map(|it| it.sequence)
+        .collect();
+    // Where nothing said that it had been there, what reads as zeros never was.
+    let never: BTreeSet<u64> = written
+        .iter()
+        .filter(|it| it.sequence >= ended && is_erased(&disk, it))
         .map(|it| it.sequence)
         .collect();
     let mut found = BTreeSet::new();
@@ -81,24 +90,35 @@ fn journal(seed: u64, no_checksum: bool) -> Result<(usize, usize), String> {
     if let Some(sequence) = altered {
         return Err(format!("record {sequence} is read as another than was written"));
     }
-    let reported = |sequence: u64| damages.iter().any(|damage| names(damage, sequence));
+    // Of what is gone at the end, nobody can tell whether it ever was durable, unless something said so.
+    let reported = |sequence: u64| damages.iter().any(|damage| names(damage, sequence, ended));
     for it in &written {
         match (spoilt.contains(&it.sequence), found.contains(&it.sequence)) {
             (false, false) => {
                 return Err(format!("record {} was whole and is not read: {damages:?}", it.sequence));
             }
-            (true, false) if !reported(it.sequence) => {
+            (true, false) if !reported(it.sequence) && !never.contains(&it.sequence) => {
                 return Err(format!("record {} is gone and nobody says so: {damages:?}", it.sequence));
             }
             _ => {}
         }
+    }
+    let gone: Vec<u64> = spoilt.iter().filter(|sequence| !found.contains(sequence)).copied().collect();
+    let now = Reading::exactly(BUILT_AFTER.0, Trust::Synced, 0);
+    let (mut outages, mut told) = (Outages::default(), 0);
+    for damage in &damages {
+        let lost = lost::between(&mut log, damage, now, &mut outages, &BTreeSet::new());
+        told += lost.map_err(|error| error.to_string())?.len();
+    }
+    if told == 0 && gone.iter().any(|sequence| *sequence < ended) {
+        return Err(format!("{gone:?} are gone, and the hub is not told: {damages:?}"));
     }
     // A damaged record that reads all the same was spoilt where nothing of it stands, or swapped with its like.
     if !damages.is_empty() && log.journal() != Uuid::from_u128(9) {
         return Err("the journal goes on under an id whose numbers may be used".to_owned());
     }
     let again = log.append(&[b"after the damage".to_vec()]).map_err(|error| error.to_string())?;
-    let last = written.last().map_or(0, |it| it.sequence);
+    let last = written.iter().rfind(|it| !never.contains(&it.sequence)).map_or(0, |it| it.sequence);
     if again <= last {
         return Err(format!("number {again} is used again"));
     }
@@ -106,18 +126,32 @@ fn journal(seed: u64, no_checksum: bool) -> Result<(usize, usize), String> {
     if read.len() != found.len() + 1 {
         return Err(format!("{} records were found, {} are read", found.len(), read.len()));
     }
-    Ok((spoilt.iter().filter(|sequence| !found.contains(sequence)).count(), found.len()))
+    Ok((gone.len(), found.len()))
 }
 
-fn names(damage: &Damage, sequence: u64) -> bool {
+fn is_erased(disk: &SimDisk, it: &Written) -> bool {
+    let bytes = disk.read(&it.file).unwrap_or_default();
+    bytes.get(it.start..it.end).is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+}
+
+fn names(damage: &Damage, sequence: u64, ended: u64) -> bool {
+    let is_told = !damage.torn_tail || sequence >= ended;
     damage.missing.iter().any(|range| range.contains(&sequence))
-        || damage.open_end.is_some_and(|from| sequence >= from)
+        || (is_told && damage.open_end.is_some_and(|from| sequence >= from))
 }
 
-/// Fills some segments, in groups; gives where each record stands.
-fn fill(disk: &SimDisk, rng: &mut ChaCha8Rng) -> Result<Vec<Written>, Box<dyn std::error::Error>> {
+/// A journal as it was filled.
+struct Filled {
+    written: Vec<Written>,
+    /// Behind the newest record of which the journal wrote down that it was there; 0 where it did not get to that.
+    ended: u64,
+}
+
+/// Fills some segments, in groups. Mostly the journal gets to say where it ends, as a gateway that is asked to stop does, or
+/// one that dies when nobody swipes.
+fn fill(disk: &SimDisk, rng: &mut ChaCha8Rng) -> Result<Filled, Box<dyn std::error::Error>> {
     let (mut log, _) = Log::open(disk.clone(), Uuid::from_u128(rng.random()), LIMITS, |_| {})?;
-    let mut bodies = Vec::new();
+    let (mut bodies, mut ended) = (Vec::new(), 0);
     for _ in 0..rng.random_range(5..120) {
         let group: Vec<Vec<u8>> = (0..rng.random_range(1..6))
             .map(|_| {
@@ -127,6 +161,14 @@ fn fill(disk: &SimDisk, rng: &mut ChaCha8Rng) -> Result<Vec<Written>, Box<dyn st
             .collect();
         let first = log.append(&group)?;
         bodies.extend((first..).zip(group));
+        if rng.random_bool(0.1) {
+            log.keep_end(rng.random())?;
+            ended = log.next_sequence();
+        }
+    }
+    if rng.random_bool(0.75) {
+        log.keep_end(rng.random())?;
+        ended = log.next_sequence();
     }
     let mut written = Vec::new();
     for segment in log.segments() {
@@ -138,7 +180,7 @@ fn fill(disk: &SimDisk, rng: &mut ChaCha8Rng) -> Result<Vec<Written>, Box<dyn st
             start = end;
         }
     }
-    Ok(written)
+    Ok(Filled { written, ended })
 }
 
 /// As if nothing were proved: a record of the newest segment is altered, and checksums and chain are made to fit, as a
@@ -172,7 +214,7 @@ fn harm(disk: &SimDisk, written: &[Written], rng: &mut ChaCha8Rng) -> Vec<(Strin
     files.dedup();
     let before: Vec<Vec<u8>> = files.iter().map(|file| disk.read(file).unwrap_or_default()).collect();
     let pick = rng.random_range(0..files.len());
-    match rng.random_range(0..4) {
+    match rng.random_range(0..5) {
         0 => {
             for _ in 0..rng.random_range(1..4) {
                 let at = rng.random_range(0..before[pick].len() * 8);
@@ -190,6 +232,16 @@ fn harm(disk: &SimDisk, written: &[Written], rng: &mut ChaCha8Rng) -> Vec<(Strin
                 for at in 0..BLOCK {
                     bytes.swap(left * BLOCK + at, right * BLOCK + at);
                 }
+            });
+        }
+        3 => {
+            // Blocks read as zeros, from some record on.
+            let it = &written[rng.random_range(0..written.len())];
+            let blocks = rng.random_range(1..4);
+            disk.harm(&it.file, |bytes| {
+                let start = it.start / BLOCK * BLOCK;
+                let end = (start + blocks * BLOCK).min(bytes.len());
+                bytes[start..end].fill(0);
             });
         }
         _ => {

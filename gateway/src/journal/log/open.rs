@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::super::disk::{Disk, Readable, is_bad_spot, read_around};
 use super::super::format::{FormatError, HEADER_BYTES, Header, RECORD_HEAD_BYTES};
 use super::super::scan::{self, gaps, salvage};
+use super::end::Keeping;
 use super::read::places;
 use super::{Damage, JournalError, Limits, Log, NUMBERS_LEFT_OUT, RESERVE, Segment, Stored, disk};
 
@@ -18,6 +19,10 @@ struct Found {
     /// A spot of it cannot be read, and stands as zeros.
     has_bad_spot: bool,
     header: Result<Header, FormatError>,
+    /// The first sequence of the next segment; of the newest, none.
+    until: Option<u64>,
+    /// Behind the newest record that is known to have been there; 0 where nobody knows.
+    ended: u64,
 }
 
 /// How many records are missing between the last that can be read, whose number is one before `next`, and a segment that
@@ -30,7 +35,7 @@ fn lost_before(until: u64, next: u64) -> u64 {
 pub(super) fn damage(bytes: &[u8], header: Result<&Header, &FormatError>, has_bad_spot: bool) -> FormatError {
     match header {
         _ if has_bad_spot => FormatError::Unreadable,
-        Ok(header) => scan::whole(bytes, header, |_, _| {}).damage.unwrap_or(FormatError::Behind),
+        Ok(header) => scan::whole(bytes, header, |_, _| {}).damage.unwrap_or(FormatError::Gone),
         Err(what) => what.clone(),
     }
 }
@@ -70,7 +75,9 @@ impl<D: Disk> Log<D> {
             news: Vec::new(),
             resume: None,
             salvaged: BTreeMap::new(),
+            end: Keeping::default(),
         };
+        let ended = log.find_end(&names)?;
         if names.iter().any(|name| name == RESERVE) {
             // One that was cut off while it was made is made again.
             log.has_reserve = match log.disk.read_at(RESERVE, limits.segment - 1, 2) {
@@ -90,7 +97,7 @@ impl<D: Disk> Log<D> {
                 read_around(&log.disk, name, limits.segment).map_err(super::disk("read a segment"))?;
             gone += usize::from(is_gone);
             let last = index + 1 == firsts.len();
-            if last && !has_bad_spot && bytes.iter().all(|byte| *byte == 0) {
+            if last && ended <= *first && !has_bad_spot && bytes.iter().all(|byte| *byte == 0) {
                 // It was made, or taken from the reserve, and never written to.
                 log.disk.remove(name).map_err(super::disk("remove an empty segment"))?;
                 continue;
@@ -102,8 +109,9 @@ impl<D: Disk> Log<D> {
             let header = Header::of_segment(&bytes);
             journals.extend(header.iter().map(|header| header.journal));
             let until = firsts.get(index + 1).map(|(first, _)| *first);
-            let found = Found { name: (*name).clone(), first: *first, bytes, has_bad_spot, header };
-            damages.extend(log.take_in(found, until, &journals, &mut each)?);
+            let name = (*name).clone();
+            let found = Found { name, first: *first, bytes, has_bad_spot, header, until, ended };
+            damages.extend(log.take_in(found, &journals, &mut each)?);
         }
         if gone > 0 && gone == firsts.len() {
             let source = std::io::Error::other("nothing of any segment can be read: the disk is gone");
@@ -151,7 +159,6 @@ impl<D: Disk> Log<D> {
     fn take_in(
         &mut self,
         found: Found,
-        until: Option<u64>,
         journals: &[Uuid],
         each: &mut impl FnMut(&Stored),
     ) -> Result<Option<Damage>, JournalError> {
@@ -170,8 +177,10 @@ impl<D: Disk> Log<D> {
                     body: body.to_vec(),
                 });
             });
-            let complete =
-                until.is_none_or(|until| until >= scanned.next && lost_before(until, scanned.next) == 0);
+            let complete = match found.until {
+                Some(until) => until >= scanned.next && lost_before(until, scanned.next) == 0,
+                None => found.ended <= scanned.next,
+            };
             if scanned.damage.is_none() && header.first == found.first && complete {
                 whole.iter().for_each(&mut *each);
                 (self.journal, self.next, self.chain) = (journal, scanned.next, last_chain);
@@ -182,19 +191,18 @@ impl<D: Disk> Log<D> {
                 return Ok(None);
             }
         }
-        self.salvage(found, until, journals, known, each)
+        self.salvage(found, journals, known, each)
     }
 
     /// Takes in a segment with damage: renamed, never written to again, read record by record.
     fn salvage(
         &mut self,
         found: Found,
-        until: Option<u64>,
         journals: &[Uuid],
         known: bool,
         each: &mut impl FnMut(&Stored),
     ) -> Result<Option<Damage>, JournalError> {
-        let Found { name, first, bytes, has_bad_spot, header } = found;
+        let Found { name, first, bytes, has_bad_spot, header, until, ended } = found;
         // Without a header, the journal is that of a neighbour, by whose id the records prove themselves.
         let tries: Vec<Uuid> = match &header {
             Ok(header) => vec![header.journal],
@@ -212,14 +220,10 @@ impl<D: Disk> Log<D> {
         let last =
             whole.keys().next_back().copied().unwrap_or(first.saturating_sub(1)).max(first.saturating_sub(1));
         let mut missing = gaps(first, whole.keys().copied());
-        let mut open_end = None;
-        match until {
-            Some(until) => {
-                let lost = lost_before(until, last + 1);
-                missing.extend((lost > 0).then(|| last + 1..last + 1 + lost));
-            }
-            None => open_end = Some(last + 1),
-        }
+        let lost = lost_before(until.unwrap_or(ended), last + 1);
+        missing.extend((lost > 0).then(|| last + 1..last + 1 + lost));
+        // Behind the newest that is known to have been there, others may have been.
+        let open_end = until.is_none().then_some(last + 1 + lost);
         // What was durable once has a record of a later group behind it; and nothing was durable in a segment whose
         // records are all zeros, because its header is synced before them.
         let records = bytes.get(HEADER_BYTES..bytes.len().saturating_sub(HEADER_BYTES)).unwrap_or(&[]);
@@ -227,14 +231,16 @@ impl<D: Disk> Log<D> {
             && (header.is_ok() || records.iter().all(|byte| *byte == 0))
             && bytes.len() as u64 == self.limits.segment
             && !has_bad_spot
-            && missing.iter().all(|gap| whole.values().all(|record| record.head.group <= gap.start));
+            && missing
+                .iter()
+                .all(|gap| gap.start >= ended && whole.values().all(|record| record.head.group <= gap.start));
         let what = damage(&bytes, header.as_ref(), has_bad_spot);
         let renamed = format!("segment-{first:020}.damaged");
         if name != renamed {
             self.disk.rename(&name, &renamed).map_err(disk("set a damaged segment aside"))?;
         }
         self.salvaged.insert(first, places(&whole));
-        self.next = self.next.max(last + 1);
+        self.next = self.next.max(last + 1 + if until.is_none() { lost } else { 0 });
         self.offset = self.limits.segment;
         self.segments.insert(first, Segment { name: renamed.clone(), journal, first, last, damaged: true });
         Ok(Some(Damage { journal, segment: renamed, missing, open_end, what, torn_tail, known }))

@@ -53,6 +53,7 @@ pub struct GatewayJournalInput {
     pub journal_id: uuid::Uuid,
     pub after: Option<Counter>,
     pub first: Option<Counter>,
+    pub begins: Option<Counter>,
     pub through: Counter,
     pub chain: Option<String>,
 }

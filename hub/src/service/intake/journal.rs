@@ -52,13 +52,19 @@ pub(super) async fn take(
             (Some(after), _) if after.0 > has.through => complete = false,
             (_, Some(chain)) if through > has.through => {
                 let first = said.first.map_or(0, |first| first.0);
-                if has.through > 0 && first > has.through + 1 {
+                let wanted = match said.begins {
+                    _ if has.through > 0 => has.through + 1,
+                    // Of a journal that is new here nothing is gone, unless the gateway is not.
+                    Some(begins) if gateway.watermark.is_some() => begins.0.max(1),
+                    _ => first,
+                };
+                if first > wanted {
                     hole = Some(ids::hole(id, first.unsigned_abs()));
                     let detail = format!(
                         "journal {id} of gateway {}: records {} to {} are on no disk any more: handed over to a hub that was \
                          restored from a backup since, and dropped, or damaged",
                         gateway.code,
-                        has.through + 1,
+                        wanted,
                         first - 1
                     );
                     let cause = format!("{id} {first}");

@@ -127,6 +127,9 @@ pub struct GatewayJournalInput {
     /// The first record of this batch: where it is not the next after what the hub has, those between are gone from the
     /// gateway's disk.
     pub first: Option<Counter>,
+    /// The first record that the journal ever had; 0 where the gateway may have dropped it. A hub that knows nothing of the
+    /// journal, because it was restored from a backup, sees by it what is gone. Null where the gateway does not say.
+    pub begins: Option<Counter>,
     /// The last record of this batch; for a heartbeat the last that was handed over, 0 where none was.
     pub through: Counter,
     /// The chain value behind `through`, 64 hex digits; null where there is no such record.

@@ -8,7 +8,7 @@ use rollcall_gateway::journal::log::{Damage, JournalError, Limits, Log, Stored};
 use uuid::Uuid;
 
 use super::super::simulate::{Fault, SimDisk};
-use super::{LIMITS, body};
+use super::{LIMITS, body, rest};
 
 /// How many records there are before the life that is swept.
 const BEFORE: u8 = 50;
@@ -44,7 +44,7 @@ fn filled(seed: u64, limits: Limits) -> Result<SimDisk, JournalError> {
     let (mut log, ..) = opened(&disk, limits, 1)?;
     for number in 0..BEFORE {
         log.append(&[body(number)])?;
-        log.make_reserve()?;
+        rest(&mut log, number)?;
     }
     Ok(disk)
 }
@@ -55,7 +55,7 @@ fn live(disk: &SimDisk, acknowledged: &mut BTreeSet<u8>, trimmed: &mut bool) -> 
     for number in BEFORE..BEFORE + 30 {
         log.append(&[body(number)])?;
         acknowledged.insert(number);
-        log.make_reserve()?;
+        rest(&mut log, number)?;
         if number == BEFORE + 10 {
             log.read(1, 1_000)?;
             *trimmed = true;

@@ -128,7 +128,7 @@ impl SimGateway {
                 self.refused.push((since, now));
             }
         }
-        if log.segments().next().is_none() {
+        if log.is_blank() {
             notes.push(outages.over(Uuid::new_v4(), Cause::StorageLost, None, reading));
         }
         // Holes in a torn group are told of too, lest a medium lost them; here it was the power.
@@ -167,6 +167,7 @@ impl SimGateway {
             untold: Untold::default(),
             kept_tie: None,
             waiting: BTreeMap::new(),
+            written_again: BTreeMap::new(),
             answered: Vec::new(),
         };
         running.tell(notes);
@@ -320,7 +321,7 @@ impl SimGateway {
         let reading = running.keeper.read(sample);
         let mut shown = std::mem::take(&mut running.answered);
         if running.queue.is_empty() {
-            if running.log.make_reserve().is_err() {
+            if running.log.make_reserve().and_then(|()| running.log.keep_end(false)).is_err() {
                 shown.extend(self.kill());
                 return Err(shown);
             }
@@ -352,12 +353,19 @@ impl SimGateway {
                 fatal = !full;
                 // Whoever sees red now was there: the next start must say so. Where the power went nobody saw anything.
                 if fatal && !self.disk.state().cut {
-                    self.refusing = Some((running.mind.durable_before(reading.when.earliest).0, true));
+                    let known = self.refusing.filter(|(_, swipes)| *swipes).map(|(since, _)| since);
+                    let since = running.mind.durable_before(reading.when.earliest).0;
+                    let since =
+                        [known, running.untold.since(false)].into_iter().flatten().fold(since, i64::min);
+                    self.refusing = Some((since, true));
                 }
                 for (ticket, body, _) in &group {
                     let ticket = *ticket;
                     match (ticket < NOTES, full) {
-                        (true, true) => running.mind.handle(Input::Refused { ticket }, reading),
+                        (true, true) => {
+                            running.written_again.remove(&ticket);
+                            running.mind.handle(Input::Refused { ticket }, reading);
+                        }
                         (true, false) => running.mind.handle(Input::NotDurable { ticket }, reading),
                         // A note waits until there is room.
                         (false, _) => {
@@ -394,6 +402,8 @@ impl SimGateway {
             running.answered.extend(shown);
         }
         self.kept = Some(running.keeper.kept());
+        // Where the disk fails, the next append says so.
+        let _ = running.log.keep_end(true);
         let tie = running.keeper.tie().map(|(anchor, source)| (boot, anchor, source));
         for dated in running.undated.date(tie, running.keeper.earlier_tie()) {
             running.note(&Record::Anchor(dated));

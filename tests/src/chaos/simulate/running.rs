@@ -36,6 +36,8 @@ pub(super) struct Running {
     pub(super) untold: Untold,
     /// The swipes that wait for their answer, by ticket.
     pub(super) waiting: BTreeMap<u64, Uuid>,
+    /// MQTT swipes that were refused, and are written now that there is room: by ticket.
+    pub(super) written_again: BTreeMap<u64, Uuid>,
     pub(super) answered: Vec<Shown>,
 }
 
@@ -70,7 +72,10 @@ impl Running {
         while let Some(output) = self.mind.poll_output() {
             match output {
                 Output::Answer(Answer { reader, flash, tag, kept }) => {
-                    if let Some((_, swipe)) = self.waiting.pop_first() {
+                    // Who was refused has no flash any more, but an MQTT reader that asks.
+                    let again = flash.is_none() && kept.is_some();
+                    let waiting = if again { &mut self.written_again } else { &mut self.waiting };
+                    if let Some((_, swipe)) = waiting.pop_first() {
                         let code = DOORS.iter().map(|door| door.reader).find(|code| *code == reader);
                         let kept = kept.and(code).zip(tag).map(|(code, (boot, seq))| (code, boot, seq));
                         shown.push(Shown { swipe, place: places.get(&swipe).copied(), flash, kept });
@@ -78,6 +83,9 @@ impl Running {
                 }
                 Output::Append { ticket, record } => {
                     let swipe = Some(record.id);
+                    if record.tag.is_some() {
+                        self.written_again.insert(ticket, record.id);
+                    }
                     let body = Record::Swipe(record).body().unwrap_or_default();
                     self.queue.push((ticket, body, swipe));
                 }
