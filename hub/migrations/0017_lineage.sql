@@ -14,3 +14,9 @@ CREATE TABLE lineage_start (
   revision BIGINT NOT NULL,
   PRIMARY KEY (building_id, number)
 );
+
+-- A mark that is taken back and comes again goes on counting its revisions.
+
+ALTER TABLE attendance_gone ADD COLUMN revision BIGINT NOT NULL DEFAULT 1;
+UPDATE attendance_gone SET revision = COALESCE(
+  (SELECT MAX(c.revision) FROM attendance_change c WHERE c.attendance_id = attendance_gone.attendance_id), 1);

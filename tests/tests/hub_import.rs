@@ -215,6 +215,39 @@ async fn a_session_stays_of_its_kind_and_called_off_where_a_table_does_not_say_s
 }
 
 #[tokio::test]
+async fn a_session_that_a_person_called_off_stays_so_whichever_source_names_it_and_whoever_left_it_out() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let state =
+        async || hub.read("{ session(by: {externalId: \"Y\"}) { state } }").await["session"]["state"].take();
+    let mapping = "kind = 'sessions'\nwhole = true\n[columns]\nexternal_id = 'Id'\nstart = 'Start'\nend = 'End'\nrooms = 'Rooms'\n\
+                   groups = 'Groups'\n[formats]\ndate_time = '%Y-%m-%d %H:%M'\n";
+    let rows = "Id,Start,End,Rooms,Groups\nY,2026-10-05 14:00,2026-10-05 15:00,R1,G\n";
+    let import = async |rows: &str, source: &str| {
+        let mut facts = Facts::default();
+        let zone = hub.running.hub.zone();
+        sheet::read(&mut facts, "t.csv", rows.as_bytes(), zone, &Mapping::read(mapping).unwrap());
+        let order = Order { accept_removals: true, ..order(source) };
+        assert_eq!(problems(&imported(&hub, &facts, &order).await), Vec::<String>::new());
+    };
+    let empty = "Id,Start,End,Rooms,Groups\nZ,2026-10-05 16:00,2026-10-05 17:00,R1,G\n";
+    import(rows, "a").await;
+    // The source itself leaves it out and names it again.
+    import(empty, "a").await;
+    assert_eq!(state().await, "CANCELLED");
+    import(rows, "a").await;
+    assert_eq!(state().await, "SCHEDULED");
+    // A person calls it off.
+    let mut off = rollcall_tests::timetable::session("Y", "14:00", "15:00");
+    off["cancelled"] = json!(true);
+    hub.done("saveSession", off).await;
+    for (rows, source) in [(rows, "b"), (empty, "a"), (rows, "a")] {
+        import(rows, source).await;
+        assert_eq!(state().await, "CANCELLED", "{source}");
+    }
+}
+
+#[tokio::test]
 async fn of_a_million_rows_the_thousand_bad_ones_are_told_and_nothing_is_changed() {
     use std::fmt::Write as _;
     let hub = TestHub::start().await;

@@ -152,6 +152,56 @@ async fn a_stay_entered_by_mistake_is_taken_back_and_what_a_door_promised_keeps_
 }
 
 #[tokio::test]
+async fn a_mark_that_goes_and_comes_again_counts_its_revisions_on() {
+    let (hub, gateway, _) = class().await;
+    join(&hub, 2..3, "2026-10-05").await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("12:00")).await;
+    let revision = async || {
+        let query = "{ session(by: {externalId: \"X\"}) { register { entries { nodes { student { number } revision } } } } }";
+        let found = hub.read(query).await["session"]["register"]["entries"]["nodes"].take();
+        let mut marks = found.as_array().unwrap().iter();
+        marks.find(|it| it["student"]["number"] == number(2)).and_then(|it| it["revision"].as_i64())
+    };
+    let first = revision().await.unwrap();
+    assert!(first > 1, "EXPECTED, then ABSENT");
+    let stay = json!({"memberships": [{"group": "G", "student": number(2), "from": "2026-10-05"}]});
+    hub.done("removeMemberships", stay).await;
+    assert_eq!(revision().await, None);
+    join(&hub, 2..3, "2026-10-05").await;
+    assert_eq!(revision().await, Some(first + 1));
+}
+
+#[tokio::test]
+async fn a_registers_entries_are_filtered_by_what_the_session_is_too() {
+    let (hub, ..) = class().await;
+    hub.done("saveGroup", json!({"code": "OTHER", "course": "C"})).await;
+    let query = "{ groups { nodes { id code } } courses { nodes { id } } }";
+    let found = hub.read(query).await;
+    let groups = found["groups"]["nodes"].as_array().unwrap();
+    let id =
+        |code: &str| groups.iter().find(|it| it["code"] == code).unwrap()["id"].as_str().unwrap().to_owned();
+    let course = &found["courses"]["nodes"][0]["id"];
+    for (filter, wanted) in [
+        (format!("groupIds: [\"{}\"]", id("G")), 2),
+        (format!("groupIds: [\"{}\"]", id("OTHER")), 0),
+        (format!("courseIds: [{course}]"), 0),
+        ("courseIds: []".to_owned(), 0),
+        (format!("sessionStartsIn: {{from: \"{}\"}}", at("10:00")), 2),
+        (format!("sessionStartsIn: {{until: \"{}\"}}", at("10:00")), 0),
+    ] {
+        let query = format!(
+            "{{ session(by: {{externalId: \"X\"}}) {{ register {{ entries(filter: {{{filter}}}) {{ totalCount }} }} }}
+               attendance(filter: {{{filter}}}) {{ totalCount }} }}"
+        );
+        let found = hub.read(&query).await;
+        let counts = [&found["session"]["register"]["entries"], &found["attendance"]]
+            .map(|it| it["totalCount"].clone());
+        assert_eq!(counts, [json!(wanted), json!(wanted)], "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_called_off_is_cancelled_and_reinstated_as_it_was() {
     let (hub, mut gateway, held) = class().await;
     hub.clock.set(&at("12:00"));

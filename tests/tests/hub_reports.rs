@@ -142,14 +142,14 @@ async fn rooms_say_what_they_were_booked_for_and_what_became_of_it() {
         "{{ roomUse({DAY}) {{ room {{ code capacity }} sessions booked used ghostSessions overcrowdedSessions unknownSessions
              expected present noShows attendedShare }} }}"
     );
-    // The session in both rooms used the one through whose door somebody came.
+    // The session in both rooms used the one through whose door somebody came; who was expected in which nobody said.
     assert_eq!(
         hub.read(&query).await["roomUse"],
         json!([
             {"room": {"code": "R1", "capacity": 1}, "sessions": 3, "booked": "PT4H", "used": "PT1H", "ghostSessions": 2,
-             "overcrowdedSessions": 1, "unknownSessions": 0, "expected": 12, "present": 3, "noShows": 9, "attendedShare": 0.25},
+             "overcrowdedSessions": 1, "unknownSessions": 0, "expected": 8, "present": 2, "noShows": 6, "attendedShare": 0.25},
             {"room": {"code": "R2", "capacity": null}, "sessions": 1, "booked": "PT2H", "used": "PT2H", "ghostSessions": 0,
-             "overcrowdedSessions": 0, "unknownSessions": 0, "expected": 4, "present": 1, "noShows": 3, "attendedShare": 0.25},
+             "overcrowdedSessions": 0, "unknownSessions": 0, "expected": 0, "present": 0, "noShows": 0, "attendedShare": null},
         ])
     );
 }
@@ -409,4 +409,46 @@ async fn a_policy_can_be_tried_on_the_past_and_leaves_everything_as_it_was() {
     assert_eq!(longer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{longer}");
     let denied = hub.post(Some(&hub.integration), &preview(&at("00:00"), &at("10:30")), json!({})).await.1;
     assert_eq!(denied["errors"][0]["extensions"]["code"], "FORBIDDEN", "{denied}");
+}
+
+#[tokio::test]
+async fn what_a_policy_would_change_of_sessions_that_it_is_not_for_is_told_too() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    let mut lab = session("LAB", "09:30", "10:30");
+    lab["kind"] = json!("LABORATORY");
+    hub.done("saveSessions", json!({"sessions": [lab, session("LEC", "10:00", "11:00")]})).await;
+    for kind in ["LABORATORY", "LECTURE"] {
+        let policy = json!({"from": at("00:00"), "kind": kind, "overlap": "NEAREST_START"});
+        hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
+    }
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    let lecture = gateway.session("10:00").to_owned();
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("09:50"), &[&lecture]);
+    gateway.submit(&hub, &[swipe], &at("12:00")).await;
+    let marks = async || {
+        let query = "{ attendance { nodes { session { externalId } status } } }";
+        let found = hub.read(query).await["attendance"]["nodes"].take();
+        let lines = found.as_array().unwrap().iter();
+        lines.map(|it| format!("{} {}", it["session"]["externalId"], it["status"])).collect::<Vec<_>>()
+    };
+    let before = marks().await;
+    let preview = format!(
+        "{{ attendancePolicyPreview(input: {{from: \"{}\", kind: LECTURE, overlap: EVERY_OPEN}}, until: \"2026-10-06T00:00:00Z\") {{
+             sessions marksChanged changes {{ session {{ externalId }} from to }} }} }}",
+        at("00:00")
+    );
+    let found = hub.data(&hub.admin, &preview, json!({})).await["attendancePolicyPreview"].take();
+    assert_eq!(marks().await, before);
+    let policy = json!({"from": at("00:00"), "kind": "LECTURE", "overlap": "EVERY_OPEN"});
+    hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
+    let after = marks().await;
+    assert_ne!(after, before);
+    let laboratory = json!([{"session": {"externalId": "LAB"}, "from": "ABSENT", "to": "PRESENT"}]);
+    assert_eq!(
+        (&found["sessions"], &found["marksChanged"], &found["changes"]),
+        (&json!(1), &json!(1), &laboratory)
+    );
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::connection::{self, DateTimeRange, Total, connection, in_range, page_of};
 use super::context::{Needs, READERS, local};
 use super::id::Kind;
-use super::loader::{self, ChangesOfMark, RosterOfSession, SwipesOfSession};
+use super::loader::{self, ChangesOfMark, GroupsOfSession, RosterOfSession, SwipesOfSession};
 use super::people::{OrderDirection, Student};
 use super::session::Session;
 use super::swipe::Swipe;
@@ -327,11 +327,27 @@ pub async fn attendance_page(
     Ok(AttendanceRecordConnection::new(paged, total, AttendanceRecord::of))
 }
 
+/// Whether a session is among those whose marks a filter lets through.
+async fn is_of(ctx: &Context<'_>, session: &entity::Session, filter: &AttendanceFilter) -> Result<bool> {
+    let starts = filter.session_starts_in.as_ref().is_none_or(|range| range.holds(session.starts_at));
+    let course = filter
+        .course_ids
+        .as_ref()
+        .is_none_or(|ids| session.course_id.is_some_and(|course| Kind::Course.all_of(ids).contains(&course)));
+    if !starts || !course {
+        return Ok(false);
+    }
+    let Some(wanted) = &filter.group_ids else { return Ok(true) };
+    let wanted: Vec<Uuid> = Kind::Group.all_of(wanted);
+    let groups = loader::list(ctx, GroupsOfSession(session.id)).await?;
+    Ok(groups.iter().any(|group| wanted.contains(&group.id)))
+}
+
 /// A page of one register's marks. Many registers in one answer are read in one statement, so pages are cut
 /// in memory: a register has some hundreds of marks at the most.
 pub async fn entries(
     ctx: &Context<'_>,
-    session: Uuid,
+    session: &entity::Session,
     page: Page,
     filter: Option<&AttendanceFilter>,
     order: Option<AttendanceOrder>,
@@ -340,7 +356,10 @@ pub async fn entries(
         field: AttendanceOrderField::StudentName,
         direction: OrderDirection::Asc,
     });
-    let roster = loader::list(ctx, RosterOfSession(session)).await?;
+    let roster = match filter {
+        Some(filter) if !is_of(ctx, session, filter).await? => Vec::new(),
+        _ => loader::list(ctx, RosterOfSession(session.id)).await?,
+    };
     let passes = |mark: &entity::Attendance| {
         filter.is_none_or(|filter| {
             filter.statuses.as_ref().is_none_or(|list| list.contains(&mark.status))

@@ -42,6 +42,15 @@ pub struct DateTimeRange {
     pub until: Option<DateTime>,
 }
 
+impl DateTimeRange {
+    /// Whether an instant is in, in milliseconds since the epoch.
+    #[must_use]
+    pub fn holds(&self, at: i64) -> bool {
+        self.from.as_ref().is_none_or(|from| from.ms() <= at)
+            && self.until.as_ref().is_none_or(|until| at < until.ms())
+    }
+}
+
 /// Closed range of calendar days.
 #[derive(Debug, Clone, Default, InputObject)]
 pub struct DateRange {

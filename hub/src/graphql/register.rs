@@ -90,7 +90,7 @@ impl Register {
         #[graphql(desc = "Only rows that this lets through.")] filter: Option<AttendanceFilter>,
         #[graphql(desc = "How they are sorted.")] order_by: Option<AttendanceOrder>,
     ) -> Result<AttendanceRecordConnection> {
-        entries(ctx, self.0.id, page(first, after, last, before)?, filter.as_ref(), order_by).await
+        entries(ctx, &self.0, page(first, after, last, before)?, filter.as_ref(), order_by).await
     }
     /// The marks as they were known at an instant, by the student's id: beside what is known now, what was known when a
     /// letter was sent.

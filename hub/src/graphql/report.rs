@@ -106,7 +106,8 @@ pub struct RoomUse {
     overcrowded_sessions: i32,
     /// Sessions whose register could not be taken, or is not final yet.
     unknown_sessions: i32,
-    /// Students expected, over all sessions whose register was taken.
+    /// Students expected, over all sessions in this room alone whose register was taken: of those in several rooms nobody says who
+    /// was expected in which.
     expected: i32,
     /// Students who came, over the same.
     present: i32,

@@ -203,10 +203,8 @@ impl Work<'_> {
         let mut list = self.without_invented(facts).await?;
         // What this source calls off, by its words or by not naming it, is on again once it says so; what people call off
         // stays so.
-        let named = self.tx.imported(&self.order.source, kind).await?;
         let off = self.tx.imported(&self.order.source, CALLED_OFF).await?;
-        let here = |it: &SaveSession| named.contains(&it.external_id) && !off.contains(&it.external_id);
-        for session in list.things.iter_mut().filter(|it| !here(it)) {
+        for session in list.things.iter_mut().filter(|it| off.contains(&it.external_id)) {
             session.unsaid.0.retain(|field| *field != "cancelled");
         }
         let (called_off, on): (Vec<&SaveSession>, Vec<&SaveSession>) =
@@ -406,6 +404,8 @@ impl Work<'_> {
             session.revision += 1;
         }
         self.tx.put(&sessions).await?;
+        let off: BTreeSet<&String> = sessions.iter().filter_map(|it| it.external_id.as_ref()).collect();
+        self.remember(CALLED_OFF, &off, &BTreeSet::new()).await?;
         let ids: Vec<Uuid> = sessions.iter().map(|session| session.id).collect();
         self.touched.sessions.extend(&ids);
         self.touched.feed_sessions.extend(&ids);

@@ -239,14 +239,18 @@ pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Previe
                 tx.put(&[stored(hub.mint(), until, input.scope(), &after)]).await?;
             }
             let ids = tx.sessions_starting(input.department.as_deref(), input.kind, from, until).await?;
+            // Which session a swipe counts for hangs on all that were open: also others' marks may change.
+            let (first, last) =
+                (from.saturating_sub(2 * LONGEST_OPENING_MS), until.saturating_add(2 * LONGEST_OPENING_MS));
+            let around = tx.sessions_starting(None, None, first, last).await?;
             let mut marks: BTreeMap<(Uuid, Uuid), (Option<Attendance>, Option<Attendance>)> = BTreeMap::new();
-            for mark in tx.attendance_of(&ids).await? {
+            for mark in tx.attendance_of(&around).await? {
                 let place = marks.entry((mark.session_id, mark.student_id)).or_default();
                 place.0 = Some(mark);
             }
             let (_, touched) = put(hub, &mut tx, input, until).await?;
             hub.derive(&mut tx, touched, None).await?;
-            for mark in tx.attendance_of(&ids).await? {
+            for mark in tx.attendance_of(&around).await? {
                 let place = marks.entry((mark.session_id, mark.student_id)).or_default();
                 place.1 = Some(mark);
             }

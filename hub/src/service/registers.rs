@@ -72,11 +72,13 @@ async fn derive_some(
     let now = hub.now();
     let mut writes = Writes::default();
     let mut all_changed = Vec::new();
+    let taken_back = tx.revisions_gone(ids).await?;
     for (stored, session) in &known.sessions {
         let register = known.register(session, now);
         let before = known.marks.get(&stored.id).map_or(&[][..], Vec::as_slice);
         let (first, first_gone) = (writes.marks.len(), writes.gone.len());
-        let marks = writes.compare(hub, stored, before, &register.entries, marked, caller, &known, now);
+        let marks =
+            writes.compare(hub, stored, before, &register.entries, marked, caller, &known, &taken_back, now);
         let state = match register.state {
             State::Cancelled => StoredState::Cancelled,
             State::Final => StoredState::Final,
@@ -233,6 +235,7 @@ impl Writes {
         marked: &BTreeMap<(Uuid, Uuid), String>,
         caller: Option<&Caller>,
         known: &Known,
+        taken_back: &BTreeMap<(Uuid, Uuid), i64>,
         now: Instant,
     ) -> Vec<Uuid> {
         let old: BTreeMap<Uuid, &Attendance> = before.iter().map(|mark| (mark.student_id, mark)).collect();
@@ -250,7 +253,11 @@ impl Writes {
                 minutes_late: entry.minutes_late,
                 shared_swipe: entry.shared_swipe,
                 honoured: entry.honoured,
-                revision: was.map_or(1, |was| was.revision),
+                // One that comes back goes on where it was: of two revisions the higher is the later.
+                revision: was.map_or_else(
+                    || taken_back.get(&key).map_or(1, |revision| revision + 1),
+                    |was| was.revision,
+                ),
                 updated_at: was.map_or(now.0, |was| was.updated_at),
             };
             match was {

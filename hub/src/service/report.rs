@@ -319,11 +319,12 @@ pub async fn room_use(hub: &Hub, from: LocalDate, until: LocalDate) -> Result<Ve
         room.overcrowded += i64::from(room.room.capacity.is_some_and(|seats| session.here > seats));
         // Nobody is missed where nobody was expected: such a session has no class list.
         room.ghosts += i64::from(session.taken && session.booked > 0 && came == 0);
-        if session.taken {
+        if !session.taken {
+            room.unknown += 1;
+        } else if !shared {
+            // Who was expected in which of several rooms, nobody said.
             room.expected += session.booked;
             room.present += session.present;
-        } else {
-            room.unknown += 1;
         }
     }
     let mut rooms: Vec<RoomUse> = rooms.into_values().collect();

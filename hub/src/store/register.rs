@@ -1,6 +1,6 @@
 //! Questions about what registers are derived from, and their history.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -198,12 +198,31 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn drop_attendance(&mut self, ids: &[Uuid], at: i64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO attendance_gone (attendance_id, session_id, student_id, status, source, gone_at) \
-                   SELECT id, session_id, student_id, status, source, CAST($1 AS BIGINT) FROM attendance WHERE id IN ({})";
+        let sql = "INSERT INTO attendance_gone (attendance_id, session_id, student_id, status, source, revision, gone_at) \
+                   SELECT id, session_id, student_id, status, source, revision, CAST($1 AS BIGINT) FROM attendance WHERE id IN ({})";
         self.execute_in(sql, &[at.into()], ids.iter().map(|id| (*id).into())).await?;
         self.execute_in("DELETE FROM attendance WHERE id IN ({})", &[], ids.iter().map(|id| (*id).into()))
             .await?;
         Ok(())
+    }
+
+    /// The highest revision of each mark that sessions once had, by session and student.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn revisions_gone(
+        &mut self,
+        sessions: &[Uuid],
+    ) -> Result<BTreeMap<(Uuid, Uuid), i64>, StoreError> {
+        let sql = "SELECT session_id, student_id, MAX(revision) FROM attendance_gone WHERE session_id IN ({}) \
+                   GROUP BY session_id, student_id";
+        let rows = self.fetch_in(sql, &[], sessions.iter().map(|id| (*id).into())).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                let key = (row.next("attendance_gone.session_id")?, row.next("attendance_gone.student_id")?);
+                Ok((key, row.next("attendance_gone.revision")?))
+            })
+            .collect()
     }
 
     /// All marks that a session has or had.
