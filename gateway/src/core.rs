@@ -237,36 +237,12 @@ impl Gateway {
     }
 
     fn read(&mut self, read: Read, now: Reading) {
+        let dated = read.tag.as_ref().map(|tag| self.repeats.date(&read.reader, tag, now));
         let Some(reader) = self.readers.get(&read.reader).cloned() else {
-            // A reader that the hub does not know of is at no door: nothing could be credited.
-            if let Some(tag) = &read.tag {
-                let name = (tag.boot.clone(), tag.seq);
-                if self.strangers.get(&read.reader) == Some(&name) {
-                    return;
-                }
-                if self.strangers.len() >= MAX_STRANGERS {
-                    self.strangers.pop_first();
-                }
-                self.strangers.insert(read.reader.clone(), name);
-            } else if !self.is_configured {
-                // Who knows at which door? Its reader keeps nothing.
-                self.forgotten = self.forgotten.or(Some(now.when.earliest));
-            }
-            self.outputs.push_back(Output::Answer(Answer {
-                reader: read.reader,
-                flash: Some(Colour::Red),
-                tag: read.tag.map(|tag| (tag.boot, tag.seq)),
-                kept: None,
-            }));
-            return;
+            return self.read_of_stranger(read, dated, now);
         };
-        let when = match read.tag.as_ref().map(|tag| self.repeats.date(&read.reader, tag, now)) {
-            Some(Dated::Again(Some(decision))) => {
-                let tag = read.tag.map(|tag| (tag.boot, tag.seq));
-                let answer = Answer { reader: read.reader, flash: None, tag, kept: Some(decision) };
-                self.outputs.push_back(Output::Answer(answer));
-                return;
-            }
+        let when = match dated {
+            Some(Dated::Again(Some(decision))) => return self.kept_before(read, decision),
             // It waits for the disk already.
             Some(Dated::Again(None)) => return,
             Some(Dated::New { when, late }) => (when, late),
@@ -333,6 +309,39 @@ impl Gateway {
             },
         );
         self.outputs.push_back(Output::Append { ticket, record: Box::new(record) });
+    }
+
+    /// A reader that the hub does not know of is at no door: nothing could be credited. Once it is named, what is sent again is
+    /// new, and no younger than now; what is durable from before stays known.
+    fn read_of_stranger(&mut self, read: Read, dated: Option<Dated>, now: Reading) {
+        match (&read.tag, dated) {
+            (_, Some(Dated::Again(Some(decision)))) => return self.kept_before(read, decision),
+            (_, Some(Dated::Again(None))) => return,
+            (Some(tag), _) => {
+                self.repeats.forget(&read.reader, &tag.boot, tag.seq);
+                let name = (tag.boot.clone(), tag.seq);
+                if self.strangers.get(&read.reader) == Some(&name) {
+                    return;
+                }
+                if self.strangers.len() >= MAX_STRANGERS {
+                    self.strangers.pop_first();
+                }
+                self.strangers.insert(read.reader.clone(), name);
+            }
+            // Who knows at which door? Its reader keeps nothing.
+            (None, _) if !self.is_configured => {
+                self.forgotten = self.forgotten.or(Some(now.when.earliest));
+            }
+            (None, _) => {}
+        }
+        self.show_red(read.reader, read.tag.map(|tag| (tag.boot, tag.seq)));
+    }
+
+    /// It came before, and is durable.
+    fn kept_before(&mut self, read: Read, decision: Decision) {
+        let tag = read.tag.map(|tag| (tag.boot, tag.seq));
+        let answer = Answer { reader: read.reader, flash: None, tag, kept: Some(decision) };
+        self.outputs.push_back(Output::Answer(answer));
     }
 
     fn ticket(&mut self) -> u64 {
@@ -458,85 +467,5 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::reading::Trust;
-    use super::*;
-
-    fn append(mind: &mut Gateway) -> u64 {
-        while let Some(output) = mind.poll_output() {
-            if let Output::Append { ticket, .. } = output {
-                return ticket;
-            }
-        }
-        panic!("nothing is to be written")
-    }
-
-    #[test]
-    fn what_was_refused_for_want_of_room_is_written_when_there_is_room_though_no_other_swipe_comes() {
-        let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
-        let mut mind = Gateway::new(Uuid::from_u128(1));
-        let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
-        mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
-        let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
-        let read = Read { reader: "D1".to_owned(), card: Ok(card), tag: None, random: [0; 10] };
-        mind.handle(Input::Read(read), at(1_000));
-        let ticket = append(&mut mind);
-        mind.handle(Input::Refused { ticket }, at(1_001));
-        assert_eq!(mind.durable_before(Instant(9_000)), Instant(1_000));
-        mind.handle(Input::Room, at(60_000));
-        let ticket = append(&mut mind);
-        assert_eq!(mind.durable_before(Instant(90_000)), Instant(1_000));
-        mind.handle(Input::Durable { ticket }, at(60_001));
-        assert_eq!(mind.durable_before(Instant(90_000)), Instant(90_000));
-        assert_eq!(mind.refusing_since(), None);
-    }
-
-    #[test]
-    fn an_mqtt_swipe_that_was_refused_is_written_though_its_reader_never_sends_it_again() {
-        let at = |ms| Reading::exactly(reading::BUILT_AFTER.0 + ms, Trust::Synced, ms);
-        let mut mind = Gateway::new(Uuid::from_u128(1));
-        let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
-        mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
-        let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
-        let read = || {
-            let tag = Tag { boot: "b".to_owned(), seq: 1, mono_ms: 10, historical: false };
-            Input::Read(Read {
-                reader: "D1".to_owned(),
-                card: Ok(card.clone()),
-                tag: Some(tag),
-                random: [0; 10],
-            })
-        };
-        let answers = |mind: &mut Gateway| -> Vec<(Option<Colour>, Option<Decision>)> {
-            std::iter::from_fn(|| mind.poll_output())
-                .filter_map(|it| match it {
-                    Output::Answer(answer) => Some((answer.flash, answer.kept)),
-                    _ => None,
-                })
-                .collect()
-        };
-        mind.handle(read(), at(1_000));
-        let ticket = append(&mut mind);
-        mind.handle(Input::Refused { ticket }, at(1_001));
-        assert_eq!(answers(&mut mind), [(Some(Colour::Red), None)]);
-        // Sent again while there is no room: it is in mind already.
-        mind.handle(read(), at(3_000));
-        assert!(mind.poll_output().is_none());
-        mind.handle(Input::Room, at(60_000));
-        let ticket = append(&mut mind);
-        mind.handle(Input::Durable { ticket }, at(60_001));
-        assert_eq!(answers(&mut mind), [(None, Some(Decision::NotRecorded))]);
-        mind.handle(read(), at(61_000));
-        assert_eq!(answers(&mut mind), [(None, Some(Decision::NotRecorded))], "known again, written once");
-    }
-
-    #[test]
-    fn what_was_refused_before_a_restart_holds_the_watermark_until_there_is_room() {
-        let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
-        let mut mind = Gateway::new(Uuid::from_u128(1));
-        mind.refused_before(Instant(500));
-        assert_eq!(mind.durable_before(Instant(9_000)), Instant(500));
-        mind.handle(Input::Room, at(10_000));
-        assert_eq!(mind.durable_before(Instant(11_000)), Instant(11_000));
-    }
-}
+#[path = "core/mind_tests.rs"]
+mod tests;

@@ -83,7 +83,7 @@ impl Hands {
     }
 
     /// Tells of swipes that were refused and of which nothing was kept, once swipes are taken again.
-    fn note_forgotten(&mut self, now: Reading) {
+    pub(super) fn note_forgotten(&mut self, now: Reading) {
         if self.mind.refusing_since().is_none()
             && let Some(since) = self.mind.take_forgotten()
         {

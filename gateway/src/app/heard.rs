@@ -274,6 +274,7 @@ impl Hands {
     pub(super) fn await_readers(&mut self, known: Option<&BTreeSet<Uuid>>, now: Reading) {
         let named = self.outages.named(now);
         self.notes.add_all(named);
+        self.note_forgotten(now);
         let deaf = self.current_at.is_none_or(|heard| now.at.since_ms(heard) > PROMPT_MS);
         if let Some(known) = known.filter(|_| deaf) {
             let fresh: Vec<Uuid> =

@@ -71,6 +71,26 @@ fn a_full_segment_is_followed_by_another_and_both_are_read() {
 }
 
 #[test]
+fn a_new_disk_is_one_until_its_first_record_is_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    assert!(log.is_blank());
+    log.append(&bodies(1, 40)).unwrap();
+    assert!(!log.is_blank());
+    drop(log);
+    // The power went behind the header, before or within the first record.
+    for cut in [HEADER_BYTES, HEADER_BYTES + 60] {
+        harm(&file(folder.path(), 1), |bytes| {
+            let end = bytes.len() - HEADER_BYTES;
+            bytes[cut..end].fill(0);
+        });
+        std::fs::remove_file(folder.path().join("end")).ok();
+        let (log, ..) = open(folder.path());
+        assert!(log.is_blank(), "{cut}");
+    }
+}
+
+#[test]
 fn newest_records_that_are_gone_though_they_were_durable_are_no_torn_tail() {
     let harms: [(&str, fn(&mut Vec<u8>)); 3] = [
         ("a bit flips", |bytes| bytes[HEADER_BYTES + 4 * RECORD + 60] ^= 1),
@@ -88,7 +108,8 @@ fn newest_records_that_are_gone_though_they_were_durable_are_no_torn_tail() {
         let (mut log, damages, found) = open(folder.path());
         let [damage] = &damages[..] else { panic!("{name}: {damages:?}") };
         let lost = found.len() as u64 + 1..6;
-        assert_eq!((&damage.missing[..], damage.torn_tail), (&[lost.clone()][..], false), "{name}");
+        let [missing] = &damage.missing[..] else { panic!("{name}: {damage:?}") };
+        assert_eq!((missing, damage.torn_tail), (&lost, false), "{name}");
         assert_ne!(log.journal(), id, "{name}");
         assert!(log.append(&bodies(1, 40)).unwrap() > 1_000_000, "{name}");
         log.keep_end(true).unwrap();
@@ -114,7 +135,8 @@ fn a_newest_segment_whose_file_is_gone_is_missed() {
     let (_, damages, found) = open(folder.path());
     assert_eq!(found.len() as u64, newest.first - 1);
     let [damage] = &damages[..] else { panic!("{damages:?}") };
-    assert_eq!((&damage.missing[..], damage.torn_tail), (&[newest.first..121][..], false));
+    let [missing] = &damage.missing[..] else { panic!("{damage:?}") };
+    assert_eq!((missing.clone(), damage.torn_tail), (newest.first..121, false));
 }
 
 #[test]

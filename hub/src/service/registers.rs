@@ -72,13 +72,11 @@ async fn derive_some(
     let now = hub.now();
     let mut writes = Writes::default();
     let mut all_changed = Vec::new();
-    let taken_back = tx.revisions_gone(ids).await?;
     for (stored, session) in &known.sessions {
         let register = known.register(session, now);
         let before = known.marks.get(&stored.id).map_or(&[][..], Vec::as_slice);
         let (first, first_gone) = (writes.marks.len(), writes.gone.len());
-        let marks =
-            writes.compare(hub, stored, before, &register.entries, marked, caller, &known, &taken_back, now);
+        let marks = writes.compare(hub, stored, before, &register.entries, marked, caller, &known, now);
         let state = match register.state {
             State::Cancelled => StoredState::Cancelled,
             State::Final => StoredState::Final,
@@ -128,6 +126,8 @@ struct Known {
     manual: BTreeMap<Uuid, BTreeMap<HolderId, ManualMark>>,
     decided: BTreeMap<(Uuid, Uuid), (String, Option<Uuid>)>,
     marks: BTreeMap<Uuid, Vec<Attendance>>,
+    /// The last revision of marks that there were once, by session and student.
+    taken_back: BTreeMap<(Uuid, Uuid), i64>,
     doors: Doors,
     elsewhere: BTreeSet<HolderId>,
 }
@@ -166,6 +166,7 @@ impl Known {
         for mark in tx.attendance_of(ids).await? {
             marks.entry(mark.session_id).or_default().push(mark);
         }
+        let taken_back = tx.revisions_gone(ids).await?;
         let rooms: BTreeSet<Uuid> =
             rules.iter().flat_map(|session| &session.rooms).map(|held| held.room.0).collect();
         let rooms: Vec<Uuid> = rooms.into_iter().collect();
@@ -178,7 +179,7 @@ impl Known {
             .into_iter()
             .filter_map(|session| rules.get(&session.id).cloned().map(|rule| (session, rule)))
             .collect();
-        Ok(Self { sessions, stays, credits, manual, decided, marks, doors, elsewhere })
+        Ok(Self { sessions, stays, credits, manual, decided, marks, taken_back, doors, elsewhere })
     }
 
     fn register(&self, session: &RulesSession, now: Instant) -> register::Register {
@@ -235,7 +236,6 @@ impl Writes {
         marked: &BTreeMap<(Uuid, Uuid), String>,
         caller: Option<&Caller>,
         known: &Known,
-        taken_back: &BTreeMap<(Uuid, Uuid), i64>,
         now: Instant,
     ) -> Vec<Uuid> {
         let old: BTreeMap<Uuid, &Attendance> = before.iter().map(|mark| (mark.student_id, mark)).collect();
@@ -255,7 +255,7 @@ impl Writes {
                 honoured: entry.honoured,
                 // One that comes back goes on where it was: of two revisions the higher is the later.
                 revision: was.map_or_else(
-                    || taken_back.get(&key).map_or(1, |revision| revision + 1),
+                    || known.taken_back.get(&key).map_or(1, |revision| revision + 1),
                     |was| was.revision,
                 ),
                 updated_at: was.map_or(now.0, |was| was.updated_at),

@@ -69,7 +69,7 @@ fn append_into(disk: &SimDisk, seed: u64, acknowledged: &mut BTreeSet<u8>) -> Re
 /// What the journal does when nobody waits; from time to time what says where it ends is synced too.
 fn rest(log: &mut Log<SimDisk>, number: u8) -> Result<(), JournalError> {
     log.make_reserve()?;
-    log.keep_end(number % 4 == 0)
+    log.keep_end(number.is_multiple_of(4))
 }
 
 fn pass(seed: u64, operation: u64, fault: Fault) -> Result<(), String> {

@@ -80,7 +80,40 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
     times(world, &stored, &mut broken);
     marks(world, base, &stored, &mut broken).await;
     registers(world, base, &mut broken).await;
+    wronged(world, base, &mut broken).await;
     broken
+}
+
+/// Who was shown red though the swipe would have counted, by a gateway that had no room, a failing disk or had lost its timetable,
+/// is nowhere `ABSENT` for that.
+async fn wronged(world: &World, base: &Base, broken: &mut Vec<String>) {
+    let mut reds: Vec<(usize, usize, i64)> = world.unknown.clone();
+    let red =
+        |it: &&Presentation| !it.forgiven && it.minted.iter().any(|minted| minted.flash == Some(Colour::Red));
+    reds.extend(world.presentations.iter().filter(red).map(|it| (it.student, it.door, it.at)));
+    // What a gateway told before its disk was put back is gone with the disk.
+    reds.retain(|(student, door, _)| {
+        World::listed(*student) && world.disk_harmed[DOORS[*door].gateway].is_none()
+    });
+    for session in world.plans[world.plan].sessions().filter(|session| !session.cancelled) {
+        let Some(rooms) = session.rooms() else { continue };
+        let (opens, closes) = session.window(base.day);
+        let sql = format!(
+            "SELECT a.student_id, 0, 0 FROM attendance a JOIN session s ON s.id = a.session_id WHERE \
+             s.external_id = '{}' AND a.status = 'ABSENT'",
+            session.id
+        );
+        let absent: BTreeSet<Uuid> = rows(&world.hub, &sql).await.into_iter().map(|(id, ..)| id).collect();
+        for (student, door, at) in &reds {
+            let counts = rooms.contains(&DOORS[*door].room) && (opens..=closes).contains(at);
+            if counts && absent.contains(&base.students[*student]) {
+                broken.push(format!(
+                    "WRONGED: student {student} was refused at {} at {at} and is ABSENT at {}",
+                    DOORS[*door].reader, session.id
+                ));
+            }
+        }
+    }
 }
 
 /// Every light is that of the timetable that the gateway had, at the time that the gateway took it to be; and that time holds the truth.

@@ -56,6 +56,8 @@ pub(super) struct SimGateway {
     pub hasty: bool,
     /// Tells of no outage: a control.
     pub mute: bool,
+    /// Its cache cannot be read at the next start, and until the hub has named its readers again.
+    pub cache_lost: bool,
     /// Damage that was found at starts though no medium was harmed.
     pub damage: Vec<String>,
     running: Option<Running>,
@@ -76,6 +78,7 @@ impl SimGateway {
             config: CachedConfig::default(),
             hasty: false,
             mute: false,
+            cache_lost: false,
             damage: Vec::new(),
             running: None,
         }
@@ -143,16 +146,22 @@ impl SimGateway {
             }
         }
         log.make_reserve()?;
-        let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
-        mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
-        let readers = self.config.reader_facts();
         let alive = self.kept.as_ref().map(|kept| Instant(kept.floor));
+        let readers = if self.cache_lost { Vec::new() } else { self.config.reader_facts() };
+        if self.cache_lost {
+            notes.extend(outages.unknowing(alive, reading, Uuid::new_v4()));
+        } else {
+            let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
+            mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
+        }
         let ids = readers.iter().map(|reader| reader.id);
         notes.extend(outages.started(ids.clone(), alive, reading, Uuid::new_v4));
         // As whenever the hub names them: those that have not answered are out from now on.
         let cause = Cause::ReaderUnreachable;
         notes.extend(ids.filter_map(|id| outages.down(id, cause, 0, reading, Uuid::new_v4())));
-        mind.handle(Input::Config { readers, secret: self.config.card_secret() }, reading);
+        if !self.cache_lost {
+            mind.handle(Input::Config { readers, secret: self.config.card_secret() }, reading);
+        }
         let mut running = Running {
             last_durable: log.next_sequence().saturating_sub(1),
             log,
@@ -187,7 +196,8 @@ impl SimGateway {
     fn keep_refusals(&mut self) {
         let Some(running) = &self.running else { return };
         let refusing = running.mind.refusing_since().map(|at| at.0);
-        let swipes = refusing.into_iter().chain(running.untold.since(false)).min();
+        let forgotten = running.mind.forgotten_since().map(|at| at.0);
+        let swipes = [refusing, forgotten, running.untold.since(false)].into_iter().flatten().min();
         let waiting = refusing.is_some() || running.untold.turned_away();
         let notes = running.untold.since(true).filter(|_| waiting);
         let since = swipes.into_iter().chain(notes).min();
@@ -235,8 +245,9 @@ impl SimGateway {
         }
     }
 
-    /// Its timetable is another from now on.
-    pub(super) fn learn(&mut self, items: Vec<(Uuid, CachedItem)>, now: i64) {
+    /// Its timetable is another from now on; where it did not know its readers, they are named with it, some of which are
+    /// `online`.
+    pub(super) fn learn(&mut self, items: Vec<(Uuid, CachedItem)>, online: &BTreeSet<&str>, now: i64) {
         self.items = items;
         let sample = self.machine.sample(now);
         self.keep_new_time();
@@ -244,6 +255,18 @@ impl SimGateway {
         let reading = running.keeper.read(sample);
         let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
         running.mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
+        if std::mem::take(&mut self.cache_lost) {
+            let (readers, secret) = (self.config.reader_facts(), self.config.card_secret());
+            let away: Vec<Uuid> =
+                readers.iter().filter(|it| !online.contains(&it.code[..])).map(|it| it.id).collect();
+            running.mind.handle(Input::Config { readers, secret }, reading);
+            let mut told: Vec<_> = running.outages.named(reading).into_iter().collect();
+            let cause = Cause::ReaderUnreachable;
+            told.extend(
+                away.into_iter().filter_map(|id| running.outages.down(id, cause, 0, reading, Uuid::new_v4())),
+            );
+            running.tell(told);
+        }
     }
 
     /// The light at rest of each reader, and when the gateway takes it to be.
@@ -380,6 +403,11 @@ impl SimGateway {
         shown.extend(running.answers(&places));
         if fatal {
             shown.extend(self.kill());
+            // Where the power went nobody saw red.
+            if self.disk.state().cut {
+                let red = |it: &&mut Shown| it.flash == Some(Colour::Red);
+                shown.iter_mut().filter(red).for_each(|it| it.flash = None);
+            }
             return Err(shown);
         }
         self.keep_refusals();
@@ -400,6 +428,13 @@ impl SimGateway {
             running.note_room(refusing, reading);
             let shown = running.answers(&BTreeMap::new());
             running.answered.extend(shown);
+        }
+        if running.mind.refusing_since().is_none()
+            && let Some(since) = running.mind.take_forgotten()
+        {
+            let told = running.outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(since), reading);
+            self.refused.push((since.0, now));
+            running.tell(Some(told));
         }
         self.kept = Some(running.keeper.kept());
         // Where the disk fails, the next append says so.

@@ -78,7 +78,9 @@ impl Running {
                     if let Some((_, swipe)) = waiting.pop_first() {
                         let code = DOORS.iter().map(|door| door.reader).find(|code| *code == reader);
                         let kept = kept.and(code).zip(tag).map(|(code, (boot, seq))| (code, boot, seq));
-                        shown.push(Shown { swipe, place: places.get(&swipe).copied(), flash, kept });
+                        // What was refused is no swipe that the light was decided for.
+                        let place = places.get(&swipe).copied().filter(|_| !again);
+                        shown.push(Shown { swipe, place, flash, kept });
                     }
                 }
                 Output::Append { ticket, record } => {

@@ -173,6 +173,9 @@ pub(super) struct World {
     /// Of its own, so that what happens at the doors moves nothing else.
     door_rng: ChaCha8Rng,
     plan_rng: ChaCha8Rng,
+    cache_rng: ChaCha8Rng,
+    /// Cards that were shown red by a gateway that did not know its readers: student, door, when.
+    pub unknown: Vec<(usize, usize, i64)>,
     now: i64,
     until: i64,
     queue: BinaryHeap<Reverse<(i64, u64, usize)>>,
@@ -241,6 +244,8 @@ impl World {
             rng,
             door_rng,
             plan_rng: ChaCha8Rng::seed_from_u64(seed ^ 0x91a0),
+            cache_rng: ChaCha8Rng::seed_from_u64(seed ^ 0xcac4e),
+            unknown: Vec::new(),
             now,
             until: now + TEACHING_MS,
             queue: BinaryHeap::new(),
@@ -404,6 +409,10 @@ impl World {
             return;
         }
         gateway.disk.power_on();
+        // Not at the very first: what was never known is not lost.
+        if !self.healed && self.lives[index] > 0 && self.cache_rng.random_bool(0.1) {
+            gateway.cache_lost = true;
+        }
         if let Err(error) = gateway.start(self.now) {
             if self.healed {
                 self.broken.push(format!("gateway {index} does not start on a whole disk: {error}"));
@@ -422,6 +431,10 @@ impl World {
         self.gateways[index].minute(self.now);
         self.at(1, Event::Write(index));
         self.at(50, Event::Uplink(index));
+        if self.gateways[index].cache_lost {
+            let wait = self.cache_rng.random_range(100..5_000);
+            self.at(wait, Event::Told(index));
+        }
         self.readers_find(index);
         self.readers_answer(index);
     }

@@ -50,7 +50,7 @@ impl World {
 
     /// A gateway asks for the timetable that it was told of, and keeps it.
     pub(super) async fn told(&mut self, gateway: usize) {
-        if self.has[gateway] == self.plan {
+        if self.has[gateway] == self.plan && !self.gateways[gateway].cache_lost {
             return;
         }
         let lost = self.plan_rng.random_range(0..100) < self.loss.0.max(self.loss.1);
@@ -58,13 +58,23 @@ impl World {
             return self.at(AGAIN_MS, Event::Told(gateway));
         }
         let facts = facts_of(&self.hub, self.gateways[gateway].id).await;
-        self.gateways[gateway].learn(facts.items, self.now);
+        let heard = |door: &usize| match self.readers.iter().find(|it| it.door == *door) {
+            Some(reader) => reader.connected,
+            None => self.service[*door].answers,
+        };
+        let mine = (0..DOORS.len()).filter(|door| DOORS[*door].gateway == gateway);
+        let online = mine.filter(heard).map(|door| DOORS[door].reader).collect();
+        self.gateways[gateway].learn(facts.items, &online, self.now);
+        self.at(1, Event::Write(gateway));
         self.has[gateway] = self.plan;
         self.rests(gateway);
     }
 
     /// Every light at rest is that of the timetable that the gateway has: blue only where a window is open.
     pub(super) fn rests(&mut self, gateway: usize) {
+        if self.gateways[gateway].cache_lost {
+            return;
+        }
         let Some((rests, when)) = self.gateways[gateway].rests(self.now) else { return };
         let (day, now) = (self.base.day, self.now);
         let plan = &self.plans[self.has[gateway]];

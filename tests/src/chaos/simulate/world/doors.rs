@@ -34,7 +34,13 @@ impl World {
             return;
         }
         let taken = self.gateways[index].swipe(DOORS[door].reader, card, None, random, self.now);
-        let Taken::New(minted) = taken else { return };
+        let Taken::New(minted) = taken else {
+            let gateway = &self.gateways[index];
+            if gateway.runs() && gateway.cache_lost && !gateway.disk.state().cut {
+                self.unknown.push((student, door, self.now));
+            }
+            return;
+        };
         let mut presentation = Presentation::new(student, door, self.now);
         presentation.minted.push(Minted { plan: self.has[index], ..minted });
         self.presentations.push(presentation);

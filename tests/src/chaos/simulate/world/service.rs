@@ -46,7 +46,7 @@ pub(in super::super) struct Service {
     /// The serial reader is silent until then.
     silent_until: i64,
     /// The serial reader has answered the gateway that runs.
-    answers: bool,
+    pub(super) answers: bool,
 }
 
 impl World {
@@ -55,7 +55,7 @@ impl World {
         let now = self.now;
         for (index, Door { gateway, .. }) in DOORS.iter().enumerate() {
             let reader = self.readers.iter().find(|it| it.door == index);
-            let runs = self.gateways[*gateway].runs();
+            let runs = self.gateways[*gateway].runs() && !self.gateways[*gateway].cache_lost;
             let service = &self.service[index];
             let (works, heard) = match reader {
                 Some(reader) => (reader.has_power(now), reader.connected),

@@ -1,0 +1,103 @@
+//! What the mind keeps to.
+
+use super::reading::Trust;
+use super::*;
+
+fn append(mind: &mut Gateway) -> u64 {
+    while let Some(output) = mind.poll_output() {
+        if let Output::Append { ticket, .. } = output {
+            return ticket;
+        }
+    }
+    panic!("nothing is to be written")
+}
+
+#[test]
+fn what_was_refused_for_want_of_room_is_written_when_there_is_room_though_no_other_swipe_comes() {
+    let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
+    let mut mind = Gateway::new(Uuid::from_u128(1));
+    let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
+    mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
+    let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
+    let read = Read { reader: "D1".to_owned(), card: Ok(card), tag: None, random: [0; 10] };
+    mind.handle(Input::Read(read), at(1_000));
+    let ticket = append(&mut mind);
+    mind.handle(Input::Refused { ticket }, at(1_001));
+    assert_eq!(mind.durable_before(Instant(9_000)), Instant(1_000));
+    mind.handle(Input::Room, at(60_000));
+    let ticket = append(&mut mind);
+    assert_eq!(mind.durable_before(Instant(90_000)), Instant(1_000));
+    mind.handle(Input::Durable { ticket }, at(60_001));
+    assert_eq!(mind.durable_before(Instant(90_000)), Instant(90_000));
+    assert_eq!(mind.refusing_since(), None);
+}
+
+#[test]
+fn an_mqtt_swipe_that_was_refused_is_written_though_its_reader_never_sends_it_again() {
+    let at = |ms| Reading::exactly(reading::BUILT_AFTER.0 + ms, Trust::Synced, ms);
+    let mut mind = Gateway::new(Uuid::from_u128(1));
+    let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
+    mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
+    let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
+    let read = || {
+        let tag = Tag { boot: "b".to_owned(), seq: 1, mono_ms: 10, historical: false };
+        Input::Read(Read { reader: "D1".to_owned(), card: Ok(card.clone()), tag: Some(tag), random: [0; 10] })
+    };
+    let answers = |mind: &mut Gateway| -> Vec<(Option<Colour>, Option<Decision>)> {
+        std::iter::from_fn(|| mind.poll_output())
+            .filter_map(|it| match it {
+                Output::Answer(answer) => Some((answer.flash, answer.kept)),
+                _ => None,
+            })
+            .collect()
+    };
+    mind.handle(read(), at(1_000));
+    let ticket = append(&mut mind);
+    mind.handle(Input::Refused { ticket }, at(1_001));
+    assert_eq!(answers(&mut mind), [(Some(Colour::Red), None)]);
+    // Sent again while there is no room: it is in mind already.
+    mind.handle(read(), at(3_000));
+    assert!(mind.poll_output().is_none());
+    mind.handle(Input::Room, at(60_000));
+    let ticket = append(&mut mind);
+    mind.handle(Input::Durable { ticket }, at(60_001));
+    assert_eq!(answers(&mut mind), [(None, Some(Decision::NotRecorded))]);
+    mind.handle(read(), at(61_000));
+    assert_eq!(answers(&mut mind), [(None, Some(Decision::NotRecorded))], "known again, written once");
+}
+
+#[test]
+fn what_was_refused_before_a_restart_holds_the_watermark_until_there_is_room() {
+    let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
+    let mut mind = Gateway::new(Uuid::from_u128(1));
+    mind.refused_before(Instant(500));
+    assert_eq!(mind.durable_before(Instant(9_000)), Instant(500));
+    mind.handle(Input::Room, at(10_000));
+    assert_eq!(mind.durable_before(Instant(11_000)), Instant(11_000));
+}
+
+#[test]
+fn a_card_at_a_door_of_which_nobody_knows_is_told_of_and_an_mqtt_readers_comes_again_no_younger() {
+    let at = |ms| Reading::exactly(reading::BUILT_AFTER.0 + ms, Trust::Synced, ms);
+    let mut mind = Gateway::new(Uuid::from_u128(1));
+    let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
+    let read =
+        |tag| Input::Read(Read { reader: "D1".to_owned(), card: Ok(card.clone()), tag, random: [0; 10] });
+    let tag = || Some(Tag { boot: "b".to_owned(), seq: 1, mono_ms: 10, historical: false });
+    mind.handle(Input::Online { reader: "D1".to_owned(), clock: None }, at(1_000));
+    mind.handle(read(tag()), at(60_000));
+    assert_eq!(mind.forgotten_since(), None, "its reader keeps it");
+    mind.handle(read(None), at(61_000));
+    assert_eq!(mind.forgotten_since(), Some(at(61_000).at));
+    let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
+    mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(66_000));
+    while mind.poll_output().is_some() {}
+    mind.handle(read(tag()), at(67_000));
+    let Some(Output::Append { record, .. }) = mind.poll_output() else { panic!("it is new") };
+    assert_eq!((record.earliest, record.latest), (at(60_000).at.0, at(60_000).at.0));
+    // Now that the readers are known, another's card is at no door.
+    mind.take_forgotten();
+    let other = Read { reader: "D2".to_owned(), card: Ok(card.clone()), tag: None, random: [0; 10] };
+    mind.handle(Input::Read(other), at(68_000));
+    assert_eq!(mind.forgotten_since(), None);
+}
