@@ -158,7 +158,7 @@ impl Cache {
     /// that nothing hangs on whether the old one is whole.
     ///
     /// # Errors
-    /// When the disk fails; then there is no cache, or the old one.
+    /// When the disk fails; then there is no cache, or the old one, which takes no changes any more.
     pub fn replace(
         &self,
         cursor: &str,
@@ -166,12 +166,13 @@ impl Cache {
         items: &[(Uuid, CachedItem)],
     ) -> Result<(), CacheError> {
         let mut held = self.lock();
+        // What comes next are changes of the new one: the old stays as it was, with the position that it had reached.
+        *held = None;
         if !has_room(&self.path) {
             // The journal's next segment needs what little there is.
             let source = io::Error::from(io::ErrorKind::StorageFull);
             return Err(CacheError::File { act: "make room for a new one", source });
         }
-        *held = None;
         let next = self.path.with_extension(NEXT);
         let file = |act| move |source| CacheError::File { act, source };
         let removed = |path: &Path| match std::fs::remove_dir_all(path) {

@@ -82,6 +82,20 @@ fn seeds_that_once_broke_something_hold() {
     }
 }
 
+/// Seeds of worlds whose timetable changes and whose caches may be lost.
+const BROKEN_SINCE: [(u64, &str); 2] = [
+    (20_024, "what a reader sent again that its gateway had not known was taken to be younger than it was"),
+    (20_046, "a swipe that was durable was new again to a gateway that had lost its cache"),
+];
+
+#[test]
+fn seeds_that_broke_something_since_timetables_change_hold() {
+    for (seed, what) in BROKEN_SINCE {
+        eprintln!("{seed}: {what}");
+        held(chaos::simulate::run, 1, seed);
+    }
+}
+
 /// Found by the simulation (seed 20): after a sync that failed the kernel holds records that it takes to be on the disk.
 /// The next start read them, told their readers that they were kept, and the next cut of the power took them.
 #[test]

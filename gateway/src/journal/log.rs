@@ -16,7 +16,7 @@ use super::format::{
     record_bytes,
 };
 
-mod end;
+pub(super) mod end;
 mod open;
 mod read;
 use end::Keeping;

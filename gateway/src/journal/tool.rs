@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::disk::{Folder, Readable, read_around};
 use super::format::{Chain, FormatError, Header, chain};
+use super::log::end::{END, newest};
 use super::record::Record;
 use super::scan::{self, gaps, salvage};
 use crate::core::{hex, unhex};
@@ -41,6 +42,7 @@ fn read(data: &Path) -> anyhow::Result<Found> {
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("segment-")))
         .collect();
     files.sort();
+    let known = std::fs::read(folder.join(END)).map_or(0, |bytes| newest(&bytes));
     let disk = Folder::there(folder);
     let mut found = Found { records: BTreeMap::new(), problems: Vec::new(), segments: files.len() };
     // Where the segment before ended, whole: journal, next sequence, chain value.
@@ -102,6 +104,13 @@ fn read(data: &Path) -> anyhow::Result<Found> {
             let body = bytes[record.body].to_vec();
             found.records.insert(sequence, Line { journal: header.journal, chain: record.head.chain, body });
         }
+    }
+    let next = found.records.keys().next_back().map_or(1, |last| last + 1);
+    if known > next {
+        let last = known - 1;
+        found
+            .problems
+            .push(format!("records up to {last} were there once: those behind {} are gone", next - 1));
     }
     Ok(found)
 }

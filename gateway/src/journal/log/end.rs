@@ -10,7 +10,7 @@ use super::super::disk::{Disk, is_bad_spot, is_full};
 use super::{JournalError, Log, disk};
 
 /// The file.
-const END: &str = "end";
+pub(in crate::journal) const END: &str = "end";
 /// Written in turn: two places, in blocks of their own.
 const PLACES: [u64; 2] = [0, 4_096];
 const MAGIC: &[u8; 4] = b"RCE1";
@@ -45,6 +45,12 @@ impl End {
         let next = said[20..].try_into().map(u64::from_le_bytes).ok()?;
         Some(Self { journal: Uuid::from_slice(&said[4..20]).ok()?, next })
     }
+}
+
+/// The sequence behind the last record that was there when these bytes of the file were written; 0 where nothing says so.
+pub(in crate::journal) fn newest(bytes: &[u8]) -> u64 {
+    let places = PLACES.iter().filter_map(|place| bytes.get(usize::try_from(*place).ok()?..));
+    places.filter_map(End::decode).map(|end| end.next).max().unwrap_or(0)
 }
 
 /// The file while the log is open.

@@ -33,7 +33,7 @@ pub(super) mod service;
 
 use service::Service;
 
-/// The control under which the timetable stays as it is: no defect, but what seeds once broke that came before.
+/// The control under which the timetable stays as it is, and no cache is lost: no defect, but what seeds once broke that came before.
 pub const STILL: &str = "timetable-stays";
 /// How long cards are held to readers, in virtual milliseconds.
 const TEACHING_MS: i64 = 100 * 60_000;
@@ -174,6 +174,8 @@ pub(super) struct World {
     door_rng: ChaCha8Rng,
     plan_rng: ChaCha8Rng,
     cache_rng: ChaCha8Rng,
+    /// Caches may be lost.
+    frail_caches: bool,
     /// Cards that were shown red by a gateway that did not know its readers: student, door, when.
     pub unknown: Vec<(usize, usize, i64)>,
     now: i64,
@@ -245,6 +247,7 @@ impl World {
             door_rng,
             plan_rng: ChaCha8Rng::seed_from_u64(seed ^ 0x91a0),
             cache_rng: ChaCha8Rng::seed_from_u64(seed ^ 0xcac4e),
+            frail_caches: control != Some(STILL),
             unknown: Vec::new(),
             now,
             until: now + TEACHING_MS,
@@ -410,7 +413,8 @@ impl World {
         }
         gateway.disk.power_on();
         // Not at the very first: what was never known is not lost.
-        if !self.healed && self.lives[index] > 0 && self.cache_rng.random_bool(0.1) {
+        let may = self.frail_caches && !self.healed && self.lives[index] > 0;
+        if may && self.cache_rng.random_bool(0.1) {
             gateway.cache_lost = true;
         }
         if let Err(error) = gateway.start(self.now) {
