@@ -20,3 +20,8 @@ CREATE TABLE lineage_start (
 ALTER TABLE attendance_gone ADD COLUMN revision BIGINT NOT NULL DEFAULT 1;
 UPDATE attendance_gone SET revision = COALESCE(
   (SELECT MAX(c.revision) FROM attendance_change c WHERE c.attendance_id = attendance_gone.attendance_id), 1);
+
+-- And marks that went are a list, for whoever asks what has changed.
+
+ALTER TABLE attendance_gone RENAME COLUMN attendance_id TO id;
+CREATE INDEX attendance_gone_at ON attendance_gone (gone_at, id);

@@ -36,6 +36,7 @@ pub mod subscription;
 pub mod swipe;
 pub mod viewer;
 pub mod webhook;
+pub mod withdrawn;
 
 /// How deep a query may nest.
 pub const MAX_DEPTH: usize = 15;
@@ -55,6 +56,7 @@ pub struct Query(
     correction::Corrections,
     source::CalendarSources,
     viewer::Myself,
+    withdrawn::Withdrawn,
 );
 
 /// All writes. Each answers only once its effect is durable. Each takes one `input` and gives one payload

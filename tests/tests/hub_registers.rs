@@ -166,8 +166,19 @@ async fn a_mark_that_goes_and_comes_again_counts_its_revisions_on() {
     let first = revision().await.unwrap();
     assert!(first > 1, "EXPECTED, then ABSENT");
     let stay = json!({"memberships": [{"group": "G", "student": number(2), "from": "2026-10-05"}]});
+    hub.clock.set(&at("12:30"));
     hub.done("removeMemberships", stay).await;
     assert_eq!(revision().await, None);
+    let gone = async |since: &str| {
+        let query = format!(
+            "{{ withdrawnAttendance(since: \"{since}\") {{ nodes {{ session {{ externalId }} student {{ number }} status revision
+               withdrawnAt }} }} }}"
+        );
+        hub.read(&query).await["withdrawnAttendance"]["nodes"].take()
+    };
+    let told = json!([{"session": {"externalId": "X"}, "student": {"number": number(2)}, "status": "ABSENT",
+                       "revision": first, "withdrawnAt": "2026-10-05T13:30:00.000+01:00"}]);
+    assert_eq!((gone(&at("12:30")).await, gone(&at("12:31")).await), (told, json!([])));
     join(&hub, 2..3, "2026-10-05").await;
     assert_eq!(revision().await, Some(first + 1));
 }

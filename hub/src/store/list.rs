@@ -91,6 +91,8 @@ lists! {
     calendar_sources = "calendar_source z", "z.id, z.url, z.source, z.recipe, z.every_ms, z.enabled, z.token_id, z.created_by, z.created_at, z.next_at, z.fetched_at, z.etag, z.last_modified, z.digest, z.import_id, z.failing_since, z.last_error" by "z.source", "z.id";
     /// Alerts by time.
     alerts = "alarm l", "l.id, l.at, l.kind, l.gateway_id, l.detail" by "l.at", "l.id";
+    /// Marks that were taken back, by when.
+    attendance_gone = "attendance_gone x", "x.id, x.session_id, x.student_id, x.status, x.source, x.revision, x.gone_at" by "x.gone_at", "x.id";
     /// Attendance by the student's number.
     attendance_by_number = "attendance a JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id", "a.id, a.session_id, a.student_id, a.status, a.source, a.arrived_at, a.minutes_late, a.shared_swipe, a.honoured, a.revision, a.updated_at" by "st.number", "a.id";
     /// Attendance by the student's name.

@@ -198,7 +198,7 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn drop_attendance(&mut self, ids: &[Uuid], at: i64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO attendance_gone (attendance_id, session_id, student_id, status, source, revision, gone_at) \
+        let sql = "INSERT INTO attendance_gone (id, session_id, student_id, status, source, revision, gone_at) \
                    SELECT id, session_id, student_id, status, source, revision, CAST($1 AS BIGINT) FROM attendance WHERE id IN ({})";
         self.execute_in(sql, &[at.into()], ids.iter().map(|id| (*id).into())).await?;
         self.execute_in("DELETE FROM attendance WHERE id IN ({})", &[], ids.iter().map(|id| (*id).into()))
@@ -231,7 +231,7 @@ impl Tx {
     /// When the engine fails.
     pub async fn marks_ever(&mut self, session: Uuid) -> Result<Vec<MarkOnce>, StoreError> {
         let sql = "SELECT id, student_id, status, source, NULL FROM attendance WHERE session_id = $1 UNION ALL \
-                   SELECT attendance_id, student_id, status, source, gone_at FROM attendance_gone WHERE session_id = $2";
+                   SELECT id, student_id, status, source, gone_at FROM attendance_gone WHERE session_id = $2";
         let rows = self.fetch(sql, vec![session.into(), session.into()]).await?;
         rows.into_iter()
             .map(|mut row| {

@@ -156,3 +156,22 @@ entity! {
         record: Option<String>,
     }
 }
+entity! {
+    /// A mark that was taken back, because no fact supports it any more.
+    AttendanceGone in "attendance_gone" by "id" {
+        /// The mark's id.
+        id: Uuid,
+        /// Of which session it was.
+        session_id: Uuid,
+        /// And of whom.
+        student_id: Uuid,
+        /// What it said last.
+        status: AttendanceStatus,
+        /// By what.
+        source: AttendanceSource,
+        /// Its last revision.
+        revision: i64,
+        /// When it was taken back.
+        gone_at: i64,
+    }
+}
