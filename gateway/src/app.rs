@@ -23,6 +23,7 @@ use crate::ascii::line;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, GateConfig};
 use crate::core::outages::Cause;
+use crate::core::reading::NO_TIME_BEFORE;
 use crate::core::{Change, Gateway, Input};
 use crate::journal::disk::Folder;
 use crate::journal::record::Record;
@@ -157,7 +158,8 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         mind.refused_before(since);
         if swipes {
             tracing::warn!("swipes were refused when this gateway ended, and whose is not known any more");
-            let refused = found.outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(since), now);
+            let since = Some(since).filter(|since| *since > NO_TIME_BEFORE);
+            let refused = found.outages.over(Uuid::new_v4(), Cause::SwipesRefused, since, now);
             found.notes.push(Record::Outage(refused));
         }
     }

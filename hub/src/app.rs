@@ -89,6 +89,7 @@ pub fn start(config: &Config, clock: Arc<dyn Clock>) -> Boxed<'_, anyhow::Result
 
 async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<RunningHub> {
     let hub = open(config, clock).await?;
+    hub.begin_lineage().await?;
     let listener = std::net::TcpListener::bind(config.listen).with_context(|| {
         format!(
             "{} cannot be listened on; is another hub running? Say --listen with a free port",

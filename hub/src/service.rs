@@ -170,14 +170,19 @@ impl Hub {
         };
         hub.keep_months().await?;
         hub.instance = hub.instance_of_store().await?;
-        hub.begin_lineage().await?;
+        let mut tx = hub.read().await?;
+        hub.know_lineage(&mut tx).await?;
+        drop(tx);
         calendars::begin(&hub).await?;
         Ok(hub)
     }
 
     /// From here on, positions in feeds are of this start: one that was told of a database which a backup has replaced since is
-    /// known by that.
-    async fn begin_lineage(&self) -> Result<(), StoreError> {
+    /// known by that. For whoever serves gateways; what other programs write belongs to the line that they find.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn begin_lineage(&self) -> Result<(), StoreError> {
         let id = self.mint();
         self.whole(|attempt| {
             Box::pin(async move {

@@ -237,6 +237,12 @@ async fn a_session_that_a_person_called_off_stays_so_whichever_source_names_it_a
     assert_eq!(state().await, "CANCELLED");
     import(rows, "a").await;
     assert_eq!(state().await, "SCHEDULED");
+    // Another source takes over what this one left out.
+    import(empty, "a").await;
+    assert_eq!(state().await, "CANCELLED");
+    import(rows, "other").await;
+    assert_eq!(state().await, "SCHEDULED");
+    import(rows, "a").await;
     // A person calls it off.
     let mut off = rollcall_tests::timetable::session("Y", "14:00", "15:00");
     off["cancelled"] = json!(true);

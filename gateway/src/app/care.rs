@@ -87,7 +87,7 @@ impl Hands {
         if self.mind.refusing_since().is_none()
             && let Some(since) = self.mind.take_forgotten()
         {
-            let refused = self.outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(since), now);
+            let refused = self.outages.over(Uuid::new_v4(), Cause::SwipesRefused, now.dates(since), now);
             self.notes.add(Record::Outage(refused));
         }
     }

@@ -173,10 +173,7 @@ impl Hands {
             }
             self.act().await;
         }
-        // While notes are not durable, the next start must know since when the gateway was off, as this one did.
-        if self.fault.is_none() || self.notes.untold_since().is_none() {
-            self.keep_clock();
-        }
+        self.keep_clock();
         match &self.fault {
             Some(reason) => {
                 tracing::error!("{reason}; showing red where swipes were refused, then ending");
@@ -188,7 +185,7 @@ impl Hands {
             }
             None => {
                 self.all_off().await;
-                self.journal.keep_end().await;
+                self.journal.end_within(LAST_RED).await;
                 tokio::time::sleep(LAST_OFF).await;
             }
         }
@@ -244,6 +241,8 @@ impl Hands {
                 // Whoever sees red now was there: the next start must say so, also of those before.
                 let known = [self.refused_since(), self.refusals.since()];
                 let known = known.into_iter().flatten().filter(|it| it.swipes).map(|it| it.since);
+                // And since when the gateway had been off, where that is not told: the clock's file does not know it any more.
+                let known = known.chain(self.notes.down_since());
                 let since = known.fold(self.mind.durable_before(now.when.earliest), Instant::min);
                 self.refusals.keep(Some(Unrecorded { since, swipes: true }));
                 for ticket in tickets {

@@ -71,6 +71,16 @@ impl Notes {
         outages.min().map(Instant)
     }
 
+    /// Since when the gateway had been off, by notes that are not durable yet.
+    pub(super) fn down_since(&self) -> Option<Instant> {
+        let down = Cause::GatewayDown.word();
+        let outages = self.waiting.iter().chain(self.asked.values()).filter_map(|record| match record {
+            Record::Outage(outage) if outage.cause == down => outage.from,
+            _ => None,
+        });
+        outages.min().map(Instant)
+    }
+
     /// Since when something is told by notes that are not durable yet: the hub must not take it that all is said of what comes
     /// after. `Instant(0)` where a note does not know since when.
     pub(super) fn untold_since(&self) -> Option<Instant> {

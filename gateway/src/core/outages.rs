@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
-use super::reading::{BUILT_AFTER, FAR_FUTURE, Reading};
+use super::reading::{BUILT_AFTER, FAR_FUTURE, NO_TIME_BEFORE, Reading};
 use crate::journal::record::OutageRecord;
 
 /// Why a door could not record.
@@ -124,7 +124,8 @@ impl Outages {
     /// The gateway starts, was last known to run at `alive`, and does not know its readers any more: none is served until the
     /// hub has named them. What to journal; nothing where it never ran before.
     pub fn unknowing(&mut self, alive: Option<Instant>, now: Reading, id: Uuid) -> Option<OutageRecord> {
-        let from = Some(alive?.min(now.at).0);
+        // One that never knew the time ran at none that counts.
+        let from = Some(alive?.min(now.at)).filter(|alive| *alive > NO_TIME_BEFORE).map(|alive| alive.0);
         let cause = Cause::GatewayDown.word().to_owned();
         self.unknowing = Some(OutageRecord { id, reader: None, cause, from, until: None });
         self.unknowing.clone()
@@ -251,6 +252,23 @@ mod tests {
         restarted.remember(&lost, dark(1_020_000, 20_000));
         let ends: Vec<_> = restarted.dated(known).into_iter().map(|it| (it.id.as_u128(), it.until)).collect();
         assert_eq!(ends, [(8, Some(3_420_000))]);
+    }
+
+    #[test]
+    fn a_gateway_that_never_knew_the_time_gives_none_for_since_when_nobody_was_served() {
+        let known = Reading::exactly(NO_TIME_BEFORE.0 + 90_000_000, Trust::Synced, 60_000);
+        let alive = Instant(known.at.0 - 3_600_000);
+        let from =
+            |alive, now| Outages::default().unknowing(Some(alive), now, Uuid::from_u128(1)).map(|it| it.from);
+        assert_eq!(from(alive, known), Some(Some(alive.0)));
+        let never = BUILT_AFTER.plus_ms(5_000);
+        assert_eq!(from(never, known), Some(None));
+        // A card that was held to a reader before the time was known.
+        assert_eq!(known.dates(never), None);
+        assert_eq!(known.dates(known.at.plus_ms(-10_000)), Some(known.at.plus_ms(-10_000)));
+        assert_eq!(dark(BUILT_AFTER.0 + 60_000, 60_000).dates(never), None);
+        let floor = NO_TIME_BEFORE.0 + 90_000_000;
+        assert_eq!(dark(floor + 60_000, 60_000).dates(Instant(floor + 5_000)), Some(Instant(floor + 5_000)));
     }
 
     #[test]

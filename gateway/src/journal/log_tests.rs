@@ -71,6 +71,23 @@ fn a_full_segment_is_followed_by_another_and_both_are_read() {
 }
 
 #[test]
+fn where_a_journal_ended_says_nothing_of_the_one_that_begins_when_it_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    log.append(&bodies(9, 40)).unwrap();
+    log.keep_end(true).unwrap();
+    drop(log);
+    std::fs::remove_file(file(folder.path(), 1)).unwrap();
+    let (mut log, damages, _) = open(folder.path());
+    assert!(log.is_blank() && damages.is_empty());
+    log.append(&bodies(1, 40)).unwrap();
+    log.keep_end(true).unwrap();
+    drop(log);
+    let (log, damages, found) = open(folder.path());
+    assert_eq!((damages, found.len(), log.next_sequence()), (vec![], 1, 2));
+}
+
+#[test]
 fn a_new_disk_is_one_until_its_first_record_is_durable() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, ..) = open(folder.path());

@@ -30,7 +30,7 @@ enum Ask {
     Standing(oneshot::Sender<Standing>),
     Renew(Uuid, oneshot::Sender<()>),
     DropBefore(u64),
-    KeepEnd(oneshot::Sender<()>),
+    KeepEnd(Option<oneshot::Sender<()>>),
 }
 
 /// What came of appends.
@@ -123,11 +123,17 @@ impl Journal {
         }
     }
 
-    /// Makes durable what says where the journal ends: once in a while, and before the program does.
+    /// Asks that what says where the journal ends be made durable, once in a while; nobody waits for it.
     pub async fn keep_end(&self) {
+        let _ = self.asks.send(Ask::KeepEnd(None)).await;
+    }
+
+    /// The same before the program ends; waits so long at the most.
+    pub async fn end_within(&self, patience: Duration) {
         let (reply, answer) = oneshot::channel();
-        if self.asks.send(Ask::KeepEnd(reply)).await.is_ok() {
-            let _ = answer.await;
+        if self.asks.send(Ask::KeepEnd(Some(reply))).await.is_ok() {
+            // A disk that hangs is not waited for.
+            let _ = tokio::time::timeout(patience, answer).await;
         }
     }
 
@@ -259,7 +265,7 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                 {
                     return;
                 }
-                let _ = reply.send(());
+                let _ = reply.map(|reply| reply.send(()));
             }
         }
     }

@@ -203,7 +203,14 @@ impl Work<'_> {
         let mut list = self.without_invented(facts).await?;
         // What this source calls off, by its words or by not naming it, is on again once it says so; what people call off
         // stays so.
-        let off = self.tx.imported(&self.order.source, CALLED_OFF).await?;
+        let mut off = self.tx.imported(&self.order.source, CALLED_OFF).await?;
+        // Also what another source left out that this one has taken over.
+        let ids: Vec<String> = list.things.iter().map(|it| it.external_id.clone()).collect();
+        let named = self.tx.imported_by_any(kind, &ids).await?;
+        let left_out = self.tx.imported_by_any(CALLED_OFF, &ids).await?;
+        let taken_over: Vec<String> = left_out.into_iter().filter(|name| !named.contains(name)).collect();
+        self.tx.forget_imported_by_all(CALLED_OFF, &taken_over).await?;
+        off.extend(taken_over);
         for session in list.things.iter_mut().filter(|it| off.contains(&it.external_id)) {
             session.unsaid.0.retain(|field| *field != "cancelled");
         }

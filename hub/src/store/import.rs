@@ -60,4 +60,15 @@ impl Tx {
         self.execute_in(sql, &before, names.iter().map(|name| Value::from(name.as_str()))).await?;
         Ok(())
     }
+
+    /// Forgets names of a kind, whichever source gave them.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn forget_imported_by_all(&mut self, kind: &str, names: &[String]) -> Result<(), StoreError> {
+        let sql = "DELETE FROM import_item WHERE kind = $1 AND name IN ({})";
+        let names = names.iter().map(|name| Value::from(name.as_str()));
+        self.execute_in(sql, &[kind.into()], names).await?;
+        Ok(())
+    }
 }

@@ -71,14 +71,15 @@ impl<F> Default for Keeping<F> {
 }
 
 impl<D: Disk> Log<D> {
-    /// Looks for the file among a folder's names. Gives the sequence behind the last record that was there when it was
-    /// written; 0 where nothing says so.
-    pub(super) fn find_end(&mut self, names: &[String]) -> Result<u64, JournalError> {
+    /// Looks for the file among a folder's names, some of which are of segments. Gives the sequence behind the last record that was
+    /// there when it was written; 0 where nothing says so. One with a spot that cannot be read, or of a journal that is gone, is
+    /// removed, and made anew.
+    pub(super) fn find_end(&mut self, names: &[String], segments: usize) -> Result<u64, JournalError> {
         self.end.is_there = names.iter().any(|name| name == END);
         if !self.end.is_there {
             return Ok(0);
         }
-        let mut ended = 0;
+        let (mut ended, mut is_bad) = (0, segments == 0);
         for (place, offset) in PLACES.into_iter().enumerate() {
             match self.disk.read_at(END, offset, BYTES) {
                 Ok(bytes) => {
@@ -90,11 +91,16 @@ impl<D: Disk> Log<D> {
                     tracing::warn!(
                         "a spot of the journal's file `{END}` cannot be read: replace the disk soon"
                     );
+                    is_bad = true;
                 }
                 Err(error) => return Err(disk("read where it ended")(error)),
             }
         }
-        Ok(ended)
+        if is_bad {
+            self.disk.remove(END).map_err(disk("remove the file of its end"))?;
+            self.end.is_there = false;
+        }
+        Ok(if segments == 0 { 0 } else { ended })
     }
 
     /// Writes down where the journal ends, if that has changed; when nobody waits. `now` also syncs it: once in a while,

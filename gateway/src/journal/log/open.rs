@@ -77,7 +77,6 @@ impl<D: Disk> Log<D> {
             salvaged: BTreeMap::new(),
             end: Keeping::default(),
         };
-        let ended = log.find_end(&names)?;
         if names.iter().any(|name| name == RESERVE) {
             // One that was cut off while it was made is made again.
             log.has_reserve = match log.disk.read_at(RESERVE, limits.segment - 1, 2) {
@@ -89,6 +88,7 @@ impl<D: Disk> Log<D> {
         let mut firsts: Vec<(u64, &String)> =
             names.iter().filter_map(|name| Some((first_of(name)?, name))).collect();
         firsts.sort_unstable();
+        let ended = log.find_end(&names, firsts.len())?;
         let mut damages = Vec::new();
         let mut journals: Vec<Uuid> = Vec::new();
         let mut gone = 0;

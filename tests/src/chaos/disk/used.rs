@@ -164,6 +164,7 @@ fn gone(before: &SimDisk) -> Result<u64, String> {
                 ));
             }
             log.append(&[body(200)]).map_err(|error| format!("without {name} it takes nothing: {error}"))?;
+            rest(&mut log, 0).map_err(|error| format!("without {name} it does not rest: {error}"))?;
         }
     }
     let disk = before.copy_of_medium();

@@ -378,8 +378,8 @@ impl SimGateway {
                 if fatal && !self.disk.state().cut {
                     let known = self.refusing.filter(|(_, swipes)| *swipes).map(|(since, _)| since);
                     let since = running.mind.durable_before(reading.when.earliest).0;
-                    let since =
-                        [known, running.untold.since(false)].into_iter().flatten().fold(since, i64::min);
+                    let known = [known, running.untold.since(false), running.untold.down_since()];
+                    let since = known.into_iter().flatten().fold(since, i64::min);
                     self.refusing = Some((since, true));
                 }
                 for (ticket, body, _) in &group {
@@ -432,8 +432,9 @@ impl SimGateway {
         if running.mind.refusing_since().is_none()
             && let Some(since) = running.mind.take_forgotten()
         {
-            let told = running.outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(since), reading);
-            self.refused.push((since.0, now));
+            let told =
+                running.outages.over(Uuid::new_v4(), Cause::SwipesRefused, reading.dates(since), reading);
+            self.refused.push((reading.dates(since).map_or(i64::MIN, |since| since.0), now));
             running.tell(Some(told));
         }
         self.kept = Some(running.keeper.kept());

@@ -11,6 +11,7 @@ use rollcall_gateway::journal::record::Record;
 #[derive(Default)]
 pub(super) struct Untold {
     notes: BTreeMap<u64, (Option<i64>, bool)>,
+    down: BTreeMap<u64, i64>,
     turned_away: bool,
 }
 
@@ -21,12 +22,15 @@ impl Untold {
             let refused = [Cause::JournalRefused, Cause::SwipesRefused];
             let refused = refused.iter().any(|cause| cause.word() == outage.cause);
             self.notes.insert(ticket, (outage.from, refused));
+            let down = outage.from.filter(|_| outage.cause == Cause::GatewayDown.word());
+            self.down.extend(down.map(|from| (ticket, from)));
         }
     }
 
     /// It is written.
     pub(super) fn durable(&mut self, ticket: u64) {
         self.notes.remove(&ticket);
+        self.down.remove(&ticket);
         self.turned_away &= !self.notes.is_empty();
     }
 
@@ -43,6 +47,11 @@ impl Untold {
     /// Since when something could not be recorded, by those that tell of refused swipes or by all.
     pub(super) fn since(&self, all: bool) -> Option<i64> {
         self.notes.values().filter(|(_, refused)| all || *refused).filter_map(|(from, _)| *from).min()
+    }
+
+    /// Since when the gateway had been off, by those that tell of that.
+    pub(super) fn down_since(&self) -> Option<i64> {
+        self.down.values().copied().min()
     }
 
     /// Since when something is told by them; the hub must not take it that all is said of what comes after.
