@@ -25,7 +25,11 @@ const VERSIONS: [(i64, &str, &str); 17] = [
     (14, "intake heads", include_str!("../../migrations/0014_intake_heads.sql")),
     (15, "outcomes", include_str!("../../migrations/0015_outcomes.sql")),
     (16, "departments", include_str!("../../migrations/0016_departments.sql")),
-    (17, "lineage", include_str!("../../migrations/0017_lineage.sql")),
+    (
+        17,
+        "lineage and marks taken back",
+        include_str!("../../migrations/0017_lineage_and_marks_taken_back.sql"),
+    ),
 ];
 
 /// All versions, with the text as an engine wants it.

@@ -27,6 +27,8 @@ use super::refusing::Untold;
 use super::running::Running;
 use super::world::Minted;
 
+mod timetable;
+
 /// Small segments, so that a run has many.
 const LIMITS: Limits = Limits { segment: 16 * 1024, quota: 1024 * 1024 };
 /// How many records are written at once: no more than a segment holds.
@@ -242,47 +244,6 @@ impl SimGateway {
             let cause = Cause::ReaderUnreachable;
             let began = id.and_then(|id| running.outages.down(id, cause, since_ms, reading, Uuid::new_v4()));
             running.tell(began);
-        }
-    }
-
-    /// Its timetable is another from now on; where it did not know its readers, they are named with it, some of which are
-    /// `online`.
-    pub(super) fn learn(&mut self, items: Vec<(Uuid, CachedItem)>, online: &BTreeSet<&str>, now: i64) {
-        self.items = items;
-        let sample = self.machine.sample(now);
-        self.keep_new_time();
-        let Some(running) = &mut self.running else { return };
-        let reading = running.keeper.read(sample);
-        let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
-        running.mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
-        if std::mem::take(&mut self.cache_lost) {
-            let (readers, secret) = (self.config.reader_facts(), self.config.card_secret());
-            let away: Vec<Uuid> =
-                readers.iter().filter(|it| !online.contains(&it.code[..])).map(|it| it.id).collect();
-            running.mind.handle(Input::Config { readers, secret }, reading);
-            let mut told: Vec<_> = running.outages.named(reading).into_iter().collect();
-            let cause = Cause::ReaderUnreachable;
-            told.extend(
-                away.into_iter().filter_map(|id| running.outages.down(id, cause, 0, reading, Uuid::new_v4())),
-            );
-            running.tell(told);
-        }
-    }
-
-    /// The light at rest of each reader, and when the gateway takes it to be.
-    pub(super) fn rests(&mut self, now: i64) -> Option<(BTreeMap<String, Colour>, Uncertain)> {
-        let sample = self.machine.sample(now);
-        let running = self.running.as_mut()?;
-        Some((running.mind.rests().clone(), running.keeper.read(sample).when))
-    }
-
-    /// Lights change by themselves where the mind said that they would: as in `gateway::app`, where the clock is looked at each
-    /// second until then, and else once a minute.
-    pub(super) fn tick(&mut self, now: i64) {
-        let sample = self.machine.sample(now);
-        let Some(running) = &mut self.running else { return };
-        if running.mind.poll_timeout().is_some() {
-            running.mind.handle(Input::Tick, running.keeper.read(sample));
         }
     }
 
