@@ -31,7 +31,6 @@ pub mod hindsight;
 pub mod import;
 pub mod intake;
 pub mod jobs;
-pub mod known;
 pub mod lease;
 pub mod marks;
 pub mod memberships;
@@ -45,6 +44,7 @@ pub mod sweep;
 pub mod timetable;
 pub mod upload;
 pub mod webhooks;
+pub mod what_if;
 
 /// How many pieces of news a slow listener may be behind before it is told to look for itself.
 const NEWS_CAPACITY: usize = 4_096;

@@ -19,6 +19,7 @@ pub mod entity;
 pub mod evidence;
 pub mod feed;
 pub mod import;
+pub mod known;
 mod lineage;
 pub mod list;
 mod lists;

@@ -180,8 +180,11 @@ async fn a_register_answers_what_was_known_at_an_instant_beside_what_is_known_no
     hub.clock.set(&at("17:00"));
     let register = hub.read("{ session(by: {externalId: \"S1\"}) { register { id entries { nodes { student { id number } } } } } }").await;
     let entries = register["session"]["register"]["entries"]["nodes"].as_array().unwrap();
-    let third =
-        entries.iter().find(|mark| mark["student"]["number"] == number(2)).unwrap()["student"]["id"].clone();
+    let id = |student: usize| {
+        entries.iter().find(|mark| mark["student"]["number"] == number(student)).unwrap()["student"]["id"]
+            .clone()
+    };
+    let third = id(2);
     let mark = json!({"registerId": register["session"]["register"]["id"], "reason": "was on the fire drill",
                       "marks": [{"studentId": third, "status": "PRESENT"}]});
     let payload = hub.write_as(&hub.admin, "markAttendance", mark).await;
@@ -201,6 +204,51 @@ async fn a_register_answers_what_was_known_at_an_instant_beside_what_is_known_no
     assert_eq!(statuses(&later), ["PRESENT", "PRESENT", "PRESENT", "ABSENT"]);
     assert_eq!(later[2].2, "MANUAL");
     assert_eq!(statuses(&known(&at("18:00")).await), ["PRESENT"; 3]);
+
+    // That the first had come five minutes late is known as of then also after somebody decided otherwise.
+    hub.clock.set(&at("19:00"));
+    let mark = json!({"registerId": register["session"]["register"]["id"], "reason": "gave the card to another",
+                      "marks": [{"studentId": id(0), "status": "ABSENT"}]});
+    assert_eq!(hub.write_as(&hub.admin, "markAttendance", mark).await["errors"], json!([]));
+    let attendance = async |of: &str, arguments: &str| -> Value {
+        let fields =
+            "totalCount nodes { student { number } session { externalId } status source arrivedAt minutesLate
+                                         revision history { to } swipes { decision } }";
+        hub.read(&format!("{{ {of} {{ attendance({arguments}) {{ {fields} }} }} }}")).await
+    };
+    let first = format!("student(by: {{number: \"{}\"}})", number(0));
+    let then =
+        attendance(&first, &format!("asKnownAt: \"{}\", filter: {{statuses: [PRESENT]}}", at("16:00"))).await;
+    assert_eq!(
+        then["student"]["attendance"],
+        json!({"totalCount": 1, "nodes": [{
+            "student": {"number": number(0)}, "session": {"externalId": "S1"}, "status": "PRESENT", "source": "READER",
+            "arrivedAt": "2026-10-05T10:05:00.000+01:00", "minutesLate": 5, "revision": 2, "history": [{"to": "PRESENT"}],
+            "swipes": [{"decision": "RECORDED"}]
+        }]})
+    );
+    let now = attendance(&first, "filter: {statuses: [PRESENT]}").await;
+    assert_eq!(now["student"]["attendance"]["totalCount"], 0);
+
+    // And of all students, those that were taken back since among them; a page goes on where it ended.
+    let of_day =
+        "filter: {sessionStartsIn: {from: \"2026-10-05T09:00:00Z\", until: \"2026-10-05T10:00:00Z\"}}";
+    let mut absent = Vec::new();
+    let mut after = String::new();
+    loop {
+        let query = format!(
+            "{{ attendance(first: 1, orderBy: {{field: STUDENT_NUMBER}}, asKnownAt: \"{}\" {after}, {of_day}) {{
+                nodes {{ student {{ number }} status }} pageInfo {{ endCursor hasNextPage }} }} }}",
+            at("16:00")
+        );
+        let page = hub.read(&query).await["attendance"].take();
+        absent.extend(page["nodes"].as_array().unwrap().iter().map(|mark| mark["status"].clone()));
+        if page["pageInfo"]["hasNextPage"] == false {
+            break;
+        }
+        after = format!(", after: {}", page["pageInfo"]["endCursor"]);
+    }
+    assert_eq!(absent, ["PRESENT", "PRESENT", "ABSENT", "ABSENT"]);
 }
 
 /// How long before its start each session opens, and the state of its register; a filter knows the same of the registers.
@@ -366,7 +414,7 @@ async fn a_policy_can_be_tried_on_the_past_and_leaves_everything_as_it_was() {
         format!(
             "{{ attendancePolicyPreview(input: {{from: \"{from}\", opensBefore: \"PT2H\"}}, until: \"{until}\") {{
                  sessions marksChanged errors {{ message }}
-                 changes {{ session {{ externalId }} student {{ number }} from to source arrivedAt }} }} }}"
+                 changes {{ session {{ externalId }} student {{ number }} from to source arrivedAt rules swipes {{ swipedAt }} }} }} }}"
         )
     };
     let everything = "{ sessions { nodes { externalId revision register { revision entries { nodes { status source revision
@@ -384,11 +432,12 @@ async fn a_policy_can_be_tried_on_the_past_and_leaves_everything_as_it_was() {
         found["changes"],
         json!([
             {"session": {"externalId": "S1"}, "student": {"number": "S00002"}, "from": "ABSENT", "to": "NO_REGISTER",
-             "source": "RULE", "arrivedAt": null},
+             "source": "RULE", "arrivedAt": null, "rules": ["OPENS_BEFORE"], "swipes": []},
             {"session": {"externalId": "S1"}, "student": {"number": "S00003"}, "from": "ABSENT", "to": "NO_REGISTER",
-             "source": "RULE", "arrivedAt": null},
+             "source": "RULE", "arrivedAt": null, "rules": ["OPENS_BEFORE"], "swipes": []},
             {"session": {"externalId": "S2"}, "student": {"number": "S00000"}, "from": "ABSENT", "to": "PRESENT",
-             "source": "READER", "arrivedAt": "2026-10-05T10:05:00.000+01:00"},
+             "source": "READER", "arrivedAt": "2026-10-05T10:05:00.000+01:00", "rules": ["OPENS_BEFORE"],
+             "swipes": [{"swipedAt": "2026-10-05T10:05:00.000+01:00"}]},
         ])
     );
     // Of a time that ends before S2 starts, S2 is not touched.
@@ -437,7 +486,7 @@ async fn what_a_policy_would_change_of_sessions_that_it_is_not_for_is_told_too()
     let before = marks().await;
     let preview = format!(
         "{{ attendancePolicyPreview(input: {{from: \"{}\", kind: LECTURE, overlap: EVERY_OPEN}}, until: \"2026-10-06T00:00:00Z\") {{
-             sessions marksChanged changes {{ session {{ externalId }} from to }} }} }}",
+             sessions marksChanged changes {{ session {{ externalId }} from to rules swipes {{ decision }} }} }} }}",
         at("00:00")
     );
     let found = hub.data(&hub.admin, &preview, json!({})).await["attendancePolicyPreview"].take();
@@ -446,7 +495,8 @@ async fn what_a_policy_would_change_of_sessions_that_it_is_not_for_is_told_too()
     hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
     let after = marks().await;
     assert_ne!(after, before);
-    let laboratory = json!([{"session": {"externalId": "LAB"}, "from": "ABSENT", "to": "PRESENT"}]);
+    let laboratory = json!([{"session": {"externalId": "LAB"}, "from": "ABSENT", "to": "PRESENT",
+                              "rules": ["OVERLAP"], "swipes": [{"decision": "RECORDED"}]}]);
     assert_eq!(
         (&found["sessions"], &found["marksChanged"], &found["changes"]),
         (&json!(1), &json!(1), &laboratory)

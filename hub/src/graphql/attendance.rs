@@ -4,20 +4,23 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use uuid::Uuid;
 
 use super::connection::{self, DateTimeRange, Total, connection, in_range, page_of};
-use super::context::{Needs, READERS, local};
+use super::context::{Needs, READERS, fault, hub, local};
 use super::id::Kind;
 use super::loader::{self, ChangesOfMark, GroupsOfSession, RosterOfSession, SwipesOfSession};
 use super::people::{OrderDirection, Student};
 use super::session::Session;
 use super::swipe::Swipe;
 use crate::scalar::DateTime;
-use crate::service::known::KnownMark;
 use crate::service::report::Counts;
 use crate::store::Value;
-use crate::store::entity::{self, AttendanceSource, AttendanceStatus};
+use crate::store::entity::{self, AttendanceSource, AttendanceStatus, Entity as _};
+use crate::store::known;
 use crate::store::list;
-use crate::store::page::{Cursor, List, Page};
+use crate::store::page::{Cursor, List, Page, pages};
 use crate::store::register::AttendanceChange as StoredChange;
+
+/// How many marks of one register are read in one go.
+const MOST_IN_A_REGISTER: usize = 100_000;
 
 /// Whether one student was at one session.
 #[derive(Clone)]
@@ -25,13 +28,20 @@ pub struct AttendanceRecord {
     mark: entity::Attendance,
     /// Whose it is, where that was read with it.
     student: Option<entity::Student>,
+    /// The instant as of which it is told, in milliseconds since the epoch; none where it is told as it is.
+    as_known_at: Option<i64>,
 }
 
 impl AttendanceRecord {
     /// A mark alone.
     #[must_use]
     pub fn of(mark: entity::Attendance) -> Self {
-        Self { mark, student: None }
+        Self { mark, student: None, as_known_at: None }
+    }
+
+    /// Whether something that came to be at an instant was known by then.
+    fn knew_of(&self, at: i64) -> bool {
+        self.as_known_at.is_none_or(|known| at <= known)
     }
 }
 
@@ -78,7 +88,7 @@ impl AttendanceRecord {
     async fn honoured(&self) -> bool {
         self.mark.honoured
     }
-    /// The swipes that count for it, by id.
+    /// The swipes that count for it, by id; of what was known at an instant those among them that the hub had by then.
     async fn swipes(&self, ctx: &Context<'_>) -> Result<Vec<Swipe>> {
         let pairs = loader::list(ctx, SwipesOfSession(self.mark.session_id)).await?;
         let ids: Vec<Uuid> = pairs
@@ -86,11 +96,13 @@ impl AttendanceRecord {
             .filter(|(student, _)| *student == self.mark.student_id)
             .map(|(_, swipe)| swipe)
             .collect();
-        Ok(loader::many(ctx, &ids).await?.into_iter().map(Swipe).collect())
+        let swipes = loader::many::<entity::Swipe>(ctx, &ids).await?.into_iter();
+        Ok(swipes.filter(|swipe| self.knew_of(swipe.received_at)).map(Swipe).collect())
     }
     /// All earlier values, newest first.
     async fn history(&self, ctx: &Context<'_>) -> Result<Vec<AttendanceChange>> {
-        Ok(loader::list(ctx, ChangesOfMark(self.mark.id)).await?.into_iter().map(AttendanceChange).collect())
+        let changes = loader::list(ctx, ChangesOfMark(self.mark.id)).await?.into_iter();
+        Ok(changes.filter(|change| self.knew_of(change.at)).map(AttendanceChange).collect())
     }
     /// Grows with each change.
     async fn revision(&self) -> i64 {
@@ -130,26 +142,6 @@ impl AttendanceChange {
     /// The reason given.
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
-    }
-}
-
-/// A mark as it was known at an earlier instant.
-pub struct KnownAttendance(pub KnownMark);
-
-/// A mark as it was known at an earlier instant.
-#[Object(guard = "Needs(READERS)")]
-impl KnownAttendance {
-    /// The student.
-    async fn student(&self, ctx: &Context<'_>) -> Result<Option<Student>> {
-        Ok(loader::one(ctx, self.0.student_id).await?.map(Student))
-    }
-    /// The status.
-    async fn status(&self) -> AttendanceStatus {
-        self.0.status
-    }
-    /// What had set it; null where that was not noted: at its making, of a mark that has changed since.
-    async fn source(&self) -> Option<AttendanceSource> {
-        self.0.source
     }
 }
 
@@ -274,8 +266,10 @@ pub struct AttendanceOrder {
 pub struct AttendanceConnectionArguments {
     /// The page.
     pub page: Page,
-    /// The order.
-    pub order: AttendanceOrder,
+    /// The order; of sessions, the newest first where nobody says.
+    pub order: Option<AttendanceOrder>,
+    /// The instant as of which marks are told; none for now.
+    pub as_known_at: Option<DateTime>,
 }
 
 fn filtered(mut list: List, filter: Option<&AttendanceFilter>) -> List {
@@ -312,19 +306,50 @@ pub async fn attendance_page(
     arguments: AttendanceConnectionArguments,
     student: Option<Uuid>,
 ) -> Result<AttendanceRecordConnection> {
-    let mut list = match arguments.order.field {
+    let order = arguments.order.unwrap_or(AttendanceOrder {
+        field: AttendanceOrderField::SessionStart,
+        direction: OrderDirection::Desc,
+    });
+    let mut list = match order.field {
         AttendanceOrderField::SessionStart => list::attendance_by_start(),
         AttendanceOrderField::StudentName => list::attendance_by_name(),
         AttendanceOrderField::StudentNumber => list::attendance_by_number(),
         AttendanceOrderField::UpdatedAt => list::attendance_by_update(),
     };
-    list.descending = arguments.order.direction == OrderDirection::Desc;
+    list.descending = order.direction == OrderDirection::Desc;
+    let as_known_at = arguments.as_known_at.map(|at| at.ms());
+    if let Some(at) = as_known_at {
+        let starts = filter.and_then(|filter| filter.session_starts_in.as_ref());
+        list = known::as_known_at(list, at, starts.map_or(i64::MIN..i64::MAX, DateTimeRange::bounds));
+    }
     list = filtered(list, filter);
     if let Some(student) = student {
         list = list.and("a.student_id = {}", student);
     }
     let (paged, total) = connection::read(ctx, list, &arguments.page).await?;
-    Ok(AttendanceRecordConnection::new(paged, total, AttendanceRecord::of))
+    let wrap = move |mark| AttendanceRecord { as_known_at, ..AttendanceRecord::of(mark) };
+    Ok(AttendanceRecordConnection::new(paged, total, wrap))
+}
+
+/// The marks of one register as they were known at an instant, by the student's id.
+pub async fn entries_as_known(
+    ctx: &Context<'_>,
+    session: &entity::Session,
+    at: &DateTime,
+) -> Result<Vec<AttendanceRecord>> {
+    let starts = session.starts_at..session.starts_at + 1;
+    let list = known::as_known_at(list::attendance_by_start(), at.ms(), starts);
+    let list = list.and("a.session_id = {}", session.id);
+    let read = async {
+        let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
+        let whole = Page::first(MOST_IN_A_REGISTER);
+        pages(&mut tx, &[(&list, &whole)], entity::Attendance::read).await.map_err(|error| fault(&error))
+    };
+    let rows = read.await?.into_iter().flat_map(|page| page.rows);
+    let mut marks: Vec<entity::Attendance> = rows.map(|(_, mark)| mark).collect();
+    marks.sort_by_key(|mark| mark.student_id);
+    let wrap = |mark| AttendanceRecord { as_known_at: Some(at.ms()), ..AttendanceRecord::of(mark) };
+    Ok(marks.into_iter().map(wrap).collect())
 }
 
 /// Whether a session is among those whose marks a filter lets through.
@@ -391,7 +416,7 @@ pub async fn entries(
         rows.reverse();
     }
     let total = Total::Known(i64::try_from(rows.len()).unwrap_or(i64::MAX));
-    let wrap = |(mark, student)| AttendanceRecord { mark, student: Some(student) };
+    let wrap = |(mark, student)| AttendanceRecord { student: Some(student), ..AttendanceRecord::of(mark) };
     Ok(AttendanceRecordConnection::new(page_of(rows, &page, descending), total, wrap))
 }
 

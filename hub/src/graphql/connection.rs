@@ -43,6 +43,13 @@ pub struct DateTimeRange {
 }
 
 impl DateTimeRange {
+    /// The instants that are in, in milliseconds since the epoch.
+    #[must_use]
+    pub fn bounds(&self) -> std::ops::Range<i64> {
+        let from = self.from.as_ref().map_or(i64::MIN, DateTime::ms);
+        from..self.until.as_ref().map_or(i64::MAX, DateTime::ms)
+    }
+
     /// Whether an instant is in, in milliseconds since the epoch.
     #[must_use]
     pub fn holds(&self, at: i64) -> bool {

@@ -3,8 +3,8 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result};
 
 use super::attendance::{
-    AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceOrderField,
-    AttendanceRecordConnection, AttendanceSummary, attendance_page,
+    AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceRecordConnection,
+    AttendanceSummary, attendance_page,
 };
 use super::calendar::calendar_path;
 use super::connection::{self, DateRange, connection, page};
@@ -120,12 +120,13 @@ impl Student {
         #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only rows that this lets through.")] filter: Option<AttendanceFilter>,
         #[graphql(desc = "How they are sorted.")] order_by: Option<AttendanceOrder>,
+        #[graphql(
+            desc = "As it was known at this instant, when a letter was sent for instance; as it is known now when left out."
+        )]
+        as_known_at: Option<DateTime>,
     ) -> Result<AttendanceRecordConnection> {
-        let order = order_by.unwrap_or(AttendanceOrder {
-            field: AttendanceOrderField::SessionStart,
-            direction: OrderDirection::Desc,
-        });
-        let arguments = AttendanceConnectionArguments { page: page(first, after, last, before)?, order };
+        let page = page(first, after, last, before)?;
+        let arguments = AttendanceConnectionArguments { page, order: order_by, as_known_at };
         attendance_page(ctx, filter.as_ref(), arguments, Some(self.0.id)).await
     }
 }

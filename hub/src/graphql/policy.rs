@@ -1,6 +1,7 @@
 //! The policies by which sessions are judged: saved, withdrawn, and what another one would have made of the past.
 
 use async_graphql::{Context, InputObject, Object, Result, SimpleObject};
+use uuid::Uuid;
 
 use super::context::{DECIDERS, Needs, READERS, caller, coded, fault, hub, local};
 use super::loader::{self, Policies};
@@ -8,9 +9,11 @@ use super::payload::{UserError, user_errors};
 use super::people::Student;
 use super::report::MAX_DAYS;
 use super::session::Session;
+use super::swipe::Swipe;
 use crate::scalar::{DateTime, Duration};
 use crate::service::policy::{self, SavePolicy, Scope};
 use crate::service::refusal::Answer;
+use crate::service::what_if::{self, PolicyRule};
 use crate::store::entity::{self, Attendance, AttendanceSource, AttendanceStatus, OverlapRule, SessionKind};
 
 /// The most changes that a preview lists.
@@ -57,7 +60,7 @@ impl SavedPolicy {
 }
 
 /// A mark that would be another under another policy.
-pub struct PolicyChange(policy::Changed);
+pub struct PolicyChange(what_if::Changed);
 
 /// A mark that would be another under another policy.
 #[Object(guard = "Needs(READERS)")]
@@ -86,6 +89,16 @@ impl PolicyChange {
     async fn arrived_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
         let arrived = |mark: &Option<Attendance>| mark.as_ref().and_then(|mark| mark.arrived_at);
         arrived(&self.0.then).or_else(|| arrived(&self.0.now)).map(|at| local(ctx, at)).transpose()
+    }
+    /// Why: the rules of the policy by which it would be another. Where no swipe would count otherwise these are the rules that
+    /// differ and say whether a register could be taken.
+    async fn rules(&self) -> Vec<PolicyRule> {
+        self.0.rules.iter().copied().collect()
+    }
+    /// The swipes that would count for it and do not now, or do now and would not.
+    async fn swipes(&self, ctx: &Context<'_>) -> Result<Vec<Swipe>> {
+        let ids: Vec<Uuid> = self.0.swipes.iter().copied().collect();
+        Ok(loader::many(ctx, &ids).await?.into_iter().map(Swipe).collect())
     }
 }
 
@@ -116,7 +129,7 @@ impl PolicyReads {
     }
 
     /// What would be if a policy had held for sessions that start from its `from` until an instant: how many marks would be
-    /// others, and which. Nothing is changed.
+    /// others, which, and why. Nothing is changed.
     #[graphql(guard = "Needs(DECIDERS)", complexity = "1000 + child_complexity")]
     async fn attendance_policy_preview(
         &self,
@@ -132,7 +145,7 @@ impl PolicyReads {
             let message = format!("'until' must come within {} days after 'from'", MAX_DAYS - 1);
             return Err(coded("BAD_USER_INPUT", message));
         }
-        let found = policy::preview(hub(ctx)?, &input, until.ms()).await.map_err(|error| fault(&error))?;
+        let found = what_if::preview(hub(ctx)?, &input, until.ms()).await.map_err(|error| fault(&error))?;
         Ok(match found {
             Ok(preview) => PolicyPreview {
                 sessions: i32::try_from(preview.sessions).unwrap_or(i32::MAX),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::alert::{Alert, AlertConnection};
 use super::attendance::{
-    AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceOrderField, AttendanceRecord,
+    AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceRecord,
     AttendanceRecordConnection, attendance_page,
 };
 use super::connection::{self, page};
@@ -20,8 +20,8 @@ use super::id::{Kind, Node};
 use super::import::Import;
 use super::loader;
 use super::people::{
-    Card, CardConnection, CardFilter, OrderDirection, Student, StudentBy, StudentConnection, StudentFilter,
-    StudentOrder, card_list, student_list,
+    Card, CardConnection, CardFilter, Student, StudentBy, StudentConnection, StudentFilter, StudentOrder,
+    card_list, student_list,
 };
 use super::register::{Register, RegisterConnection};
 use super::session::{
@@ -31,6 +31,7 @@ use super::session::{
 use super::source::CalendarSource;
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
 use super::webhook::{Webhook, WebhookDelivery};
+use crate::scalar::DateTime;
 use crate::store::entity::{self, Entity};
 use crate::store::list;
 
@@ -252,12 +253,13 @@ impl Reads {
         #[graphql(desc = "Only rows before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only rows that this lets through.")] filter: Option<AttendanceFilter>,
         #[graphql(desc = "How they are sorted.")] order_by: Option<AttendanceOrder>,
+        #[graphql(
+            desc = "As it was known at this instant, when a letter was sent for instance; as it is known now when left out."
+        )]
+        as_known_at: Option<DateTime>,
     ) -> Result<AttendanceRecordConnection> {
-        let order = order_by.unwrap_or(AttendanceOrder {
-            field: AttendanceOrderField::SessionStart,
-            direction: OrderDirection::Desc,
-        });
-        let arguments = AttendanceConnectionArguments { page: page(first, after, last, before)?, order };
+        let page = page(first, after, last, before)?;
+        let arguments = AttendanceConnectionArguments { page, order: order_by, as_known_at };
         attendance_page(ctx, filter.as_ref(), arguments, None).await
     }
 

@@ -1,20 +1,18 @@
 //! Registers: the marks of a session, where they stand, what was known of them before, and swipes that count for none.
 
 use async_graphql::{Context, Enum, ID, Object, Result};
-use rollcall_rules::time::Instant;
 
 use super::attendance::{
-    AttendanceFilter, AttendanceOrder, AttendanceRecordConnection, AttendanceSummary, KnownAttendance,
-    entries,
+    AttendanceFilter, AttendanceOrder, AttendanceRecord, AttendanceRecordConnection, AttendanceSummary,
+    entries, entries_as_known,
 };
 use super::connection::{self, connection, page};
-use super::context::{Needs, READERS, fault, hub, local};
+use super::context::{Needs, READERS, hub, local};
 use super::id::Kind;
 use super::loader::{self, MarksOfSession, WatermarkOfSession};
 use super::session::{Session, opens_at};
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
 use crate::scalar::DateTime;
-use crate::service::known;
 use crate::store::entity::{self, StoredState};
 
 /// A register's life. SETTLING: the session has ended, and at least one gateway with a reader in its rooms has
@@ -99,14 +97,8 @@ impl Register {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The instant.")] at: DateTime,
-    ) -> Result<Vec<KnownAttendance>> {
-        let read = async {
-            let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;
-            known::marks(&mut tx, self.0.id, Instant(at.ms())).await.map_err(|error| fault(&error))
-        };
-        let mut marks = read.await?;
-        marks.sort_by_key(|mark| mark.student_id);
-        Ok(marks.into_iter().map(KnownAttendance).collect())
+    ) -> Result<Vec<AttendanceRecord>> {
+        entries_as_known(ctx, &self.0, &at).await
     }
     /// Swipes in the session's rooms and time that count for no session.
     #[graphql(complexity = "5 + child_complexity")]

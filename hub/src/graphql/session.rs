@@ -143,6 +143,14 @@ impl StudentGroupMembership {
     async fn until(&self) -> Result<Option<LocalDate>> {
         self.0.until_on.as_deref().map(date).transpose()
     }
+    /// The instant on the first day from which on it holds: as it begins, unless somebody said another.
+    async fn from_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.from_at)
+    }
+    /// The instant from which on it holds no more: the end of the last day, unless somebody said another; null while it lasts.
+    async fn until_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        self.0.until_at.map(|at| local(ctx, at)).transpose()
+    }
     /// Why.
     async fn reason(&self) -> MembershipReason {
         self.0.reason

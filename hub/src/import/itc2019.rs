@@ -352,6 +352,8 @@ impl Term {
                     student: self.students[*student].number.clone(),
                     from: LocalDate(options.term_start),
                     until: None,
+                    from_at: None,
+                    until_at: None,
                     reason: MembershipReason::Import,
                 };
                 facts.memberships.push(stay, solution, *line);

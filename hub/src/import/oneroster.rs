@@ -359,8 +359,15 @@ fn enrolments(
             continue;
         }
         let until = until.map(LocalDate);
-        let stay =
-            SaveMembership { group, student, from: LocalDate(from), until, reason: MembershipReason::Import };
+        let stay = SaveMembership {
+            group,
+            student,
+            from: LocalDate(from),
+            until,
+            from_at: None,
+            until_at: None,
+            reason: MembershipReason::Import,
+        };
         facts.memberships.push(stay, &table.name, row.0);
     }
 }

@@ -1,16 +1,17 @@
-//! Who is in which group, from which day to which.
+//! Who is in which group, from when until when.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::InputObject;
 use async_trait::async_trait;
+use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally};
 use super::estate::{find, present};
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
-use crate::scalar::LocalDate;
+use crate::scalar::{DateTime, LocalDate};
 use crate::store::entity::{Group, Membership, MembershipReason, Student};
 use crate::store::{StoreError, Tx, Value};
 
@@ -26,9 +27,63 @@ pub struct SaveMembership {
     pub from: LocalDate,
     /// The last day; null while it lasts.
     pub until: Option<LocalDate>,
+    /// The instant on the first day from which on it holds. Left out, a stay that began on this day keeps its own; a new one
+    /// begins with the day.
+    pub from_at: Option<DateTime>,
+    /// The instant on the last day from which on it holds no more. Left out, a stay that ended on this day keeps its own;
+    /// another holds until the day is over.
+    pub until_at: Option<DateTime>,
     /// Why.
     #[graphql(default_with = "MembershipReason::Enrolment")]
     pub reason: MembershipReason,
+}
+
+impl SaveMembership {
+    /// From when until when it holds, in milliseconds since the epoch, where its days and instants agree with each other.
+    fn span(
+        &self,
+        known: Option<&Membership>,
+        zone: &TimeZone,
+        path: &str,
+        check: &mut Check,
+    ) -> Option<(i64, Option<i64>)> {
+        if self.until.is_some_and(|until| until < self.from) {
+            check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
+        }
+        if self.until_at.is_some() && self.until.is_none() {
+            let message = "needs 'until' beside it: the day that it is on";
+            check.refuse(Code::Required, &format!("{path}.untilAt"), message);
+        }
+        let on = |day: &LocalDate| Some((day.starts_at(zone).ok()?, day.ends_at(zone).ok()?));
+        let (Some(first), Some(last)) = (on(&self.from), self.until.as_ref().map_or(Some((0, 0)), on)) else {
+            check.refuse(Code::Invalid, &format!("{path}.from"), "is outside the calendar");
+            return None;
+        };
+        let from_at = match &self.from_at {
+            Some(at) if !(first.0..first.1).contains(&at.ms()) => {
+                check.refuse(Code::Invalid, &format!("{path}.fromAt"), "must be on the day 'from'");
+                return None;
+            }
+            Some(at) => at.ms(),
+            None => {
+                known.filter(|stay| stay.from_on == self.from.0.to_string()).map_or(first.0, |it| it.from_at)
+            }
+        };
+        let Some(until) = self.until else { return Some((from_at, None)) };
+        let until_at = match &self.until_at {
+            Some(at) if !(last.0..=last.1).contains(&at.ms()) || at.ms() <= from_at => {
+                let message = "must be on the day 'until', and after the stay begins";
+                check.refuse(Code::Invalid, &format!("{path}.untilAt"), message);
+                return None;
+            }
+            Some(at) => Some(at.ms()),
+            None => {
+                let same = known.filter(|stay| stay.until_on == Some(until.0.to_string()));
+                same.map_or(Some(last.1), |it| it.until_at).filter(|until| *until > from_at).or(Some(last.1))
+            }
+        };
+        Some((from_at, until_at))
+    }
 }
 
 /// A stay that was entered by mistake, by group, student and first day.
@@ -51,22 +106,13 @@ impl Save for SaveMembership {
         let mut stays = Vec::new();
         for (index, input) in inputs.iter().enumerate() {
             let path = format!("memberships.{index}");
-            if input.until.is_some_and(|until| until < input.from) {
-                check.refuse(Code::Invalid, &format!("{path}.until"), "must not come before 'from'");
-            }
-            let from_at = input.from.starts_at(hub.zone());
-            let until_at = input.until.map(|until| until.ends_at(hub.zone())).transpose();
-            let (Ok(from_at), Ok(until_at)) = (from_at, until_at) else {
-                check.refuse(Code::Invalid, &format!("{path}.from"), "is outside the calendar");
-                continue;
-            };
-            let Some((group_id, student_id)) = known.ids(&input.group, &input.student) else { continue };
+            let ids = known.ids(&input.group, &input.student);
             let from_on = input.from.0.to_string();
+            let stored = ids.and_then(|(group, student)| known.stays.get(&(group, student, from_on.clone())));
+            let Some((from_at, until_at)) = input.span(stored, hub.zone(), &path, check) else { continue };
+            let Some((group_id, student_id)) = ids else { continue };
             stays.push(Membership {
-                id: known
-                    .stays
-                    .get(&(group_id, student_id, from_on.clone()))
-                    .map_or_else(|| hub.mint(), |stay| stay.id),
+                id: stored.map_or_else(|| hub.mint(), |stay| stay.id),
                 group_id,
                 student_id,
                 from_on,
@@ -201,7 +247,7 @@ pub(super) async fn leave(
     let (Ok(midnight), Ok(yesterday)) = (today.starts_at(hub.zone()), today.0.yesterday()) else {
         return Ok(left);
     };
-    let open = |stay: &Membership| stay.until_at.is_none_or(|until| until > midnight);
+    let open = |stay: &Membership| stay.until_at.is_none_or(|until| until > now);
     let kept: BTreeSet<(Uuid, Uuid, &str)> = kept
         .iter()
         .filter_map(|(group, student, from)| {

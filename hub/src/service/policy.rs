@@ -1,6 +1,4 @@
-//! The attendance policy: saved as data, in force from an instant on; and what another one would have made of the past.
-
-use std::collections::BTreeMap;
+//! The attendance policy: saved as data, in force from an instant on.
 
 use async_graphql::InputObject;
 use rollcall_rules::policy::{Overlap, Policy};
@@ -10,7 +8,7 @@ use uuid::Uuid;
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
 use crate::scalar::{DateTime, Duration};
-use crate::store::entity::{Attendance, OverlapRule, Policy as StoredPolicy, Session, SessionKind};
+use crate::store::entity::{OverlapRule, Policy as StoredPolicy, Session, SessionKind};
 use crate::store::timetable::LONGEST_OPENING_MS;
 use crate::store::{StoreError, Tx};
 
@@ -53,13 +51,13 @@ pub struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     /// A policy's.
-    fn of(policy: &'a StoredPolicy) -> Self {
+    pub(super) fn of(policy: &'a StoredPolicy) -> Self {
         Self { department: policy.department.as_deref(), kind: policy.kind }
     }
 }
 
 impl SavePolicy {
-    fn scope(&self) -> Scope<'_> {
+    pub(super) fn scope(&self) -> Scope<'_> {
         Scope { department: self.department.as_deref(), kind: self.kind }
     }
 }
@@ -84,7 +82,7 @@ pub async fn save_policy(hub: &Hub, caller: &Caller, input: &SavePolicy) -> Answ
     .await
 }
 
-fn check(input: &SavePolicy) -> Check {
+pub(super) fn check(input: &SavePolicy) -> Check {
     let mut check = Check::default();
     if let Some(department) = &input.department {
         check.code("department", department);
@@ -104,7 +102,12 @@ fn check(input: &SavePolicy) -> Check {
 }
 
 /// Puts a policy in force for sessions that start before an instant; names what must be derived anew.
-async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(Uuid, Touched), StoreError> {
+pub(super) async fn put(
+    hub: &Hub,
+    tx: &mut Tx,
+    input: &SavePolicy,
+    until: i64,
+) -> Result<(Uuid, Touched), StoreError> {
     let mut policies = tx.all::<StoredPolicy>().await?;
     let known = policies.iter().find(|it| it.from_at == input.from.ms() && Scope::of(it) == input.scope());
     let known = known.map(|policy| policy.id);
@@ -194,77 +197,7 @@ pub(super) async fn judge_sessions_anew(
     })
 }
 
-/// A mark that would be another under another policy.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Changed {
-    /// The session.
-    pub session: Uuid,
-    /// The student.
-    pub student: Uuid,
-    /// As it is; none where there is no mark.
-    pub now: Option<Attendance>,
-    /// As it would be; none where there would be none.
-    pub then: Option<Attendance>,
-}
-
-/// What a policy would change.
-#[derive(Debug, Clone)]
-pub struct Preview {
-    /// How many sessions start in the time.
-    pub sessions: usize,
-    /// The marks that would be others, by session and student.
-    pub changed: Vec<Changed>,
-}
-
-/// What would be if a policy had held for sessions that start from its beginning until an instant (excluded): all of it is
-/// done, looked at, and let go of. Nothing is changed; while it lasts no other write gets its turn.
-///
-/// # Errors
-/// When the store fails.
-pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Preview> {
-    hub.whole(|attempt| {
-        Box::pin(async move {
-            if let Some(refusals) = check(input).refusals() {
-                return Ok(Err(refusals));
-            }
-            let mut tx = attempt.write().await?;
-            let from = input.from.ms();
-            let policies = tx.all::<StoredPolicy>().await?;
-            // What holds from the end on goes on holding, and what began within the time does not hold in it.
-            let same = || policies.iter().filter(|policy| Scope::of(policy) == input.scope());
-            let within = same().filter(|policy| (from..until).contains(&policy.from_at));
-            tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
-            if !same().any(|policy| policy.from_at == until) {
-                let after = policy_at(&policies, input.scope(), until);
-                tx.put(&[stored(hub.mint(), until, input.scope(), &after)]).await?;
-            }
-            let ids = tx.sessions_starting(input.department.as_deref(), input.kind, from, until).await?;
-            // Which session a swipe counts for hangs on all that were open: also others' marks may change.
-            let (first, last) =
-                (from.saturating_sub(2 * LONGEST_OPENING_MS), until.saturating_add(2 * LONGEST_OPENING_MS));
-            let around = tx.sessions_starting(None, None, first, last).await?;
-            let mut marks: BTreeMap<(Uuid, Uuid), (Option<Attendance>, Option<Attendance>)> = BTreeMap::new();
-            for mark in tx.attendance_of(&around).await? {
-                let place = marks.entry((mark.session_id, mark.student_id)).or_default();
-                place.0 = Some(mark);
-            }
-            let (_, touched) = put(hub, &mut tx, input, until).await?;
-            hub.derive(&mut tx, touched, None).await?;
-            for mark in tx.attendance_of(&around).await? {
-                let place = marks.entry((mark.session_id, mark.student_id)).or_default();
-                place.1 = Some(mark);
-            }
-            let status = |mark: &Option<Attendance>| mark.as_ref().map(|mark| mark.status);
-            let changed = marks.into_iter().filter(|(_, (now, then))| status(now) != status(then));
-            let changed =
-                changed.map(|((session, student), (now, then))| Changed { session, student, now, then });
-            Ok(Ok(Preview { sessions: ids.len(), changed: changed.collect() }))
-        })
-    })
-    .await
-}
-
-fn stored(id: Uuid, from_at: i64, scope: Scope<'_>, policy: &Policy) -> StoredPolicy {
+pub(super) fn stored(id: Uuid, from_at: i64, scope: Scope<'_>, policy: &Policy) -> StoredPolicy {
     StoredPolicy {
         id,
         from_at,

@@ -272,6 +272,7 @@ impl Writes {
                         revision,
                         at: now.0,
                         by_token: just_now.or_else(|| decided.and_then(|(_, by)| *by)),
+                        before: Some((*was).clone()),
                         from: Some(was.status),
                         to: mark.status,
                         source: mark.source,

@@ -58,6 +58,8 @@ pub struct AttendanceChange {
     pub at: i64,
     /// Whose token.
     pub by_token: Option<Uuid>,
+    /// What it was before; none where only what follows was read.
+    pub before: Option<Attendance>,
     /// The status before.
     pub from: Option<AttendanceStatus>,
     /// The status after.
@@ -66,21 +68,6 @@ pub struct AttendanceChange {
     pub source: AttendanceSource,
     /// The reason given.
     pub reason: Option<String>,
-}
-
-/// A mark that there is or was, as it is or last was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MarkOnce {
-    /// Its id.
-    pub id: Uuid,
-    /// The student.
-    pub student_id: Uuid,
-    /// The status.
-    pub status: AttendanceStatus,
-    /// What set it.
-    pub source: AttendanceSource,
-    /// When it went; none where it is there.
-    pub gone_at: Option<i64>,
 }
 
 impl Tx {
@@ -198,8 +185,10 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn drop_attendance(&mut self, ids: &[Uuid], at: i64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO attendance_gone (id, session_id, student_id, status, source, revision, gone_at) \
-                   SELECT id, session_id, student_id, status, source, revision, CAST($1 AS BIGINT) FROM attendance WHERE id IN ({})";
+        let sql = "INSERT INTO attendance_gone (id, session_id, student_id, status, source, arrived_at, minutes_late, \
+                   shared_swipe, honoured, revision, updated_at, gone_at) SELECT id, session_id, student_id, status, source, \
+                   arrived_at, minutes_late, shared_swipe, honoured, revision, updated_at, CAST($1 AS BIGINT) \
+                   FROM attendance WHERE id IN ({})";
         self.execute_in(sql, &[at.into()], ids.iter().map(|id| (*id).into())).await?;
         self.execute_in("DELETE FROM attendance WHERE id IN ({})", &[], ids.iter().map(|id| (*id).into()))
             .await?;
@@ -225,27 +214,6 @@ impl Tx {
             .collect()
     }
 
-    /// All marks that a session has or had.
-    ///
-    /// # Errors
-    /// When the engine fails.
-    pub async fn marks_ever(&mut self, session: Uuid) -> Result<Vec<MarkOnce>, StoreError> {
-        let sql = "SELECT id, student_id, status, source, NULL FROM attendance WHERE session_id = $1 UNION ALL \
-                   SELECT id, student_id, status, source, gone_at FROM attendance_gone WHERE session_id = $2";
-        let rows = self.fetch(sql, vec![session.into(), session.into()]).await?;
-        rows.into_iter()
-            .map(|mut row| {
-                Ok(MarkOnce {
-                    id: row.next("attendance.id")?,
-                    student_id: row.next("attendance.student_id")?,
-                    status: row.next("attendance.status")?,
-                    source: row.next("attendance.source")?,
-                    gone_at: row.next("attendance_gone.gone_at")?,
-                })
-            })
-            .collect()
-    }
-
     /// Adds to the history of marks.
     ///
     /// # Errors
@@ -254,6 +222,7 @@ impl Tx {
         let rows = changes
             .iter()
             .map(|change| {
+                let was = change.before.as_ref();
                 vec![
                     change.attendance_id.into(),
                     change.revision.into(),
@@ -263,11 +232,18 @@ impl Tx {
                     change.to.into(),
                     change.source.into(),
                     change.reason.clone().into(),
+                    was.map(|was| was.source).into(),
+                    was.and_then(|was| was.arrived_at).into(),
+                    was.and_then(|was| was.minutes_late).into(),
+                    was.is_some_and(|was| was.shared_swipe).into(),
+                    was.is_some_and(|was| was.honoured).into(),
+                    was.map(|was| was.updated_at).into(),
                 ]
             })
             .collect();
-        let sql = "INSERT INTO attendance_change (attendance_id, revision, at, by_token, from_status, to_status, \
-                   source, reason) VALUES {}";
+        let sql = "INSERT INTO attendance_change (attendance_id, revision, at, by_token, from_status, to_status, source, \
+                   reason, from_source, from_arrived_at, from_minutes_late, from_shared_swipe, from_honoured, \
+                   from_updated_at) VALUES {}";
         self.insert(sql, rows).await?;
         Ok(())
     }
@@ -287,6 +263,7 @@ impl Tx {
                     revision: row.next("attendance_change.revision")?,
                     at: row.next("attendance_change.at")?,
                     by_token: row.next("attendance_change.by_token")?,
+                    before: None,
                     from: row.next("attendance_change.from_status")?,
                     to: row.next("attendance_change.to_status")?,
                     source: row.next("attendance_change.source")?,

@@ -281,6 +281,8 @@ impl Cells<'_> {
             student: self.needed("student")?,
             from: LocalDate(from),
             until: self.date("until")?.map(LocalDate),
+            from_at: None,
+            until_at: None,
             reason: MembershipReason::Import,
         })
     }

@@ -1,0 +1,183 @@
+//! What another policy would have made of the past: which marks would be others, and by which of its rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_graphql::Enum;
+use rollcall_rules::policy::Policy;
+use rollcall_rules::time::{Instant, Window};
+use uuid::Uuid;
+
+use super::Hub;
+use super::policy::{SavePolicy, Scope, check, policy_at, policy_for, put, stored};
+use super::refusal::Answer;
+use crate::store::entity::{Attendance, Policy as StoredPolicy, Session};
+use crate::store::register::CreditFact;
+use crate::store::timetable::LONGEST_OPENING_MS;
+use crate::store::{StoreError, Tx};
+
+/// A rule of a policy, by which a mark would be another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enum)]
+pub enum PolicyRule {
+    /// How long before the start the window opens: a swipe is in it now that was not, or the other way round; or the doors
+    /// would have had to work for another time.
+    OpensBefore,
+    /// How long after the end it closes, in the same way.
+    ClosesAfter,
+    /// Which of the sessions that are open a swipe counts for: another one, or others beside it.
+    Overlap,
+    /// For how much of the window a room may be without a working reader.
+    OutageTolerance,
+    /// How long a register waits for a silent gateway.
+    SettleLimit,
+}
+
+/// A mark that would be another under another policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// The session.
+    pub session: Uuid,
+    /// The student.
+    pub student: Uuid,
+    /// As it is; none where there is no mark.
+    pub now: Option<Attendance>,
+    /// As it would be; none where there would be none.
+    pub then: Option<Attendance>,
+    /// The rules by which it would be another.
+    pub rules: BTreeSet<PolicyRule>,
+    /// The swipes that would count for it and do not, or do and would not.
+    pub swipes: BTreeSet<Uuid>,
+}
+
+/// What a policy would change.
+#[derive(Debug, Clone)]
+pub struct Preview {
+    /// How many sessions start in the time.
+    pub sessions: usize,
+    /// The marks that would be others, by session and student.
+    pub changed: Vec<Changed>,
+}
+
+/// Marks and what counts for them, by session and student, under some policies.
+struct World {
+    policies: Vec<StoredPolicy>,
+    marks: BTreeMap<(Uuid, Uuid), Attendance>,
+    credits: BTreeMap<(Uuid, Uuid), BTreeMap<Uuid, CreditFact>>,
+}
+
+impl World {
+    async fn read(tx: &mut Tx, sessions: &[Uuid]) -> Result<Self, StoreError> {
+        let marks = tx.attendance_of(sessions).await?;
+        let mut credits: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for fact in tx.credit_facts(sessions).await? {
+            let of = (fact.session_id, fact.student_id);
+            credits.entry(of).or_default().insert(fact.swipe_id, fact);
+        }
+        let marks = marks.into_iter().map(|mark| ((mark.session_id, mark.student_id), mark)).collect();
+        Ok(Self { policies: tx.all().await?, marks, credits })
+    }
+}
+
+/// What would be if a policy had held for sessions that start from its beginning until an instant (excluded): all of it is
+/// done, looked at, and let go of. Nothing is changed; while it lasts no other write gets its turn.
+///
+/// # Errors
+/// When the store fails.
+pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Preview> {
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            if let Some(refusals) = check(input).refusals() {
+                return Ok(Err(refusals));
+            }
+            let mut tx = attempt.write().await?;
+            let from = input.from.ms();
+            // Which session a swipe counts for hangs on all that were open: also others' marks may change.
+            let (first, last) =
+                (from.saturating_sub(2 * LONGEST_OPENING_MS), until.saturating_add(2 * LONGEST_OPENING_MS));
+            let around = tx.sessions_starting(None, None, first, last).await?;
+            let ids = tx.sessions_starting(input.department.as_deref(), input.kind, from, until).await?;
+            let now = World::read(&mut tx, &around).await?;
+            // What holds from the end on goes on holding, and what began within the time does not hold in it.
+            let same = || now.policies.iter().filter(|policy| Scope::of(policy) == input.scope());
+            let within = same().filter(|policy| (from..until).contains(&policy.from_at));
+            tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
+            if !same().any(|policy| policy.from_at == until) {
+                let after = policy_at(&now.policies, input.scope(), until);
+                tx.put(&[stored(hub.mint(), until, input.scope(), &after)]).await?;
+            }
+            let (_, touched) = put(hub, &mut tx, input, until).await?;
+            hub.derive(&mut tx, touched, None).await?;
+            let then = World::read(&mut tx, &around).await?;
+            let changed = differences(&mut tx, &now, &then).await?;
+            Ok(Ok(Preview { sessions: ids.len(), changed }))
+        })
+    })
+    .await
+}
+
+/// The marks that have another status in one world than in the other.
+async fn differences(tx: &mut Tx, now: &World, then: &World) -> Result<Vec<Changed>, StoreError> {
+    let places: BTreeSet<(Uuid, Uuid)> = now.marks.keys().chain(then.marks.keys()).copied().collect();
+    let status = |world: &World, place: &(Uuid, Uuid)| world.marks.get(place).map(|mark| mark.status);
+    let places = places.into_iter().filter(|place| status(now, place) != status(then, place));
+    let places: Vec<(Uuid, Uuid)> = places.collect();
+    let sessions: BTreeSet<Uuid> = places.iter().map(|(session, _)| *session).collect();
+    let sessions = tx.by_ids::<Session>(sessions).await?;
+    let sessions: BTreeMap<Uuid, Session> = sessions.into_iter().map(|it| (it.id, it)).collect();
+    Ok(places
+        .into_iter()
+        .map(|place| {
+            let (rules, swipes) =
+                sessions.get(&place.0).map(|session| why(session, place, now, then)).unwrap_or_default();
+            Changed {
+                session: place.0,
+                student: place.1,
+                now: now.marks.get(&place).cloned(),
+                then: then.marks.get(&place).cloned(),
+                rules,
+                swipes,
+            }
+        })
+        .collect())
+}
+
+/// By which rules a mark is another in one world than in the other, and by which swipes.
+fn why(
+    session: &Session,
+    place: (Uuid, Uuid),
+    now: &World,
+    then: &World,
+) -> (BTreeSet<PolicyRule>, BTreeSet<Uuid>) {
+    let (here, there) = (policy_for(&now.policies, session), policy_for(&then.policies, session));
+    let window = |policy: &Policy| policy.window(Instant(session.starts_at), Instant(session.ends_at));
+    let nothing = BTreeMap::new();
+    let counted = now.credits.get(&place).unwrap_or(&nothing);
+    let would_count = then.credits.get(&place).unwrap_or(&nothing);
+    let gained = would_count.values().filter(|fact| !counted.contains_key(&fact.swipe_id));
+    let lost = counted.values().filter(|fact| !would_count.contains_key(&fact.swipe_id));
+    let gained = gained.map(|fact| (fact.swipe_id, kept_out_by(fact, window(&here))));
+    let lost = lost.map(|fact| (fact.swipe_id, kept_out_by(fact, window(&there))));
+    let (swipes, rules): (BTreeSet<Uuid>, BTreeSet<PolicyRule>) = gained.chain(lost).unzip();
+    if swipes.is_empty() { (differing(&here, &there), swipes) } else { (rules, swipes) }
+}
+
+/// The rule by which a swipe does not count where this is the window.
+fn kept_out_by(swipe: &CreditFact, window: Window) -> PolicyRule {
+    if swipe.latest_at < window.opens.0 {
+        PolicyRule::OpensBefore
+    } else if swipe.earliest_at > window.closes.0 {
+        PolicyRule::ClosesAfter
+    } else {
+        PolicyRule::Overlap
+    }
+}
+
+/// The rules that are others in one policy than in the other, of those that say whether a register could be taken.
+fn differing(here: &Policy, there: &Policy) -> BTreeSet<PolicyRule> {
+    let rules = [
+        (PolicyRule::OpensBefore, here.opens_before_ms == there.opens_before_ms),
+        (PolicyRule::ClosesAfter, here.closes_after_ms == there.closes_after_ms),
+        (PolicyRule::OutageTolerance, here.outage_tolerance_ms == there.outage_tolerance_ms),
+        (PolicyRule::SettleLimit, here.settle_limit_ms == there.settle_limit_ms),
+    ];
+    rules.into_iter().filter(|(_, alike)| !alike).map(|(rule, _)| rule).collect()
+}
