@@ -67,8 +67,13 @@ fn a_reader_that_comes_or_goes_is_told_at_once_but_not_at_every_flicker() {
 }
 
 /// A hub as far as handing over goes; it may turn batches down that hold some record.
+#[derive(Default)]
 struct Hub {
-    turns_down: Option<u64>,
+    turns_down: BTreeSet<u64>,
+    /// Records that the gateway cannot read any more.
+    unreadable: BTreeSet<u64>,
+    /// Up to which everything is handed over, as far as the hub was told and could take it.
+    watermark: i64,
     through: u64,
     has: BTreeSet<u64>,
     complete: bool,
@@ -104,6 +109,12 @@ impl Hub {
         GatewayHandedOver { journal_id: said.journal_id, through: Counter(self.through), chain }
     }
 
+    fn passes(&mut self, watermark: DateTime) {
+        if self.complete {
+            self.watermark = self.watermark.max(watermark.0);
+        }
+    }
+
     /// Hands over until there is nothing more to say before the next heartbeat; gives how many were held back.
     fn drain(&mut self, handover: &mut HandOver, at: i64) -> i32 {
         let segment = Segment { name: "s".into(), journal: JOURNAL, first: 1, last: RECORDS, damaged: false };
@@ -124,6 +135,7 @@ impl Hub {
                     let said = handover.heartbeat(&status, &standing, More::default());
                     held_back = said.held_back.unwrap();
                     let has = self.hears(&said.journals.unwrap()[0]);
+                    self.passes(said.watermark);
                     let found = handover.wanted(&standing, &has).map(stored);
                     assert!(!handover.learn(&standing, &has, found.as_ref(), Uuid::from_u128(8)));
                     let answer = GatewayHeartbeatPayload {
@@ -135,18 +147,23 @@ impl Hub {
                     handover.heartbeat_answered(&status, &standing, &answer).unwrap();
                 }
                 Step::Read { journal, from, limit } => {
-                    let records: Vec<Stored> = (from..=RECORDS).take(limit).map(stored).collect();
+                    let records: Vec<Stored> = (from..=RECORDS)
+                        .take(limit)
+                        .filter(|it| !self.unreadable.contains(it))
+                        .map(stored)
+                        .collect();
                     let sent = handover.batch((journal, from), records, &status, &standing, None, None);
                     let Some(sent) = sent else { continue };
                     let anchors = sent.input.anchors.iter().flatten();
                     let numbers: Vec<u64> =
                         anchors.map(|it| u64::try_from(it.since_boot.0).unwrap()).collect();
-                    if self.turns_down.is_some_and(|poison| numbers.contains(&poison)) {
+                    if numbers.iter().any(|number| self.turns_down.contains(number)) {
                         handover.failed(&UplinkError::Refused("no".into()));
                         continue;
                     }
                     self.has.extend(numbers);
                     let has = self.hears(sent.input.journal.as_ref().unwrap());
+                    self.passes(sent.input.watermark);
                     let answer = GatewaySubmitSwipesPayload {
                         receipts: Vec::new(),
                         committed_at: DateTime(START),
@@ -163,7 +180,7 @@ impl Hub {
 
 #[test]
 fn a_record_that_the_hub_turns_down_holds_up_no_other_and_is_handed_over_when_it_is_taken() {
-    let mut hub = Hub { turns_down: Some(10), through: 0, has: BTreeSet::new(), complete: false, asked: 0 };
+    let mut hub = Hub { turns_down: BTreeSet::from([10]), ..Hub::default() };
     let mut handover = HandOver::default();
     hub.drain(&mut handover, 0);
     assert_eq!((hub.has.len() as u64, hub.through), (RECORDS - 1, 9), "all but the one");
@@ -174,7 +191,7 @@ fn a_record_that_the_hub_turns_down_holds_up_no_other_and_is_handed_over_when_it
         assert!(hub.asked < 5, "{} questions in a minute for one record", hub.asked);
     }
     // The hub was mended, or the gateway.
-    hub.turns_down = None;
+    hub.turns_down.clear();
     hub.drain(&mut handover, 300_000);
     assert_eq!((hub.has.len() as u64, hub.through), (RECORDS, RECORDS));
     assert_eq!(hub.drain(&mut handover, 360_000), 0);
@@ -182,8 +199,42 @@ fn a_record_that_the_hub_turns_down_holds_up_no_other_and_is_handed_over_when_it
 }
 
 #[test]
+fn while_any_record_is_held_back_nobody_is_told_that_everything_is_handed_over() {
+    let mut hub = Hub { turns_down: BTreeSet::from([10, 20]), ..Hub::default() };
+    let mut handover = HandOver::default();
+    hub.drain(&mut handover, 0);
+    // One of the two is taken, and the other may be whose holder would be absent.
+    hub.turns_down.remove(&10);
+    for minute in 1..4 {
+        hub.asked = 0;
+        hub.drain(&mut handover, minute * 60_000);
+        assert_eq!((hub.has.contains(&10), hub.has.contains(&20), hub.watermark), (true, false, 0));
+    }
+    hub.turns_down.clear();
+    for minute in 4..6 {
+        hub.asked = 0;
+        hub.drain(&mut handover, minute * 60_000);
+    }
+    assert_eq!((hub.has.len() as u64, hub.watermark), (RECORDS, START + 300_000));
+}
+
+#[test]
+fn a_batch_with_a_hole_passes_no_watermark_before_the_hole_is_told_of() {
+    for hole in [1, 700, 1_501, 1_550, RECORDS] {
+        let mut hub = Hub { unreadable: BTreeSet::from([hole]), ..Hub::default() };
+        let mut handover = HandOver::default();
+        hub.drain(&mut handover, 0);
+        let in_last_batch = hole > 1_500;
+        assert_eq!(hub.watermark, if in_last_batch { 0 } else { START }, "{hole}");
+        // What tells of it holds the watermark from now on, until it is handed over itself.
+        hub.drain(&mut handover, 60_000);
+        assert_eq!(hub.watermark, START + 60_000, "{hole}");
+    }
+}
+
+#[test]
 fn a_hub_that_was_restored_while_a_record_is_held_back_gets_everything_again() {
-    let mut hub = Hub { turns_down: Some(700), through: 0, has: BTreeSet::new(), complete: false, asked: 0 };
+    let mut hub = Hub { turns_down: BTreeSet::from([700]), ..Hub::default() };
     let mut handover = HandOver::default();
     hub.drain(&mut handover, 0);
     (hub.through, hub.asked) = (200, 0);
@@ -195,7 +246,7 @@ fn a_hub_that_was_restored_while_a_record_is_held_back_gets_everything_again() {
 
 #[test]
 fn a_heartbeat_that_is_turned_down_sets_no_record_aside() {
-    let mut hub = Hub { turns_down: None, through: 0, has: BTreeSet::new(), complete: false, asked: 0 };
+    let mut hub = Hub::default();
     let mut handover = HandOver::default();
     for _ in 0..20 {
         assert!(!handover.failed(&UplinkError::Refused("this gateway is no longer there".into())));

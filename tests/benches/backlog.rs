@@ -94,7 +94,7 @@ fn percentiles(mut times: Vec<Duration>) -> (f64, f64) {
 /// Appends one record every five milliseconds until told; gives how long each took to be durable.
 async fn swipes(
     journal: &Journal,
-    heard: &mut mpsc::Receiver<Written>,
+    heard: &mut mpsc::UnboundedReceiver<Written>,
     body: &[u8],
     durable: &watch::Sender<u64>,
     mut until: impl FnMut(usize) -> bool,
@@ -175,7 +175,7 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
             .collect();
         log.append(&bodies).unwrap();
     }
-    let (written, mut heard) = mpsc::channel(1_024);
+    let (written, mut heard) = mpsc::unbounded_channel();
     let journal = Journal::start(log, written).unwrap();
     let body = record(&gateway, backlog + 1, &keys[0]);
     let (durable, seen) = watch::channel(backlog);

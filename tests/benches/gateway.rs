@@ -159,11 +159,11 @@ fn raw(bytes: usize, group: usize, rounds: usize) -> Vec<Duration> {
         .collect()
 }
 
-fn journal() -> (tempfile::TempDir, Journal, mpsc::Receiver<Written>) {
+fn journal() -> (tempfile::TempDir, Journal, mpsc::UnboundedReceiver<Written>) {
     let folder = tempfile::tempdir().unwrap();
     let disk = Folder::open(folder.path().to_path_buf()).unwrap();
     let (log, _) = Log::open(disk, Uuid::from_u128(1), Limits::quota(1 << 30), |_| {}).unwrap();
-    let (written, heard) = mpsc::channel(1_024);
+    let (written, heard) = mpsc::unbounded_channel();
     (folder, Journal::start(log, written).unwrap(), heard)
 }
 

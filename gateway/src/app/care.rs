@@ -1,7 +1,6 @@
 //! What is looked after beside the doors: the time that must survive a restart, and the journal's room and health.
 
 use rollcall_rules::anchor::NEGLIGIBLE_MS;
-use rollcall_rules::ids;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
@@ -11,6 +10,7 @@ use crate::core::Input;
 use crate::core::outages::Cause;
 use crate::core::reading::Reading;
 use crate::journal::log::Damage;
+use crate::journal::lost::Hole;
 use crate::journal::record::Record;
 
 impl Hands {
@@ -51,11 +51,11 @@ impl Hands {
     }
 
     /// Notes that records were found damaged while the gateway ran.
-    pub(super) fn note_damage(&mut self, damages: Vec<Damage>, now: Reading) {
-        for damage in damages {
+    pub(super) fn note_damage(&mut self, damages: Vec<(Damage, Vec<Hole>)>, now: Reading) {
+        for (damage, holes) in damages {
             tracing::error!(segment = %damage.segment, missing = ?damage.missing, "the journal was damaged while the gateway ran: {}", damage.what);
-            for hole in damage.missing.iter().map(|range| ids::hole(damage.journal, range.end)) {
-                let lost = self.outages.over(hole, Cause::JournalDamaged, None, now);
+            for hole in holes {
+                let lost = hole.outage(&mut self.outages, now);
                 self.notes.add(Record::Outage(lost));
             }
         }

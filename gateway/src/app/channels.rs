@@ -17,7 +17,7 @@ pub(super) struct Channels {
     pub(super) bus: mpsc::Sender<(usize, u8, Event)>,
     pub(super) ascii: mpsc::Sender<(String, ascii::Event)>,
     pub(super) mqtt: mpsc::Sender<ReaderSaid>,
-    pub(super) written: mpsc::Sender<Written>,
+    pub(super) written: mpsc::UnboundedSender<Written>,
     pub(super) input: mpsc::Sender<Input>,
     pub(super) status: mpsc::Sender<StatusAsk>,
     pub(super) doors: mpsc::Sender<DoorsAsk>,
@@ -30,7 +30,7 @@ pub(super) struct Hearing {
     pub(super) bus: mpsc::Receiver<(usize, u8, Event)>,
     pub(super) ascii: mpsc::Receiver<(String, ascii::Event)>,
     pub(super) mqtt: mpsc::Receiver<ReaderSaid>,
-    pub(super) written: mpsc::Receiver<Written>,
+    pub(super) written: mpsc::UnboundedReceiver<Written>,
     pub(super) input: mpsc::Receiver<Input>,
     pub(super) status: mpsc::Receiver<StatusAsk>,
     pub(super) doors: mpsc::Receiver<DoorsAsk>,
@@ -54,7 +54,7 @@ impl Channels {
         let (bus, bus_heard) = mpsc::channel(QUEUE);
         let (ascii, ascii_heard) = mpsc::channel(QUEUE);
         let (mqtt, mqtt_heard) = mpsc::channel(QUEUE);
-        let (written, written_heard) = mpsc::channel(QUEUE);
+        let (written, written_heard) = mpsc::unbounded_channel();
         let (input, input_heard) = mpsc::channel(QUEUE);
         let (status, status_heard) = mpsc::channel(QUEUE);
         let (doors, doors_heard) = mpsc::channel(QUEUE);

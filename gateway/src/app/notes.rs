@@ -146,7 +146,7 @@ mod tests {
         let limits = Limits { segment: 64 * 1024, quota: 0 };
         let disk = Folder::open(folder.path().to_path_buf()).unwrap();
         let (log, _) = Log::open(disk, Uuid::from_u128(1), limits, |_| {}).unwrap();
-        let (sender, mut written) = mpsc::channel(16);
+        let (sender, mut written) = mpsc::unbounded_channel();
         let journal = Journal::start(log, sender).unwrap();
 
         let lost = over(Uuid::from_u128(2), Cause::StorageLost, None, Instant(5_000));

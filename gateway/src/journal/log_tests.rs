@@ -296,14 +296,14 @@ async fn damage_that_shows_while_reading_is_told_of_before_what_is_left_is_given
         log.append(&bodies(40, 60_000)).unwrap();
     }
     harm(&file(folder.path(), 1), |bytes| bytes[HEADER_BYTES + 100] ^= 1);
-    let (written, mut heard) = tokio::sync::mpsc::channel(8);
+    let (written, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let journal = Journal::start(log, written).unwrap();
     let kept = journal.read(1, 1_000).await.unwrap();
     assert!(kept.first().is_some_and(|it| it.sequence == 2), "{:?}", kept.first().map(|it| it.sequence));
     let Ok(Written::Damaged(damages)) = heard.try_recv() else {
         panic!("the reader was faster than the news")
     };
-    let missing: Vec<u64> = damages.iter().flat_map(|it| it.missing.iter().cloned().flatten()).collect();
+    let missing: Vec<u64> = damages.iter().flat_map(|(it, _)| it.missing.iter().cloned().flatten()).collect();
     assert_eq!(missing, [1]);
     // Whoever looks how the journal stands takes the news from nobody, and it is told of once.
     journal.standing().await.unwrap();
@@ -336,7 +336,7 @@ async fn whoever_waits_for_swipes_hears_that_the_journal_cannot_be_read() {
         log.append(&bodies(40, 60_000)).unwrap();
     }
     std::fs::remove_file(file(folder.path(), 1)).unwrap();
-    let (written, mut heard) = tokio::sync::mpsc::channel(8);
+    let (written, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let journal = Journal::start(log, written).unwrap();
     assert!(journal.read(1, 1_000).await.is_err());
     assert!(matches!(heard.recv().await, Some(Written::Failed(tickets, _)) if tickets.is_empty()));

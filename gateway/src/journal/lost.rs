@@ -1,4 +1,4 @@
-//! What damage took: between which instants it lies, by the records around it.
+//! What damage took: between which instants it lies, by the records around it; found at a start, or while the journal is read.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,6 +15,43 @@ use crate::core::reading::Reading;
 
 /// How many records around a hole are looked at for one that knows when it was written.
 const NEAR: u64 = 64;
+
+/// Records that damage took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    /// The id of the outage that tells of it; the hub, which may see it too, gives it the same.
+    pub id: Uuid,
+    /// Not before this instant; none where no record near it says.
+    pub from: Option<Instant>,
+    /// Before this one; none where no record behind it says.
+    pub until: Option<Instant>,
+}
+
+impl Hole {
+    /// The outage that tells of it, which is over by now.
+    pub fn outage(self, outages: &mut Outages, now: Reading) -> OutageRecord {
+        match self.until {
+            Some(until) => outages::over(self.id, Cause::JournalDamaged, self.from, until),
+            None => outages.over(self.id, Cause::JournalDamaged, self.from, now),
+        }
+    }
+}
+
+/// The holes of damage that was found while the journal was read, each with when it lies. Of a disk that fails meanwhile
+/// nothing can be said, and is not: its next use says that it fails.
+pub fn holes<D: Disk>(log: &mut Log<D>, damage: &Damage) -> Vec<Hole> {
+    let hole = |range: &Range<u64>| {
+        let id = hole(damage.journal, range.end);
+        around(log, damage.journal, range).unwrap_or(Hole { id, from: None, until: None })
+    };
+    damage.missing.iter().map(hole).collect()
+}
+
+fn around<D: Disk>(log: &mut Log<D>, journal: Uuid, range: &Range<u64>) -> Result<Hole, JournalError> {
+    let from = before(log, journal, range.start)?;
+    let until = behind(log, journal, range.end)?.map(|latest| latest.plus_ms(1));
+    Ok(Hole { id: hole(journal, range.end), from, until })
+}
 
 /// Says what damage took, in the log and as outages to be told: where a hole lies that the hub may see too, under the
 /// same id. `told` are the outages that the journal has already: a start that ended before it told is made good.
@@ -40,21 +77,15 @@ pub fn between<D: Disk>(
     }
     let count: u64 = missing.iter().map(|range| range.end - range.start).sum();
     tracing::error!(%segment, count, ?missing, open_end, "the journal is damaged: {what}; these records are lost, everything else is kept");
-    let cause = Cause::JournalDamaged;
     // A hole at the end is open as well.
     let is_told = missing.last().is_some_and(|range| Some(range.end) == *open_end);
     let mut lost = Vec::new();
     for range in missing {
-        let id = hole(*journal, range.end);
-        let from = before(log, *journal, range.start)?;
-        lost.push(match behind(log, *journal, range.end)? {
-            Some(latest) => outages::over(id, cause, from, latest.plus_ms(1)),
-            None => outages.over(id, cause, from, now),
-        });
+        lost.push(around(log, *journal, range)?.outage(outages, now));
     }
     if let Some(end) = open_end.filter(|_| !torn_tail && !known && !is_told) {
         let from = before(log, *journal, end)?;
-        lost.push(outages.over(Uuid::new_v4(), cause, from, now));
+        lost.push(outages.over(Uuid::new_v4(), Cause::JournalDamaged, from, now));
     }
     Ok(lost)
 }

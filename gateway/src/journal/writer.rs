@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::disk::Disk;
 use super::log::{Damage, JournalError, Log, Segment, Stored, Usage};
+use super::lost::{self, Hole};
 
 /// How many asks may wait.
 const QUEUE: usize = 1_024;
@@ -42,8 +43,8 @@ pub enum Written {
     Refused(Vec<u64>, Arc<JournalError>),
     /// They may or may not be on the disk, and nothing more will be.
     Failed(Vec<u64>, Arc<JournalError>),
-    /// Records were found damaged while the journal was read.
-    Damaged(Vec<Damage>),
+    /// Records were found damaged while the journal was read: what, and where the holes lie.
+    Damaged(Vec<(Damage, Vec<Hole>)>),
 }
 
 /// How the journal stands.
@@ -78,11 +79,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts the thread over a log. What comes of appends is sent to `written`.
+    /// Starts the thread over a log. What comes of appends is sent to `written`, which has no bound of its own: whoever asks
+    /// may ask for many before it hears of the first, and the two must not wait for each other.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start<D: Disk + 'static>(log: Log<D>, written: mpsc::Sender<Written>) -> std::io::Result<Self> {
+    pub fn start<D: Disk + 'static>(log: Log<D>, written: mpsc::UnboundedSender<Written>) -> std::io::Result<Self> {
         let (asks, waiting) = mpsc::channel(QUEUE);
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || run(log, waiting, &written))?;
         Ok(Self { asks })
@@ -170,7 +172,7 @@ impl Pace {
     }
 }
 
-fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::Sender<Written>) {
+fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::UnboundedSender<Written>) {
     let mut held: Option<Ask> = None;
     let mut pace = Pace { group: 1, patience: Duration::ZERO };
     loop {
@@ -214,7 +216,7 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                 let told = match appended {
                     Ok(first) => {
                         let done = Written::Durable(tickets.into_iter().zip(first..).collect());
-                        written.blocking_send(done).is_ok()
+                        written.send(done).is_ok()
                     }
                     Err(error) => report(written, tickets, Arc::new(error)),
                 };
@@ -231,8 +233,17 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                     return;
                 }
                 // Told before the answer: whoever reads on must not be faster than what says that something is missing.
-                let news = log.take_news();
-                if !news.is_empty() && written.blocking_send(Written::Damaged(news)).is_err() {
+                let mut news = Vec::new();
+                // Looking around for when a hole lies may find more of them.
+                while let found = log.take_news()
+                    && !found.is_empty()
+                {
+                    for damage in found {
+                        let holes = lost::holes(&mut log, &damage);
+                        news.push((damage, holes));
+                    }
+                }
+                if !news.is_empty() && written.send(Written::Damaged(news)).is_err() {
                     return;
                 }
                 // Whoever asked may have gone.
@@ -272,9 +283,9 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
 }
 
 /// Says what came of appends that were not made; `false` when nobody listens any more.
-fn report(written: &mpsc::Sender<Written>, tickets: Vec<u64>, error: Arc<JournalError>) -> bool {
+fn report(written: &mpsc::UnboundedSender<Written>, tickets: Vec<u64>, error: Arc<JournalError>) -> bool {
     let full = matches!(*error, JournalError::Full(_));
     tracing::error!("{error}");
     let what = if full { Written::Refused(tickets, error) } else { Written::Failed(tickets, error) };
-    written.blocking_send(what).is_ok()
+    written.send(what).is_ok()
 }

@@ -203,7 +203,8 @@ impl HandOver {
     }
 
     fn heartbeat_watermark(&self, status: &Status, standing: &Standing) -> Instant {
-        let all = self.reconciled && self.places.next(&standing.segments).is_none();
+        let all =
+            self.reconciled && self.aside.len() == 0 && self.places.next(&standing.segments).is_none();
         if all { status.durable_before } else { self.watermark }
     }
 
@@ -312,8 +313,11 @@ impl HandOver {
         self.submitting = true;
         let mut after = self.places.clone();
         after.advance(journal, through);
-        // With the last of all that is durable, everything before now is handed over.
-        let all = after.next(&standing.segments).is_none();
+        // With the last of all that is durable, everything before now is handed over: unless some were turned down, of whatever
+        // journal, or some could not be read, of which the hub is not told yet.
+        let held_back = self.aside.len() > usize::from(trying);
+        let whole = first.sequence == from && last.sequence - first.sequence + 1 == stored.len() as u64;
+        let all = whole && !held_back && after.next(&standing.segments).is_none();
         let watermark = if all { status.durable_before } else { self.watermark };
         // Behind what was turned down the hub is told that something is missing: nobody is absent for it meanwhile.
         let done = match self.aside.any_before(journal, first.sequence) {
