@@ -26,6 +26,10 @@ pub use kernel::max_error_ms;
 pub trait Clock: Send + Sync {
     /// The present.
     fn read(&self) -> Reading;
+    /// The present as far as the network vouches for it, and not a clock chip alone: what certificates are judged by.
+    fn vouched(&self) -> Reading {
+        self.read()
+    }
     /// Which start of the machine this is.
     fn boot_id(&self) -> Uuid;
     /// Ends when the clock may have reached `at`; early is fine, the caller looks again.
@@ -140,6 +144,11 @@ impl Clock for SystemClock {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner).read(sample)
     }
 
+    fn vouched(&self) -> Reading {
+        let sample = self.sample();
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).vouched(sample)
+    }
+
     fn boot_id(&self) -> Uuid {
         self.boot_id
     }
@@ -177,6 +186,6 @@ impl Clock for SystemClock {
 
     fn keep(&self) -> io::Result<()> {
         let kept = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).kept();
-        crate::private::write(&self.file, &serde_json::to_vec(&kept)?)
+        crate::private::write_though_full(&self.file, &serde_json::to_vec(&kept)?)
     }
 }

@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::journal::disk::is_full;
+
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+
 /// Makes a file of mode 0600, or puts another in its place; on the disk when this returns.
 ///
 /// # Errors
@@ -22,6 +27,25 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         File::open(folder)?.sync_all()?;
     }
     Ok(())
+}
+
+/// The same for a small file that must go on being written when the disk is full: then its bytes are written over, in their
+/// own place. That place is one sector, so that a power cut leaves the one or the other.
+///
+/// # Errors
+/// When the disk refuses that too.
+pub(crate) fn write_though_full(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut sector = bytes.to_vec();
+    // Spaces behind JSON mean nothing.
+    sector.resize(sector.len().next_multiple_of(SECTOR), b' ');
+    match write(path, &sector) {
+        Err(error) if is_full(&error) => {
+            let mut file = OpenOptions::new().write(true).open(path).map_err(|_| error)?;
+            file.write_all(&sector)?;
+            file.sync_all()
+        }
+        done => done,
+    }
 }
 
 /// Makes a file of mode 0600 to be written to, empty if it was there.

@@ -1,11 +1,37 @@
-//! A hub whose disk fills up in the middle of an import: nothing of it is there, and once there is room all of it.
+//! Disks that fill up: in the middle of an import nothing of it is there, and once there is room all of it; and a gateway
+//! goes on keeping the time.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
+use std::io::Write;
+
+use rollcall_gateway::clock::{Clock, Instant, SystemClock, last_alive};
 use rollcall_tests::chaos::mount::Mount;
 use rollcall_tests::programs::run;
 use rollcall_tests::programs::site::{HUB, failed_naming};
 use tempfile::TempDir;
+
+#[tokio::test]
+async fn a_gateway_goes_on_keeping_when_it_last_ran_while_its_disk_is_full() {
+    let folder = TempDir::new().unwrap();
+    let disk = match Mount::memory(folder.path(), 256).await {
+        Ok(disk) => disk,
+        Err(why) => {
+            eprintln!("skipped: a_gateway_goes_on_keeping…, for want of a mount: {why}");
+            return;
+        }
+    };
+    let file = disk.at().join("clock.json");
+    let clock = SystemClock::new(file.clone());
+    clock.keep().unwrap();
+    let first = last_alive(&file).unwrap();
+    let mut ballast = std::fs::File::create(disk.at().join("ballast")).unwrap();
+    while ballast.write_all(&[1; 4_096]).is_ok() {}
+    let later = Instant(first.0 + 7 * 24 * 3_600_000);
+    clock.at_least(Some(later));
+    clock.keep().unwrap();
+    assert_eq!(last_alive(&file), Some(later));
+}
 
 #[tokio::test]
 async fn an_import_that_fills_the_disk_leaves_nothing_and_goes_in_once_there_is_room() {

@@ -27,6 +27,8 @@ pub(super) struct Found {
     pub(super) notes: Vec<Record>,
     /// Starts of the machine whose swipes wait for a time.
     pub(super) undated: Undated,
+    /// The newest instant at which it surely ran, by what it wrote; none where it says nothing of that.
+    pub(super) ran_at: Option<Instant>,
 }
 
 impl Found {
@@ -64,7 +66,8 @@ impl Found {
             }
             undated.remember(&record);
         })?;
-        clock.at_least(last.map(Instant));
+        let ran_at = last.map(Instant);
+        clock.at_least(ran_at);
         let mut notes = Vec::new();
         if log.is_blank() {
             // Nobody here knows what was before; the hub does.
@@ -77,6 +80,6 @@ impl Found {
         }
         // Before the clock's file says what holds in this start.
         notes.extend(undated.date(None, clock.earlier_tie()).into_iter().map(Record::Anchor));
-        Ok(Self { log, outages, notes, undated })
+        Ok(Self { log, outages, notes, undated, ran_at })
     }
 }

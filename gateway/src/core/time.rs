@@ -68,6 +68,9 @@ pub struct Kept {
     pub floor: i64,
     /// The last tie of that start: time since it, real time, error, source.
     pub tie: Option<(i64, i64, i64, Source)>,
+    /// No earlier than this can the time be by what the network said alone, in milliseconds since the epoch.
+    #[serde(default)]
+    pub vouched: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +86,8 @@ pub struct Timekeeper {
     floor: Instant,
     /// The floor was taken in this start of the machine.
     floor_is_ours: bool,
+    /// A lower bound like the floor, which no clock chip has raised: a chip may be months ahead.
+    vouched: Instant,
     tie: Option<Tie>,
     /// The tie of the start before this one.
     earlier: Option<(Uuid, Anchor, Source)>,
@@ -106,6 +111,7 @@ impl Timekeeper {
             boot,
             floor: known.into_iter().flatten().max().unwrap_or(BUILT_AFTER),
             floor_is_ours: same_start.is_some(),
+            vouched: kept.and_then(|kept| kept.vouched).map_or(BUILT_AFTER, Instant).max(BUILT_AFTER),
             tie,
             earlier: tied.filter(|_| same_start.is_none()),
             jumped: None,
@@ -143,7 +149,21 @@ impl Timekeeper {
             self.floor = when.earliest;
             self.floor_is_ours = true;
         }
+        if tie.source != Source::Rtc {
+            self.vouched = self.vouched.max(when.earliest);
+        }
         Reading { at, when, trust, since_boot_ms }
+    }
+
+    /// The time as far as the network vouches for it: what a certificate is judged by. By a clock chip alone, which may be
+    /// far off, the hub must not be locked out that could say so.
+    pub fn vouched(&mut self, sample: Sample) -> Reading {
+        let read = self.read(sample);
+        if self.tie.is_some_and(|tie| tie.source != Source::Rtc) {
+            return read;
+        }
+        let when = Uncertain { earliest: self.vouched, latest: FAR_FUTURE };
+        Reading { at: self.vouched, when, trust: Trust::Untrusted, ..read }
     }
 
     /// Takes the hub's time: what its clock said, somewhere between the asking and the answer.
@@ -165,7 +185,9 @@ impl Timekeeper {
         };
         if better {
             // The hub is authenticated and what registers are judged by: it may correct even the floor.
-            self.floor = self.floor.min(at.plus_ms(-anchor.error_ms)).max(BUILT_AFTER);
+            let earliest = at.plus_ms(-anchor.error_ms);
+            self.floor = self.floor.min(earliest).max(BUILT_AFTER);
+            self.vouched = self.vouched.min(earliest).max(BUILT_AFTER);
             self.tie = Some(Tie { anchor, source: Source::Hub });
         }
     }
@@ -183,7 +205,7 @@ impl Timekeeper {
     pub fn kept(&self) -> Kept {
         let tie =
             self.tie.map(|tie| (tie.anchor.since_boot_ms, tie.anchor.at.0, tie.anchor.error_ms, tie.source));
-        Kept { boot: self.boot, floor: self.floor.0, tie }
+        Kept { boot: self.boot, floor: self.floor.0, tie, vouched: Some(self.vouched.0) }
     }
 
     /// The present tie to real time.
@@ -220,6 +242,7 @@ impl Timekeeper {
             self.jumped = None;
             if !fits {
                 self.floor = self.floor.min(sample.wall);
+                self.vouched = self.vouched.min(sample.wall);
             }
             self.tie = Some(Tie { anchor, source: Source::Ntp });
         }
@@ -319,6 +342,32 @@ mod tests {
         let mut other_start = Timekeeper::new(Uuid::from_u128(2), Some(&kept), None);
         let now = other_start.read(sample(NOON.plus_ms(-DAY), 2_000, Some(20)));
         assert_eq!((now.trust, now.when.earliest), (Trust::Untrusted, NOON.plus_ms(2_000)));
+    }
+
+    #[test]
+    fn a_certificate_is_judged_by_no_clock_chip() {
+        let mut keeper = keeper();
+        keeper.read(sample(NOON, 1_000, Some(20)));
+        let kept = keeper.kept();
+        // A day later the machine starts, with a chip that is four months ahead.
+        let mut keeper = Timekeeper::new(Uuid::from_u128(2), Some(&kept), None);
+        let ahead = |since_boot_ms: i64| Sample {
+            wall: NOON.plus_ms(120 * DAY + since_boot_ms),
+            since_boot_ms,
+            max_error_ms: Some(16_000),
+            rtc: true,
+        };
+        assert_eq!(keeper.read(ahead(3_000)).trust, Trust::Holdover, "doors go by it");
+        let judged = keeper.vouched(ahead(4_000));
+        assert_eq!((judged.trust, judged.when.earliest), (Trust::Untrusted, NOON));
+        // What the chip said is kept as the floor, and locks nobody out after it was set right either.
+        let mut keeper = Timekeeper::new(Uuid::from_u128(3), Some(&keeper.kept()), None);
+        let right = Sample { wall: NOON.plus_ms(DAY), ..ahead(5_000) };
+        assert!(keeper.read(right).at > NOON.plus_ms(119 * DAY));
+        assert_eq!(keeper.vouched(right).when.earliest, NOON);
+        keeper.hub_says(NOON.plus_ms(DAY), 5_990, 6_010);
+        let now = keeper.vouched(Sample { since_boot_ms: 7_000, ..right });
+        assert_eq!((now.trust, now.when), (Trust::Holdover, Uncertain::exactly(NOON.plus_ms(DAY + 1_000))));
     }
 
     #[test]

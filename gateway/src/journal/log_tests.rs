@@ -4,6 +4,8 @@
 
 use super::*;
 use crate::journal::disk::Folder;
+use crate::journal::format::RECORD_HEAD_BYTES;
+use rollcall_rules::time::Instant;
 
 const QUOTA: u64 = 64 * SEGMENT_BYTES;
 
@@ -30,7 +32,8 @@ fn harm(path: &std::path::Path, harm: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, &bytes).unwrap();
 }
 
-const RECORD: usize = 56 + 40;
+const RECORD: usize = RECORD_HEAD_BYTES + 40;
+const NOON: i64 = 1_800_000_000_000;
 
 #[test]
 fn what_was_appended_is_there_after_a_restart_with_the_same_chain_and_id() {
@@ -309,6 +312,62 @@ async fn damage_that_shows_while_reading_is_told_of_before_what_is_left_is_given
     journal.standing().await.unwrap();
     journal.read(1, 1_000).await.unwrap();
     assert!(heard.try_recv().is_err());
+}
+
+/// A swipe at an instant.
+fn swipe(at: i64) -> Vec<u8> {
+    use crate::journal::record::{Record, SwipeRecord};
+    let swipe = SwipeRecord {
+        id: Uuid::from_u128(1),
+        reader: Uuid::from_u128(2),
+        code: "D1".to_owned(),
+        room: None,
+        key: "0".repeat(600),
+        epoch: 1,
+        bits: 56,
+        holder: None,
+        at,
+        earliest: at,
+        latest: at,
+        boot: Uuid::from_u128(3),
+        since_boot: 1,
+        late: false,
+        trust: "SYNCED".to_owned(),
+        decision: "RECORDED".to_owned(),
+        reason: "CREDITED".to_owned(),
+        light: "GREEN".to_owned(),
+        sessions: Vec::new(),
+        basis: String::new(),
+        tag: None,
+    };
+    Record::Swipe(Box::new(swipe)).body().unwrap()
+}
+
+#[tokio::test]
+async fn damage_that_shows_while_reading_lies_between_the_records_around_it() {
+    use crate::journal::lost::Hole;
+    use crate::journal::writer::{Journal, Written};
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    let day: Vec<Vec<u8>> = (0..9_000).map(|minute| swipe(NOON + minute * 60_000)).collect();
+    for hour in day.chunks(60) {
+        log.append(hour).unwrap();
+    }
+    assert!(log.segments().count() > 1, "the harmed one is not written to any more");
+    let frame = day[0].len() + RECORD_HEAD_BYTES;
+    harm(&file(folder.path(), 1), |bytes| {
+        for record in [4, 5, 9] {
+            bytes[HEADER_BYTES + record * frame + 100] ^= 1;
+        }
+    });
+    let (written, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let journal = Journal::start(log, written).unwrap();
+    journal.read(1, 1_000).await.unwrap();
+    let Ok(Written::Damaged(damages)) = heard.try_recv() else { panic!("no word of the damage") };
+    let at = |minute: i64, more: i64| Some(Instant(NOON + minute * 60_000 + more));
+    let holes: Vec<Hole> = damages.into_iter().flat_map(|(_, holes)| holes).collect();
+    let when: Vec<_> = holes.iter().map(|hole| (hole.from, hole.until)).collect();
+    assert_eq!(when, [(at(3, 0), at(6, 1)), (at(8, 0), at(10, 1))]);
 }
 
 #[test]

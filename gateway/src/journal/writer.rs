@@ -84,7 +84,10 @@ impl Journal {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start<D: Disk + 'static>(log: Log<D>, written: mpsc::UnboundedSender<Written>) -> std::io::Result<Self> {
+    pub fn start<D: Disk + 'static>(
+        log: Log<D>,
+        written: mpsc::UnboundedSender<Written>,
+    ) -> std::io::Result<Self> {
         let (asks, waiting) = mpsc::channel(QUEUE);
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || run(log, waiting, &written))?;
         Ok(Self { asks })

@@ -203,8 +203,7 @@ impl HandOver {
     }
 
     fn heartbeat_watermark(&self, status: &Status, standing: &Standing) -> Instant {
-        let all =
-            self.reconciled && self.aside.len() == 0 && self.places.next(&standing.segments).is_none();
+        let all = self.reconciled && self.aside.len() == 0 && self.places.next(&standing.segments).is_none();
         if all { status.durable_before } else { self.watermark }
     }
 

@@ -15,7 +15,6 @@ use rollcall_gateway::timetable::item::{CachedConfig, CachedItem};
 use rollcall_gateway::uplink::handover::{HandOver, Status};
 use rollcall_rules::anchor::{Anchor, NEGLIGIBLE_MS};
 use rollcall_rules::card::CardRead;
-use rollcall_rules::ids;
 use rollcall_rules::light::Colour;
 use rollcall_rules::time::{Instant, Uncertain};
 use uuid::Uuid;
@@ -452,9 +451,8 @@ impl SimGateway {
         let read = running.log.read(from, limit).ok();
         let reading = running.keeper.read(sample);
         for damage in running.log.take_news() {
-            for range in &damage.missing {
-                let hole = ids::hole(damage.journal, range.end);
-                let lost = running.outages.over(hole, Cause::JournalDamaged, None, reading);
+            for hole in lost::holes(&mut running.log, &damage) {
+                let lost = hole.outage(&mut running.outages, reading);
                 running.tell(Some(lost));
             }
         }
