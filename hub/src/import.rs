@@ -22,6 +22,8 @@ pub mod text;
 pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 /// The most sessions that calendars and tables make in one import.
 const MAX_SESSIONS: usize = 200_000;
+/// The most rows of tables that are read in one import: memory holds them until all are checked.
+const MAX_ROWS: usize = 2_000_000;
 /// How many problems are kept; the rest is only counted.
 const MAX_PROBLEMS: usize = 1_000;
 
@@ -116,6 +118,8 @@ pub struct Facts {
     pub students: List<SaveStudent>,
     /// Cards.
     pub cards: List<SaveCard>,
+    /// How many rows of tables were read.
+    pub rows: usize,
     /// Stays in groups.
     pub memberships: List<SaveMembership>,
     /// Sessions.

@@ -4,6 +4,7 @@
 //! the same feed read again finds the same sessions. Changed recurrences (RECURRENCE-ID) take their place.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use when::{NoTime, When, times};
 
 /// How long the time in a recurrence's id is.
 const STAMP_LENGTH: usize = 16;
-/// How many recurrences of rules that make no sessions are tried: two hundred rules without an end.
+/// How many recurrences are worked out at the most, those that make no sessions among them.
 const MAX_TRIED: usize = 1_000_000;
 
 /// What a feed does not say by itself.
@@ -81,11 +82,12 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
             ),
         }
     }
-    let feed = Feed { calendar: &calendar, home: zone, options, groups_from: &groups_from };
-    let mut tried = 0;
+    let tried = Cell::new(0);
+    let feed = Feed { calendar: &calendar, home: zone, options, groups_from: &groups_from, tried };
     for (uid, events) in by_uid {
-        if tried > MAX_TRIED {
-            let message = "so many rules are wrong that the rest was not looked at; mend these first";
+        if feed.tried.get() > MAX_TRIED {
+            let message =
+                format!("its rules make more than {MAX_TRIED} recurrences; split it, or mend those rules");
             return facts.problems.add(place(0, None), message);
         }
         if facts.sessions.things.len() > MAX_SESSIONS {
@@ -108,7 +110,7 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
                 }
             }
             Err(Fault { row, column, message, left_out }) => {
-                tried += if column == "RRULE" { usize::from(when::MAX_RECURRENCES) } else { 1 };
+                feed.charge(if column == "RRULE" { usize::from(when::MAX_RECURRENCES) } else { 1 });
                 let list = if left_out { &mut facts.notes } else { &mut facts.problems };
                 list.add(place(row, Some(column)), message);
             }
@@ -152,6 +154,8 @@ struct Feed<'a> {
     home: &'a TimeZone,
     options: &'a Options,
     groups_from: &'a str,
+    /// How many recurrences were worked out so far.
+    tried: Cell<usize>,
 }
 
 /// What an event says of its time.
@@ -162,6 +166,10 @@ struct Timed<'a> {
 }
 
 impl<'a> Feed<'a> {
+    fn charge(&self, recurrences: usize) {
+        self.tried.set(self.tried.get() + recurrences);
+    }
+
     fn floats(&self, event: &Event) -> bool {
         let times = event.line("DTSTART").map(|line| times(line, self.calendar, self.home));
         matches!(times, Some(Ok(times)) if times.iter().any(|when| when.floating))
@@ -246,7 +254,8 @@ impl<'a> Feed<'a> {
                         Err(fault) if fault.left_out => {
                             note(fault.row, fault.column, "called off: as changed it is no session any more");
                             let (event, session) = self.session(&id, &series, Some(wall))?;
-                            let unsaid = Unsaid::default();
+                            let mut unsaid = session.unsaid.clone();
+                            unsaid.0.retain(|field| *field != "cancelled");
                             sessions.push((event, SaveSession { cancelled: true, unsaid, ..session }));
                             continue;
                         }
@@ -307,9 +316,21 @@ impl<'a> Feed<'a> {
             walls.insert(series.start.wall);
         }
         for rule in event.all("RRULE") {
-            let found = when::recur(&series.start, &rule.value, self.options.horizon);
             let fault = |message| Fault { row: rule.row, column: "RRULE", message, left_out: false };
-            walls.extend(found.map_err(fault)?);
+            let found = when::recur(&series.start, &rule.value, self.options.horizon).map_err(fault)?;
+            self.charge(found.len());
+            walls.extend(found);
+            if walls.len() > usize::from(when::MAX_RECURRENCES) {
+                return Err(fault(format!(
+                    "with this rule the event makes more than {} sessions; split it",
+                    when::MAX_RECURRENCES
+                )));
+            }
+            if self.tried.get() > MAX_TRIED {
+                return Err(fault(format!(
+                    "the rules up to this one make more than {MAX_TRIED} recurrences"
+                )));
+            }
         }
         let zone = &series.start.zone;
         let here = |when: &When| {
@@ -372,6 +393,20 @@ impl<'a> Feed<'a> {
             names
         };
         let cancelled = event.text("STATUS").is_some_and(|status| status.eq_ignore_ascii_case("CANCELLED"));
+        // CONFIRMED is what calendars write of every event, and takes back nothing that a person called off; and where an
+        // event has no word of a place or a group, it is not that it has none.
+        let speaks = |name: &str, fixed: &[String]| !fixed.is_empty() || event.line(name).is_some();
+        let fields = [
+            ("cancelled", cancelled),
+            ("title", event.line("SUMMARY").is_some()),
+            ("rooms", speaks("LOCATION", &self.options.rooms)),
+            ("groups", speaks(self.groups_from, &self.options.groups)),
+            ("course", self.options.course.is_some()),
+        ];
+        let unsaid = fields.iter().filter(|(_, said)| !said).map(|(field, _)| *field).collect();
+        // A calendar of one room or group knows of no other that the session may have.
+        let shares = [("groups", &self.options.groups), ("rooms", &self.options.rooms)];
+        let shares = shares.iter().filter(|(_, fixed)| !fixed.is_empty()).map(|(field, _)| *field).collect();
         let session = SaveSession {
             external_id: id.to_owned(),
             title: event.text("SUMMARY").unwrap_or_else(|| id.to_owned()),
@@ -382,8 +417,9 @@ impl<'a> Feed<'a> {
             rooms: listed("LOCATION", &self.options.rooms, &[';', ',']),
             groups: listed(self.groups_from, &self.options.groups, &[';']),
             cancelled,
-            // CONFIRMED is what calendars write of every event, and takes back nothing that a person called off.
-            unsaid: Unsaid(if cancelled { Vec::new() } else { vec!["cancelled"] }),
+            old_rooms_until: None,
+            unsaid: Unsaid(unsaid),
+            shares,
         };
         Ok((event, session))
     }

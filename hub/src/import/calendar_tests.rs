@@ -304,3 +304,34 @@ fn a_series_of_whole_days_is_left_out_with_its_changes_and_letters_folded_in_two
     read(&mut facts, "f", bytes, &london(), &options);
     assert_eq!(facts.sessions.things[0].title, "Caf\u{e9}");
 }
+
+#[test]
+fn many_rules_are_a_bomb_too_whether_of_one_event_or_of_many() {
+    let rules: String =
+        (1..20_000).map(|n| format!("RRULE:FREQ=MINUTELY;INTERVAL={n};COUNT=4000\n")).collect();
+    let facts = read_text(&format!(
+        "BEGIN:VEVENT\nUID:a\nDTSTART:20260701T090000Z\nDURATION:PT1H\n{rules}END:VEVENT\n"
+    ));
+    assert_eq!((facts.problems.count, facts.sessions.things.len()), (1, 0));
+    assert_eq!(facts.problems.list[0].place.to_string(), "feed.ics, row 8, column 'RRULE'");
+    // Each makes thousands and takes them all out again.
+    let events: String = (0..20_000)
+        .map(|n| {
+            format!(
+                "BEGIN:VEVENT\nUID:{n}\nDTSTART:20260701T090000Z\nDURATION:PT1H\nRRULE:FREQ=SECONDLY;COUNT=4000\n\
+                 EXDATE;VALUE=DATE:20260701\nEND:VEVENT\n"
+            )
+        })
+        .collect();
+    let facts = read_text(&events);
+    let words = facts.problems.list.last().map(|it| it.message.clone()).unwrap_or_default();
+    assert!(words.contains("recurrences") && words.contains("split"), "{words}");
+    // Beyond the horizon nothing is worked out.
+    let events: String = (0..3_000)
+        .map(|n| {
+            format!("BEGIN:VEVENT\nUID:{n}\nDTSTART:20990701T090000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY\nEND:VEVENT\n")
+        })
+        .collect();
+    let facts = read_text(&events);
+    assert_eq!((facts.problems.count, facts.sessions.things.len()), (0, 3_000));
+}

@@ -303,7 +303,8 @@ impl Term {
         options: &Options,
     ) {
         for it in &self.buildings {
-            let building = SaveBuilding { code: it.code.clone(), name: it.name.clone() };
+            let building =
+                SaveBuilding { code: it.code.clone(), name: it.name.clone(), unsaid: Unsaid::default() };
             facts.buildings.push(building, problem, 0);
         }
         for it in &self.rooms {
@@ -371,7 +372,9 @@ impl Term {
                 rooms: class.room.iter().map(|room| self.rooms[*room].code.clone()).collect(),
                 groups: vec![class.code.clone()],
                 cancelled: false,
+                old_rooms_until: None,
                 unsaid: Unsaid(vec!["kind", "cancelled"]),
+                shares: Vec::new(),
             };
             facts.sessions.push(session, solution, class.line);
         }

@@ -134,6 +134,13 @@ fn unpack(facts: &mut Facts, file: &str, bytes: &[u8]) -> Result<BTreeMap<&'stat
         let headings = headings.iter().enumerate().map(|(at, name)| (name.trim().to_owned(), at)).collect();
         let mut rows = Vec::new();
         for record in reader.records() {
+            facts.rows += 1;
+            if facts.rows > super::MAX_ROWS {
+                return Err(format!(
+                    "{table}.csv: with it the import has more than {} rows; split it",
+                    super::MAX_ROWS
+                ));
+            }
             match record {
                 Ok(record) => rows.push((super::text::row(&text, record.position()), record)),
                 Err(error) => {

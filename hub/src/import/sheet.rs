@@ -213,6 +213,11 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, mappin
     }
     let sheet = rows::Sheet { mapping, zone, file: &file, at: &at };
     for record in reader.records() {
+        facts.rows += 1;
+        if facts.rows > super::MAX_ROWS {
+            let message = format!("the import has more than {} rows; split it", super::MAX_ROWS);
+            return facts.problems.add(whole_file(), message);
+        }
         if facts.sessions.things.len() > super::MAX_SESSIONS {
             let message = format!("the import makes more than {} sessions; split it", super::MAX_SESSIONS);
             return facts.problems.add(whole_file(), message);
@@ -230,6 +235,9 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, mappin
                 facts.problems.add(place, wrong_width(&error, headings.len()));
             }
         }
+    }
+    if mapping.kind == Kind::Cards {
+        rows::join_cards(&mut facts.cards);
     }
     if mapping.whole {
         facts.whole.push(mapping.kind.list());

@@ -20,6 +20,9 @@ pub struct SaveBuilding {
     pub code: String,
     /// Name for people.
     pub name: String,
+    /// What a file does not say of a building that is there already stays as it is.
+    #[graphql(skip)]
+    pub unsaid: Unsaid,
 }
 
 /// A room, by its code: new, or written over.
@@ -140,7 +143,9 @@ impl Save for SaveBuilding {
                     }
                 }
             };
-            building.name.clone_from(&input.name);
+            if input.unsaid.keeps("name", old.get(&input.code)).is_none() {
+                building.name.clone_from(&input.name);
+            }
             buildings.push(building);
         }
         let tally = Tally::of(buildings.iter().map(|it| (old.get(&it.code), it)));

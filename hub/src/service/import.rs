@@ -13,13 +13,12 @@ use super::bulk::{Put, Save, Tally};
 use super::memberships::{SaveMembership, lasting, leave};
 use super::people::SaveCard;
 use super::refusal::Check;
-use super::timetable::SaveSession;
 use super::{Caller, Hub, News, Touched};
-use crate::import::calendar::series_of;
 use crate::import::{Facts, List, Place, Problems};
-use crate::store::entity::{Card, Session, Student};
-use crate::store::timetable::LONGEST_OPENING_MS;
+use crate::store::entity::{Card, Student};
 use crate::store::{Boxed, StoreError, Tx};
+
+mod sessions;
 
 /// How an import is to be made.
 #[derive(Debug, Clone)]
@@ -52,9 +51,8 @@ pub struct Report {
 /// The part of what a source named before that may go unasked, as one in so many.
 const REMOVALS_UNASKED: usize = 10;
 
-/// Of which kind names are kept of sessions that a source has called off by its own words, and of cards that have ended because
-/// it did not name them: what a source took away it can give back, and what a person took away it cannot.
-const CALLED_OFF: &str = "sessions called off";
+/// Of which kind names are kept of cards that have ended because a source did not name them: what a source took away it can give
+/// back, and what a person took away it cannot.
 const ENDED: &str = "cards ended";
 
 /// Imports what some files say.
@@ -151,6 +149,8 @@ async fn changes(tx: &mut Tx) -> Result<i64, StoreError> {
 #[derive(Default)]
 struct Gone {
     names: Vec<String>,
+    /// What another source still names.
+    elsewhere: BTreeSet<String>,
     /// What it named.
     before: BTreeSet<String>,
 }
@@ -189,80 +189,6 @@ impl Work<'_> {
         self.guard(kind, &gone, removed, of);
         self.report.kinds.push((kind, put.tally));
         Ok(())
-    }
-
-    async fn save_sessions(&mut self, facts: &Facts) -> Result<(), StoreError> {
-        let kind = "sessions";
-        let whole = facts.whole.contains(&kind);
-        let nothing = facts.sessions.things.is_empty() && facts.series.is_empty() && !whole;
-        if nothing || self.report.problems.count > 0 {
-            return Ok(());
-        }
-        tracing::info!("{} {kind}", facts.sessions.things.len());
-        let names = facts.sessions.things.iter().map(|it| it.external_id.clone()).collect();
-        let mut list = self.without_invented(facts).await?;
-        // What this source calls off, by its words or by not naming it, is on again once it says so; what people call off
-        // stays so.
-        let mut off = self.tx.imported(&self.order.source, CALLED_OFF).await?;
-        // Also what another source left out that this one has taken over.
-        let ids: Vec<String> = list.things.iter().map(|it| it.external_id.clone()).collect();
-        let named = self.tx.imported_by_any(kind, &ids).await?;
-        let left_out = self.tx.imported_by_any(CALLED_OFF, &ids).await?;
-        let taken_over: Vec<String> = left_out.into_iter().filter(|name| !named.contains(name)).collect();
-        self.tx.forget_imported_by_all(CALLED_OFF, &taken_over).await?;
-        off.extend(taken_over);
-        for session in list.things.iter_mut().filter(|it| off.contains(&it.external_id)) {
-            session.unsaid.0.retain(|field| *field != "cancelled");
-        }
-        let (called_off, on): (Vec<&SaveSession>, Vec<&SaveSession>) =
-            list.things.iter().partition(|it| it.cancelled);
-        let [called_off, on] = [called_off, on].map(|some| some.iter().map(|it| &it.external_id).collect());
-        self.remember(CALLED_OFF, &called_off, &on).await?;
-        let mut put = self.put(kind, &list).await?;
-        let gone = self.gone(kind, names, |name| whole || facts.is_of_series(name)).await?;
-        let (removed, of) = self.call_off(&gone).await?;
-        put.tally.removed = removed;
-        if whole {
-            self.guard(kind, &gone, removed, of);
-        }
-        self.report.kinds.push((kind, put.tally));
-        Ok(())
-    }
-
-    /// The sessions without weeks that are over and that a known series never had: whoever moves a series in the middle of
-    /// a term moves what is to come. Nobody was at the times that its past would now have had.
-    async fn without_invented(&mut self, facts: &Facts) -> Result<List<SaveSession>, StoreError> {
-        let known: BTreeSet<String> = self
-            .tx
-            .imported(&self.order.source, "sessions")
-            .await?
-            .iter()
-            .map(|name| series_of(name).to_owned())
-            .collect();
-        let now = self.hub.now().0;
-        let over = |it: &SaveSession| {
-            it.ends_at.ms() <= now
-                && facts.is_of_series(&it.external_id)
-                && known.contains(series_of(&it.external_id))
-        };
-        let all = &facts.sessions;
-        let asked = all.things.iter().filter(|it| over(it)).map(|it| it.external_id.as_str());
-        let there: BTreeSet<String> =
-            self.tx.by_keys::<Session>(asked).await?.into_iter().filter_map(|it| it.external_id).collect();
-        let mut list = List { columns: all.columns.clone(), ..List::default() };
-        for (thing, (file, row)) in all.things.iter().zip(&all.places) {
-            if over(thing) && !there.contains(&thing.external_id) {
-                let place = Place { file: file.clone(), row: *row, column: None };
-                let message = format!(
-                    "'{}' is left out: it is over, and its series did not have it",
-                    thing.external_id
-                );
-                self.report.notes.add(place, message);
-            } else {
-                list.push(thing.clone(), file, *row);
-            }
-        }
-        Ok(list)
     }
 
     async fn save_memberships(&mut self, facts: &Facts) -> Result<(), StoreError> {
@@ -347,7 +273,7 @@ impl Work<'_> {
         self.tx.forget_imported(source, kind, &gone).await?;
         let elsewhere = self.tx.imported_by_any(kind, &gone).await?;
         gone.retain(|name| !elsewhere.contains(name));
-        Ok(Gone { names: gone, before })
+        Ok(Gone { names: gone, elsewhere, before })
     }
 
     /// Keeps names of a kind, and forgets others.
@@ -396,39 +322,6 @@ impl Work<'_> {
             of, self.order.source
         );
         self.report.problems.add(Place { file: kind.into(), row: 0, column: None }, message);
-    }
-
-    /// Calls sessions off that have not begun; what was held stays. Gives how many, and of how many.
-    async fn call_off(&mut self, gone: &Gone) -> Result<(usize, usize), StoreError> {
-        let now = self.hub.now().0;
-        let mut sessions = self.tx.by_keys::<Session>(gone.before.iter().map(String::as_str)).await?;
-        sessions.retain(|session| session.starts_at > now && !session.cancelled);
-        let of = sessions.len();
-        let names: BTreeSet<&String> = gone.names.iter().collect();
-        sessions.retain(|session| session.external_id.as_ref().is_some_and(|id| names.contains(id)));
-        for session in &mut sessions {
-            session.cancelled = true;
-            session.revision += 1;
-        }
-        self.tx.put(&sessions).await?;
-        let off: BTreeSet<&String> = sessions.iter().filter_map(|it| it.external_id.as_ref()).collect();
-        self.remember(CALLED_OFF, &off, &BTreeSet::new()).await?;
-        let ids: Vec<Uuid> = sessions.iter().map(|session| session.id).collect();
-        self.touched.sessions.extend(&ids);
-        self.touched.feed_sessions.extend(&ids);
-        if self.tx.any_swipe().await? {
-            // Windows may be open already.
-            for room in self.tx.session_rooms(&ids).await? {
-                let Some(session) = sessions.iter().find(|session| session.id == room.session_id) else {
-                    continue;
-                };
-                let opens = session.starts_at - LONGEST_OPENING_MS;
-                let swipes = self.tx.swipes_in_room(room.room_id, opens, session.closes_at).await?;
-                self.touched.swipes.extend(swipes);
-            }
-            self.touched.sessions.extend(self.tx.sessions_sharing(&ids).await?);
-        }
-        Ok((ids.len(), of))
     }
 
     async fn withdraw(&mut self, gone: &Gone) -> Result<(usize, usize), StoreError> {

@@ -184,15 +184,16 @@ impl Save for SaveCard {
             }
             cards.push(Card { id, code: input.code.clone(), student_id: student.id, from_at, until_at });
         }
+        let all: Vec<Uuid> = cards.iter().map(|card| card.id).collect();
+        let mut seen_as = credentials_of(tx, &all).await?;
+        seen_as.values_mut().for_each(|reads| reads.sort());
+        keep_other_forms(inputs, &cards, &seen_as, &mut credentials);
         credentials.sort();
         credentials.dedup();
         refuse_shared(tx, check, inputs, &cards, &credentials).await?;
         if check.found_any() {
             return Ok(Put::default());
         }
-        let all: Vec<Uuid> = cards.iter().map(|card| card.id).collect();
-        let mut seen_as = credentials_of(tx, &all).await?;
-        seen_as.values_mut().for_each(|reads| reads.sort());
         let mut reads: BTreeMap<Uuid, Vec<CardRead>> = BTreeMap::new();
         for (card, read) in &credentials {
             reads.entry(*card).or_default().push(read.clone());
@@ -230,6 +231,28 @@ impl Save for SaveCard {
             touched.swipes.extend(tx.swipes_of_students(&owners).await?);
         }
         Ok(Put { ids: all, touched, tally })
+    }
+}
+
+/// Keeps what cards may be seen as in forms of which a file has no word.
+fn keep_other_forms(
+    inputs: &[SaveCard],
+    cards: &[Card],
+    seen_as: &BTreeMap<Uuid, Vec<CardRead>>,
+    credentials: &mut Vec<(Uuid, CardRead)>,
+) {
+    // A UID has one of three lengths (ISO/IEC 14443-3, section 6.4.4); any other form is known by its count of bits.
+    let form = |read: &CardRead| match read.bits() {
+        32 | 56 | 80 => 0,
+        bits => bits,
+    };
+    let said: BTreeSet<(Uuid, u16)> = credentials.iter().map(|(card, read)| (*card, form(read))).collect();
+    let silent: BTreeSet<&str> =
+        inputs.iter().filter(|it| it.unsaid.0.contains(&"other forms")).map(|it| it.code.as_str()).collect();
+    for card in cards.iter().filter(|card| silent.contains(card.code.as_str())) {
+        let kept = seen_as.get(&card.id).into_iter().flatten();
+        let kept = kept.filter(|read| !said.contains(&(card.id, form(read))));
+        credentials.extend(kept.map(|read| (card.id, read.clone())));
     }
 }
 

@@ -78,9 +78,15 @@ pub struct SaveSession {
     /// Whether it is called off.
     #[graphql(default)]
     pub cancelled: bool,
+    /// Until when rooms that it leaves go on taking its swipes, beside those that it moves to, which take them from now on.
+    /// Left out, a change of the day is one from this instant on, and one before the window opens is one of the whole session.
+    pub old_rooms_until: Option<DateTime>,
     /// What a file does not say of a session that is there already stays as it is.
     #[graphql(skip)]
     pub unsaid: Unsaid,
+    /// The fields (`groups`, `rooms`) of which the file knows its own share, and others may know more.
+    #[graphql(skip)]
+    pub shares: Vec<&'static str>,
 }
 
 #[async_trait]
@@ -107,7 +113,10 @@ impl Save for SaveCourse {
                 Course {
                     id: known.map_or_else(|| hub.mint(), |course| course.id),
                     code: input.code.clone(),
-                    title: input.title.clone(),
+                    title: input
+                        .unsaid
+                        .keeps("title", known)
+                        .map_or_else(|| input.title.clone(), |it| it.title.clone()),
                     department: kept.map_or_else(|| input.department.clone(), |it| it.department.clone()),
                 }
             })
@@ -205,6 +214,10 @@ impl Save for SaveSession {
                 let message = "must come after the start, and within 24 hours of it";
                 check.refuse(Code::Invalid, &format!("sessions.{index}.endsAt"), message);
             }
+            if input.old_rooms_until.as_ref().is_some_and(|until| until.ms() >= input.ends_at.ms()) {
+                let message = "must come before the session's end; name both rooms where it is in both";
+                check.refuse(Code::Invalid, &format!("sessions.{index}.oldRoomsUntil"), message);
+            }
         }
         if check.found_any() {
             return Ok(Put::default());
@@ -229,17 +242,32 @@ impl Save for SaveSession {
         let now = hub.now();
         let mut saved = Saved::default();
         for input in inputs {
-            let room_ids: Vec<Uuid> =
-                input.rooms.iter().filter_map(|code| rooms.get(code)).map(|room| room.id).collect();
-            let group_ids: BTreeSet<Uuid> =
-                input.groups.iter().filter_map(|code| groups.get(code)).map(|group| group.id).collect();
-            let course = input.course.as_ref().and_then(|code| courses.get(code));
             let known = old.get(&input.external_id);
+            let kept = |field: &str| input.unsaid.keeps(field, known);
+            let room_ids: Vec<Uuid> = match kept("rooms").and_then(|session| old_rooms.get(&session.id)) {
+                Some(held) => rooms_now(held).collect(),
+                None if kept("rooms").is_some() => Vec::new(),
+                None => input.rooms.iter().filter_map(|code| rooms.get(code)).map(|room| room.id).collect(),
+            };
+            let group_ids: BTreeSet<Uuid> = match kept("groups") {
+                Some(session) => old_groups.get(&session.id).cloned().unwrap_or_default(),
+                None => {
+                    input.groups.iter().filter_map(|code| groups.get(code)).map(|group| group.id).collect()
+                }
+            };
+            let of_course = match kept("course") {
+                Some(session) => OfCourse { id: session.course_id, department: session.department.clone() },
+                None => {
+                    let course = input.course.as_ref().and_then(|code| courses.get(code));
+                    let department = course.and_then(|course| course.department.clone());
+                    OfCourse { id: course.map(|course| course.id), department }
+                }
+            };
             let before = known.map(|session| {
                 let rooms = old_rooms.get(&session.id).map_or(&[][..], Vec::as_slice);
                 (session, rooms, old_groups.get(&session.id).unwrap_or(&no_groups))
             });
-            saved.add(hub, input, course, &room_ids, &group_ids, before, &policies, now);
+            saved.add(hub, input, of_course, &room_ids, &group_ids, before, &policies, now);
         }
         tx.put(&saved.sessions).await?;
         let ids: Vec<Uuid> = saved.sessions.iter().map(|session| session.id).collect();
@@ -254,6 +282,17 @@ impl Save for SaveSession {
         }
         Ok(Put { ids, touched, tally })
     }
+}
+
+/// What a session has of its course.
+struct OfCourse {
+    id: Option<Uuid>,
+    department: Option<String>,
+}
+
+/// The rooms that hold a session from now on for ever.
+fn rooms_now(held: &[SessionRoom]) -> impl Iterator<Item = Uuid> {
+    held.iter().filter(|room| room.until_at.is_none()).map(|room| room.room_id)
 }
 
 /// What a bulk of sessions comes to.
@@ -273,7 +312,7 @@ impl Saved {
         &mut self,
         hub: &Hub,
         input: &SaveSession,
-        course: Option<&Course>,
+        course: OfCourse,
         room_ids: &[Uuid],
         group_ids: &BTreeSet<Uuid>,
         before: Option<(&Session, &[SessionRoom], &BTreeSet<Uuid>)>,
@@ -281,23 +320,27 @@ impl Saved {
         now: Instant,
     ) {
         let id = before.map_or_else(|| hub.mint(), |(session, ..)| session.id);
-        let (starts_at, ends_at) = (input.starts_at.ms(), input.ends_at.ms());
         let stored = before.map(|(session, ..)| session);
+        let (starts_at, ends_at) = input
+            .unsaid
+            .keeps("times", stored)
+            .map_or((input.starts_at.ms(), input.ends_at.ms()), |it| (it.starts_at, it.ends_at));
         let kind = input.unsaid.keeps("kind", stored).map_or(input.kind, |session| session.kind);
-        let department = course.and_then(|course| course.department.clone());
+        let department = course.department;
         let scope = Scope { department: department.as_deref(), kind: Some(kind) };
         let window = policy_at(policies, scope, starts_at).window(Instant(starts_at), Instant(ends_at));
+        let cut_over = input.old_rooms_until.as_ref().map(|until| Instant(until.ms()));
         let rooms = match before {
             Some((session, rooms, _)) if stays_put(session, rooms, starts_at, ends_at, room_ids) => {
-                rooms.to_vec()
+                cut_over.map_or_else(|| rooms.to_vec(), |until| leave_at(rooms, until, now))
             }
             Some((session, rooms, _)) => {
                 // A change of the day holds from now on; one that comes after it says where it was all the time.
                 let was = policy_for(policies, session)
                     .window(Instant(session.starts_at), Instant(session.ends_at));
-                room_timeline(id, rooms, room_ids, was.holds(now).then_some(now))
+                room_timeline(id, rooms, room_ids, was.holds(now).then_some(now), cut_over)
             }
-            None => room_timeline(id, &[], room_ids, None),
+            None => room_timeline(id, &[], room_ids, None, None),
         };
         let moved = before.is_some_and(|(session, old, _)| {
             session.moved || session.starts_at != starts_at || session.ends_at != ends_at || old != rooms
@@ -306,8 +349,11 @@ impl Saved {
             id,
             external_id: Some(input.external_id.clone()),
             kind,
-            title: input.title.clone(),
-            course_id: course.map(|course| course.id),
+            title: input
+                .unsaid
+                .keeps("title", stored)
+                .map_or_else(|| input.title.clone(), |it| it.title.clone()),
+            course_id: course.id,
             starts_at,
             ends_at,
             cancelled: input.unsaid.keeps("cancelled", stored).map_or(input.cancelled, |it| it.cancelled),
@@ -348,35 +394,56 @@ impl Saved {
 
 /// Whether a session is said to be when and where it is now: then it also was where it was on the day of a move.
 fn stays_put(session: &Session, held: &[SessionRoom], starts_at: i64, ends_at: i64, wanted: &[Uuid]) -> bool {
-    let now: BTreeSet<Uuid> =
-        held.iter().filter(|room| room.until_at.is_none()).map(|room| room.room_id).collect();
+    let now: BTreeSet<Uuid> = rooms_now(held).collect();
     (session.starts_at, session.ends_at) == (starts_at, ends_at) && now == wanted.iter().copied().collect()
 }
 
+/// Rooms that are being left, with another instant at which they are.
+fn leave_at(held: &[SessionRoom], until: Instant, now: Instant) -> Vec<SessionRoom> {
+    let leaving = |room: &SessionRoom| room.until_at.is_some_and(|at| at > now.0);
+    let left = |room: &SessionRoom| SessionRoom {
+        until_at: if leaving(room) { Some(until.0) } else { room.until_at },
+        ..*room
+    };
+    held.iter().map(left).collect()
+}
+
 /// Which rooms hold a session when. Before its window opens a change replaces the rooms; on the day (`now`)
-/// the old rooms hold it until now and the new ones from now on.
+/// the old rooms hold it until now and the new ones from now on. With an instant to cut over at the old ones hold it until
+/// then, beside the new ones.
 fn room_timeline(
     session: Uuid,
     old: &[SessionRoom],
     wanted: &[Uuid],
     now: Option<Instant>,
+    cut_over: Option<Instant>,
 ) -> Vec<SessionRoom> {
     let wanted: BTreeSet<Uuid> = wanted.iter().copied().collect();
     let whole =
         |room: &Uuid| SessionRoom { session_id: session, room_id: *room, from_at: None, until_at: None };
-    let Some(now) = now else { return wanted.iter().map(whole).collect() };
+    let Some(now) = now else {
+        let left = |held: &&SessionRoom| held.until_at.is_none() && !wanted.contains(&held.room_id);
+        let left = cut_over.map(|until| {
+            old.iter().filter(left).map(move |held| SessionRoom { until_at: Some(until.0), ..*held })
+        });
+        return left.into_iter().flatten().chain(wanted.iter().map(whole)).collect();
+    };
     let holds = |held: &SessionRoom| held.until_at.is_none_or(|until| now.0 < until);
+    let leaves = cut_over.unwrap_or(now);
     let mut rooms = Vec::new();
     for held in old {
-        let until_at =
-            if holds(held) && !wanted.contains(&held.room_id) { Some(now.0) } else { held.until_at };
+        let until_at = match (holds(held), wanted.contains(&held.room_id)) {
+            (true, true) => None,
+            (true, false) => Some(held.until_at.map_or(leaves.0, |until| until.min(leaves.0))),
+            (false, _) => held.until_at,
+        };
         if held.from_at.is_none_or(|from| until_at.is_none_or(|until| from < until)) {
             rooms.push(SessionRoom { until_at, ..*held });
         }
     }
     for room in &wanted {
         if !old.iter().any(|held| held.room_id == *room && holds(held)) {
-            rooms.push(SessionRoom { from_at: Some(now.0), ..whole(room) });
+            rooms.push(SessionRoom { from_at: Some(now.min(leaves).0), ..whole(room) });
         }
     }
     rooms

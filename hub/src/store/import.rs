@@ -15,6 +15,20 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("import_item.name")).collect()
     }
 
+    /// What all sources but one named of a kind.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn imported_by_others(
+        &mut self,
+        source: &str,
+        kind: &str,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let sql = "SELECT DISTINCT name FROM import_item WHERE source <> $1 AND kind = $2";
+        let rows = self.fetch(sql, vec![source.into(), kind.into()]).await?;
+        rows.into_iter().map(|mut row| row.next("import_item.name")).collect()
+    }
+
     /// Notes what a source names.
     ///
     /// # Errors

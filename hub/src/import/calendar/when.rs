@@ -104,23 +104,21 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Vec<DateTi
     }
     let text = format!("DTSTART:{}\nRRULE:{}", stamp(start.wall), parts.join(";"));
     let set: RRuleSet = text.parse().map_err(|error| format!("the rule '{rule}' cannot be used: {error}"))?;
-    let found = set.all(MAX_RECURRENCES);
     let mut walls = vec![start.wall];
-    for date in &found.dates {
+    for (count, date) in set.into_iter().enumerate() {
+        if count >= usize::from(MAX_RECURRENCES) {
+            return Err(format!(
+                "the rule '{rule}' makes more than {MAX_RECURRENCES} sessions; give it an end (UNTIL or COUNT)"
+            ));
+        }
         let at = jiff::Timestamp::from_second(date.timestamp()).map_err(|error| error.to_string())?;
         let wall = TimeZone::UTC.to_datetime(at);
         if ms(wall, &start.zone)? > horizon {
-            walls.dedup();
-            return Ok(walls);
+            break;
         }
         walls.push(wall);
     }
     walls.dedup();
-    if found.limited {
-        return Err(format!(
-            "the rule '{rule}' makes more than {MAX_RECURRENCES} sessions; give it an end (UNTIL or COUNT)"
-        ));
-    }
     Ok(walls)
 }
 

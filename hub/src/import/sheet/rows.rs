@@ -77,6 +77,29 @@ impl Sheet<'_> {
     }
 }
 
+/// Makes one card of rows that say the same of it but for what it may be seen as.
+pub(super) fn join_cards(list: &mut List<SaveCard>) {
+    let mut joined = List { columns: std::mem::take(&mut list.columns), ..List::default() };
+    let mut at: BTreeMap<String, usize> = BTreeMap::new();
+    let things = std::mem::take(&mut list.things).into_iter();
+    for (card, (file, row)) in things.zip(std::mem::take(&mut list.places)) {
+        let first = at.get(&card.code).and_then(|index| joined.things.get_mut(*index));
+        match first {
+            Some(first) if is_one_record(first, &card) => first.credentials.extend(card.credentials),
+            _ => {
+                at.entry(card.code.clone()).or_insert(joined.things.len());
+                joined.push(card, &file, row);
+            }
+        }
+    }
+    *list = joined;
+}
+
+fn is_one_record(one: &SaveCard, other: &SaveCard) -> bool {
+    let until = |card: &SaveCard| card.until.as_ref().map(DateTime::ms);
+    one.student == other.student && one.from.ms() == other.from.ms() && until(one) == until(other)
+}
+
 /// The cells of one row, by field.
 struct Cells<'a> {
     sheet: &'a Sheet<'a>,
@@ -183,7 +206,7 @@ impl Cells<'_> {
 
     fn building(&self) -> Result<SaveBuilding, Wrong> {
         let code = self.needed("code")?;
-        Ok(SaveBuilding { name: self.text("name").unwrap_or(&code).to_owned(), code })
+        Ok(SaveBuilding { name: self.text("name").unwrap_or(&code).to_owned(), code, unsaid: self.unsaid() })
     }
 
     fn room(&self) -> Result<SaveRoom, Wrong> {
@@ -263,6 +286,9 @@ impl Cells<'_> {
             bits: self.parsed("bits", "a count of bits", |text| text.parse().ok())?,
             raw: self.text("raw").map(str::to_owned),
         };
+        let mut unsaid = self.unsaid();
+        // A list of numbers of one form says nothing of how else a card may be seen.
+        unsaid.0.push("other forms");
         let from = self.at("from")?.ok_or(("from", "is missing: from when is the card valid?".to_owned()))?;
         Ok(SaveCard {
             code: self.needed("code")?,
@@ -270,7 +296,7 @@ impl Cells<'_> {
             credentials: vec![credential],
             from: self.stamp(from),
             until: self.until("until")?.map(|ms| self.stamp(ms)),
-            unsaid: self.unsaid(),
+            unsaid,
         })
     }
 
@@ -302,7 +328,9 @@ impl Cells<'_> {
             rooms: rooms.clone(),
             groups: groups.clone(),
             cancelled,
+            old_rooms_until: None,
             unsaid: self.unsaid(),
+            shares: Vec::new(),
         };
         if let Some(starts) = self.at("start")? {
             let ends = self.at("end")?.ok_or(("end", "is missing".to_owned()))?;
