@@ -28,7 +28,7 @@ pub use digits::{hex, unhex};
 pub use event::{Answer, CardSecret, Change, Input, Output, Read, ReaderClock, ReaderFacts, Tag};
 use reading::Reading;
 use repeats::{Dated, Repeats};
-use words::{colour_word, decision_of, decision_word, reason_word, trust_word};
+use words::{colour_word, considered, decision_of, decision_word, reason_word, trust_word};
 
 /// How many swipes may wait for the disk; beyond that readers see red.
 const MAX_PENDING: usize = 512;
@@ -292,6 +292,7 @@ impl Gateway {
             sessions: verdict.credited.iter().map(|session| session.0).collect(),
             basis: self.basis.clone(),
             tag: named,
+            considered: considered(&self.timetable, &verdict),
         };
         let ticket = self.ticket();
         let credited = verdict.holder.filter(|_| !verdict.credited.is_empty());

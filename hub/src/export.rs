@@ -345,7 +345,8 @@ async fn carry_out(hub: &Hub, schema: &HubSchema, held: &mut ExportJob) -> Resul
             *held = now;
         }
     }
-    let file = file.finish().await?;
+    // Only an import's file is ever crowded out.
+    let Some(file) = file.finish().await? else { return Ok(Made::Unwanted) };
     let mut done = held.clone();
     (done.objects, done.bytes, done.file_id) = (objects, file.size, Some(file.id));
     (done.snapshot_at, done.finished_at) = (Some(snapshot_at), Some(hub.now().0));

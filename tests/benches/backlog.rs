@@ -81,6 +81,7 @@ fn record(gateway: &Gateway, number: u64, key: &str) -> Vec<u8> {
         sessions: Vec::new(),
         basis: gateway.cursor.clone(),
         tag: None,
+        considered: Vec::new(),
     };
     Record::Swipe(Box::new(swipe)).body().unwrap()
 }

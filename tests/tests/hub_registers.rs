@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
 use rollcall_hub::service::sweep;
-use rollcall_tests::hub::{TestHub, at, refusals};
+use rollcall_tests::hub::{TestHub, at, ms, refusals};
 use rollcall_tests::timetable::{Gateway, estate, join, number, session, students};
 use serde_json::{Value, json};
 
@@ -105,13 +105,34 @@ async fn both_ends_of_the_window_count_and_a_millisecond_outside_does_not() {
 async fn a_class_list_put_right_later_turns_a_red_into_present_and_says_so() {
     let (hub, mut gateway, _) = class().await;
     hub.clock.set(&at("12:00"));
-    let swipe = gateway.swipe(2, 0, &at("10:05"), &[]);
+    let mut swipe = gateway.swipe(2, 0, &at("10:05"), &[]);
+    let considered = json!([{"session": gateway.session("10:00"), "opens": ms(&at("09:30")), "closes": ms(&at("11:00")), "list": true}]);
+    swipe["record"] = json!({"t": "swipe", "considered": considered}).to_string().into();
     gateway.submit(&hub, &[swipe], &at("12:00")).await;
     let absent = ["S00000 ABSENT RULE - -", "S00001 ABSENT RULE - -"];
     assert_eq!(register(&hub, "X").await, is("FINAL", &absent));
     join(&hub, 2..3, "2026-10-05").await;
     let lines = [absent[0], absent[1], "S00002 PRESENT RECONCILED 11:05:00.000 5"];
     assert_eq!(register(&hub, "X").await, is("FINAL", &lines));
+    // In one query: why the light was red, and why the register now says present.
+    let how = "considered { session { externalId policy { opensBefore } } opensAt windowOpen hasClassList onClassList credited }";
+    let swipes = format!(
+        "{{ swipes {{ nodes {{ shown {{ light reason timetableRevision {how} }} verdict {{ light reason decidedBy {how} }} }} }} }}"
+    );
+    let explained = hub.read(&swipes).await["swipes"]["nodes"][0].take();
+    let revision = explained["shown"]["timetableRevision"].as_i64();
+    assert!(revision.is_some_and(|revision| revision > 0), "{explained}");
+    let considered = |listed: bool| {
+        json!([{"session": {"externalId": "X", "policy": {"opensBefore": "PT30M"}}, "opensAt": "2026-10-05T10:30:00.000+01:00",
+                "windowOpen": true, "hasClassList": true, "onClassList": listed, "credited": listed}])
+    };
+    assert_eq!(
+        explained,
+        json!({
+            "shown": {"light": "RED", "reason": "NOT_ON_CLASS_LIST", "timetableRevision": revision, "considered": considered(false)},
+            "verdict": {"light": "GREEN", "reason": "RECORDED", "decidedBy": "HUB", "considered": considered(true)},
+        })
+    );
     let swipes = "{ swipes { nodes { decision reason sessions { externalId } shown { light reason }
         revisions { decision reason } considered { session { externalId } credited } learntLater } } }";
     let swipe = hub.read(swipes).await["swipes"]["nodes"][0].take();

@@ -101,3 +101,44 @@ fn a_card_at_a_door_of_which_nobody_knows_is_told_of_and_an_mqtt_readers_comes_a
     mind.handle(Input::Read(other), at(68_000));
     assert_eq!(mind.forgotten_since(), None);
 }
+
+#[test]
+fn a_record_says_which_sessions_were_considered_and_what_spoke_for_them() {
+    use rollcall_rules::ids::{GroupId, RoomId};
+    use rollcall_rules::policy::Policy;
+    use rollcall_rules::session::{HeldIn, Session};
+    use rollcall_rules::time::Span;
+    use rollcall_rules::timetable::Item;
+    let start = reading::BUILT_AFTER.plus_ms(100 * 24 * 3_600_000);
+    let at = |ms: i64| Reading::exactly(start.0 + ms, Trust::Synced, ms + 1_000);
+    let room = RoomId(Uuid::from_u128(5));
+    let mut mind = Gateway::new(Uuid::from_u128(1));
+    let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: Some(room) };
+    mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(0));
+    let session = |id: u128, starts: i64, cancelled| Session {
+        id: SessionId(Uuid::from_u128(id)),
+        starts_at: start.plus_ms(starts),
+        ends_at: start.plus_ms(starts + 3_600_000),
+        cancelled,
+        rooms: vec![HeldIn { room, span: Span { from: None, until: None } }],
+        groups: vec![GroupId(Uuid::from_u128(6))],
+        policy: Policy::default(),
+    };
+    let sessions = [session(7, 0, false), session(8, 0, true), session(9, 7_200_000, false)];
+    let changes = sessions.map(|it| Change::Upsert(Item::Session(it))).into();
+    mind.handle(Input::Facts { changes, replace: true, basis: "b.1".to_owned() }, at(1));
+    let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
+    mind.handle(
+        Input::Read(Read { reader: "D1".to_owned(), card: Ok(card), tag: None, random: [0; 10] }),
+        at(60_000),
+    );
+    let record = std::iter::from_fn(|| mind.poll_output()).find_map(|output| match output {
+        Output::Append { record, .. } => Some(record),
+        _ => None,
+    });
+    let considered = record.map(|it| it.considered).unwrap_or_default();
+    let found: Vec<_> = considered.iter().map(|it| (it.session.as_u128(), it.off, it.credited)).collect();
+    assert_eq!(found, [(7, false, false), (8, true, false)], "not the one of the afternoon");
+    let window = (considered[0].opens, considered[0].closes);
+    assert_eq!(window, (start.0 - 1_800_000, start.0 + 3_600_000));
+}

@@ -1,9 +1,31 @@
-//! The words that records hold for what the rules decide.
+//! What records hold of what the rules decide.
 
 use rollcall_rules::light::Colour;
-use rollcall_rules::verdict::{Decision, Reason};
+use rollcall_rules::timetable::Timetable;
+use rollcall_rules::verdict::{Decision, Reason, Verdict};
 
 use super::reading::Trust;
+use crate::journal::record::ConsideredRecord;
+
+/// How many considered sessions a record holds at the most.
+const MOST_CONSIDERED: usize = 8;
+
+/// The sessions that a verdict considered, as a record holds them.
+pub(super) fn considered(timetable: &Timetable, verdict: &Verdict) -> Vec<ConsideredRecord> {
+    let considered = verdict.considered.iter().filter_map(|how| {
+        let window = timetable.session(how.session)?.window();
+        Some(ConsideredRecord {
+            session: how.session.0,
+            opens: window.opens.0,
+            closes: window.closes.0,
+            off: how.cancelled,
+            list: how.has_class_list,
+            listed: how.on_class_list,
+            credited: how.credited,
+        })
+    });
+    considered.take(MOST_CONSIDERED).collect()
+}
 
 pub(crate) fn trust_word(trust: Trust) -> &'static str {
     match trust {

@@ -339,6 +339,7 @@ fn swipe(at: i64) -> Vec<u8> {
         sessions: Vec::new(),
         basis: String::new(),
         tag: None,
+        considered: Vec::new(),
     };
     Record::Swipe(Box::new(swipe)).body().unwrap()
 }

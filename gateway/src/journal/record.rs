@@ -70,6 +70,37 @@ pub struct SwipeRecord {
     pub basis: String,
     /// For MQTT readers: how the reader named it.
     pub tag: Option<TagRecord>,
+    /// The sessions that were considered, with what spoke for and against each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<ConsideredRecord>,
+}
+
+/// How one session stood to a swipe, as the gateway knew it. What is false is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsideredRecord {
+    /// The session.
+    pub session: Uuid,
+    /// Its window opened, in milliseconds since the epoch.
+    pub opens: i64,
+    /// And closes.
+    pub closes: i64,
+    /// It was called off.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub off: bool,
+    /// It has a class list.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub list: bool,
+    /// The holder is on it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub listed: bool,
+    /// The swipe counts for it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub credited: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How an MQTT reader named a swipe.

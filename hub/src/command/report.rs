@@ -125,7 +125,7 @@ fn line<W: std::io::Write>(
         counts.of(Cancelled),
         counts.of(Expected),
     ];
-    let mut cells = vec![label.to_owned(), from.0.to_string(), until.0.to_string()];
+    let mut cells = vec![harmless(label).into_owned(), from.0.to_string(), until.0.to_string()];
     cells.extend(numbers.iter().map(i64::to_string));
     cells.push(share(present, present + absent));
     Ok(table.write_record(cells)?)
@@ -161,7 +161,7 @@ async fn rooms<W: std::io::Write>(
     let hours = |ms: i64| format!("{:.2}", ms as f64 / 3_600_000.0);
     for room in room_use(hub, from, until).await? {
         table.write_record([
-            room.room.code,
+            harmless(&room.room.code).into_owned(),
             room.room.capacity.map_or_else(String::new, |seats| seats.to_string()),
             from.0.to_string(),
             until.0.to_string(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 
 use super::connection::{DateTimeRange, connection, in_range};
 use super::context::{Needs, READERS, fault, hub, local};
@@ -13,9 +13,9 @@ use super::loader::{
     self, ConsideredForSwipe, GroundsOfSwipe, ReceiptOfSwipe, RevisionsOfSwipe, SessionsOfSwipe,
 };
 use super::people::{Card, Student};
-use super::session::Session;
+use super::session::{Session, opens_at};
 use crate::scalar::{Counter, DateTime, UuidScalar};
-use crate::service::decide::Shown;
+use crate::service::decide::{self, Shown};
 use crate::service::feed::FeedCursor;
 use crate::service::hindsight::Ground;
 use crate::store::entity::{self, ClockTrust, LightColour, SwipeDecision, SwipeReason};
@@ -35,8 +35,12 @@ pub enum SwipeDecider {
 /// Why one session did or did not get the swipe.
 #[derive(Clone, SimpleObject)]
 pub struct SessionConsidered {
-    /// The session.
+    /// The session, as it is now. What its window and overlap rest on is its `policy`.
     session: Session,
+    /// When its window opened, as far as who decided knew.
+    opens_at: DateTime,
+    /// When it closed.
+    closes_at: DateTime,
     /// Its window was open in the room.
     window_open: bool,
     /// It has a class list.
@@ -47,8 +51,20 @@ pub struct SessionConsidered {
     credited: bool,
 }
 
+/// What a decision rests on.
+#[derive(Clone)]
+enum Grounds {
+    /// What the gateway wrote into its record of the swipe, where there is one.
+    Door(Option<String>),
+    /// What the hub knows now of this swipe.
+    Now(uuid::Uuid),
+    /// Nobody keeps that.
+    Past,
+}
+
 /// A decision at a point in time.
 #[derive(Clone, SimpleObject)]
+#[graphql(complex)]
 pub struct SwipeVerdict {
     /// What became of it.
     decision: SwipeDecision,
@@ -62,8 +78,79 @@ pub struct SwipeVerdict {
     decided_by: SwipeDecider,
     /// The feed position that it was decided by; null for the hub's own.
     basis: Option<String>,
+    /// The revision of the building's timetable at that position; null for the hub's own, which go by all that it knew then.
+    timetable_revision: Option<i64>,
     /// The sessions that it credited.
     sessions: Vec<Session>,
+    #[graphql(skip)]
+    grounds: Grounds,
+}
+
+/// A decision at a point in time.
+#[ComplexObject]
+impl SwipeVerdict {
+    /// Every session considered, with what spoke for and against it as who decided knew it; empty where none was open. Null of
+    /// earlier decisions of the hub, and of gateways that keep no record of it.
+    #[graphql(complexity = "10 + child_complexity")]
+    async fn considered(&self, ctx: &Context<'_>) -> Result<Option<Vec<SessionConsidered>>> {
+        match &self.grounds {
+            Grounds::Now(swipe) => considered_now(ctx, *swipe).await.map(Some),
+            Grounds::Door(record) => considered_at_door(ctx, record.as_deref()).await,
+            Grounds::Past => Ok(None),
+        }
+    }
+}
+
+async fn considered_now(ctx: &Context<'_>, swipe: uuid::Uuid) -> Result<Vec<SessionConsidered>> {
+    let considered = loader::list(ctx, ConsideredForSwipe(swipe)).await?;
+    let ids: Vec<uuid::Uuid> = considered.iter().map(|how| how.session.0).collect();
+    let sessions = loader::many::<entity::Session>(ctx, &ids).await?;
+    let mut all = Vec::new();
+    for how in considered {
+        let Some(session) = sessions.iter().find(|session| session.id == how.session.0) else { continue };
+        all.push(SessionConsidered {
+            opens_at: local(ctx, opens_at(ctx, session).await?)?,
+            closes_at: local(ctx, session.closes_at)?,
+            session: Session(session.clone()),
+            window_open: how.window_open,
+            has_class_list: how.has_class_list,
+            on_class_list: how.on_class_list,
+            credited: how.credited,
+        });
+    }
+    Ok(all)
+}
+
+async fn considered_at_door(
+    ctx: &Context<'_>,
+    record: Option<&str>,
+) -> Result<Option<Vec<SessionConsidered>>> {
+    let Some(considered) = decide::considered_at_door(record) else { return Ok(None) };
+    let ids: Vec<uuid::Uuid> = considered.iter().map(|how| how.session).collect();
+    let sessions = loader::many::<entity::Session>(ctx, &ids).await?;
+    let mut all = Vec::new();
+    for how in considered {
+        // One that was known at a door and is not here came from before this database was put back.
+        let Some(session) = sessions.iter().find(|session| session.id == how.session) else { continue };
+        all.push(SessionConsidered {
+            session: Session(session.clone()),
+            opens_at: local(ctx, how.opens)?,
+            closes_at: local(ctx, how.closes)?,
+            window_open: !how.off,
+            has_class_list: how.list,
+            on_class_list: how.listed,
+            credited: how.credited,
+        });
+    }
+    Ok(Some(all))
+}
+
+fn light_of(decision: SwipeDecision) -> LightColour {
+    match decision {
+        SwipeDecision::Recorded => LightColour::Green,
+        SwipeDecision::NotRecorded => LightColour::Red,
+        SwipeDecision::Pending => LightColour::Amber,
+    }
 }
 
 /// What proves that a gateway recorded a swipe.
@@ -181,29 +268,34 @@ impl Swipe {
             light: LightColour::from_word(&shown.light).ok_or_else(|| bad(&shown.light))?,
             decided_at: local(ctx, self.0.swiped_at)?,
             decided_by: SwipeDecider::Gateway,
+            timetable_revision: FeedCursor::decode(&shown.basis).map(|cursor| cursor.revision),
             basis: Some(shown.basis),
             sessions: sessions(ctx, &shown.sessions).await?,
+            grounds: Grounds::Door(self.0.record.clone()),
+        })
+    }
+    /// The decision that holds now, with what it rests on: beside `shown` it says why a light was red and the register now says
+    /// present.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn verdict(&self, ctx: &Context<'_>) -> Result<SwipeVerdict> {
+        let mut sessions = loader::list(ctx, SessionsOfSwipe(self.0.id)).await?;
+        sessions.dedup_by_key(|session| session.id);
+        Ok(SwipeVerdict {
+            decision: self.0.decision,
+            reason: self.0.reason,
+            light: light_of(self.0.decision),
+            decided_at: local(ctx, self.0.decided_at)?,
+            decided_by: SwipeDecider::Hub,
+            basis: None,
+            timetable_revision: None,
+            sessions: sessions.into_iter().map(Session).collect(),
+            grounds: Grounds::Now(self.0.id),
         })
     }
     /// Every session considered, with what spoke for and against it, by what the hub knows now.
     #[graphql(complexity = "10 + child_complexity")]
     async fn considered(&self, ctx: &Context<'_>) -> Result<Vec<SessionConsidered>> {
-        let considered = loader::list(ctx, ConsideredForSwipe(self.0.id)).await?;
-        let ids: Vec<uuid::Uuid> = considered.iter().map(|how| how.session.0).collect();
-        let sessions = loader::many::<entity::Session>(ctx, &ids).await?;
-        Ok(considered
-            .iter()
-            .filter_map(|how| {
-                let session = sessions.iter().find(|session| session.id == how.session.0)?;
-                Some(SessionConsidered {
-                    session: Session(session.clone()),
-                    window_open: how.window_open,
-                    has_class_list: how.has_class_list,
-                    on_class_list: how.on_class_list,
-                    credited: how.credited,
-                })
-            })
-            .collect())
+        considered_now(ctx, self.0.id).await
     }
     /// What the door could not know: facts that bear on it by what the hub knows now, and that reached the feed of its building only
     /// behind the position that the gateway had decided by (`shown.basis`). Null where that position is of another database. A stay
@@ -253,15 +345,13 @@ impl Swipe {
             verdicts.push(SwipeVerdict {
                 decision: revision.decision,
                 reason: revision.reason,
-                light: match revision.decision {
-                    SwipeDecision::Recorded => LightColour::Green,
-                    SwipeDecision::NotRecorded => LightColour::Red,
-                    SwipeDecision::Pending => LightColour::Amber,
-                },
+                light: light_of(revision.decision),
                 decided_at: local(ctx, revision.decided_at)?,
                 decided_by: SwipeDecider::Hub,
                 basis: None,
+                timetable_revision: None,
                 sessions: sessions(ctx, &revision.sessions).await?,
+                grounds: Grounds::Past,
             });
         }
         Ok(verdicts)

@@ -76,16 +76,21 @@ async fn take(shared: &Shared, name: &str, headers: &HeaderMap, body: Body) -> R
             return Ok(refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", message));
         };
         if !incoming.add(&piece).await? {
-            return Ok(too_large());
+            return Ok(if incoming.is_crowded_out() { crowded_out() } else { too_large() });
         }
     }
-    let upload = incoming.finish().await?;
+    let Some(upload) = incoming.finish().await? else { return Ok(crowded_out()) };
     let body = json!({"uploadId": Kind::Upload.id(upload.id), "name": upload.name, "size": upload.size});
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
     refusal(status, Media::Json, code, message)
+}
+
+fn crowded_out() -> Response {
+    let message = "too many files come at once; send it again when the others are imported";
+    refuse(StatusCode::INSUFFICIENT_STORAGE, "TOO_MANY_UPLOADS", message)
 }
 
 fn too_large() -> Response {

@@ -46,6 +46,40 @@ impl Shown {
     }
 }
 
+/// How one session stood to a swipe as its gateway knew it: of the record in the gateway's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ConsideredAtDoor {
+    /// The session.
+    pub session: Uuid,
+    /// Its window opened, in milliseconds since the epoch.
+    pub opens: i64,
+    /// And closes.
+    pub closes: i64,
+    /// It was called off.
+    #[serde(default)]
+    pub off: bool,
+    /// It has a class list.
+    #[serde(default)]
+    pub list: bool,
+    /// The holder is on it.
+    #[serde(default)]
+    pub listed: bool,
+    /// The swipe counts for it.
+    #[serde(default)]
+    pub credited: bool,
+}
+
+/// What a gateway considered, by its record of a swipe; none where there is no such record.
+#[must_use]
+pub fn considered_at_door(record: Option<&str>) -> Option<Vec<ConsideredAtDoor>> {
+    #[derive(Deserialize)]
+    struct Record {
+        #[serde(default)]
+        considered: Vec<ConsideredAtDoor>,
+    }
+    serde_json::from_str::<Record>(record?).ok().map(|record| record.considered)
+}
+
 /// Judges swipes by what is known now: fills in card, student, decision and reason, and gives the credits.
 ///
 /// # Errors

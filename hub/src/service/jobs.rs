@@ -10,7 +10,7 @@ use super::access::Role;
 use super::attempt::Attempt;
 use super::bulk::Tally;
 use super::import::{Order, Report, prepare};
-use super::lease::{Leased, MAX_ATTEMPTS, replace, take_up};
+use super::lease::{LEASE_MS, LONG_LEASE_MS, Leased, MAX_ATTEMPTS, hold_on, replace, take_up};
 use super::refusal::{Answer, Check, Code, Refusal};
 use super::{Caller, Hub, News, access, sources, upload, webhooks};
 use crate::import::recipe::Recipe;
@@ -18,6 +18,8 @@ use crate::import::{Facts, MAX_FILE_BYTES, Place, Problems};
 use crate::store::StoreError;
 use crate::store::entity::{CalendarSource, ImportJob, ImportState, Token, Upload, WebhookEvent};
 
+/// How often an import that is being read says that somebody works on it.
+const RENEWED_EVERY: std::time::Duration = std::time::Duration::from_secs(40);
 /// How many notes are kept.
 const MAX_NOTES: usize = 1_000;
 /// How many files one import reads at the most.
@@ -323,7 +325,7 @@ pub async fn work_one(hub: &Hub, holder: Uuid) -> Result<bool, StoreError> {
 }
 
 async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
-    let facts = match read(hub, job).await? {
+    let facts = match held_while(hub, job, read(hub, job)).await? {
         Ok(facts) => facts,
         Err(outcome) => return finish(hub, job, ImportState::Refused, outcome).await,
     };
@@ -335,8 +337,30 @@ async fn carry_out(hub: &Hub, job: &ImportJob) -> Result<(), StoreError> {
     };
     let dry_run = job.state == ImportState::Checking;
     let order = Order { source: job.source.clone(), dry_run, accept_removals: job.accept_removals };
+    if !hold_on(hub, job, job.holder, LONG_LEASE_MS).await? {
+        return Ok(());
+    }
     let (caller, facts, order) = (&caller, &facts, &order);
     hub.whole(|attempt| Box::pin(put_in(attempt, job, caller, facts, order))).await
+}
+
+/// Does some of an import's work; however long it takes, no other hub takes the import up meanwhile.
+async fn held_while<T>(
+    hub: &Hub,
+    job: &ImportJob,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let mut work = std::pin::pin!(work);
+    let mut ticks = tokio::time::interval(RENEWED_EVERY);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = ticks.tick() => {
+                hold_on(hub, job, job.holder, LEASE_MS).await?;
+            }
+        }
+    }
 }
 
 /// Does an import, and commits it together with its end, unless something speaks against it.

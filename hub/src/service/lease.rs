@@ -12,6 +12,9 @@ use crate::store::entity::{Entity, WebhookEvent};
 /// How long nobody else takes up what a hub took up, in milliseconds.
 pub const LEASE_MS: i64 = 120_000;
 
+/// How long nobody takes up what is in its one long transaction, during which it can say nothing of itself.
+pub const LONG_LEASE_MS: i64 = 600_000;
+
 /// How often a piece of work is taken up before it is given up: what takes a hub down should not take down all.
 pub const MAX_ATTEMPTS: i64 = 3;
 
@@ -49,6 +52,34 @@ pub async fn take_up<J: Leased>(hub: &Hub, holder: Uuid) -> Result<Option<J>, St
             tx.put(std::slice::from_ref(&job)).await?;
             tx.commit().await?;
             Ok(Some(job))
+        })
+    })
+    .await
+}
+
+/// Has a piece of work held for so long from now on; `false` where somebody else ended its step.
+///
+/// # Errors
+/// When the store fails.
+pub async fn hold_on<J: Leased>(
+    hub: &Hub,
+    held: &J,
+    holder: Option<Uuid>,
+    for_ms: i64,
+) -> Result<bool, StoreError> {
+    hub.whole(|attempt| {
+        Box::pin(async move {
+            let mut tx = attempt.write().await?;
+            let Some(mut job) = tx.by_ids::<J>([held.id()]).await?.into_iter().next() else {
+                return Ok(false);
+            };
+            if !job.is_at_step_of(held) {
+                return Ok(false);
+            }
+            job.hold(holder, Some(hub.now().0 + for_ms));
+            tx.put(std::slice::from_ref(&job)).await?;
+            tx.commit().await?;
+            Ok(true)
         })
     })
     .await

@@ -287,7 +287,9 @@ async fn ask(hub: &Hub, taken: &CalendarSource, bytes: &[u8]) -> Result<Result<U
             return Ok(Err("it is larger than an import may be".to_owned()));
         }
     }
-    let file = incoming.finish().await?;
+    let Some(file) = incoming.finish().await? else {
+        return Ok(Err("too many files come at once".to_owned()));
+    };
     let asked = StartImport {
         id: hub.mint(),
         uploads: vec![Some(file.id)],

@@ -24,6 +24,7 @@ pub struct Incoming {
     buffer: Vec<u8>,
     pieces: i64,
     limit: u64,
+    is_crowded_out: bool,
 }
 
 /// Begins to take a file in.
@@ -52,7 +53,7 @@ impl Incoming {
     pub fn new(hub: &Hub, name: &str, limit: u64, exported: bool) -> Self {
         let (id, created_at) = (hub.mint(), hub.now().0);
         let upload = Upload { id, name: name.to_owned(), size: 0, complete: false, exported, created_at };
-        Self { hub: hub.clone(), upload, buffer: Vec::new(), pieces: 0, limit }
+        Self { hub: hub.clone(), upload, buffer: Vec::new(), pieces: 0, limit, is_crowded_out: false }
     }
 
     /// How many bytes it has so far.
@@ -69,7 +70,13 @@ impl Incoming {
         forget(&self.hub, &[self.upload.id]).await
     }
 
-    /// Takes some more of it; `false` when it is too large, which makes it be forgotten.
+    /// It was forgotten because too many others came at the same time.
+    #[must_use]
+    pub fn is_crowded_out(&self) -> bool {
+        self.is_crowded_out
+    }
+
+    /// Takes some more of it; `false` when it is too large, or crowded out, which makes it be forgotten.
     ///
     /// # Errors
     /// When the store fails.
@@ -83,26 +90,30 @@ impl Incoming {
         while self.buffer.len() >= PIECE_BYTES {
             let rest = self.buffer.split_off(PIECE_BYTES);
             let piece = std::mem::replace(&mut self.buffer, rest);
-            self.write(piece).await?;
+            if !self.write(piece).await? {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
 
-    /// It is all there.
+    /// It is all there; none where it was crowded out.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn finish(mut self) -> Result<Upload, StoreError> {
+    pub async fn finish(mut self) -> Result<Option<Upload>, StoreError> {
         self.upload.complete = true;
         let last = std::mem::take(&mut self.buffer);
-        self.write(last).await?;
-        Ok(self.upload)
+        let is_written = self.write(last).await?;
+        Ok(is_written.then_some(self.upload))
     }
 
-    async fn write(&mut self, piece: Vec<u8>) -> Result<(), StoreError> {
+    /// Writes a piece; `false` where so many files wait that there is no room for it, which makes the file be forgotten.
+    async fn write(&mut self, piece: Vec<u8>) -> Result<bool, StoreError> {
         self.upload.size += i64::try_from(piece.len()).unwrap_or(i64::MAX);
         let (upload, pieces, piece) = (&self.upload, self.pieces, &piece);
-        self.hub
+        let has_room = self
+            .hub
             .whole(|attempt| {
                 Box::pin(async move {
                     let mut tx = attempt.write().await?;
@@ -110,14 +121,26 @@ impl Incoming {
                         let found = format!("{} was dropped while it came", upload.name);
                         return Err(StoreError::BadData { place: "upload", found });
                     }
+                    // Many may have begun to come at once.
+                    if !upload.exported
+                        && tx.waiting_bytes(false).await? + piece.len() as u64
+                            > MAX_WAITING_BYTES + MAX_FILE_BYTES
+                    {
+                        return Ok(false);
+                    }
                     tx.add_piece(upload.id, pieces, piece.clone()).await?;
                     tx.put(std::slice::from_ref(upload)).await?;
-                    tx.commit().await
+                    tx.commit().await?;
+                    Ok(true)
                 })
             })
             .await?;
         self.pieces += 1;
-        Ok(())
+        if !has_room {
+            self.is_crowded_out = true;
+            forget(&self.hub, &[self.upload.id]).await?;
+        }
+        Ok(has_room)
     }
 }
 
