@@ -152,8 +152,8 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
     let mut mind = Gateway::new(clock.boot_id());
     let facts = cached.config.as_ref().map(|config| config.reader_facts()).unwrap_or_default();
     let mut found = Found::open(config, &mut mind, &*clock)?;
-    // The clock's file may be gone, or older than what the journal holds.
-    let alive = alive.max(found.ran_at);
+    // The clock's file may be gone; the journal says too when something was last written.
+    let alive = alive.or(found.ran_at);
     let refusals = Refusals::open(&config.data);
     let now = clock.read();
     if let Some(Unrecorded { since, swipes }) = refusals.since() {

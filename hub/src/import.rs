@@ -101,6 +101,17 @@ impl<T> List<T> {
     }
 }
 
+/// A stay that is to be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// The source's id of the enrolment, where it has one.
+    pub id: Option<String>,
+    /// The group.
+    pub group: String,
+    /// The student.
+    pub student: String,
+}
+
 /// Everything that some files say.
 #[derive(Debug, Default)]
 pub struct Facts {
@@ -128,8 +139,14 @@ pub struct Facts {
     pub whole: Vec<&'static str>,
     /// Series of sessions that a calendar names: all their recurrences are in it, and one that is not any more goes.
     pub series: BTreeSet<String>,
-    /// Stays that the files themselves say are to be taken back: group and student.
-    pub dropped: Vec<(String, String)>,
+    /// Stays that the files themselves say are to be taken back.
+    pub dropped: Vec<Dropped>,
+    /// The ids that the source itself has for enrolments, each with the stay's place among `memberships`.
+    pub enrolments: Vec<(String, usize)>,
+    /// And for classes and users: of which kind, id, and our name.
+    pub ids: Vec<(&'static str, String, String)>,
+    /// Groups and students may be named by those ids.
+    pub named_by_id: bool,
     /// Groups that are gone: that there is none of them is no mistake.
     pub optional: BTreeSet<String>,
     /// What keeps the files from being used.

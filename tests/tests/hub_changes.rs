@@ -46,6 +46,11 @@ async fn a_room_that_a_session_leaves_takes_its_swipes_until_the_cut_over_beside
         gateway.submit(&hub, &swipes, &at("10:10")).await;
         let wanted = ["S00000 PRESENT", "S00001 EXPECTED", "S00002 PRESENT", "S00003 PRESENT"];
         assert_eq!(marks(&hub).await, wanted, "told at {told_at}");
+        // Nor does another end of the session close the old door.
+        let mut longer = in_room("R2", None);
+        longer["endsAt"] = json!(at("11:15"));
+        hub.done("saveSession", longer).await;
+        assert_eq!(marks(&hub).await, wanted, "told at {told_at}");
         // The old door may be left open for longer, as long as it is not closed.
         let (hub, mut gateway, _) = class().await;
         hub.clock.set(&at(told_at));

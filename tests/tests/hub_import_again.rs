@@ -139,6 +139,12 @@ async fn calendars_of_single_groups_and_rooms_come_together_in_one_session() {
         read("of R2", &both, &["R2"], &[]).await;
         read("of G", &both, &[], &["G"]).await;
     }
+    // A session that was held is as it was, whoever names it no more.
+    let held = "BEGIN:VEVENT\nUID:Z\nSUMMARY:Z\nDTSTART:20260921T130000Z\nDURATION:PT1H\nEND:VEVENT\n";
+    read("of G", &(both.clone() + held), &[], &["G"]).await;
+    read("of H", &(both.clone() + held), &[], &["H"]).await;
+    read("of H", &both, &[], &["H"]).await;
+    assert_eq!(shown(&hub, "Z").await["groups"], json!([{"code": "G"}, {"code": "H"}]));
     // One that does not name it any more takes its own share with it, and nothing else.
     read("of H", &event("Y", 15), &[], &["H"]).await;
     read("of R1", &event("Y", 15), &["R1"], &[]).await;
@@ -201,4 +207,34 @@ async fn a_table_of_cards_takes_no_other_form_of_them_away_and_several_rows_may_
     );
     assert_eq!(table("facility = 'Site'\nnumber = 'No'\n", &rows).await, [("cards", [0, 1, 0, 0])]);
     assert_eq!(forms().await, [26, 26, 56]);
+}
+
+#[tokio::test]
+async fn a_session_named_twice_is_refused_with_its_place_and_one_called_off_by_a_feed_stays_on_where_a_person_says_so()
+ {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let mapping = format!("kind = 'sessions'\n[columns]\n{COLUMNS}[formats]\ndate_time = '%Y-%m-%d %H:%M'\n");
+    let row = "X,2026-10-05 14:00,2026-10-05 15:00\n";
+    let mut facts = Facts::default();
+    let rows = format!("Id,Start,End\n{row}{row}");
+    sheet::read(
+        &mut facts,
+        "t.csv",
+        rows.as_bytes(),
+        hub.running.hub.zone(),
+        &Mapping::read(&mapping).unwrap(),
+    );
+    let told = problems(&imported(&hub, &facts, &order("twice")).await);
+    assert!(told.len() == 1 && told[0].starts_with("t.csv, row 3, column 'Id'"), "{told:?}");
+    // The feed calls it off, a person puts it on again, and the feed says the same every night.
+    let feed = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:Y\nSUMMARY:Y\nDTSTART:20261005T140000Z\nDURATION:PT1H\nSTATUS:CANCELLED\n\
+                END:VEVENT\nEND:VCALENDAR\n";
+    let state =
+        async || hub.read("{ session(by: {externalId: \"Y\"}) { state } }").await["session"]["state"].take();
+    imported(&hub, &feed_of(feed, &["R1"], &["G"]), &order("feed")).await;
+    assert_eq!(state().await, "CANCELLED");
+    hub.done("saveSession", session("Y", "14:00", "15:00")).await;
+    imported(&hub, &feed_of(feed, &["R1"], &["G"]), &order("feed")).await;
+    assert_ne!(state().await, "CANCELLED");
 }

@@ -95,6 +95,28 @@ async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments
     hub.clock.set("2026-10-07T08:00:00Z");
     assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [1, 0, 0, 0])]);
     assert_eq!(counts(&imported(&hub, &read(&renewed), &order("o")).await), [("memberships", [0, 0, 0, 1])]);
+    // A difference that names all by their ids alone: the second begins a week later, and was never there before.
+    let later = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne2,active,k1,u2,student,2026-10-19,2026-11-08\n";
+    let later = read(&[("manifest.csv", manifest), ("enrollments.csv", later)]);
+    assert_eq!(counts(&imported(&hub, &later, &order("o")).await), [("memberships", [1, 0, 0, 0])]);
+    let members = async || -> Vec<String> {
+        let found = hub.read(query).await["group"]["members"]["nodes"].take();
+        let line =
+            |it: &serde_json::Value| format!("{} {} {}", it["student"]["number"], it["from"], it["until"]);
+        found.as_array().unwrap().iter().map(line).collect()
+    };
+    let second = "\"N2\" \"2026-10-19\" \"2026-11-07\"";
+    assert_eq!(members().await.iter().filter(|it| it.starts_with("\"N2\"")).collect::<Vec<_>>(), [second]);
+    assert_eq!(counts(&imported(&hub, &later, &order("o")).await), [("memberships", [0, 0, 0, 1])]);
+    // Of two enrolments of one student the one that is named goes.
+    let again = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne9,active,k1,u2,student,2026-11-16,\n";
+    imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", again)]), &order("o")).await;
+    let gone_again = again.replace("active", "tobedeleted");
+    let report =
+        imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", &gone_again)]), &order("o"))
+            .await;
+    assert_eq!(counts(&report), [("memberships", [0, 0, 1, 0])]);
+    assert_eq!(members().await.iter().filter(|it| it.starts_with("\"N2\"")).collect::<Vec<_>>(), [second]);
     // Whom a difference takes back must be there.
     let nobody = gone.replace("N1", "N77");
     let report =

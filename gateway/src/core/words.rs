@@ -24,7 +24,11 @@ pub(super) fn considered(timetable: &Timetable, verdict: &Verdict) -> Vec<Consid
             credited: how.credited,
         })
     });
-    considered.take(MOST_CONSIDERED).collect()
+    let mut considered: Vec<ConsideredRecord> = considered.collect();
+    // Those that it counts for are told in any case.
+    considered.sort_by_key(|it| (!it.credited, !it.listed));
+    considered.truncate(MOST_CONSIDERED);
+    considered
 }
 
 pub(crate) fn trust_word(trust: Trust) -> &'static str {

@@ -71,7 +71,7 @@ pub struct SwipeRecord {
     /// For MQTT readers: how the reader named it.
     pub tag: Option<TagRecord>,
     /// The sessions that were considered, with what spoke for and against each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub considered: Vec<ConsideredRecord>,
 }
 

@@ -398,7 +398,7 @@ impl<'a> Feed<'a> {
         let speaks = |name: &str, fixed: &[String]| !fixed.is_empty() || event.line(name).is_some();
         let fields = [
             ("cancelled", cancelled),
-            ("title", event.line("SUMMARY").is_some()),
+            ("title", event.text("SUMMARY").is_some()),
             ("rooms", speaks("LOCATION", &self.options.rooms)),
             ("groups", speaks(self.groups_from, &self.options.groups)),
             ("course", self.options.course.is_some()),

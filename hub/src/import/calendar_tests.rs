@@ -326,6 +326,12 @@ fn many_rules_are_a_bomb_too_whether_of_one_event_or_of_many() {
     let facts = read_text(&events);
     let words = facts.problems.list.last().map(|it| it.message.clone()).unwrap_or_default();
     assert!(words.contains("recurrences") && words.contains("split"), "{words}");
+    // One that never recurs ends too.
+    let facts = read_text(
+        "BEGIN:VEVENT\nUID:a\nDTSTART:20260701T090000Z\nDURATION:PT1H\n\
+         RRULE:FREQ=SECONDLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYSETPOS=2\nEND:VEVENT\n",
+    );
+    assert_eq!(facts.sessions.things.len(), 1);
     // Beyond the horizon nothing is worked out.
     let events: String = (0..3_000)
         .map(|n| {

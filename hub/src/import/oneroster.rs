@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use zip::ZipArchive;
 
-use super::{Facts, Place};
+use super::{Dropped, Facts, Place};
 use crate::scalar::LocalDate;
 use crate::service::bulk::Unsaid;
 use crate::service::memberships::SaveMembership;
@@ -323,11 +323,15 @@ fn enrolments(
     classes: &Classes,
     students: &BTreeMap<String, String>,
 ) {
+    facts.ids.extend(classes.iter().map(|(id, (code, _))| ("classes by id", id.clone(), code.clone())));
+    facts.ids.extend(students.iter().map(|(id, number)| ("users by id", id.clone(), number.clone())));
     let Some(table) = tables.get("enrollments") else { return };
+    facts.named_by_id |= table.delta;
     for row in table.rows.iter().filter(|(_, row)| is_student(table, row)) {
         let (class, user) =
             (table.first(&row.1, &["classSourcedId"]), table.first(&row.1, &["userSourcedId"]));
-        // A difference may name a class or a student that it does not bring along: they go by their own id then.
+        // A difference may name a class or a student that it does not bring along: what the source meant by the id before, it
+        // means still; and one that never came goes by the id itself.
         let known = |found: Option<String>, id: &str| found.or_else(|| table.delta.then(|| id.to_owned()));
         let group = known(classes.get(&class).map(|(code, _)| code.clone()), &class);
         let student = known(students.get(&user).cloned(), &user);
@@ -342,7 +346,8 @@ fn enrolments(
             continue;
         };
         if table.gone(&row.1) {
-            facts.dropped.push((group, student));
+            let id = table.cell(&row.1, "sourcedId").map(str::to_owned);
+            facts.dropped.push(Dropped { id, group, student });
             continue;
         }
         let spans = classes.get(&class).into_iter().flat_map(|(_, ids)| ids).filter_map(|id| terms.get(id));
@@ -375,6 +380,9 @@ fn enrolments(
             until_at: None,
             reason: MembershipReason::Import,
         };
+        if let Some(id) = table.cell(&row.1, "sourcedId") {
+            facts.enrolments.push((id.to_owned(), facts.memberships.things.len()));
+        }
         facts.memberships.push(stay, &table.name, row.0);
     }
 }

@@ -69,15 +69,14 @@ pub struct ConsideredAtDoor {
     pub credited: bool,
 }
 
-/// What a gateway considered, by its record of a swipe; none where there is no such record.
+/// What a gateway considered, by its record of a swipe; none where there is no such record, or one of an earlier version.
 #[must_use]
 pub fn considered_at_door(record: Option<&str>) -> Option<Vec<ConsideredAtDoor>> {
     #[derive(Deserialize)]
     struct Record {
-        #[serde(default)]
-        considered: Vec<ConsideredAtDoor>,
+        considered: Option<Vec<ConsideredAtDoor>>,
     }
-    serde_json::from_str::<Record>(record?).ok().map(|record| record.considered)
+    serde_json::from_str::<Record>(record?).ok()?.considered
 }
 
 /// Judges swipes by what is known now: fills in card, student, decision and reason, and gives the credits.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::attempt::Attempt;
 use super::bulk::{Put, Save, Tally};
-use super::memberships::{SaveMembership, lasting, leave};
+use super::memberships::{SaveMembership, lasting, leave, never_were};
 use super::people::SaveCard;
 use super::refusal::Check;
 use super::{Caller, Hub, News, Touched};
@@ -18,6 +18,7 @@ use crate::import::{Facts, List, Place, Problems};
 use crate::store::entity::{Card, Student};
 use crate::store::{Boxed, StoreError, Tx};
 
+mod enrolments;
 mod sessions;
 
 /// How an import is to be made.
@@ -145,6 +146,8 @@ async fn changes(tx: &mut Tx) -> Result<i64, StoreError> {
     Ok(count)
 }
 
+use enrolments::Enrolled;
+
 /// What a source named and does not name any more.
 #[derive(Default)]
 struct Gone {
@@ -192,11 +195,17 @@ impl Work<'_> {
     }
 
     async fn save_memberships(&mut self, facts: &Facts) -> Result<(), StoreError> {
-        let (kind, list) = ("memberships", &facts.memberships);
+        let kind = "memberships";
         let whole = facts.whole.contains(&kind);
-        if (list.things.is_empty() && !whole && facts.dropped.is_empty()) || self.report.problems.count > 0 {
+        let nothing = facts.memberships.things.is_empty() && facts.dropped.is_empty() && facts.ids.is_empty();
+        if (nothing && !whole) || self.report.problems.count > 0 {
             return Ok(());
         }
+        let Enrolled { list, dropped, moved } = self.enrolled(facts).await?;
+        if list.things.is_empty() && dropped.is_empty() && !whole {
+            return Ok(());
+        }
+        let list = &*list;
         tracing::info!("{} {kind}", list.things.len());
         let mut put = self.put(kind, list).await?;
         let named = |stay: &SaveMembership| format!("{}\t{}\t{}", stay.group, stay.student, stay.from.0);
@@ -217,8 +226,11 @@ impl Work<'_> {
             .collect();
         let left = leave(self.hub, &mut self.tx, &stays, &kept).await?;
         self.guard(kind, &gone, left.count, of);
-        let stays: Vec<(&str, &str, Option<&str>)> =
-            facts.dropped.iter().map(|(group, student)| (group.as_str(), student.as_str(), None)).collect();
+        self.touched.extend(never_were(&mut self.tx, &moved, &kept).await?);
+        let stays: Vec<(&str, &str, Option<&str>)> = dropped
+            .iter()
+            .map(|(group, student, from)| (group.as_str(), student.as_str(), from.as_deref()))
+            .collect();
         let dropped = leave(self.hub, &mut self.tx, &stays, &kept).await?;
         for (group, student) in dropped.unknown.iter().filter(|(group, _)| !facts.optional.contains(group)) {
             let place = Place { file: kind.into(), row: 0, column: None };

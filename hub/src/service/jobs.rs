@@ -320,6 +320,10 @@ pub async fn work_one(hub: &Hub, holder: Uuid) -> Result<bool, StoreError> {
     let ended = task.join_next().await.unwrap_or(Ok(Ok(())));
     if let Err(error) = ended.unwrap_or_else(|error| Err(error.to_string())) {
         tracing::error!("import {} failed, and is tried again in two minutes: {error}", job.id);
+        // It may have been held for longer.
+        if let Err(error) = hold_on(hub, &job, job.holder, LEASE_MS).await {
+            tracing::warn!("it may take ten minutes: {error}");
+        }
     }
     Ok(true)
 }

@@ -171,19 +171,45 @@ pub async fn remove_memberships(
             if let Some(refusals) = check.refusals() {
                 return Ok(Err(refusals));
             }
-            tx.execute_in(
-                "DELETE FROM membership WHERE id IN ({})",
-                &[],
-                gone.iter().map(|stay| stay.id.into()),
-            )
-            .await?;
-            let mut touched = touched_by(&mut tx, &gone).await?;
-            touched.feed_gone_memberships.extend(gone.iter().map(|stay| stay.id));
+            let touched = drop_stays(&mut tx, &gone).await?;
             hub.settle(tx, touched, Some(caller)).await?;
             Ok(Ok(gone))
         })
     })
     .await
+}
+
+async fn drop_stays(tx: &mut Tx, stays: &[Membership]) -> Result<Touched, StoreError> {
+    let ids = || stays.iter().map(|stay| stay.id);
+    tx.execute_in("DELETE FROM membership WHERE id IN ({})", &[], ids().map(Value::from)).await?;
+    let mut touched = touched_by(tx, stays).await?;
+    touched.feed_gone_memberships.extend(ids());
+    Ok(touched)
+}
+
+/// Takes stays back, by group, student and first day, that their source now says otherwise; those in `kept` it says too.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn never_were(
+    tx: &mut Tx,
+    named: &[(String, String, String)],
+    kept: &BTreeSet<(&str, &str, String)>,
+) -> Result<Touched, StoreError> {
+    let named: Vec<&(String, String, String)> = named
+        .iter()
+        .filter(|(group, student, from)| !kept.contains(&(group.as_str(), student.as_str(), from.clone())))
+        .collect();
+    let groups = present::<Group>(tx, named.iter().map(|it| it.0.as_str()), |it| &it.code).await?;
+    let students = present::<Student>(tx, named.iter().map(|it| it.1.as_str()), |it| &it.number).await?;
+    let wanted: BTreeSet<(Uuid, Uuid, &str)> = named
+        .iter()
+        .filter_map(|it| Some((groups.get(&it.0)?.id, students.get(&it.1)?.id, it.2.as_str())))
+        .collect();
+    let of = groups.values().map(|group| group.id.into());
+    let mut stays = tx.by_column::<Membership>("group_id", of).await?;
+    stays.retain(|stay| wanted.contains(&(stay.group_id, stay.student_id, stay.from_on.as_str())));
+    if stays.is_empty() { Ok(Touched::default()) } else { drop_stays(tx, &stays).await }
 }
 
 /// How many stays of some names (group, student and first day, separated by tabs) last.

@@ -331,7 +331,7 @@ impl Saved {
         let window = policy_at(policies, scope, starts_at).window(Instant(starts_at), Instant(ends_at));
         let cut_over = input.old_rooms_until.as_ref().map(|until| Instant(until.ms()));
         let rooms = match before {
-            Some((session, rooms, _)) if stays_put(session, rooms, starts_at, ends_at, room_ids) => {
+            Some((_, rooms, _)) if stays_put(rooms, room_ids, window.closes) => {
                 cut_over.map_or_else(|| rooms.to_vec(), |until| leave_at(rooms, until, now))
             }
             Some((session, rooms, _)) => {
@@ -392,10 +392,13 @@ impl Saved {
     }
 }
 
-/// Whether a session is said to be when and where it is now: then it also was where it was on the day of a move.
-fn stays_put(session: &Session, held: &[SessionRoom], starts_at: i64, ends_at: i64, wanted: &[Uuid]) -> bool {
+/// Whether a session is said to be where it is now: then it also was, and will be, where it was said to be before, as on the
+/// day of a move. Not where it is put to a time before it came there.
+fn stays_put(held: &[SessionRoom], wanted: &[Uuid], closes: Instant) -> bool {
     let now: BTreeSet<Uuid> = rooms_now(held).collect();
-    (session.starts_at, session.ends_at) == (starts_at, ends_at) && now == wanted.iter().copied().collect()
+    let came =
+        |room: &SessionRoom| room.until_at.is_some() || room.from_at.is_none_or(|from| from < closes.0);
+    now == wanted.iter().copied().collect() && held.iter().all(came)
 }
 
 /// Rooms that are being left, with another instant at which they are.
@@ -422,11 +425,9 @@ fn room_timeline(
     let whole =
         |room: &Uuid| SessionRoom { session_id: session, room_id: *room, from_at: None, until_at: None };
     let Some(now) = now else {
-        let left = |held: &&SessionRoom| held.until_at.is_none() && !wanted.contains(&held.room_id);
-        let left = cut_over.map(|until| {
-            old.iter().filter(left).map(move |held| SessionRoom { until_at: Some(until.0), ..*held })
-        });
-        return left.into_iter().flatten().chain(wanted.iter().map(whole)).collect();
+        let left = old.iter().filter(|held| held.until_at.is_none() && !wanted.contains(&held.room_id));
+        let left = left.filter_map(|held| Some(SessionRoom { until_at: Some(cut_over?.0), ..*held }));
+        return left.chain(wanted.iter().map(whole)).collect();
     };
     let holds = |held: &SessionRoom| held.until_at.is_none_or(|until| now.0 < until);
     let leaves = cut_over.unwrap_or(now);

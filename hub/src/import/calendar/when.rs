@@ -105,7 +105,8 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Vec<DateTi
     let text = format!("DTSTART:{}\nRRULE:{}", stamp(start.wall), parts.join(";"));
     let set: RRuleSet = text.parse().map_err(|error| format!("the rule '{rule}' cannot be used: {error}"))?;
     let mut walls = vec![start.wall];
-    for (count, date) in set.into_iter().enumerate() {
+    // One that never recurs is not tried for ever.
+    for (count, date) in set.limit().into_iter().enumerate() {
         if count >= usize::from(MAX_RECURRENCES) {
             return Err(format!(
                 "the rule '{rule}' makes more than {MAX_RECURRENCES} sessions; give it an end (UNTIL or COUNT)"

@@ -78,7 +78,7 @@ impl Work<'_> {
         let taken_over: Vec<String> = left_out.into_iter().filter(|name| !named.contains(name)).collect();
         self.tx.forget_imported_by_all(CALLED_OFF, &taken_over).await?;
         off.extend(taken_over);
-        for session in list.things.iter_mut().filter(|it| off.contains(&it.external_id)) {
+        for session in list.things.iter_mut().filter(|it| !it.cancelled && off.contains(&it.external_id)) {
             session.unsaid.0.retain(|field| *field != "cancelled");
         }
         let (called_off, on): (Vec<&SaveSession>, Vec<&SaveSession>) =
@@ -172,12 +172,12 @@ impl Work<'_> {
         let source = &self.order.source;
         let known = self.tx.imported(source, WORDS).await?;
         let before: BTreeMap<&str, &str> = known.iter().filter_map(|name| name.rsplit_once('\t')).collect();
-        let (mut fresh, mut stale) = (Vec::new(), Vec::new());
+        let (mut fresh, mut stale) = (BTreeSet::new(), Vec::new());
         for session in &mut list.things {
             let now = words(session);
             let before = before.get(session.external_id.as_str()).copied();
             if before != Some(&now) {
-                fresh.push(format!("{}\t{now}", session.external_id));
+                fresh.insert(format!("{}\t{now}", session.external_id));
                 stale.extend(before.map(|before| format!("{}\t{before}", session.external_id)));
             }
             for (index, (field, _)) in said(session).into_iter().enumerate() {
@@ -205,7 +205,8 @@ impl Work<'_> {
     async fn join_shares(&mut self, list: &mut List<SaveSession>) -> Result<(), StoreError> {
         for (field, kind) in SHARES {
             let shares = |it: &SaveSession| it.shares.contains(&field);
-            if !list.things.iter().any(shares) {
+            let before = self.tx.imported(&self.order.source, kind).await?;
+            if before.is_empty() && !list.things.iter().any(shares) {
                 continue;
             }
             let others = self.shares_of_others(kind).await?;
@@ -222,7 +223,6 @@ impl Work<'_> {
             }
             let ids: BTreeSet<&str> = list.things.iter().map(|it| it.external_id.as_str()).collect();
             let of_these = |name: &String| name.rsplit_once('\t').is_some_and(|(id, _)| ids.contains(id));
-            let before = self.tx.imported(&self.order.source, kind).await?;
             let gone: Vec<String> = before.difference(&own).filter(|name| of_these(name)).cloned().collect();
             let fresh: Vec<&String> = own.difference(&before).collect();
             self.tx.forget_imported(&self.order.source, kind, &gone).await?;
@@ -260,7 +260,9 @@ impl Work<'_> {
             let left = lost.iter().filter_map(|name| name.rsplit_once('\t')).map(|(id, _)| id);
             let left: BTreeSet<&str> = left.filter(|id| others.contains_key(*id)).collect();
             let zone = self.hub.zone();
-            let stored = self.tx.by_keys::<Session>(left.iter().copied()).await?;
+            // What was held stays as it was held.
+            let mut stored = self.tx.by_keys::<Session>(left.iter().copied()).await?;
+            stored.retain(|session| session.starts_at > self.hub.now().0);
             let mut list = List::default();
             for session in stored {
                 let Some(id) = session.external_id else { continue };
