@@ -238,3 +238,28 @@ async fn a_session_named_twice_is_refused_with_its_place_and_one_called_off_by_a
     imported(&hub, &feed_of(feed, &["R1"], &["G"]), &order("feed")).await;
     assert_ne!(state().await, "CANCELLED");
 }
+
+#[tokio::test]
+async fn imports_at_the_same_time_come_in_one_after_the_other_and_lose_nothing() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let list = |from: usize, until: usize, name: &str| {
+        let rows: String = (from..until).map(|it| format!("N{it:04},{name} {it},,Current\n")).collect();
+        rollcall_tests::import::table("students.toml", &format!("Student number,Name,Email,Status\n{rows}"))
+    };
+    // The two agree about none of the hundred that both name: one of them is the later.
+    let (one, other) = (list(0, 300, "One"), list(200, 500, "Other"));
+    let (a, b) = (order("a"), order("b"));
+    let (first, second) = tokio::join!(imported(&hub, &one, &a), imported(&hub, &other, &b));
+    let tallies = [counts(&first)[0].1, counts(&second)[0].1];
+    assert!(
+        tallies == [[300, 0, 0, 0], [200, 100, 0, 0]] || tallies == [[200, 100, 0, 0], [300, 0, 0, 0]],
+        "{tallies:?}"
+    );
+    let found = hub.read("{ students(first: 200, after: null, orderBy: {field: NUMBER}) { totalCount nodes { displayName } } }").await;
+    assert_eq!(found["students"]["totalCount"], 500);
+    // The same two again change what they disagree about, and nothing else.
+    let (first, second) = tokio::join!(imported(&hub, &one, &a), imported(&hub, &other, &b));
+    let changed: usize = [counts(&first)[0].1[1], counts(&second)[0].1[1]].iter().sum();
+    assert!([100, 200].contains(&changed), "{changed}");
+}
