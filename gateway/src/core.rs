@@ -249,6 +249,8 @@ impl Gateway {
             None => (now.when, false),
         };
         let (when, late) = when;
+        let tag = read.tag.as_ref().filter(|_| late);
+        let read_since_boot = tag.and_then(|tag| self.repeats.read_at(&read.reader, tag));
         let named = read.tag.as_ref().map(|tag| TagRecord {
             boot: tag.boot.clone(),
             seq: tag.seq,
@@ -285,6 +287,7 @@ impl Gateway {
             boot: self.boot,
             since_boot: now.since_boot_ms - under_way,
             late,
+            read: read_since_boot,
             trust: trust_word(now.trust).to_owned(),
             decision: decision_word(verdict.decision).to_owned(),
             reason: reason_word(verdict.reason).to_owned(),

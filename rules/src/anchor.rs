@@ -50,6 +50,20 @@ pub fn repair(known: Uncertain, since_boot_ms: i64, anchors: &[Anchor]) -> Optio
     Some(negligible(meet(found, known).unwrap_or(found)))
 }
 
+/// The same for something whose time since the start may itself be off by `error_ms` to either side, because another clock
+/// told it.
+#[must_use]
+pub fn repair_wide(
+    known: Uncertain,
+    since_boot_ms: i64,
+    error_ms: i64,
+    anchors: &[Anchor],
+) -> Option<Uncertain> {
+    let wide: Vec<Anchor> =
+        anchors.iter().map(|it| Anchor { error_ms: it.error_ms.saturating_add(error_ms), ..*it }).collect();
+    repair(known, since_boot_ms, &wide)
+}
+
 /// A time that is off by less than a second either way counts as exact.
 #[must_use]
 pub fn negligible(time: Uncertain) -> Uncertain {

@@ -74,6 +74,7 @@ fn record(gateway: &Gateway, number: u64, key: &str) -> Vec<u8> {
         boot: Uuid::from_u128(9),
         since_boot: 1,
         late: false,
+        read: None,
         trust: "SYNCED".to_owned(),
         decision: "NOT_RECORDED".to_owned(),
         reason: "NOT_ON_CLASS_LIST".to_owned(),

@@ -277,6 +277,34 @@ async fn a_swipe_of_an_unknown_time_counts_where_it_may_have_been_until_an_ancho
 }
 
 #[tokio::test]
+async fn a_swipe_that_its_reader_had_kept_is_dated_by_the_readers_clock_once_the_gateway_knows_the_time() {
+    // Without a time at the gateway, and with one of a clock chip that is wrong by hours.
+    for (earliest, latest, trust) in
+        [("08:00", "2100-01-01T00:00:00Z".to_owned(), "UNTRUSTED"), ("05:00", at("05:00"), "HOLDOVER")]
+    {
+        let (hub, mut gateway, _) = class().await;
+        hub.clock.set(&at("12:00"));
+        // The card was read while the gateway was off: its machine started a quarter of an hour later.
+        let mut swipe = gateway.swipe(0, 0, &at(earliest), &[]);
+        (swipe["latestAt"], swipe["clockTrust"], swipe["late"]) = (json!(latest), json!(trust), json!(true));
+        (swipe["sinceBoot"], swipe["readSinceBoot"]) = (json!("PT1M"), json!("-PT15M"));
+        swipe["readError"] = json!("PT0.2S");
+        (swipe["decision"], swipe["reason"], swipe["light"]) =
+            (json!("PENDING"), json!("CLOCK_UNTRUSTED"), json!("AMBER"));
+        send(&hub, &gateway, &[swipe], &at("05:00"), json!({})).await;
+        let anchor = json!({"anchors": [{"bootId": Uuid::from_u128(9), "sinceBoot": "PT10M", "at": at("10:30"), "error": "PT0.02S",
+                                         "source": "HUB"}]});
+        send(&hub, &gateway, &[], &at("05:00"), anchor).await;
+        let node = hub.read("{ swipes { nodes { earliestAt latestAt decision } } }").await["swipes"]["nodes"]
+            [0]
+        .take();
+        assert_eq!(ms(node["earliestAt"].as_str().unwrap()), ms(&at("10:05")), "{node}");
+        assert_eq!((&node["latestAt"], &node["decision"]), (&node["earliestAt"], &json!("RECORDED")));
+        assert_eq!(register(&hub, "X").await.1, ["PRESENT", "EXPECTED"]);
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_was_moved_to_another_building_loses_no_green_that_it_showed_before() {
     let (hub, mut gateway, held) = class().await;
     hub.clock.set(&at("10:10"));

@@ -125,6 +125,15 @@ impl Repeats {
         Dated::New { when, late }
     }
 
+    /// When a swipe was that its reader had kept, in milliseconds since our start, and how far that may be off; none where the
+    /// reader's clock is not tied to ours.
+    #[must_use]
+    pub fn read_at(&self, reader: &str, tag: &Tag) -> Option<(i64, i64)> {
+        let start = self.readers.get(reader)?.starts.iter().find(|start| start.boot == tag.boot)?;
+        let tie = start.tie.filter(Tie::is_exact)?;
+        Some((tie.zero_ms.saturating_add(tag.mono_ms), tie.drift_ms(tag.mono_ms)))
+    }
+
     /// A reader has connected. Its `clock` is that of its start, where it was told in a message that arrived at once.
     pub fn online(&mut self, reader: &str, clock: Option<&ReaderClock>, now: Reading) {
         let Some(known) = self.known(reader) else { return };
@@ -319,6 +328,9 @@ mod tests {
         assert_eq!(fresh, Dated::New { when: at(100_000).when, late: false });
         let late = repeats.date("R", &tag("b", 2, 40_000, true), at(900_000));
         assert_eq!(late, Dated::New { when: Uncertain::exactly(at(130_000).at), late: true });
+        // Its clock says so whatever ours says the time is.
+        assert_eq!(repeats.read_at("R", &tag("b", 2, 40_000, true)), Some((130_000, 3)));
+        assert_eq!(repeats.read_at("R", &tag("unheard of", 2, 40_000, true)), None);
         // One that does not say that it was kept is dated by the same clock.
         let late = repeats.date("R", &tag("b", 3, 50_000, false), at(145_000));
         assert_eq!(late, Dated::New { when: Uncertain::exactly(at(140_000).at), late: true });

@@ -332,6 +332,7 @@ fn swipe(at: i64) -> Vec<u8> {
         boot: Uuid::from_u128(3),
         since_boot: 1,
         late: false,
+        read: None,
         trust: "SYNCED".to_owned(),
         decision: "RECORDED".to_owned(),
         reason: "CREDITED".to_owned(),

@@ -56,6 +56,10 @@ pub struct SwipeRecord {
     /// The reader had kept it: the card was read before it came.
     #[serde(default)]
     pub late: bool,
+    /// Then: milliseconds since that start at which the card was read, and how far that may be off, where the reader's clock says
+    /// so. It may lie before the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<(i64, i64)>,
     /// How far the clock could be believed: the hub's word.
     pub trust: String,
     /// What was decided: the hub's word.

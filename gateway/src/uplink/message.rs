@@ -75,6 +75,8 @@ impl Batch {
             chain: hex(&stored.chain),
             record,
             late: swipe.late,
+            read_since_boot: swipe.read.map(|(at, _)| Duration(at)),
+            read_error: swipe.read.map(|(_, error)| Duration(error)),
         };
         self.swipes.push(said);
         Some(())

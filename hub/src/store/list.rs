@@ -72,7 +72,7 @@ lists! {
     /// Sessions by start.
     sessions = "session s", "s.id, s.external_id, s.kind, s.title, s.course_id, s.starts_at, s.ends_at, s.cancelled, s.moved, s.revision, s.register_id, s.register_state, s.register_revision, s.closes_at, s.final_at, s.department" by "s.starts_at", "s.id";
     /// Swipes by time.
-    swipes = "swipe w", "w.id, w.claimed_id, w.gateway_id, w.journal_id, w.sequence, w.reader_id, w.room_id, w.building_id, w.card_key, w.card_bits, w.card_id, w.student_id, w.shown_student_id, w.swiped_at, w.earliest_at, w.latest_at, w.received_at, w.clock_trust, w.decision, w.reason, w.decided_at, w.shown, w.body, w.boot_id, w.since_boot, w.late, w.holder, w.record" by "w.swiped_at", "w.id";
+    swipes = "swipe w", "w.id, w.claimed_id, w.gateway_id, w.journal_id, w.sequence, w.reader_id, w.room_id, w.building_id, w.card_key, w.card_bits, w.card_id, w.student_id, w.shown_student_id, w.swiped_at, w.earliest_at, w.latest_at, w.received_at, w.clock_trust, w.decision, w.reason, w.decided_at, w.shown, w.body, w.boot_id, w.since_boot, w.late, w.holder, w.record, w.read_since_boot, w.read_error" by "w.swiped_at", "w.id";
     /// Outages by their beginning.
     outages = "outage o", "o.id, o.gateway_id, o.reader_id, o.cause, o.from_at, o.until_at, o.received_at" by "o.from_at", "o.id";
     /// What happened to readers, by time.

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 18] = [
+const VERSIONS: [(i64, &str, &str); 19] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -31,6 +31,7 @@ const VERSIONS: [(i64, &str, &str); 18] = [
         include_str!("../../migrations/0017_lineage_and_marks_taken_back.sql"),
     ),
     (18, "marks as they were", include_str!("../../migrations/0018_marks_as_they_were.sql")),
+    (19, "when cards were read", include_str!("../../migrations/0019_when_cards_were_read.sql")),
 ];
 
 /// All versions, with the text as an engine wants it.

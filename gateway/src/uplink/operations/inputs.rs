@@ -43,6 +43,8 @@ pub struct GatewaySwipeInput {
     pub chain: String,
     pub record: Option<String>,
     pub late: bool,
+    pub read_since_boot: Option<Duration>,
+    pub read_error: Option<Duration>,
 }
 
 /// How far a journal is handed over.

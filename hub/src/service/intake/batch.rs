@@ -10,7 +10,7 @@ use super::super::Hub;
 use super::super::decide::Shown;
 use super::super::people::hex;
 use super::message::{GatewaySubmitSwipesInput, GatewaySwipeInput};
-use super::stamp::Stamp;
+use super::stamp::{Came, Stamp};
 use super::{Receipt, ReceiptOutcome};
 use crate::store::entity::{Gateway, Reader, Room, Swipe};
 use crate::store::{StoreError, Tx};
@@ -177,8 +177,12 @@ impl Batch {
         // No card was held to a reader before it hung anywhere.
         let hung = self.hung_since.get(&sent.reader_id.0).copied().unwrap_or(i64::MIN);
         let earliest = if earliest < latest { earliest.max(hung).min(latest) } else { earliest };
+        let read_at = sent.read_since_boot.map(|at| at.0).filter(|_| sent.late);
+        let read_error = sent.read_error.map_or(0, |error| error.0.max(0));
+        let came =
+            Came { since_boot: sent.since_boot.0, late: sent.late, read: read_at.map(|at| (at, read_error)) };
         let stamp = Stamp { at: at.max(earliest), earliest, latest };
-        let read = stamp.read(sent.clock_trust, sent.late, sent.since_boot.0, anchors, now);
+        let read = stamp.read(sent.clock_trust, came, anchors, now);
         let card_key = match sent.card_key.as_str() {
             "" => None,
             key => Some(hex(key).map_err(|error| format!("cardKey: {error}"))?),
@@ -226,6 +230,8 @@ impl Batch {
             // Nobody was promised anything at a door that is none of this gateway's.
             holder: sent.holder.map(|holder| holder.0).filter(|_| !self.is_elsewhere(sent)),
             record: sent.record.clone(),
+            read_since_boot: read_at,
+            read_error: read_at.map(|_| read_error),
         })
     }
 }

@@ -88,6 +88,11 @@ pub struct GatewaySwipeInput {
     /// The reader kept it and handed it in later: `sinceBoot` is when it came, not when the card was read.
     #[graphql(default)]
     pub late: bool,
+    /// Of one that came late: the time since that start at which the card was read, where the reader's own clock says so; it may
+    /// lie before the start.
+    pub read_since_boot: Option<Duration>,
+    /// How far that may be off, to either side.
+    pub read_error: Option<Duration>,
 }
 
 /// Swipes to hand over, in order: 1000 at the most.

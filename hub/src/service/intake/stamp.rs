@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rollcall_rules::anchor::{Anchor, repair};
+use rollcall_rules::anchor::{Anchor, repair, repair_wide};
 use rollcall_rules::time::{Instant, Uncertain};
 use uuid::Uuid;
 
@@ -19,29 +19,43 @@ pub(super) struct Stamp {
     pub(super) latest: i64,
 }
 
+/// How a swipe came to its gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Came {
+    /// Milliseconds since the start of the gateway's machine.
+    pub(super) since_boot: i64,
+    /// Its reader had kept it.
+    pub(super) late: bool,
+    /// Then: since that start, when the card was read, and how far that may be off; where the reader's clock says so.
+    pub(super) read: Option<(i64, i64)>,
+}
+
+impl Came {
+    /// How a stored one came; none where it does not say in which start.
+    fn of(swipe: &Swipe) -> Option<Self> {
+        let read = swipe.read_since_boot.map(|at| (at, swipe.read_error.unwrap_or(0)));
+        Some(Self { since_boot: swipe.since_boot?, late: swipe.late, read })
+    }
+}
+
 impl Stamp {
     /// The reading by what is known now: repaired by the anchors of the same start, and never after it came in.
-    pub(super) fn read(
-        self,
-        trust: ClockTrust,
-        late: bool,
-        since_boot: i64,
-        anchors: &[Anchor],
-        received: i64,
-    ) -> Self {
+    pub(super) fn read(self, trust: ClockTrust, came: Came, anchors: &[Anchor], received: i64) -> Self {
         let known = Uncertain { earliest: Instant(self.earliest), latest: Instant(self.latest) };
-        let repaired = if trust == ClockTrust::Synced && !late {
-            known
-        } else {
-            match repair(known, since_boot, anchors) {
-                // When it came to the gateway is only a bound on when the card was read.
-                Some(came) if late => {
+        let repaired = match came {
+            Came { late: false, .. } if trust == ClockTrust::Synced => known,
+            Came { late: false, since_boot, .. } => repair(known, since_boot, anchors).unwrap_or(known),
+            Came { read: Some((read, error)), .. } => {
+                repair_wide(known, read, error, anchors).unwrap_or(known)
+            }
+            // When it came to the gateway is only a bound on when the card was read.
+            Came { since_boot, .. } => match repair(known, since_boot, anchors) {
+                Some(came) => {
                     let latest = known.latest.min(came.latest).max(known.earliest);
                     Uncertain { earliest: known.earliest, latest }
                 }
-                Some(repaired) => repaired,
                 None => known,
-            }
+            },
         };
         let earliest = repaired.earliest.0;
         let latest =
@@ -91,13 +105,13 @@ pub(super) async fn take_anchors(
     let mut changed: Vec<Swipe> = Vec::new();
     let mut before = Vec::new();
     for swipe in swipes {
-        let (Some(boot), Some(since_boot)) = (swipe.boot_id, swipe.since_boot) else { continue };
+        let (Some(boot), Some(came)) = (swipe.boot_id, Came::of(&swipe)) else { continue };
         let said = raw.get(&swipe.id).map_or(
             Stamp { at: swipe.swiped_at, earliest: swipe.earliest_at, latest: swipe.latest_at },
             |(at, earliest, latest)| Stamp { at: *at, earliest: *earliest, latest: *latest },
         );
         let ties = known.get(&boot).map_or(&[][..], Vec::as_slice);
-        let read = said.read(swipe.clock_trust, swipe.late, since_boot, ties, swipe.received_at);
+        let read = said.read(swipe.clock_trust, came, ties, swipe.received_at);
         if (read.at, read.earliest, read.latest) != (swipe.swiped_at, swipe.earliest_at, swipe.latest_at) {
             before.push((swipe.id, swipe.swiped_at, swipe.earliest_at, swipe.latest_at));
             changed.push(Swipe {

@@ -154,6 +154,10 @@ entity! {
         holder: Option<Uuid>,
         /// The record as it stands in the gateway's journal, JSON.
         record: Option<String>,
+        /// Of one that came late: milliseconds since that start at which the card was read, where the reader's clock says so.
+        read_since_boot: Option<i64>,
+        /// And how far that may be off, to either side.
+        read_error: Option<i64>,
     }
 }
 entity! {
