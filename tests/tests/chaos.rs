@@ -83,9 +83,14 @@ fn seeds_that_once_broke_something_hold() {
 }
 
 /// Seeds of worlds whose timetable changes and whose caches may be lost.
-const BROKEN_SINCE: [(u64, &str); 2] = [
+const BROKEN_SINCE: [(u64, &str); 4] = [
     (20_024, "what a reader sent again that its gateway had not known was taken to be younger than it was"),
     (20_046, "a swipe that was durable was new again to a gateway that had lost its cache"),
+    (102_473, "of swipes refused in a start without a time it is known only later when that was over"),
+    (
+        200_001,
+        "a session that is put to another time afterwards was in the rooms of the day's move, not in those that are said",
+    ),
 ];
 
 #[test]

@@ -14,14 +14,24 @@ use serde_json::{Value, json};
 
 const COLUMNS: &str = "external_id = 'Id'\nstart = 'Start'\nend = 'End'\n";
 
-/// Imports a table of sessions with these further columns.
-async fn import(hub: &TestHub, source: &str, columns: &str, rows: &str) {
-    let mapping =
-        format!("kind = 'sessions'\n[columns]\n{COLUMNS}{columns}[formats]\ndate_time = '%Y-%m-%d %H:%M'\n");
+/// Reads a table by a mapping.
+fn table(hub: &TestHub, mapping: &str, rows: &str) -> Facts {
     let mut facts = Facts::default();
     let zone = hub.running.hub.zone();
-    sheet::read(&mut facts, "t.csv", rows.as_bytes(), zone, &Mapping::read(&mapping).unwrap());
-    assert_eq!(problems(&imported(hub, &facts, &order(source)).await), Vec::<String>::new());
+    sheet::read(&mut facts, "t.csv", rows.as_bytes(), zone, &Mapping::read(mapping).unwrap());
+    facts
+}
+
+/// Reads a table of sessions with these further columns.
+fn sessions(hub: &TestHub, columns: &str, rows: &str) -> Facts {
+    let formats = "[formats]\ndate_time = '%Y-%m-%d %H:%M'\n";
+    table(hub, &format!("kind = 'sessions'\n[columns]\n{COLUMNS}{columns}{formats}"), rows)
+}
+
+/// Imports such a table.
+async fn import(hub: &TestHub, source: &str, columns: &str, rows: &str) {
+    let report = imported(hub, &sessions(hub, columns, rows), &order(source)).await;
+    assert_eq!(problems(&report), Vec::<String>::new());
 }
 
 async fn shown(hub: &TestHub, id: &str) -> Value {
@@ -79,16 +89,7 @@ async fn a_nightly_import_undoes_nothing_that_a_clerk_changed_unless_it_says_som
         json!({"student": {"number": number(0)}, "status": "PRESENT"})
     );
     hub.clock.set("2026-10-06T02:00:00Z");
-    let mut facts = Facts::default();
-    let mapping =
-        format!("kind = 'sessions'\n[columns]\n{COLUMNS}{columns}[formats]\ndate_time = '%Y-%m-%d %H:%M'\n");
-    sheet::read(
-        &mut facts,
-        "t.csv",
-        rows.as_bytes(),
-        hub.running.hub.zone(),
-        &Mapping::read(&mapping).unwrap(),
-    );
+    let facts = sessions(&hub, columns, rows);
     let report = imported(&hub, &facts, &order("nightly")).await;
     assert_eq!((counts(&report), report.marks_changed), (vec![("sessions", [0, 0, 0, 1])], 0));
     assert_eq!(held().await, before);
@@ -166,7 +167,7 @@ async fn a_table_of_cards_takes_no_other_form_of_them_away_and_several_rows_may_
     let card = json!({"cards": [{"code": "K9", "student": number(0), "from": at("00:00"), "credentials": [
         {"uid": "04a1b2c3d4e5f6"}, {"format": "H10301", "facility": 12, "number": 345}]}]});
     hub.done("saveCards", card).await;
-    let table = async |columns: &str, rows: &str| {
+    let import_cards = async |columns: &str, rows: &str| {
         let mapping = format!(
             "kind = 'cards'\n[columns]\ncode = 'Card'\nstudent = 'Student'\n{columns}from = 'From'\n\
                                [constants]\nformat = 'H10301'\n[formats]\ndate_time = '%Y-%m-%d %H:%M'\n"
@@ -176,14 +177,7 @@ async fn a_table_of_cards_takes_no_other_form_of_them_away_and_several_rows_may_
         } else {
             mapping
         };
-        let mut facts = Facts::default();
-        sheet::read(
-            &mut facts,
-            "c.csv",
-            rows.as_bytes(),
-            hub.running.hub.zone(),
-            &Mapping::read(&mapping).unwrap(),
-        );
+        let facts = table(&hub, &mapping, rows);
         let report = imported(&hub, &facts, &order("office")).await;
         assert_eq!(problems(&report), Vec::<String>::new());
         counts(&report)
@@ -198,14 +192,14 @@ async fn a_table_of_cards_takes_no_other_form_of_them_away_and_several_rows_may_
     };
     let student = number(0);
     let rows = format!("Card,Student,UID,From\nK9,{student},04a1b2c3d4e5f7,2026-10-05 01:00\n");
-    assert_eq!(table("uid = 'UID'\n", &rows).await, [("cards", [0, 1, 0, 0])]);
+    assert_eq!(import_cards("uid = 'UID'\n", &rows).await, [("cards", [0, 1, 0, 0])]);
     assert_eq!(forms().await, [26, 56]);
-    assert_eq!(table("uid = 'UID'\n", &rows).await, [("cards", [0, 0, 0, 1])]);
+    assert_eq!(import_cards("uid = 'UID'\n", &rows).await, [("cards", [0, 0, 0, 1])]);
     // Two numbers of one card, in two rows.
     let rows = format!(
         "Card,Student,Site,No,From\nK9,{student},12,346,2026-10-05 01:00\nK9,{student},12,347,2026-10-05 01:00\n"
     );
-    assert_eq!(table("facility = 'Site'\nnumber = 'No'\n", &rows).await, [("cards", [0, 1, 0, 0])]);
+    assert_eq!(import_cards("facility = 'Site'\nnumber = 'No'\n", &rows).await, [("cards", [0, 1, 0, 0])]);
     assert_eq!(forms().await, [26, 26, 56]);
 }
 
@@ -214,17 +208,8 @@ async fn a_session_named_twice_is_refused_with_its_place_and_one_called_off_by_a
  {
     let hub = TestHub::start().await;
     estate(&hub).await;
-    let mapping = format!("kind = 'sessions'\n[columns]\n{COLUMNS}[formats]\ndate_time = '%Y-%m-%d %H:%M'\n");
     let row = "X,2026-10-05 14:00,2026-10-05 15:00\n";
-    let mut facts = Facts::default();
-    let rows = format!("Id,Start,End\n{row}{row}");
-    sheet::read(
-        &mut facts,
-        "t.csv",
-        rows.as_bytes(),
-        hub.running.hub.zone(),
-        &Mapping::read(&mapping).unwrap(),
-    );
+    let facts = sessions(&hub, "", &format!("Id,Start,End\n{row}{row}"));
     let told = problems(&imported(&hub, &facts, &order("twice")).await);
     assert!(told.len() == 1 && told[0].starts_with("t.csv, row 3, column 'Id'"), "{told:?}");
     // The feed calls it off, a person puts it on again, and the feed says the same every night.

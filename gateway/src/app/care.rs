@@ -8,7 +8,7 @@ use super::hands::Hands;
 use super::refusals::Unrecorded;
 use crate::core::Input;
 use crate::core::outages::Cause;
-use crate::core::reading::Reading;
+use crate::core::reading::{NO_TIME_BEFORE, Reading};
 use crate::journal::log::Damage;
 use crate::journal::lost::Hole;
 use crate::journal::record::Record;
@@ -89,6 +89,12 @@ impl Hands {
         {
             let refused = self.outages.over(Uuid::new_v4(), Cause::SwipesRefused, now.dates(since), now);
             self.notes.add(Record::Outage(refused));
+        }
+        if let Some(since) = self.notes.take_forgotten() {
+            // Of some of them nobody can say any more what they cost.
+            let since = Some(since).filter(|since| *since > NO_TIME_BEFORE);
+            let forgotten = self.outages.over(Uuid::new_v4(), Cause::SwipesRefused, since, now);
+            self.notes.add(Record::Outage(forgotten));
         }
     }
 

@@ -11,7 +11,8 @@ use crate::journal::writer::Journal;
 
 /// Tickets of notes begin here; those of swipes never reach it.
 const FIRST_TICKET: u64 = 1 << 63;
-/// How many notes may wait for room; the oldest are forgotten when there are more.
+/// How many notes may wait for room. When there are more, what happened to readers is forgotten first, and then the oldest
+/// outages, of which only since when they were is kept.
 const MAX_WAITING: usize = 4_096;
 
 /// The notes that are not durable yet.
@@ -23,20 +24,43 @@ pub(super) struct Notes {
     turned_away: bool,
     /// There is none yet, as far as is known.
     held: bool,
+    /// Since when outages were that are forgotten; `Instant(0)` where one did not know.
+    forgotten: Option<Instant>,
 }
 
 impl Notes {
     /// Begins with these to be written.
     pub(super) fn new(waiting: Vec<Record>) -> Self {
-        Self { next: FIRST_TICKET, waiting, asked: BTreeMap::new(), turned_away: false, held: false }
+        Self {
+            next: FIRST_TICKET,
+            waiting,
+            asked: BTreeMap::new(),
+            turned_away: false,
+            held: false,
+            forgotten: None,
+        }
     }
 
     /// Takes a note.
     pub(super) fn add(&mut self, record: Record) {
         if self.waiting.len() >= MAX_WAITING {
-            self.waiting.remove(0);
+            let event = self.waiting.iter().position(|it| matches!(it, Record::Reader(_)));
+            if let Record::Outage(outage) = self.waiting.remove(event.unwrap_or(0)) {
+                let from = Instant(outage.from.unwrap_or(0));
+                if self.forgotten.is_none() {
+                    tracing::error!(
+                        "more than {MAX_WAITING} notes wait for room; those of the oldest outages become one"
+                    );
+                }
+                self.forgotten = self.forgotten.min(Some(from)).or(Some(from));
+            }
         }
         self.waiting.push(record);
+    }
+
+    /// Since when outages were of which nothing else is known any more, once there is room to say so.
+    pub(super) fn take_forgotten(&mut self) -> Option<Instant> {
+        if self.held { None } else { self.forgotten.take() }
     }
 
     /// Takes notes of outages.
@@ -88,7 +112,7 @@ impl Notes {
             Record::Outage(outage) => Some(outage.from.unwrap_or(0)),
             _ => None,
         });
-        outages.min().map(Instant)
+        outages.map(Instant).chain(self.forgotten).min()
     }
 
     /// There is room: what was turned away is tried again.
@@ -138,6 +162,7 @@ mod tests {
     use crate::core::outages::over;
     use crate::journal::disk::Folder;
     use crate::journal::log::{Limits, Log};
+    use crate::journal::record::ReaderRecord;
     use crate::journal::writer::Written;
 
     #[tokio::test]
@@ -164,6 +189,40 @@ mod tests {
             assert_eq!(notes.untold_since(), Some(Instant(0)));
             notes.room();
         }
+        // Whatever comes meanwhile, of outages at least since when they were is known.
+        notes.held = true;
+        for number in 0..MAX_WAITING as u128 + 10 {
+            let reader = Uuid::from_u128(3);
+            let event = ReaderRecord {
+                id: Uuid::from_u128(number),
+                reader,
+                kind: "TAMPER".to_owned(),
+                at: 1,
+                earliest: 1,
+                latest: 1,
+                detail: None,
+            };
+            notes.add(Record::Reader(event));
+        }
+        assert_eq!((notes.waiting.len(), notes.take_forgotten()), (MAX_WAITING, None));
+        assert!(
+            notes.waiting.iter().any(|it| matches!(it, Record::Outage(_))),
+            "outages are kept before events"
+        );
+        for number in 0..MAX_WAITING as u128 {
+            let from = Some(Instant(7_000 + i64::try_from(number).unwrap()));
+            notes.add(Record::Outage(over(
+                Uuid::from_u128(number),
+                Cause::GatewayDown,
+                from,
+                Instant(9_000_000),
+            )));
+        }
+        assert_eq!(notes.untold_since(), Some(Instant(0)));
+        notes.room();
+        assert_eq!((notes.take_forgotten(), notes.take_forgotten()), (Some(Instant(0)), None));
+        assert_eq!(notes.untold_since(), Some(Instant(7_000)));
+        notes.waiting.truncate(1);
         notes.write(&journal).await;
         let ticket = *notes.asked.keys().next().unwrap();
         notes.durable(ticket);

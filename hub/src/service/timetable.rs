@@ -331,14 +331,20 @@ impl Saved {
         let window = policy_at(policies, scope, starts_at).window(Instant(starts_at), Instant(ends_at));
         let cut_over = input.old_rooms_until.as_ref().map(|until| Instant(until.ms()));
         let rooms = match before {
-            Some((_, rooms, _)) if stays_put(rooms, room_ids, window.closes) => {
+            // Said to be where and when it is now, it also was, and will be, where it was said to be before, as on the day of a move;
+            // and at another time too, where that is not said of its rooms, or is being carried out.
+            Some((session, rooms, _))
+                if stays_put(rooms, room_ids, window.closes)
+                    && ((session.starts_at, session.ends_at) == (starts_at, ends_at)
+                        || input.unsaid.keeps("rooms", stored).is_some()
+                        || is_open(session, policies, now)
+                        || rooms.iter().any(|room| room.until_at.is_some_and(|until| until > now.0))) =>
+            {
                 cut_over.map_or_else(|| rooms.to_vec(), |until| leave_at(rooms, until, now))
             }
             Some((session, rooms, _)) => {
                 // A change of the day holds from now on; one that comes after it says where it was all the time.
-                let was = policy_for(policies, session)
-                    .window(Instant(session.starts_at), Instant(session.ends_at));
-                room_timeline(id, rooms, room_ids, was.holds(now).then_some(now), cut_over)
+                room_timeline(id, rooms, room_ids, is_open(session, policies, now).then_some(now), cut_over)
             }
             None => room_timeline(id, &[], room_ids, None, None),
         };
@@ -392,8 +398,12 @@ impl Saved {
     }
 }
 
-/// Whether a session is said to be where it is now: then it also was, and will be, where it was said to be before, as on the
-/// day of a move. Not where it is put to a time before it came there.
+/// Whether the window of a session, as it was, is open.
+fn is_open(session: &Session, policies: &[StoredPolicy], now: Instant) -> bool {
+    policy_for(policies, session).window(Instant(session.starts_at), Instant(session.ends_at)).holds(now)
+}
+
+/// Whether a session is said to be where it is now, and came there before it closes.
 fn stays_put(held: &[SessionRoom], wanted: &[Uuid], closes: Instant) -> bool {
     let now: BTreeSet<Uuid> = rooms_now(held).collect();
     let came =

@@ -267,11 +267,19 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
             ));
         }
         // Where swipes were refused and forgotten no tolerance holds.
-        let (opens, closes) = window;
         let mine = DOORS.iter().filter(|door| session.ever_in(door.room));
-        let refused = mine
-            .flat_map(|door| &world.gateways[door.gateway].refused)
-            .any(|(from, until)| *from <= closes && opens <= *until);
+        let refused: Vec<(i64, i64)> =
+            mine.flat_map(|door| &world.gateways[door.gateway].refused).copied().collect();
+        let meets = |one: (i64, i64), other: (i64, i64)| one.0 <= other.1 && other.0 <= one.1;
+        // Of a start without a time a later one bounds when it was over.
+        let told = format!(
+            "SELECT gateway_id, from_at, COALESCE(until_at, {}) FROM outage WHERE cause IN ('SWIPES_REFUSED', 'JOURNAL_DAMAGED')",
+            world.now()
+        );
+        let told = rows(&world.hub, &told).await.into_iter().map(|(_, from, until)| (from, until));
+        let told: Vec<(i64, i64)> =
+            told.filter(|told| refused.iter().any(|span| meets(*span, *told))).collect();
+        let refused = refused.into_iter().chain(told).any(|span| meets(span, window));
         if perhaps < TOLERANCE_MS && unheld > 0 && !refused {
             for (reader, from, until) in
                 rows(&world.hub, "SELECT reader_id, from_at, until_at FROM outage ORDER BY from_at").await

@@ -452,6 +452,8 @@ impl SimGateway {
         let reading = running.keeper.read(sample);
         for damage in running.log.take_news() {
             for hole in lost::holes(&mut running.log, &damage) {
+                let from = hole.from.map_or(i64::MIN, |from| from.0);
+                self.refused.push((from, hole.until.map_or(now, |until| until.0)));
                 let lost = hole.outage(&mut running.outages, reading);
                 running.tell(Some(lost));
             }
