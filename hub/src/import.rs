@@ -110,6 +110,8 @@ pub struct Dropped {
     pub group: String,
     /// The student.
     pub student: String,
+    /// Whether group and student are the source's ids, for want of our names.
+    pub by_id: (bool, bool),
 }
 
 /// Everything that some files say.
@@ -145,8 +147,8 @@ pub struct Facts {
     pub enrolments: Vec<(String, usize)>,
     /// And for classes and users: of which kind, id, and our name.
     pub ids: Vec<(&'static str, String, String)>,
-    /// Groups and students may be named by those ids.
-    pub named_by_id: bool,
+    /// Which of `memberships` name the group, or the student, by such an id, for want of our name.
+    pub by_id: BTreeMap<usize, (bool, bool)>,
     /// Groups that are gone: that there is none of them is no mistake.
     pub optional: BTreeSet<String>,
     /// What keeps the files from being used.

@@ -98,7 +98,7 @@ async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments
     // A difference that names all by their ids alone: the second begins a week later, and was never there before.
     let later = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne2,active,k1,u2,student,2026-10-19,2026-11-08\n";
     let later = read(&[("manifest.csv", manifest), ("enrollments.csv", later)]);
-    assert_eq!(counts(&imported(&hub, &later, &order("o")).await), [("memberships", [1, 0, 0, 0])]);
+    assert_eq!(counts(&imported(&hub, &later, &order("o")).await), [("memberships", [1, 0, 1, 0])]);
     let members = async || -> Vec<String> {
         let found = hub.read(query).await["group"]["members"]["nodes"].take();
         let line =
@@ -117,6 +117,24 @@ async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments
             .await;
     assert_eq!(counts(&report), [("memberships", [0, 0, 1, 0])]);
     assert_eq!(members().await.iter().filter(|it| it.starts_with("\"N2\"")).collect::<Vec<_>>(), [second]);
+    // Said again, that it is gone takes no other with it.
+    let report =
+        imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", &gone_again)]), &order("o"))
+            .await;
+    assert_eq!(counts(&report), [("memberships", [0, 0, 0, 0])]);
+    assert_eq!(members().await.iter().filter(|it| it.starts_with("\"N2\"")).collect::<Vec<_>>(), [second]);
+    // An enrolment that comes back after it was over is another stay; what was is as it was.
+    hub.clock.set("2026-11-20T08:00:00Z");
+    let back = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne2,active,k1,u2,student,2026-11-23,\n";
+    imported(&hub, &read(&[("manifest.csv", manifest), ("enrollments.csv", back)]), &order("o")).await;
+    let both: Vec<String> = members().await.into_iter().filter(|it| it.starts_with("\"N2\"")).collect();
+    assert!(both.len() == 2 && both.contains(&second.to_owned()), "{both:?}");
+    // Whom a difference brings along goes by the name that it brings, also where that is another's id.
+    let brought = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu7,active,true,cy,Cy,Om,u2,\n";
+    let theirs = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne7,active,k1,u7,student,2026-11-23,\n";
+    let report = read(&[("manifest.csv", manifest), ("users.csv", brought), ("enrollments.csv", theirs)]);
+    imported(&hub, &report, &order("o")).await;
+    assert!(members().await.iter().any(|it| it.starts_with("\"u2\"")), "{:?}", members().await);
     // Whom a difference takes back must be there.
     let nobody = gone.replace("N1", "N77");
     let report =

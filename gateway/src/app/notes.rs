@@ -44,8 +44,10 @@ impl Notes {
     /// Takes a note.
     pub(super) fn add(&mut self, record: Record) {
         if self.waiting.len() >= MAX_WAITING {
-            let event = self.waiting.iter().position(|it| matches!(it, Record::Reader(_)));
-            if let Record::Outage(outage) = self.waiting.remove(event.unwrap_or(0)) {
+            let first = |is: fn(&Record) -> bool| self.waiting.iter().position(is);
+            let least = first(|it| matches!(it, Record::Reader(_)));
+            let least = least.or_else(|| first(|it| matches!(it, Record::Outage(_))));
+            if let Record::Outage(outage) = self.waiting.remove(least.unwrap_or(0)) {
                 let from = Instant(outage.from.unwrap_or(0));
                 if self.forgotten.is_none() {
                     tracing::error!(
@@ -92,7 +94,9 @@ impl Notes {
             }
             _ => None,
         });
-        outages.min().map(Instant)
+        // What is forgotten becomes one of refused swipes. A file takes 0 for nothing.
+        let forgotten = self.forgotten.map(|since| Instant(since.0.max(1)));
+        outages.map(Instant).chain(forgotten).min()
     }
 
     /// Since when the gateway had been off, by notes that are not durable yet.

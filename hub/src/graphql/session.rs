@@ -144,7 +144,8 @@ impl StudentGroupMembership {
         self.0.until_on.as_deref().map(date).transpose()
     }
     /// The instant on the first day from which on it holds: as it begins, unless somebody said another.
-    async fn from_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+    #[graphql(name = "fromAt")]
+    async fn begins_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
         local(ctx, self.0.from_at)
     }
     /// The instant from which on it holds no more: the end of the last day, unless somebody said another; null while it lasts.

@@ -323,16 +323,28 @@ fn enrolments(
     classes: &Classes,
     students: &BTreeMap<String, String>,
 ) {
-    facts.ids.extend(classes.iter().map(|(id, (code, _))| ("classes by id", id.clone(), code.clone())));
-    facts.ids.extend(students.iter().map(|(id, number)| ("users by id", id.clone(), number.clone())));
+    for (name, kind) in [("classes", "classes by id"), ("users", "users by id")] {
+        let Some(table) = tables.get(name) else { continue };
+        for (_, row) in table.rows.iter().filter(|(_, row)| !table.gone(row)) {
+            let id = table.first(row, &["sourcedId"]);
+            let ours = match name {
+                "classes" => classes.get(&id).map(|(code, _)| code.clone()),
+                _ => students.get(&id).cloned(),
+            };
+            // A difference may leave out what a name is made of.
+            if let Some(ours) = ours.filter(|ours| !table.delta || *ours != id) {
+                facts.ids.push((kind, id, ours));
+            }
+        }
+    }
     let Some(table) = tables.get("enrollments") else { return };
-    facts.named_by_id |= table.delta;
     for row in table.rows.iter().filter(|(_, row)| is_student(table, row)) {
         let (class, user) =
             (table.first(&row.1, &["classSourcedId"]), table.first(&row.1, &["userSourcedId"]));
         // A difference may name a class or a student that it does not bring along: what the source meant by the id before, it
         // means still; and one that never came goes by the id itself.
         let known = |found: Option<String>, id: &str| found.or_else(|| table.delta.then(|| id.to_owned()));
+        let by_id = (!classes.contains_key(&class), !students.contains_key(&user));
         let group = known(classes.get(&class).map(|(code, _)| code.clone()), &class);
         let student = known(students.get(&user).cloned(), &user);
         let (Some(group), Some(student)) = (group, student) else {
@@ -347,7 +359,7 @@ fn enrolments(
         };
         if table.gone(&row.1) {
             let id = table.cell(&row.1, "sourcedId").map(str::to_owned);
-            facts.dropped.push(Dropped { id, group, student });
+            facts.dropped.push(Dropped { id, group, student, by_id });
             continue;
         }
         let spans = classes.get(&class).into_iter().flat_map(|(_, ids)| ids).filter_map(|id| terms.get(id));
@@ -382,6 +394,9 @@ fn enrolments(
         };
         if let Some(id) = table.cell(&row.1, "sourcedId") {
             facts.enrolments.push((id.to_owned(), facts.memberships.things.len()));
+        }
+        if by_id != (false, false) {
+            facts.by_id.insert(facts.memberships.things.len(), by_id);
         }
         facts.memberships.push(stay, &table.name, row.0);
     }

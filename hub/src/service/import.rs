@@ -224,9 +224,11 @@ impl Work<'_> {
             .iter()
             .map(|stay| (stay.group.as_str(), stay.student.as_str(), stay.from.0.to_string()))
             .collect();
+        // Before those that are named no more end: of an enrolment that now begins on another day nothing was ever so.
+        let (touched, never) = never_were(&mut self.tx, &moved, &kept).await?;
+        self.touched.extend(touched);
         let left = leave(self.hub, &mut self.tx, &stays, &kept).await?;
         self.guard(kind, &gone, left.count, of);
-        self.touched.extend(never_were(&mut self.tx, &moved, &kept).await?);
         let stays: Vec<(&str, &str, Option<&str>)> = dropped
             .iter()
             .map(|(group, student, from)| (group.as_str(), student.as_str(), from.as_deref()))
@@ -241,7 +243,7 @@ impl Work<'_> {
         }
         self.touched.extend(left.touched);
         self.touched.extend(dropped.touched);
-        put.tally.removed = left.count + dropped.count;
+        put.tally.removed = left.count + dropped.count + never;
         self.report.kinds.push((kind, put.tally));
         Ok(())
     }

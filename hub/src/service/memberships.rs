@@ -187,29 +187,36 @@ async fn drop_stays(tx: &mut Tx, stays: &[Membership]) -> Result<Touched, StoreE
     Ok(touched)
 }
 
-/// Takes stays back, by group, student and first day, that their source now says otherwise; those in `kept` it says too.
+/// Takes stays back, by group, student and first day, of which their source now says that they begin on another day; gives how
+/// many. Those in `kept` it says too, and one that was over by that day was another one.
 ///
 /// # Errors
 /// When the store fails.
 pub(super) async fn never_were(
     tx: &mut Tx,
-    named: &[(String, String, String)],
+    named: &[(String, String, String, String)],
     kept: &BTreeSet<(&str, &str, String)>,
-) -> Result<Touched, StoreError> {
-    let named: Vec<&(String, String, String)> = named
+) -> Result<(Touched, usize), StoreError> {
+    let named: Vec<&(String, String, String, String)> = named
         .iter()
-        .filter(|(group, student, from)| !kept.contains(&(group.as_str(), student.as_str(), from.clone())))
+        .filter(|(group, student, from, _)| !kept.contains(&(group.as_str(), student.as_str(), from.clone())))
         .collect();
     let groups = present::<Group>(tx, named.iter().map(|it| it.0.as_str()), |it| &it.code).await?;
     let students = present::<Student>(tx, named.iter().map(|it| it.1.as_str()), |it| &it.number).await?;
-    let wanted: BTreeSet<(Uuid, Uuid, &str)> = named
+    let wanted: BTreeMap<(Uuid, Uuid, &str), &str> = named
         .iter()
-        .filter_map(|it| Some((groups.get(&it.0)?.id, students.get(&it.1)?.id, it.2.as_str())))
+        .filter_map(|it| {
+            Some(((groups.get(&it.0)?.id, students.get(&it.1)?.id, it.2.as_str()), it.3.as_str()))
+        })
         .collect();
     let of = groups.values().map(|group| group.id.into());
     let mut stays = tx.by_column::<Membership>("group_id", of).await?;
-    stays.retain(|stay| wanted.contains(&(stay.group_id, stay.student_id, stay.from_on.as_str())));
-    if stays.is_empty() { Ok(Touched::default()) } else { drop_stays(tx, &stays).await }
+    stays.retain(|stay| {
+        let begins = wanted.get(&(stay.group_id, stay.student_id, stay.from_on.as_str()));
+        begins.is_some_and(|begins| stay.until_on.as_deref().is_none_or(|until| until >= *begins))
+    });
+    let count = stays.len();
+    Ok(if stays.is_empty() { Default::default() } else { (drop_stays(tx, &stays).await?, count) })
 }
 
 /// How many stays of some names (group, student and first day, separated by tabs) last.

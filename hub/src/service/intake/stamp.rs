@@ -45,8 +45,9 @@ impl Stamp {
         let repaired = match came {
             Came { late: false, .. } if trust == ClockTrust::Synced => known,
             Came { late: false, since_boot, .. } => repair(known, since_boot, anchors).unwrap_or(known),
-            Came { read: Some((read, error)), .. } => {
-                repair_wide(known, read, error, anchors).unwrap_or(known)
+            // No card was read after it had come.
+            Came { read: Some((read, error)), since_boot, .. } => {
+                repair_wide(known, read.min(since_boot), error, anchors).unwrap_or(known)
             }
             // When it came to the gateway is only a bound on when the card was read.
             Came { since_boot, .. } => match repair(known, since_boot, anchors) {

@@ -31,7 +31,7 @@ mod timetable;
 /// Small segments, so that a run has many.
 const LIMITS: Limits = Limits { segment: 16 * 1024, quota: 1024 * 1024 };
 /// How many records are written at once: no more than a segment holds.
-const GROUP: usize = 16;
+const GROUP: usize = 8;
 /// Tickets of notes begin here.
 const NOTES: u64 = 1 << 63;
 
