@@ -209,6 +209,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         came_or_went,
         last_durable,
         current_at: cached.synced_at.map(Instant),
+        noting: None,
         configured: configured_seen,
         kept_tie: None,
         undated: found.undated,

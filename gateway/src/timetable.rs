@@ -6,10 +6,12 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 pub mod item;
@@ -32,6 +34,11 @@ pub enum CacheError {
     /// There is none: the disk did not give one.
     #[error("there is no timetable cache; the gateway goes on by what it holds in memory")]
     None,
+    /// Something else is done with it, and does not come to an end.
+    #[error(
+        "the timetable cache is busy with something that does not end; the gateway goes on by what it holds in memory"
+    )]
+    Busy,
     /// It holds what this program never writes.
     #[error("the timetable cache holds bad data: {0}")]
     BadData(String),
@@ -73,6 +80,11 @@ pub struct Cache {
     path: PathBuf,
 }
 
+/// How long whoever may wait waits for what else is done with the cache. One that never ends (sled takes locks of its own) must not
+/// take others with it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// And how often it is looked at again.
+const LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
 /// How many damaged caches are kept for somebody to look at.
 const KEPT_ASIDE: usize = 3;
 /// How many items are written at once while a cache is made.
@@ -147,10 +159,34 @@ impl Cache {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the database; what panics in it is an error like any other.
-    fn with<T>(&self, act: impl FnOnce(&sled::Db) -> Result<T, CacheError>) -> Result<T, CacheError> {
-        let db = self.lock().clone().ok_or(CacheError::None)?;
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&db)));
+    fn lock_now(&self) -> Option<MutexGuard<'_, Option<sled::Db>>> {
+        match self.db.try_lock() {
+            Ok(held) => Some(held),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn lock_within(&self, patience: Duration) -> Result<MutexGuard<'_, Option<sled::Db>>, CacheError> {
+        let begun = Instant::now();
+        loop {
+            match self.lock_now() {
+                Some(held) => return Ok(held),
+                None if begun.elapsed() >= patience => return Err(CacheError::Busy),
+                None => std::thread::sleep(LOOKED_AT_EVERY),
+            }
+        }
+    }
+
+    /// Does something with the database, with which nothing else is done meanwhile; what panics in it is an error like any other.
+    fn with<T>(
+        &self,
+        patience: Duration,
+        act: impl FnOnce(&sled::Db) -> Result<T, CacheError>,
+    ) -> Result<T, CacheError> {
+        let held = self.lock_within(patience)?;
+        let db = held.as_ref().ok_or(CacheError::None)?;
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(db)));
         done.unwrap_or_else(|_| Err(CacheError::BadData("writing it panicked".to_owned())))
     }
 
@@ -165,7 +201,7 @@ impl Cache {
         config: &CachedConfig,
         items: &[(Uuid, CachedItem)],
     ) -> Result<(), CacheError> {
-        let mut held = self.lock();
+        let mut held = self.lock_within(PATIENCE)?;
         // What comes next are changes of the new one: the old stays as it was, with the position that it had reached.
         *held = None;
         if !has_room(&self.path) {
@@ -216,17 +252,30 @@ impl Cache {
             }
         }
         batch.insert(CURSOR, bytes(&cursor)?);
-        self.with(|db| Ok(db.apply_batch(batch)?))
+        self.with(PATIENCE, |db| Ok(db.apply_batch(batch)?))
     }
 
-    /// Notes when the hub said that the copy is current.
+    /// Notes when the hub said that the copy is current; it says so again before long, and nobody waits for it.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails, or something else is done with the cache.
     pub fn synced(&self, at: i64) -> Result<(), CacheError> {
         let value = bytes(&at)?;
-        self.with(|db| Ok(db.insert(SYNCED, value).map(drop)?))
+        self.with(Duration::ZERO, |db| Ok(db.insert(SYNCED, value).map(drop)?))
     }
+}
+
+/// Does something with the cache in a thread of its own, for which nobody has to wait: neither a door nor the end of the program.
+/// None comes where no thread could be had, or it panicked.
+pub fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
+    let (done, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("cache".to_owned());
+    // Whoever asked may have gone.
+    let begun = thread.spawn(move || drop(done.send(work())));
+    if let Err(error) = begun {
+        tracing::error!("no thread for the timetable cache: {error}");
+    }
+    answer
 }
 
 /// Makes a database with these contents, synced.
@@ -364,6 +413,19 @@ mod tests {
         let id = Uuid::from_u128(number);
         let membership = CachedMembership { group: id, holder: id, from: Some(1), until: None };
         (id, CachedItem::Membership(membership))
+    }
+
+    #[test]
+    fn what_never_ends_in_the_cache_takes_nobody_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, ..) = Cache::open(&folder.path().join("cache"));
+        let stuck = cache.lock();
+        assert!(matches!(cache.synced(1), Err(CacheError::Busy)));
+        assert!(matches!(cache.lock_within(Duration::from_millis(20)), Err(CacheError::Busy)));
+        drop(stuck);
+        assert!(cache.synced(1).is_ok());
+        let noted = aside(move || cache.synced(2).is_ok());
+        assert_eq!(noted.blocking_recv(), Ok(true));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use anyhow::bail;
 use rollcall_rules::light::Colour;
 use rollcall_rules::time::Instant;
 use rollcall_rules::verdict::Decision;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::channels::Hearing;
@@ -29,8 +30,8 @@ use crate::osdp::command::LedColour;
 use crate::osdp::panel::{Event, LineQuality};
 use crate::page::DoorsAsk;
 use crate::page::look::{Doors, RECENT, Recent};
-use crate::timetable::Cache;
 use crate::timetable::item::CachedConfig;
+use crate::timetable::{Cache, CacheError, aside};
 use crate::uplink::operations::ReaderKind;
 use crate::uplink::sender::{ReaderStatus, Status, StatusAsk, Unassigned};
 use crate::walk::WalkAsk;
@@ -85,6 +86,8 @@ pub(super) struct Hands {
     pub(super) came_or_went: watch::Sender<u64>,
     pub(super) last_durable: u64,
     pub(super) current_at: Option<Instant>,
+    /// That is being noted in the cache.
+    pub(super) noting: Option<oneshot::Receiver<()>>,
     /// Source and start of the time that was kept last, in milliseconds since the epoch.
     pub(super) kept_tie: Option<(Source, i64)>,
     pub(super) configured: watch::Receiver<CachedConfig>,
@@ -195,6 +198,10 @@ impl Hands {
         if tokio::time::timeout(Duration::from_secs(2), ended).await.is_err() {
             tasks.shutdown().await;
         }
+        if let Some(noting) = self.noting.take() {
+            // Whoever opens the cache next finds it closed, unless it never ends.
+            let _ = tokio::time::timeout(LAST_RED, noting).await;
+        }
         match self.fault {
             Some(reason) => bail!("{reason}"),
             None => Ok(()),
@@ -273,8 +280,14 @@ impl Hands {
             }
             Happening::Current => {
                 self.current_at = Some(now.at);
-                if let Err(error) = cache.synced(now.at.0) {
-                    tracing::warn!("{error}");
+                let under_way = |it: &mut oneshot::Receiver<()>| it.try_recv() == Err(TryRecvError::Empty);
+                if !self.noting.as_mut().is_some_and(under_way) {
+                    let cache = cache.clone();
+                    self.noting = Some(aside(move || match cache.synced(now.at.0) {
+                        Ok(()) => {}
+                        Err(CacheError::Busy) => tracing::debug!("when the copy was current is not noted"),
+                        Err(error) => tracing::warn!("{error}"),
+                    }));
                 }
             }
             Happening::Stepped => {

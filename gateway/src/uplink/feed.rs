@@ -22,7 +22,7 @@ use super::operations::{
 };
 use crate::core::{Change, Input};
 use crate::timetable::item::{CachedCard, CachedConfig, CachedItem, CachedMembership, CachedSession};
-use crate::timetable::{Cache, CacheError, Write};
+use crate::timetable::{Cache, CacheError, Write, aside};
 
 /// A feed that is silent for so long is dead: the hub says something every 20 s.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -32,6 +32,8 @@ const PAGE: i32 = 1_000;
 const MAX_EVENTS: usize = 500;
 /// How often at the most a cache that fails is made anew.
 const REBUILD_EVERY: Duration = Duration::from_secs(60);
+/// How long what is written to the cache is waited for.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the feed needs.
 pub struct FeedTask {
@@ -271,16 +273,23 @@ impl FeedTask {
     }
 }
 
-/// Writes to the cache, away from what must not wait; `false` when it failed, which is said here.
+/// Writes to the cache, away from what must not wait; `false` when it failed, which is said here, or does not come to an end:
+/// doors go by what is in memory.
 async fn blocking(work: impl FnOnce() -> Result<(), CacheError> + Send + 'static) -> bool {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
+    match tokio::time::timeout(WRITTEN_WITHIN, aside(work)).await {
+        Ok(Ok(Ok(()))) => true,
+        Ok(Ok(Err(error))) => {
             tracing::error!("{error}");
             false
         }
-        Err(error) => {
-            tracing::error!("writing the timetable cache ended badly: {error}");
+        Ok(Err(_)) => {
+            tracing::error!("writing the timetable cache ended badly");
+            false
+        }
+        Err(_) => {
+            tracing::error!(
+                "writing the timetable cache does not end; doors go by what is in memory, and a restart begins it anew"
+            );
             false
         }
     }
