@@ -167,6 +167,7 @@ impl Cache {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the standard library's lock has no bounded wait")]
     fn lock_within(&self, patience: Duration) -> Result<MutexGuard<'_, Option<sled::Db>>, CacheError> {
         let begun = Instant::now();
         loop {
