@@ -134,6 +134,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
     let lock = lock(&config.data).await?;
     let clock_file = config.data.join("clock.json");
     let alive = clock::last_alive(&clock_file);
+    let keeps_time = matches!(time, TimeSource::System);
     let clock: Arc<dyn Clock> = match time {
         TimeSource::System => Arc::new(SystemClock::new(clock_file)),
         TimeSource::Injected(clock) => clock,
@@ -152,8 +153,8 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
     let mut mind = Gateway::new(clock.boot_id());
     let facts = cached.config.as_ref().map(|config| config.reader_facts()).unwrap_or_default();
     let mut found = Found::open(config, &mut mind, &*clock)?;
-    // The clock's file may be gone; the journal says too when something was last written.
-    let alive = alive.or(found.ran_at);
+    // The clock's file may be gone; the journal says too when something was last written. A clock that was brought along keeps none.
+    let alive = alive.or(found.ran_at.filter(|_| keeps_time));
     let refusals = Refusals::open(&config.data);
     let now = clock.read();
     if let Some(Unrecorded { since, swipes }) = refusals.since() {
