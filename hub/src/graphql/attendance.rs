@@ -268,7 +268,7 @@ pub struct AttendanceConnectionArguments {
     pub page: Page,
     /// The order; of sessions, the newest first where nobody says.
     pub order: Option<AttendanceOrder>,
-    /// The instant as of which marks are told; none for now.
+    /// The instant as of which marks are told; none where they are told as they are.
     pub as_known_at: Option<DateTime>,
 }
 
