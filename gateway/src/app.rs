@@ -149,7 +149,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
             if time_is_the_hubs { "believed all the same (time_without_tls)" } else { "not believed" }
         );
     }
-    let (cache, cached, _) = Cache::open(&config.data.join("cache"));
+    let (cache, cached, damaged) = Cache::open(&config.data.join("cache"));
     let mut mind = Gateway::new(clock.boot_id());
     let facts = cached.config.as_ref().map(|config| config.reader_facts()).unwrap_or_default();
     let mut found = Found::open(config, &mut mind, &*clock)?;
@@ -238,6 +238,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         current,
         config: configured,
         snapshot_again: None,
+        lacking: false,
     };
     tasks.spawn(feed.run());
     let key = SigningKey::load(&config.data.join("signing-key"))
@@ -268,6 +269,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         data: config.data.clone(),
         time_is_the_hubs,
         acknowledged: Acknowledged::load(&config.data.join(ACKNOWLEDGED)),
+        cache_damaged: damaged.is_some(),
         handing,
         stop: stopping.clone(),
     };

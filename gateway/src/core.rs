@@ -67,7 +67,7 @@ pub struct Gateway {
     pending: BTreeMap<u64, Pending>,
     /// Swipes that were shown red for want of room, to be written when there is.
     refused: VecDeque<Box<SwipeRecord>>,
-    /// Since when there has been no room.
+    /// Since when there has been no room. Older than that may be what a reader had kept before it was refused.
     refusing: Option<Instant>,
     /// Since when swipes were refused that nobody remembers.
     forgotten: Option<Instant>,
@@ -139,7 +139,16 @@ impl Gateway {
     /// The instant before which every swipe is durable, when it is `now`.
     #[must_use]
     pub fn durable_before(&self, now: Instant) -> Instant {
-        self.pending.values().map(|pending| pending.at).chain(self.refusing).chain([now]).min().unwrap_or(now)
+        let refused = self.refused.iter().map(|record| Instant(record.earliest));
+        let waiting = self.pending.values().map(|pending| pending.at).chain(refused);
+        waiting.chain(self.refusing).chain(self.forgotten).min().map_or(now, |since| since.min(now))
+    }
+
+    /// Since when somebody was there, when it is `now`, whose swipe this program alone remembers.
+    #[must_use]
+    pub fn unkept_since(&self, now: Instant) -> Instant {
+        let here = self.pending.values().filter(|pending| !pending.record.late).map(|pending| pending.at);
+        here.chain(self.refusing).chain(self.forgotten).min().map_or(now, |since| since.min(now))
     }
 
     /// Since when swipes have been refused for want of room.
@@ -262,7 +271,7 @@ impl Gateway {
                 self.repeats.forget(&read.reader, boot, *seq);
             } else {
                 // Its reader keeps nothing.
-                self.forgotten = self.forgotten.or(Some(when.earliest));
+                self.forget(when.earliest);
             }
             let answer = Answer { reader: read.reader, flash: Some(Colour::Red), tag, kept: None };
             self.outputs.push_back(Output::Answer(answer));
@@ -334,7 +343,7 @@ impl Gateway {
             }
             // Who knows at which door? Its reader keeps nothing.
             (None, _) if !self.is_configured => {
-                self.forgotten = self.forgotten.or(Some(now.when.earliest));
+                self.forget(now.when.earliest);
             }
             (None, _) => {}
         }
@@ -417,8 +426,9 @@ impl Gateway {
     /// but may lose its power before there is room; while it is in mind here, one that comes again is the same.
     fn refused(&mut self, ticket: u64, now: Reading) {
         let Some(mut pending) = self.pending.remove(&ticket) else { return };
-        let since = self.refusing.unwrap_or(now.when.earliest);
-        self.refusing = Some(since.min(pending.at));
+        // What a reader had kept for long was not refused for so long.
+        let here = if pending.record.late { now.when.earliest } else { pending.at };
+        self.refusing = Some(self.refusing.unwrap_or(now.when.earliest).min(here));
         let record = &mut pending.record;
         decision_word(Decision::NotRecorded).clone_into(&mut record.decision);
         reason_word(Reason::StoreFault).clone_into(&mut record.reason);
@@ -427,15 +437,21 @@ impl Gateway {
         if self.refused.len() >= MAX_REFUSED
             && let Some(oldest) = self.refused.pop_front()
         {
-            self.forgotten = self.forgotten.or(Some(Instant(oldest.earliest)));
-            if let Some(tag) = &oldest.tag {
-                self.repeats.forget(&oldest.code, &tag.boot, tag.seq);
+            match &oldest.tag {
+                // Its reader still has it.
+                Some(tag) => self.repeats.forget(&oldest.code, &tag.boot, tag.seq),
+                None => self.forget(Instant(oldest.earliest)),
             }
         }
         self.refused.push_back(pending.record);
         if !pending.answered {
             self.show_red(pending.reader, pending.tag);
         }
+    }
+
+    /// Nothing is kept of a swipe from then.
+    fn forget(&mut self, at: Instant) {
+        self.forgotten = Some(self.forgotten.map_or(at, |since| since.min(at)));
     }
 
     fn not_durable(&mut self, ticket: u64) {

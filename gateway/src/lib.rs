@@ -18,6 +18,7 @@ pub mod page;
 mod private;
 pub mod random;
 pub mod scan;
+mod serial;
 pub mod setup;
 mod stop;
 pub mod support;

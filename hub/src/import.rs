@@ -24,6 +24,10 @@ pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 const MAX_SESSIONS: usize = 200_000;
 /// The most rows of tables that are read in one import: memory holds them until all are checked.
 const MAX_ROWS: usize = 2_000_000;
+/// The longest text of a session, in characters, and of the names of its rooms or groups together, in bytes: one row or event may
+/// make thousands of sessions, each with its own.
+const MAX_TITLE: usize = 200;
+const MAX_NAMES: usize = 4_000;
 /// How many problems are kept; the rest is only counted.
 const MAX_PROBLEMS: usize = 1_000;
 
@@ -145,10 +149,12 @@ pub struct Facts {
     pub dropped: Vec<Dropped>,
     /// The ids that the source itself has for enrolments, each with the stay's place among `memberships`.
     pub enrolments: Vec<(String, usize)>,
-    /// And for classes and users: of which kind, id, and our name.
+    /// And for courses, classes and users, and the last days of classes: of which kind, id, and our name, or the day.
     pub ids: Vec<(&'static str, String, String)>,
     /// Which of `memberships` name the group, or the student, by such an id, for want of our name.
     pub by_id: BTreeMap<usize, (bool, bool)>,
+    /// Which of `groups` name their course by such an id.
+    pub courses_by_id: BTreeSet<usize>,
     /// Groups that are gone: that there is none of them is no mistake.
     pub optional: BTreeSet<String>,
     /// What keeps the files from being used.

@@ -218,6 +218,7 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
         data: folder.path().to_path_buf(),
         time_is_the_hubs: true,
         acknowledged: Acknowledged::default(),
+        cache_damaged: false,
         handing: watch::channel(rollcall_gateway::uplink::sender::Handing::default()).0,
         stop: stopping,
     };

@@ -171,3 +171,25 @@ async fn one_person_alone_decides_a_few_marks_and_a_proposal_that_makes_no_sense
         .await;
     assert_eq!((status, &body["errors"][0]["extensions"]["code"]), (200, &json!("FORBIDDEN")));
 }
+
+#[tokio::test]
+async fn many_small_pieces_are_no_way_around_the_second_person() {
+    let (hub, _) = over().await;
+    let register = register(&hub, "X").await;
+    let mut marks = Vec::new();
+    for n in 0..20 {
+        marks.push(json!({"studentId": student(&hub, &format!("S{n:05}")).await, "status": "PRESENT"}));
+    }
+    let piece = json!({"registerId": register, "reason": "All were there", "marks": marks});
+    for _ in 0..5 {
+        assert_eq!(hub.write_as(&hub.admin, "markAttendance", piece.clone()).await["errors"], json!([]));
+    }
+    let one = json!({"registerId": register, "reason": "And she", "marks": [marks[0]]});
+    let refused = hub.write_as(&hub.admin, "markAttendance", one.clone()).await;
+    assert_eq!(refusals(&refused), ["TOO_LONG marks"]);
+    assert!(refused["errors"][0]["message"].as_str().unwrap().contains("proposeCorrections"), "{refused}");
+    let back = json!({"registerId": register, "reason": "Not she", "studentIds": [marks[0]["studentId"]]});
+    assert_eq!(refusals(&hub.write_as(&hub.admin, "clearMarks", back).await), ["TOO_LONG studentIds"]);
+    hub.clock.set("2026-10-06T16:00:00Z");
+    assert_eq!(hub.write_as(&hub.admin, "markAttendance", one).await["errors"], json!([]), "a day later");
+}

@@ -248,3 +248,40 @@ async fn imports_at_the_same_time_come_in_one_after_the_other_and_lose_nothing()
     let changed: usize = [counts(&first)[0].1[1], counts(&second)[0].1[1]].iter().sum();
     assert!([100, 200].contains(&changed), "{changed}");
 }
+
+#[tokio::test]
+async fn a_class_list_that_says_the_same_again_brings_nobody_back_whom_a_clerk_took_off_it() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 3, 0).await;
+    let mapping = "kind = 'memberships'\nwhole = true\n[columns]\ngroup = 'G'\nstudent = 'S'\nfrom = 'F'\nuntil = 'U'\n\
+                   [formats]\ndate = '%Y-%m-%d'\n";
+    let rows = |until: &str| {
+        let line = |student: usize, until: &str| format!("G,{},2026-09-21,{until}\n", number(student));
+        format!("G,S,F,U\n{}{}{}", line(0, until), line(1, ""), line(2, "2026-12-01"))
+    };
+    let night = async |until: &str| {
+        let report = imported(&hub, &table(&hub, mapping, &rows(until)), &order("lists")).await;
+        assert_eq!(problems(&report), Vec::<String>::new());
+        counts(&report)
+    };
+    assert_eq!(night("").await, [("memberships", [3, 0, 0, 0])]);
+    let ended = json!({"group": "G", "student": number(0), "from": "2026-09-21", "until": "2026-10-04"});
+    hub.done("saveMemberships", json!({"memberships": [ended]})).await;
+    let gone = json!({"group": "G", "student": number(1), "from": "2026-09-21"});
+    hub.done("removeMemberships", json!({"memberships": [gone]})).await;
+    let listed = async || {
+        let read = "{ group(by: {code: \"G\"}) { members { nodes { until student { number } } } } }";
+        let nodes = hub.read(read).await["group"]["members"]["nodes"].take();
+        let one = |it: &Value| format!("{} {}", it["student"]["number"], it["until"]);
+        nodes.as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    let now = listed().await;
+    let line = |student: usize, until: &str| format!("\"{}\" \"{until}\"", number(student));
+    assert_eq!(now, [line(0, "2026-10-04"), line(2, "2026-12-01")]);
+    assert_eq!(night("").await, [("memberships", [0, 0, 0, 3])], "the next night says the same again");
+    assert_eq!(listed().await, now);
+    // Something new is heard.
+    assert_eq!(night("2026-11-01").await, [("memberships", [0, 1, 0, 2])]);
+    assert_eq!(listed().await, [line(0, "2026-11-01"), line(2, "2026-12-01")]);
+}

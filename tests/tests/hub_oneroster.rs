@@ -158,3 +158,105 @@ async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments
         "o.zip:enrollments.csv, row 2, column 'classSourcedId'"
     );
 }
+
+#[tokio::test]
+async fn a_tombstone_takes_nothing_that_another_enrolment_is_and_nothing_that_was_entered_by_hand() {
+    let hub = TestHub::start().await;
+    let terms = "sourcedId,status,dateLastModified,title,type,startDate,endDate\nt1,active,,Autumn,term,2026-09-28,2026-12-12\n";
+    let courses = "sourcedId,status,title,courseCode\nc1,active,Programming,COMP1001\n";
+    let classes =
+        "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk1,active,Group 1,K,c1,t1\n";
+    let users = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu1,active,true,ada,Ada,Ng,N1,\n";
+    let heading = "sourcedId,status,dateLastModified,classSourcedId,userSourcedId,role,beginDate,endDate\n";
+    let import = async |tables: &[(&str, &str)]| {
+        let mut facts = Facts::default();
+        oneroster::read(&mut facts, "o.zip", &zip(tables), true);
+        let report = imported(&hub, &facts, &order("o")).await;
+        assert_eq!(problems(&report), Vec::<String>::new());
+    };
+    let first = format!("{heading}e1,active,,k1,u1,student,2026-09-28,\n");
+    import(&[
+        ("academicSessions.csv", terms),
+        ("courses.csv", courses),
+        ("classes.csv", classes),
+        ("users.csv", users),
+        ("enrollments.csv", &first),
+    ])
+    .await;
+    hub.done("saveStudents", json!({"students": [{"number": "N2", "name": "Bo Li"}]})).await;
+    let byhand = json!({"group": "K", "student": "N2", "from": "2026-09-28"});
+    hub.done("saveMemberships", json!({"memberships": [byhand]})).await;
+    let open = async || {
+        let query = "{ group(by: {code: \"K\"}) { members { nodes { until student { number } } } } }";
+        let nodes = hub.read(query).await["group"]["members"]["nodes"].take();
+        let mut nodes = nodes.as_array().unwrap().clone();
+        nodes.sort_by_key(|it| it["student"]["number"].to_string());
+        nodes.iter().map(|it| it["until"].clone()).collect::<Vec<_>>()
+    };
+    let before = open().await;
+    let manifest =
+        "propertyName,value\nmanifest.version,1.0\noneroster.version,1.2\nfile.enrollments,delta\n";
+    let delta = async |row: &str| {
+        let text = format!("{heading}{row}\n");
+        import(&[("manifest.csv", manifest), ("enrollments.csv", &text)]).await;
+        open().await
+    };
+    let moved = "2026-10-05T08:00:00Z";
+    assert_eq!(delta(&format!("e2,active,{moved},k1,u1,student,2026-09-28,")).await[1], before[1]);
+    let now = open().await;
+    assert_eq!(
+        delta(&format!("e1,tobedeleted,{moved},k1,u1,student,2026-09-28,")).await,
+        now,
+        "e2 is that stay"
+    );
+    assert_eq!(
+        delta(&format!("e9,tobedeleted,{moved},k1,N2,student,,")).await,
+        now,
+        "nobody ever heard of e9"
+    );
+    let ended = delta(&format!("e2,tobedeleted,{moved},k1,u1,student,2026-09-28,")).await;
+    assert!(ended[0].is_string() && ended[0] != now[0], "{ended:?} after {now:?}");
+}
+
+#[tokio::test]
+async fn a_difference_needs_no_table_of_what_has_not_changed() {
+    let hub = TestHub::start().await;
+    let terms = "sourcedId,status,dateLastModified,title,type,startDate,endDate\nt1,active,,Autumn,term,2026-09-28,2026-12-12\n";
+    let courses = "sourcedId,status,title,courseCode\nc1,active,Programming,COMP1001\n";
+    let classes =
+        "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk1,active,Group 1,K,c1,t1\n";
+    let users = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu1,active,true,ada,Ada,Ng,N1,\n";
+    let heading = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\n";
+    let first = format!("{heading}e1,active,k1,u1,student,,\n");
+    let whole = [
+        ("academicSessions.csv", terms),
+        ("courses.csv", courses),
+        ("classes.csv", classes),
+        ("users.csv", users),
+        ("enrollments.csv", &first),
+    ];
+    let import = async |tables: &[(&str, &str)]| {
+        let mut facts = Facts::default();
+        oneroster::read(&mut facts, "o.zip", &zip(tables), true);
+        imported(&hub, &facts, &order("o")).await
+    };
+    assert_eq!(problems(&import(&whole).await), Vec::<String>::new());
+    let manifest = "propertyName,value\nfile.classes,delta\nfile.enrollments,delta\n";
+    let new = "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk2,active,Group 2,K2,c1,\n";
+    assert_eq!(
+        problems(&import(&[("manifest.csv", manifest), ("classes.csv", new)]).await),
+        Vec::<String>::new()
+    );
+    let course = hub.read("{ group(by: {code: \"K2\"}) { course { code } } }").await;
+    assert_eq!(course["group"]["course"]["code"], "COMP1001");
+    let wrong = new.replace("c1", "c9").replace("k2", "k3").replace("K2", "K3");
+    let report = import(&[("manifest.csv", manifest), ("classes.csv", &wrong)]).await;
+    assert!(problems(&report)[0].starts_with("o.zip:classes.csv, row 2"), "{report:?}");
+    // An enrolment without an end, in a class that is not brought along, ends with the class.
+    let second = format!("{heading}e2,active,k1,u1,student,2026-11-02,\n");
+    let report = import(&[("manifest.csv", manifest), ("enrollments.csv", &second)]).await;
+    assert_eq!(problems(&report), Vec::<String>::new());
+    let members = hub.read("{ group(by: {code: \"K\"}) { members { nodes { from until } } } }").await;
+    let nodes = members["group"]["members"]["nodes"].as_array().unwrap();
+    assert!(nodes.contains(&json!({"from": "2026-11-02", "until": "2026-12-11"})), "{nodes:?}");
+}

@@ -200,3 +200,27 @@ async fn what_a_policy_would_change_of_sessions_that_it_is_not_for_is_told_too()
         (&json!(1), &json!(1), &laboratory)
     );
 }
+
+#[tokio::test]
+async fn a_policy_that_ends_before_a_wider_one_begins_is_not_said_to_change_what_comes_then() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    hub.done("saveSessions", json!({"sessions": [session("LEC", "10:00", "11:00")]})).await;
+    let wider = json!({"from": at("08:00"), "opensBefore": "PT1H"});
+    assert_eq!(hub.write_as(&hub.admin, "saveAttendancePolicy", wider).await["errors"], json!([]));
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("09:10"), &[]);
+    gateway.submit(&hub, &[swipe], &at("12:00")).await;
+    let preview = format!(
+        "{{ attendancePolicyPreview(input: {{from: \"{}\", kind: LECTURE, opensBefore: \"PT45M\"}}, until: \"{}\") {{
+             sessions changes {{ session {{ externalId }} }} }} }}",
+        at("00:00"),
+        at("07:00")
+    );
+    let marks = hub.read("{ attendance { nodes { status } } }").await;
+    assert_eq!(marks["attendance"]["nodes"], json!([{"status": "PRESENT"}]));
+    let found = hub.data(&hub.admin, &preview, json!({})).await;
+    assert_eq!(found["attendancePolicyPreview"], json!({"sessions": 0, "changes": []}));
+}

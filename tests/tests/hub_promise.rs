@@ -277,6 +277,27 @@ async fn a_swipe_of_an_unknown_time_counts_where_it_may_have_been_until_an_ancho
 }
 
 #[tokio::test]
+async fn no_anchor_takes_a_swipe_back_to_before_its_reader_hung_anywhere() {
+    let (hub, mut gateway, _) = class().await;
+    hub.clock.set(&at("12:00"));
+    let mut swipe = gateway.swipe(0, 0, &at("05:00"), &[]);
+    swipe["earliestAt"] = json!("2020-01-01T00:00:00Z");
+    (swipe["latestAt"], swipe["late"]) = (json!(at("12:00")), json!(true));
+    (swipe["clockTrust"], swipe["sinceBoot"]) = (json!("HOLDOVER"), json!("PT1M"));
+    send(&hub, &gateway, &[swipe], &at("05:00"), json!({})).await;
+    let earliest = async || {
+        let read = hub.read("{ swipes { nodes { earliestAt } } }").await;
+        ms(read["swipes"]["nodes"][0]["earliestAt"].as_str().unwrap())
+    };
+    let hung = earliest().await;
+    assert!(hung > ms("2020-01-01T00:00:00Z"), "{hung}");
+    let anchor = json!({"anchors": [{"bootId": Uuid::from_u128(9), "sinceBoot": "PT10M", "at": at("12:09"), "error": "PT0.02S",
+                                     "source": "HUB"}]});
+    send(&hub, &gateway, &[], &at("05:00"), anchor).await;
+    assert_eq!(earliest().await, hung);
+}
+
+#[tokio::test]
 async fn a_swipe_that_its_reader_had_kept_is_dated_by_the_readers_clock_once_the_gateway_knows_the_time() {
     // Without a time at the gateway, and with one of a clock chip that is wrong by hours.
     for (earliest, latest, trust) in

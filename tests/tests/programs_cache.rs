@@ -42,6 +42,13 @@ async fn a_gateway_that_lost_its_cache_says_since_when_nobody_was_served_and_tha
         has(outages, "GATEWAY_DOWN") && has(outages, "SWIPES_REFUSED")
     })
     .await;
+    // And whoever looks after the gateways hears of it.
+    let health = site
+        .client
+        .ask("{ gateways { nodes { health { journalPercent problems } } } }", serde_json::json!({}));
+    let health = health.await["gateways"]["nodes"][0]["health"].take();
+    assert!(health["problems"].as_array().unwrap().contains(&"CACHE_DAMAGED".into()), "{health}");
+    assert!(health["journalPercent"].is_i64(), "{health}");
     assert_eq!(flashes(&mut reader, CARDS[1]).await, "flash green");
     site.swipes_are(2).await;
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());

@@ -36,9 +36,8 @@ impl Hands {
             self.mind.handle(Input::Room, now);
             self.note_room(refusing, now);
         }
-        let percent = usage.used.saturating_mul(100) / usage.quota.max(1);
-        let level = if usage.disk_full { 100 } else { percent };
-        let step = [95, 80, 50].into_iter().find(|step| level >= *step).unwrap_or(0);
+        let percent = usage.percent();
+        let step = [95, 80, 50].into_iter().find(|step| percent >= *step).unwrap_or(0);
         if step > self.warned {
             let advice = "free space, raise journal.max_mib, or bring the hub back so that old swipes may go";
             if step == 95 {
@@ -66,7 +65,9 @@ impl Hands {
         if let (Some(since), None) = (refusing, self.mind.refusing_since()) {
             tracing::info!("the journal has room again");
             self.notes.room();
-            let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now);
+            // A start that found no time in its file does not know since when.
+            let since = Some(since).filter(|since| *since > NO_TIME_BEFORE);
+            let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, since, now);
             self.notes.add(Record::Outage(over));
         }
     }

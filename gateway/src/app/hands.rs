@@ -250,7 +250,7 @@ impl Hands {
                 let known = known.into_iter().flatten().filter(|it| it.swipes).map(|it| it.since);
                 // And since when the gateway had been off, where that is not told: the clock's file does not know it any more.
                 let known = known.chain(self.notes.down_since());
-                let since = known.fold(self.mind.durable_before(now.when.earliest), Instant::min);
+                let since = known.fold(self.mind.unkept_since(now.when.earliest), Instant::min);
                 self.refusals.keep(Some(Unrecorded { since, swipes: true }));
                 for ticket in tickets {
                     self.mind.handle(Input::NotDurable { ticket }, now);

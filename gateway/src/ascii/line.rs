@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use rollcall_rules::card::CardRead;
 use rollcall_rules::light::Colour;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
 use super::form::{Debounce, Decoder, Form};
 use super::twn4;
+use crate::serial::write;
 
 /// How long to wait before a port is opened again.
 const REOPEN_AFTER: Duration = Duration::from_secs(2);
@@ -21,8 +22,6 @@ const REOPEN_AFTER: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// It is asked again without an answer after this.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
-/// A port that takes nothing for so long is lost.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 /// A reader that must be asked and is silent for so long is gone.
 const SILENT_AFTER: Duration = Duration::from_secs(8);
 /// How long a flash lasts.
@@ -307,13 +306,5 @@ impl Line {
     /// The other end is gone only when the gateway stops.
     async fn tell(&self, event: Event) {
         let _ = self.events.send(event).await;
-    }
-}
-
-/// A device that hangs takes nothing any more; the port is then opened anew.
-async fn write(port: &mut SerialStream, bytes: &[u8]) -> std::io::Result<()> {
-    match tokio::time::timeout(WRITTEN_WITHIN, port.write_all(bytes)).await {
-        Ok(written) => written,
-        Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "it takes nothing any more")),
     }
 }

@@ -33,6 +33,31 @@ fn what_was_refused_for_want_of_room_is_written_when_there_is_room_though_no_oth
 }
 
 #[test]
+fn what_a_reader_had_kept_since_yesterday_is_refused_since_now_and_holds_the_watermark_since_then() {
+    let at = |ms| Reading::exactly(reading::BUILT_AFTER.0 + ms, Trust::Synced, ms);
+    let mut mind = Gateway::new(Uuid::from_u128(1));
+    let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
+    mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
+    let clock = ReaderClock { boot: "b".to_owned(), mono_ms: 90_000_000 };
+    mind.handle(Input::Online { reader: "D1".to_owned(), clock: Some(clock) }, at(90_000_000));
+    let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
+    let tag = Tag { boot: "b".to_owned(), seq: 1, mono_ms: 1_000, historical: true };
+    let read = Read { reader: "D1".to_owned(), card: Ok(card.clone()), tag: Some(tag), random: [0; 10] };
+    mind.handle(Input::Read(read), at(90_000_100));
+    let ticket = append(&mut mind);
+    assert_eq!(mind.unkept_since(at(90_000_100).at), at(90_000_100).at, "its reader still has it");
+    mind.handle(Input::Refused { ticket }, at(90_000_200));
+    assert_eq!(mind.refusing_since(), Some(at(90_000_200).at));
+    assert!(mind.durable_before(at(90_000_300).at) <= at(1_000).at);
+    // Who was turned away while too many waited is nowhere: it holds the watermark before it is told of, too.
+    let mut busy = Gateway::new(Uuid::from_u128(1));
+    let stranger = || Read { reader: "D1".to_owned(), card: Ok(card.clone()), tag: None, random: [0; 10] };
+    busy.handle(Input::Read(stranger()), at(70_000));
+    busy.handle(Input::Read(stranger()), at(61_000));
+    assert_eq!(busy.durable_before(at(80_000).at), at(61_000).at);
+}
+
+#[test]
 fn an_mqtt_swipe_that_was_refused_is_written_though_its_reader_never_sends_it_again() {
     let at = |ms| Reading::exactly(reading::BUILT_AFTER.0 + ms, Trust::Synced, ms);
     let mut mind = Gateway::new(Uuid::from_u128(1));

@@ -111,6 +111,14 @@ pub struct Usage {
     pub has_room: bool,
 }
 
+impl Usage {
+    /// How full it is in percent, 100 where the disk is.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        if self.disk_full { 100 } else { self.used.saturating_mul(100) / self.quota.max(1) }
+    }
+}
+
 /// How large segments are, and how much they may take together, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -220,6 +220,33 @@ fn damage_before_whole_records_is_reported_by_number_and_the_whole_ones_behind_i
 }
 
 #[test]
+fn more_that_rots_in_a_damaged_segment_is_reported_and_no_whole_record_is_passed_over_page_by_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, ..) = open(folder.path());
+    for _ in 0..3 {
+        log.append(&bodies(40, 60_000)).unwrap();
+    }
+    drop(log);
+    harm(&file(folder.path(), 1), |bytes| bytes[HEADER_BYTES + 70] ^= 1);
+    let (mut log, damages, _) = open(folder.path());
+    let damaged = folder.path().join(&damages[0].segment);
+    harm(&damaged, |bytes| bytes[HEADER_BYTES + 3 * 60_000] ^= 1);
+    for limit in [1, 7, 500] {
+        let (mut from, mut read) = (1, Vec::new());
+        loop {
+            let page = log.read(from, limit).unwrap();
+            let Some(last) = page.last() else { break };
+            from = last.sequence + 1;
+            read.extend(page.iter().map(|it| it.sequence));
+        }
+        let whole: Vec<u64> = (1..=120).filter(|it| ![1, 3].contains(it)).collect();
+        assert_eq!(read, whole, "{limit} at a time");
+    }
+    let missing: Vec<u64> = log.take_news().into_iter().flat_map(|it| it.missing).flatten().collect();
+    assert_eq!(missing, [3]);
+}
+
+#[test]
 fn a_segment_whose_headers_are_both_gone_is_read_by_its_neighbours_id() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, ..) = open(folder.path());

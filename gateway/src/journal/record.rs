@@ -167,6 +167,14 @@ pub struct ReaderRecord {
     pub detail: Option<String>,
 }
 
+impl SwipeRecord {
+    /// It waited for room, and was written after others that came later.
+    #[must_use]
+    pub fn waited(&self) -> bool {
+        self.reason == "STORE_FAULT"
+    }
+}
+
 impl Record {
     /// As it stands in the journal.
     ///
@@ -184,11 +192,12 @@ impl Record {
         serde_json::from_slice(body)
     }
 
-    /// The bounds of the time at which it was written; none where it speaks of another, or nobody knew the time.
+    /// The bounds of the time at which it was written; none where it speaks of another, as of a swipe that had to wait for room,
+    /// or nobody knew the time.
     #[must_use]
     pub fn written_between(&self) -> Option<(Instant, Instant)> {
         match self {
-            Self::Swipe(swipe) if !swipe.late && swipe.latest < FAR_FUTURE.0 => {
+            Self::Swipe(swipe) if !swipe.late && !swipe.waited() && swipe.latest < FAR_FUTURE.0 => {
                 Some((Instant(swipe.earliest), Instant(swipe.latest)))
             }
             Self::Swipe(_) | Self::Outage(_) | Self::Anchor(_) | Self::Reader(_) => None,

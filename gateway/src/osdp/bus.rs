@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_serial::{SerialPortBuilderExt, SerialStream};
@@ -14,6 +14,7 @@ use tokio_serial::{SerialPortBuilderExt, SerialStream};
 use super::command::LedColour;
 use super::panel::{Event, Micros, Panel};
 use super::secure_channel::Key;
+use crate::serial;
 
 /// How long to wait before a port is opened again.
 const REOPEN_AFTER: Duration = Duration::from_secs(2);
@@ -183,7 +184,7 @@ async fn serve(
     panel.handle_time(now());
     loop {
         while let Some(bytes) = panel.poll_output() {
-            port.write_all(&bytes).await?;
+            serial::write(port, &bytes).await?;
             tap(true, &bytes);
         }
         let wait = panel.poll_timeout().unwrap_or_else(|| now() + 1_000_000).saturating_sub(now());

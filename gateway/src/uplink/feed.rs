@@ -55,6 +55,8 @@ pub struct FeedTask {
     pub config: watch::Sender<CachedConfig>,
     /// When the cache was last to be made anew.
     pub snapshot_again: Option<tokio::time::Instant>,
+    /// The cache lacks a change: nothing is written behind it until it is made anew.
+    pub lacking: bool,
 }
 
 /// Why the feed must begin again.
@@ -131,7 +133,7 @@ impl FeedTask {
         // The disk first: what a light has stood for is known after a restart too. One that fails says so, and keeps
         // no light from being right.
         let (cache, at, kept) = (self.cache.clone(), cursor.clone(), config.clone());
-        blocking(move || cache.replace(&at, &kept, &items)).await;
+        self.lacking = !blocking(move || cache.replace(&at, &kept, &items)).await;
         self.tell(Input::Facts { changes, replace: true, basis: cursor.clone() }).await?;
         self.tell_config(&config).await?;
         self.cursor = Some(cursor);
@@ -247,14 +249,13 @@ impl FeedTask {
         if let Some(config) = config {
             self.tell_config(&config).await?;
         }
-        let mut kept = true;
-        if self.cursor.as_deref() != Some(&cursor) || !writes.is_empty() {
+        if !self.lacking && (self.cursor.as_deref() != Some(&cursor) || !writes.is_empty()) {
             let (cache, at) = (self.cache.clone(), cursor.clone());
-            kept = blocking(move || cache.apply(&at, &writes)).await;
+            self.lacking = !blocking(move || cache.apply(&at, &writes)).await;
         }
         self.cursor = Some(cursor);
         self.current.send_modify(|count| *count += 1);
-        if !kept && self.snapshot_again.is_none_or(|at| at.elapsed() > REBUILD_EVERY) {
+        if self.lacking && self.snapshot_again.is_none_or(|at| at.elapsed() > REBUILD_EVERY) {
             // A cache that lacks a change is made anew, from a snapshot; the lights go on by what is in memory.
             self.snapshot_again = Some(tokio::time::Instant::now());
             self.cursor = None;

@@ -52,8 +52,8 @@ pub enum Step {
         /// How many at the most.
         limit: usize,
     },
-    /// Nothing until something is durable, or until this instant.
-    Wait(Instant),
+    /// Nothing until something is durable, or for so many milliseconds.
+    Wait(i64),
 }
 
 /// What a heartbeat says beside what the mind knows.
@@ -65,6 +65,8 @@ pub struct More {
     pub free_bytes: Option<u64>,
     /// Where the clock gets its time.
     pub source: Option<Source>,
+    /// The timetable copy was found damaged at the start.
+    pub cache_damaged: bool,
 }
 
 /// A batch on its way.
@@ -82,9 +84,10 @@ pub struct Submission {
 #[derive(Debug)]
 pub struct HandOver {
     places: Places,
-    next_heartbeat: Instant,
-    /// Which readers were known and answered at the last heartbeat, and when that was.
-    told: (BTreeMap<String, (bool, bool)>, Instant),
+    /// In milliseconds since the machine's start, as the wall clock may be put back by the very answer.
+    next_heartbeat: i64,
+    /// Which readers were known and answered at the last heartbeat, and when that was, likewise.
+    told: (BTreeMap<String, (bool, bool)>, i64),
     watermark: Instant,
     batch: usize,
     /// The hub was heard since the connection failed last: what it has is known.
@@ -103,8 +106,8 @@ impl Default for HandOver {
     fn default() -> Self {
         Self {
             places: Places::default(),
-            next_heartbeat: Instant(0),
-            told: (BTreeMap::new(), Instant(0)),
+            next_heartbeat: 0,
+            told: (BTreeMap::new(), 0),
             // Until the hub said what it has, nothing is said to be handed over.
             watermark: Instant(0),
             batch: BATCH,
@@ -122,7 +125,7 @@ impl HandOver {
     #[must_use]
     pub fn step(&self, status: &Status, standing: &Standing) -> Step {
         let known = standing.segments.iter().all(|segment| self.places.knows(segment.journal));
-        if !self.reconciled || !known || status.now.at >= self.due(status) {
+        if !self.reconciled || !known || status.now.since_boot_ms >= self.due(status) {
             return Step::Heartbeat;
         }
         let due = self.aside.due(|journal, sequence| sequence <= self.places.through(journal));
@@ -134,17 +137,17 @@ impl HandOver {
                 let most = if status.max_batch > 0 { status.max_batch } else { BATCH };
                 Step::Read { journal, from, limit: self.batch.min(most) }
             }
-            None => Step::Wait(self.due(status)),
+            None => Step::Wait(self.due(status) - status.now.since_boot_ms),
         }
     }
 
-    /// When the next heartbeat is due.
-    fn due(&self, status: &Status) -> Instant {
+    /// When the next heartbeat is due, in milliseconds since the machine's start.
+    fn due(&self, status: &Status) -> i64 {
         let (told, at) = &self.told;
         if states(status) == *told {
             return self.next_heartbeat;
         }
-        self.next_heartbeat.min(at.plus_ms(STATES_EVERY_MS))
+        self.next_heartbeat.min(at + STATES_EVERY_MS)
     }
 
     /// How far each journal is handed over.
@@ -199,6 +202,8 @@ impl HandOver {
             anchors: None,
             unassigned: Some(status.unassigned.iter().map(unassigned).collect()),
             held_back: Some(i32::try_from(self.aside.len()).unwrap_or(i32::MAX)),
+            journal_percent: i32::try_from(standing.usage.percent()).ok(),
+            cache_damaged: Some(more.cache_damaged),
         }
     }
 
@@ -231,7 +236,13 @@ impl HandOver {
         let dropped = ours().next().is_none_or(|segment| at_hub.through < segment.first);
         // One that cannot be read any more may have been another: what the hub has already it knows again.
         let own = found.filter(|it| it.sequence == at_hub.through).map(|it| hex(&it.chain));
-        self.places.learn(&at_hub, own.as_deref(), dropped, fresh) && journal == standing.journal
+        let before = self.places.through(journal);
+        let forked = self.places.learn(&at_hub, own.as_deref(), dropped, fresh);
+        if self.places.through(journal) < before {
+            // It came from a backup: what was said to be handed over is not there any more.
+            self.watermark = Instant(0);
+        }
+        forked && journal == standing.journal
     }
 
     /// The heartbeat that was made from this was answered, and what it said of journals was learnt.
@@ -254,8 +265,9 @@ impl HandOver {
         self.reconciled = true;
         self.aside.again();
         let every = if status.heartbeat_ms > 0 { status.heartbeat_ms } else { HEARTBEAT_EVERY_MS };
-        self.next_heartbeat = status.now.at.plus_ms(every);
-        self.told = (states(status), status.now.at);
+        let now = status.now.since_boot_ms;
+        self.next_heartbeat = now + every;
+        self.told = (states(status), now);
         Ok(())
     }
 

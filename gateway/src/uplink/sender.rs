@@ -59,6 +59,8 @@ pub struct SenderTask {
     pub data: std::path::PathBuf,
     /// Since when the hub has which segments.
     pub acknowledged: Acknowledged,
+    /// The timetable copy was found damaged at the start.
+    pub cache_damaged: bool,
     /// Whether what the hub says of the time is surely the hub's.
     pub time_is_the_hubs: bool,
     /// Tells how it goes.
@@ -127,8 +129,9 @@ impl SenderTask {
                 let stored = self.journal.read(from, limit).await?;
                 self.submit(handover, (journal, from), stored, &status, &standing).await
             }
-            Step::Wait(until) => {
+            Step::Wait(ms) => {
                 let clock = self.clock.clone();
+                let until = clock.read().at.plus_ms(ms);
                 tokio::select! {
                     changed = self.durable.changed() => changed.map_err(|_| RoundError::Stopping),
                     changed = self.readers.changed() => changed.map_err(|_| RoundError::Stopping),
@@ -190,6 +193,7 @@ impl SenderTask {
             oldest_age_ms: self.oldest_age(handover, standing, status.now.at).await?,
             free_bytes: rustix::fs::statvfs(&self.data).ok().map(|disk| disk.f_bavail * disk.f_frsize),
             source: self.clock.tie().map(|(_, source)| source),
+            cache_damaged: self.cache_damaged,
         };
         let input = handover.heartbeat(status, standing, more);
         let asked = self.clock.since_boot_ms();

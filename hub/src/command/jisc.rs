@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue};
+use jiff::ToSpan as _;
 use rollcall_hub::jisc::{COLUMNS, row, statement};
 use rollcall_hub::outgoing::Outgoing;
 use rollcall_hub::scalar::LocalDate;
@@ -59,19 +60,26 @@ pub(super) async fn statements(
         return Ok(out.flush()?);
     };
     let store = Store::open(lrs)?;
-    let mut all = Vec::new();
-    marks(hub, from, until, |lines| -> anyhow::Result<()> {
-        all.extend(lines.iter().filter_map(|mark| statement(mark, home_page)));
-        Ok(())
-    })
-    .await?;
     let mut sent = 0;
-    for some in all.chunks(BATCH) {
-        store.take(some).await.with_context(|| {
-            format!("{sent} of {} statements were taken; the same command again sends all, and none is kept twice", all.len())
-        })?;
-        sent += some.len();
-        eprintln!("{sent} of {} statements", all.len());
+    // Day by day: a year of a university does not fit in memory.
+    for day in from.0.series(1.day()).take_while(|day| *day <= until.0).map(LocalDate) {
+        let mut of_day = Vec::new();
+        marks(hub, day, day, |lines| -> anyhow::Result<()> {
+            of_day.extend(lines.iter().filter_map(|mark| statement(mark, home_page)));
+            Ok(())
+        })
+        .await?;
+        for some in of_day.chunks(BATCH) {
+            store.take(some).await.with_context(|| {
+                format!(
+                    "{sent} statements were taken, all of the days before {} among them; the same command again sends all, \
+                     or those from then on with --from, and none is kept twice",
+                    day.0
+                )
+            })?;
+            sent += some.len();
+            eprintln!("{sent} statements, up to {}", day.0);
+        }
     }
     Ok(())
 }

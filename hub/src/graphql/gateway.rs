@@ -45,12 +45,16 @@ pub enum GatewayState {
 pub enum GatewayProblem {
     /// Swipes wait for longer than five minutes.
     BacklogGrowing,
+    /// Its timetable copy was damaged when it started last, and fetched again: its card may be failing.
+    CacheDamaged,
     /// Its timetable copy is behind the hub's.
     CacheStale,
     /// Its clock cannot be believed.
     ClockUntrusted,
     /// Less than 200 MB are free on its disk.
     DiskLow,
+    /// Its journal has taken 80 % of its room or more: at 100 % it refuses swipes.
+    JournalFilling,
     /// One of its readers does not answer.
     ReaderUnreachable,
     /// It has records that the hub turned down: its log says why. Registers of its building wait for them, until the settle
@@ -92,6 +96,8 @@ pub struct GatewayHealth {
     cache_cursor: String,
     /// What is free on its disk.
     free_disk_bytes: Option<Counter>,
+    /// How full its journal is, in percent of what it may take; 100 where its disk is full.
+    journal_percent: Option<i32>,
     /// Every swipe before this instant has been handed over.
     watermark: Option<DateTime>,
     /// What may be wrong with it.
@@ -188,6 +194,7 @@ impl Gateway {
             cache_age: Duration(report.cache_age_ms),
             cache_cursor: report.cache_cursor,
             free_disk_bytes: report.free_disk_bytes.map(Counter),
+            journal_percent: report.journal_percent,
             watermark: self.0.watermark.map(|at| local(ctx, at)).transpose()?,
             problems: self.problems(ctx).await?,
         }))
@@ -212,6 +219,9 @@ impl Gateway {
     }
 }
 
+/// So full, in percent, a journal is worth somebody's attention.
+const FILLING: i32 = 80;
+
 fn problems(report: &Report, latest: i64, readers: &[entity::Reader]) -> Vec<GatewayProblem> {
     let mut problems = Vec::new();
     if report.oldest_backlog_ms.is_some_and(|age| age > 5 * 60_000) {
@@ -228,6 +238,12 @@ fn problems(report: &Report, latest: i64, readers: &[entity::Reader]) -> Vec<Gat
     }
     if readers.iter().any(|reader| reader.enabled && reader.online != Some(true)) {
         problems.push(GatewayProblem::ReaderUnreachable);
+    }
+    if report.journal_percent.is_some_and(|percent| percent >= FILLING) {
+        problems.push(GatewayProblem::JournalFilling);
+    }
+    if report.cache_damaged {
+        problems.push(GatewayProblem::CacheDamaged);
     }
     if report.held_back {
         problems.push(GatewayProblem::RecordsHeldBack);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::civil::{Date, DateTime as Wall};
 use jiff::tz::TimeZone;
 
-use super::{Facts, MAX_SESSIONS, Place};
+use super::{Facts, MAX_NAMES, MAX_SESSIONS, MAX_TITLE, Place};
 use crate::scalar::DateTime;
 use crate::service::bulk::Unsaid;
 use crate::service::timetable::SaveSession;
@@ -19,14 +19,17 @@ use crate::store::entity::SessionKind;
 use crate::store::timetable::LONGEST_OPENING_MS;
 
 mod lines;
+mod recurrence;
 mod when;
 mod zone;
 
 use lines::{Calendar, Event, items};
+pub use recurrence::series_of;
+use recurrence::{Onward, is_cancelled, is_onward, recurrence, sequence};
 use when::{NoTime, When, times};
 
-/// How long the time in a recurrence's id is.
-const STAMP_LENGTH: usize = 16;
+/// How long what was called off is taken to have lasted, where nothing says so.
+const NOMINAL_MS: i64 = 3_600_000;
 /// How many recurrences are worked out at the most, those that make no sessions among them.
 const MAX_TRIED: usize = 1_000_000;
 
@@ -93,6 +96,11 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
         if facts.sessions.things.len() > MAX_SESSIONS {
             let message = format!("the import makes more than {MAX_SESSIONS} sessions; split it");
             return facts.problems.add(place(0, None), message);
+        }
+        let long = events.iter().find_map(|event| Some((event, feed.too_long(event)?)));
+        if let Some((event, (column, message))) = long {
+            facts.problems.add(place(event.row, Some(column)), message);
+            continue;
         }
         match feed.series(&uid, &events, &mut |row, column, message| {
             facts.notes.add(place(row, Some(column)), message);
@@ -170,6 +178,21 @@ impl<'a> Feed<'a> {
         self.tried.set(self.tried.get() + recurrences);
     }
 
+    /// The property of an event of which each of its recurrences would have too much.
+    fn too_long<'b>(&'b self, event: &Event) -> Option<(&'b str, String)> {
+        let long = |name: &str, most: usize| {
+            let characters: usize = event.all(name).map(|line| line.value.chars().count()).sum();
+            (characters > most).then(|| format!("must have {most} characters at the most"))
+        };
+        let names =
+            |name: &str, fixed: &[String]| if fixed.is_empty() { long(name, MAX_NAMES) } else { None };
+        let found = |name, why: Option<String>| why.map(|why| (name, why));
+        found("UID", long("UID", MAX_TITLE))
+            .or_else(|| found("SUMMARY", long("SUMMARY", MAX_TITLE)))
+            .or_else(|| found("LOCATION", names("LOCATION", &self.options.rooms)))
+            .or_else(|| found(self.groups_from, names(self.groups_from, &self.options.groups)))
+    }
+
     fn floats(&self, event: &Event) -> bool {
         let times = event.line("DTSTART").map(|line| times(line, self.calendar, self.home));
         matches!(times, Some(Ok(times)) if times.iter().any(|when| when.floating))
@@ -220,7 +243,15 @@ impl<'a> Feed<'a> {
         let newest = |one: &&&'a Event| sequence(one);
         // Of several versions the one with the highest SEQUENCE counts; of the same the last.
         let master = events.iter().filter(|event| event.line("RECURRENCE-ID").is_none()).max_by_key(newest);
-        let series = master.map(|master| self.timed(master)).transpose()?;
+        let series = match master.map(|master| (master, self.timed(master))) {
+            // Called off, and no word of when: of this series nothing is held any more.
+            Some((master, Err(fault)))
+                if is_cancelled(master) && (fault.left_out || master.line("DTSTART").is_none()) =>
+            {
+                return Ok(Vec::new());
+            }
+            series => series.map(|(_, series)| series).transpose()?,
+        };
         let mut changed: BTreeMap<i64, &'a Event> = BTreeMap::new();
         for event in events.iter().filter(|event| event.line("RECURRENCE-ID").is_some()) {
             let at = self.recurrence_id(event)?.1;
@@ -229,10 +260,18 @@ impl<'a> Feed<'a> {
             }
         }
         let (Some(master), Some(series)) = (master, series) else {
-            return changed
-                .iter()
-                .map(|(at, event)| self.session(&recurrence(uid, *at), &self.timed(event)?, None))
-                .collect();
+            let alone = changed.iter().map(|(at, event)| {
+                if is_onward(event) {
+                    let message = "this and all to come are changed, and the series itself is not here: export it along";
+                    let (row, message) = (event.row, message.to_owned());
+                    return Err(Fault { row, column: "RECURRENCE-ID", message, left_out: false });
+                }
+                match self.timed(event) {
+                    Err(fault) if is_cancelled(event) => self.called_off(uid, event, fault),
+                    timed => self.session(&recurrence(uid, *at), &timed?, None),
+                }
+            });
+            return alone.collect();
         };
         let walls = self.walls(&series)?;
         let alone = walls.len() == 1 && master.line("RRULE").is_none() && master.line("RDATE").is_none();
@@ -240,8 +279,14 @@ impl<'a> Feed<'a> {
             return Ok(vec![self.session(uid, &series, None)?]);
         }
         let mut sessions = Vec::new();
-        // From here on, by how much later, and by which event.
-        let mut onward: Option<(Timed<'a>, jiff::Span)> = None;
+        // From here on, by how much later, and by which event; or not at all any more.
+        let mut onward: Option<Onward<'a>> = None;
+        let off = |id: &str, wall: Wall| {
+            let (event, session) = self.session(id, &series, Some(wall))?;
+            let mut unsaid = session.unsaid.clone();
+            unsaid.0.retain(|field| *field != "cancelled");
+            Ok((event, SaveSession { cancelled: true, unsaid, ..session }))
+        };
         for wall in walls {
             let fault =
                 |message: String| Fault { row: master.row, column: "RRULE", message, left_out: false };
@@ -252,18 +297,23 @@ impl<'a> Feed<'a> {
                     let timed = match self.timed(event) {
                         Ok(timed) => timed,
                         Err(fault) if fault.left_out => {
-                            note(fault.row, fault.column, "called off: as changed it is no session any more");
-                            let (event, session) = self.session(&id, &series, Some(wall))?;
-                            let mut unsaid = session.unsaid.clone();
-                            unsaid.0.retain(|field| *field != "cancelled");
-                            sessions.push((event, SaveSession { cancelled: true, unsaid, ..session }));
+                            if !is_cancelled(event) {
+                                note(
+                                    fault.row,
+                                    fault.column,
+                                    "called off: as changed it is no session any more",
+                                );
+                            }
+                            sessions.push(off(&id, wall)?);
+                            if is_onward(event) {
+                                onward = Some(Onward::Off);
+                            }
                             continue;
                         }
                         Err(fault) => return Err(fault),
                     };
                     sessions.push(self.session(&id, &timed, None)?);
-                    let range = event.line("RECURRENCE-ID").and_then(|line| line.params.get("RANGE"));
-                    if range.is_some_and(|range| range.eq_ignore_ascii_case("THISANDFUTURE")) {
+                    if is_onward(event) {
                         // Both in the wall time of the series, whatever zones they are written in.
                         let zone = series.start.zone.clone();
                         let start = timed.start.ms().map_err(fault)?;
@@ -271,12 +321,13 @@ impl<'a> Feed<'a> {
                             jiff::Timestamp::from_millisecond(start).map_err(|it| fault(it.to_string()))?;
                         let here = zone.to_datetime(start);
                         let start = When { wall: here, zone, floating: false };
-                        onward = Some((Timed { start, ..timed }, here - wall));
+                        onward = Some(Onward::Moved(Timed { start, ..timed }, here - wall));
                     }
                 }
                 None => {
                     let moved = match &onward {
-                        Some((timed, later)) => {
+                        Some(Onward::Off) => off(&id, wall)?,
+                        Some(Onward::Moved(timed, later)) => {
                             let wall = wall.checked_add(*later).map_err(|error| fault(error.to_string()))?;
                             self.session(&id, timed, Some(wall))?
                         }
@@ -290,11 +341,30 @@ impl<'a> Feed<'a> {
         for (at, event) in changed {
             match self.timed(event) {
                 Ok(timed) => sessions.push(self.session(&recurrence(uid, at), &timed, None)?),
+                Err(fault) if is_cancelled(event) => sessions.push(self.called_off(uid, event, fault)?),
                 Err(fault) if fault.left_out => note(fault.row, fault.column, &fault.message),
                 Err(fault) => return Err(fault),
             }
         }
         Ok(sessions)
+    }
+
+    /// A recurrence that is called off without a word of its end, or of its start (RFC 5546, section 3.2.5): it was when its id
+    /// says, and of a session that is known already the times stay as they are.
+    fn called_off(
+        &self,
+        uid: &str,
+        event: &'a Event,
+        fault: Fault,
+    ) -> Result<(&'a Event, SaveSession), Fault> {
+        if !fault.left_out && event.line("DTSTART").is_some() {
+            return Err(fault);
+        }
+        let (start, at) = self.recurrence_id(event)?;
+        let timed = Timed { event, start, length_ms: NOMINAL_MS };
+        let (event, mut session) = self.session(&recurrence(uid, at), &timed, None)?;
+        session.unsaid.0.push("times");
+        Ok((event, session))
     }
 
     fn recurrence_id(&self, event: &Event) -> Result<(When, i64), Fault> {
@@ -392,7 +462,7 @@ impl<'a> Feed<'a> {
             names.retain(|name| !name.is_empty());
             names
         };
-        let cancelled = event.text("STATUS").is_some_and(|status| status.eq_ignore_ascii_case("CANCELLED"));
+        let cancelled = is_cancelled(event);
         // CONFIRMED is what calendars write of every event, and takes back nothing that a person called off; and where an
         // event has no word of a place or a group, it is not that it has none.
         let speaks = |name: &str, fixed: &[String]| !fixed.is_empty() || event.line(name).is_some();
@@ -423,23 +493,6 @@ impl<'a> Feed<'a> {
         };
         Ok((event, session))
     }
-}
-
-fn sequence(event: &Event) -> i64 {
-    event.text("SEQUENCE").and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-/// The series that a session's id names, or of which it names a recurrence.
-#[must_use]
-pub fn series_of(id: &str) -> &str {
-    id.rsplit_once('/').filter(|(_, at)| at.len() == STAMP_LENGTH).map_or(id, |(series, _)| series)
-}
-
-/// The id of one recurrence.
-fn recurrence(uid: &str, at: i64) -> String {
-    let stamp = jiff::Timestamp::from_millisecond(at)
-        .map_or_else(|_| at.to_string(), |at| at.strftime("%Y%m%dT%H%M%SZ").to_string());
-    format!("{uid}/{stamp}")
 }
 
 #[cfg(test)]

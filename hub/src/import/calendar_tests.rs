@@ -341,3 +341,56 @@ fn many_rules_are_a_bomb_too_whether_of_one_event_or_of_many() {
     let facts = read_text(&events);
     assert_eq!((facts.problems.count, facts.sessions.things.len()), (0, 3_000));
 }
+
+#[test]
+fn what_is_called_off_needs_no_end_and_a_change_of_all_that_comes_needs_its_series() {
+    let weekly = "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART:20261012T080000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=3\nEND:VEVENT\n";
+    let off = |lines: &str| format!("BEGIN:VEVENT\nUID:a\nSTATUS:CANCELLED\n{lines}END:VEVENT\n");
+    // One recurrence alone, with and without its series, and with no time at all but its id.
+    for lines in
+        ["RECURRENCE-ID:20261019T080000Z\nDTSTART:20261019T080000Z\n", "RECURRENCE-ID:20261019T080000Z\n"]
+    {
+        let facts = read_text(&off(lines));
+        let [session] = &facts.sessions.things[..] else { panic!("{facts:?}") };
+        assert_eq!((session.external_id.as_str(), session.cancelled), ("a/20261019T080000Z", true));
+        assert!(session.unsaid.0.contains(&"times"), "{:?}", session.unsaid);
+    }
+    let facts =
+        read_text(&(weekly.to_owned() + &off("RECURRENCE-ID:20261019T080000Z\nDTSTART:20261019T080000Z\n")));
+    let week = |day: &str, off: &str| format!("10-{day} 09:00+01:00 60 A{off}");
+    assert_eq!(
+        shown(&facts),
+        [week("12", ""), week("19", " off"), "10-26 08:00+00:00 60 A".to_owned()],
+        "one of three"
+    );
+    // That one and all that come.
+    let onward = "RECURRENCE-ID;RANGE=THISANDFUTURE:20261019T080000Z\nDTSTART:20261019T080000Z\n";
+    let facts = read_text(&(weekly.to_owned() + &off(onward)));
+    assert_eq!(shown(&facts), [week("12", ""), week("19", " off"), "10-26 08:00+00:00 60 A off".to_owned()]);
+    // The whole series: it is named, and nothing of it is held.
+    for lines in ["DTSTART:20261012T080000Z\n", ""] {
+        let facts = read_text(&off(lines));
+        assert!(facts.series.contains("a") && facts.sessions.things.is_empty(), "{facts:?}");
+        assert_eq!(facts.problems.count + facts.notes.count, 0);
+    }
+    let later = "BEGIN:VEVENT\nUID:a\nRECURRENCE-ID;RANGE=THISANDFUTURE:20261019T080000Z\nDTSTART:20261019T090000Z\nDURATION:PT1H\nEND:VEVENT\n";
+    let facts = read_text(later);
+    let [problem] = &facts.problems.list[..] else { panic!("{facts:?}") };
+    assert_eq!(problem.place.column.as_deref(), Some("RECURRENCE-ID"));
+}
+
+#[test]
+fn what_each_recurrence_would_have_too_much_of_is_refused_before_they_are_made() {
+    for (column, text) in
+        [("SUMMARY", "x".repeat(201)), ("LOCATION", "r,".repeat(2_001)), ("UID", "u".repeat(201))]
+    {
+        let mut lines = BTreeMap::from([("UID", "a"), ("SUMMARY", "A"), ("LOCATION", "R1")]);
+        lines.insert(column, text.as_str());
+        let lines: String = lines.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let facts = read_text(&format!(
+            "BEGIN:VEVENT\n{lines}DTSTART:20261012T080000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=5000\nEND:VEVENT\n"
+        ));
+        let [problem] = &facts.problems.list[..] else { panic!("{column}: {:?}", facts.problems) };
+        assert_eq!((problem.place.column.as_deref(), facts.sessions.things.len()), (Some(column), 0));
+    }
+}

@@ -67,6 +67,7 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], by_code: bool) {
     };
     let terms = terms(facts, &tables);
     let courses = courses(facts, &tables);
+    facts.ids.extend(courses.iter().map(|(id, code)| ("courses by id", id.clone(), code.clone())));
     let (classes, gone) = classes(facts, &tables, &courses, by_code);
     let students = students(facts, &tables);
     enrolments(facts, &tables, &terms, &classes, &students);
@@ -151,8 +152,8 @@ fn unpack(facts: &mut Facts, file: &str, bytes: &[u8]) -> Result<BTreeMap<&'stat
         }
         tables.insert(table, Table { name, headings, rows, delta: mode == "delta" });
     }
-    if !tables.contains_key("enrollments") && !tables.contains_key("users") {
-        return Err("holds neither users.csv nor enrollments.csv: is it a OneRoster export?".to_owned());
+    if !["enrollments", "users", "classes", "courses"].iter().any(|table| tables.contains_key(table)) {
+        return Err("holds none of courses.csv, classes.csv, users.csv and enrollments.csv: is it a OneRoster export?".to_owned());
     }
     Ok(tables)
 }
@@ -246,22 +247,25 @@ fn classes(
             continue;
         }
         let course = table.first(record, &["courseSourcedId"]);
-        let Some(course) = courses.get(&course) else {
-            let message = format!("there is no course '{course}' in courses.csv");
-            facts.problems.add(table.place(*row, Some("courseSourcedId")), message);
-            continue;
+        let course = match courses.get(&course) {
+            Some(code) => code.clone(),
+            // A difference does not bring along what has not changed.
+            None if table.delta => {
+                facts.courses_by_id.insert(facts.groups.things.len());
+                course
+            }
+            None => {
+                let message = format!("there is no course '{course}' in courses.csv");
+                facts.problems.add(table.place(*row, Some("courseSourcedId")), message);
+                continue;
+            }
         };
         let terms = table.first(record, &["termSourcedIds"]);
         let terms = terms.split(',').map(|term| term.trim().to_owned()).collect();
         classes.insert(id, (code.clone(), terms));
         let title = table.cell(record, "title").map(str::to_owned);
-        let group = SaveGroup {
-            code,
-            title,
-            course: course.clone(),
-            kind: SessionKind::Lecture,
-            unsaid: Unsaid(vec!["kind"]),
-        };
+        let group =
+            SaveGroup { code, title, course, kind: SessionKind::Lecture, unsaid: Unsaid(vec!["kind"]) };
         facts.groups.push(group, &table.name, *row);
     }
     (classes, gone)
@@ -323,6 +327,11 @@ fn enrolments(
     classes: &Classes,
     students: &BTreeMap<String, String>,
 ) {
+    for (class, (_, ids)) in classes {
+        if let Some(last) = ids.iter().filter_map(|id| terms.get(id)).map(|(_, last)| last).max() {
+            facts.ids.push(("last days of classes", class.clone(), last.to_string()));
+        }
+    }
     for (name, kind) in [("classes", "classes by id"), ("users", "users by id")] {
         let Some(table) = tables.get(name) else { continue };
         for (_, row) in table.rows.iter().filter(|(_, row)| !table.gone(row)) {

@@ -4,7 +4,7 @@
 //! `end` with date and time; `date` with `start_time` and `end_time`; or `weeks` and `day` with both times, which makes
 //! a session of every week.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::ToSpan as _;
@@ -265,7 +265,7 @@ fn guess(text: &str) -> u8 {
 /// The weeks of a pattern such as `1-3, 5, 9-11`.
 fn weeks(pattern: &str) -> Result<Vec<u32>, String> {
     let bad = || format!("'{pattern}' is no list of weeks such as 1-3, 5, 9-11");
-    let mut weeks = Vec::new();
+    let mut weeks = BTreeSet::new();
     for part in pattern.split([',', ';']).map(str::trim).filter(|part| !part.is_empty()) {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
         let from: u32 = from.trim().parse().map_err(|_| bad())?;
@@ -275,9 +275,7 @@ fn weeks(pattern: &str) -> Result<Vec<u32>, String> {
         }
         weeks.extend(from..=to);
     }
-    weeks.sort_unstable();
-    weeks.dedup();
-    if weeks.is_empty() { Err(bad()) } else { Ok(weeks) }
+    if weeks.is_empty() { Err(bad()) } else { Ok(weeks.into_iter().collect()) }
 }
 
 /// How many days after Monday a day is: by its English name or the first letters of it, or its number from 1.

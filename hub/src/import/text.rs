@@ -6,8 +6,20 @@ use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 /// Windows-1252, which any bytes are. Gives the text and the encoding's name.
 ///
 /// # Errors
-/// When `label` names no encoding, or the bytes are not in the one that it names.
+/// When `label` names no encoding, or the bytes are not in the one that it names, or there is a NUL among them.
 pub fn decode(bytes: &[u8], label: Option<&str>) -> Result<(String, &'static str), String> {
+    let (text, name) = decoded(bytes, label)?;
+    // Not every engine can store it, and no field means it.
+    match text.lines().position(|line| line.contains('\0')) {
+        Some(line) => Err(format!(
+            "line {} holds a NUL character: is it UTF-16 without its mark? Say which encoding it has",
+            line + 1
+        )),
+        None => Ok((text, name)),
+    }
+}
+
+fn decoded(bytes: &[u8], label: Option<&str>) -> Result<(String, &'static str), String> {
     if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         return whole(encoding, &bytes[mark..]);
     }
@@ -69,6 +81,7 @@ mod tests {
             assert_eq!(decode(&bytes, label).map(|(text, _)| text), Ok("Café".to_owned()), "{bytes:?}");
         }
         assert!(decode(b"Caf\xe9", Some("utf-8")).is_err_and(|error| error.contains("UTF-8")));
+        assert!(decode(b"a\nb\0", None).is_err_and(|error| error.contains("line 2")));
         assert!(decode(b"", Some("klingon")).is_err_and(|error| error.contains("klingon")));
     }
 }

@@ -17,6 +17,8 @@ use crate::store::register::ManualFact;
 
 /// How many marks one person may decide in one go; more of them take a second person.
 pub const MOST_BY_ONE: usize = 20;
+/// How many marks a person decides of in a day without another's approval, in however many pieces.
+pub const MOST_IN_A_DAY: usize = 100;
 /// How many one proposal may hold.
 const MOST_AT_ONCE: usize = 2_000;
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::attempt::Attempt;
 use super::bulk::{Put, Save, Tally};
-use super::memberships::{SaveMembership, lasting, leave, never_were};
+use super::memberships::{lasting, leave, never_were};
 use super::people::SaveCard;
 use super::refusal::Check;
 use super::{Caller, Hub, News, Touched};
@@ -119,7 +119,8 @@ async fn prepare_all(
     work.save("rooms", &facts.rooms, |it| &it.code, facts).await?;
     work.save("readers", &facts.readers, |it| &it.code, facts).await?;
     work.save("courses", &facts.courses, |it| &it.code, facts).await?;
-    work.save("groups", &facts.groups, |it| &it.code, facts).await?;
+    let groups = work.with_courses(facts).await?;
+    work.save("groups", &groups, |it| &it.code, facts).await?;
     work.save("students", &facts.students, |it| &it.number, facts).await?;
     let cards = work.cards_again(&facts.cards).await?;
     work.save("cards", &cards, |it| &it.code, facts).await?;
@@ -146,7 +147,7 @@ async fn changes(tx: &mut Tx) -> Result<i64, StoreError> {
     Ok(count)
 }
 
-use enrolments::Enrolled;
+use enrolments::{Enrolled, name_of, taken_back};
 
 /// What a source named and does not name any more.
 #[derive(Default)]
@@ -207,10 +208,11 @@ impl Work<'_> {
         }
         let list = &*list;
         tracing::info!("{} {kind}", list.things.len());
-        let mut put = self.put(kind, list).await?;
-        let named = |stay: &SaveMembership| format!("{}\t{}\t{}", stay.group, stay.student, stay.from.0);
-        let names = list.things.iter().map(named).collect();
-        let gone = self.gone(kind, names, |_| whole).await?;
+        let (anew, as_before) = self.said_anew(list).await?;
+        let mut put = self.put(kind, &anew).await?;
+        put.tally.unchanged += as_before;
+        let names: BTreeSet<String> = list.things.iter().map(name_of).collect();
+        let gone = self.gone(kind, names.clone(), |_| whole).await?;
         let mut stays: Vec<(&str, &str, Option<&str>)> = Vec::new();
         for name in &gone.names {
             let mut parts = name.split('\t');
@@ -233,6 +235,9 @@ impl Work<'_> {
             .iter()
             .map(|(group, student, from)| (group.as_str(), student.as_str(), from.as_deref()))
             .collect();
+        let back = taken_back(&gone.before, &dropped, &moved);
+        let back = back.into_iter().filter(|name| !names.contains(name)).collect();
+        self.forget_stays(back).await?;
         let dropped = leave(self.hub, &mut self.tx, &stays, &kept).await?;
         for (group, student) in dropped.unknown.iter().filter(|(group, _)| !facts.optional.contains(group)) {
             let place = Place { file: kind.into(), row: 0, column: None };

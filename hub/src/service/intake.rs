@@ -10,7 +10,7 @@ use super::decide;
 use super::refusal::{Answer, Check, Code};
 use super::{Hub, News, Touched, beside, webhooks};
 use crate::scalar::DateTime;
-use crate::store::entity::{ClockTrust, Gateway, Reader, Swipe};
+use crate::store::entity::{ClockTrust, Gateway, Reader, Swipe, SwipeReason};
 use crate::store::{StoreError, Tx, Value};
 
 mod batch;
@@ -97,6 +97,12 @@ pub struct Report {
     /// It has records that were turned down here, and registers wait for them.
     #[serde(default)]
     pub held_back: bool,
+    /// How full its journal is, in percent.
+    #[serde(default)]
+    pub journal_percent: Option<i32>,
+    /// Its timetable copy was damaged when it started.
+    #[serde(default)]
+    pub cache_damaged: bool,
     /// Readers that are not known here.
     #[serde(default)]
     pub unassigned: Vec<UnassignedReader>,
@@ -156,8 +162,8 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
             let journals: Vec<_> = input.journal.iter().cloned().collect();
             let (complete, handed_over, hole) = journal::take(hub, &mut tx, &sender, &journals).await?;
             if let Some(hole) = hole {
-                // Records stand as they came: what is gone came before the first that did not wait at its reader.
-                let next = input.swipes.iter().find(|swipe| !swipe.late);
+                // Records stand as they came: what is gone came before the first that waited neither at its reader nor for room.
+                let next = input.swipes.iter().find(|it| !it.late && it.reason != SwipeReason::StoreFault);
                 let until = next.map_or(now.0, |swipe| swipe.latest_at.ms().min(now.0));
                 outage::hole(&mut tx, &sender, until, now.0, hole, &mut touched).await?;
             }
@@ -228,6 +234,8 @@ pub async fn heartbeat(
             let now = hub.now().0;
             let mut report = Report {
                 held_back: false,
+                journal_percent: input.journal_percent.map(|percent| percent.clamp(0, 100)),
+                cache_damaged: input.cache_damaged == Some(true),
                 clock_trust: input.clock.trust.word().to_owned(),
                 clock_source: format!("{:?}", input.clock.source).to_uppercase(),
                 uncertainty_ms: input.clock.uncertainty.map(|duration| duration.0),

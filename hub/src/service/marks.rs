@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use async_graphql::{ID, InputObject};
 use uuid::Uuid;
 
-use super::corrections::MOST_BY_ONE;
+use super::corrections::{MOST_BY_ONE, MOST_IN_A_DAY};
 use super::refusal::{Answer, Check, Code, Refusal};
 use super::{Caller, Hub, Touched};
 use crate::scalar::DateTime;
 use crate::store::entity::{Attendance, AttendanceStatus, Session, Student};
 use crate::store::register::ManualFact;
 use crate::store::{StoreError, Tx};
+
+/// A day, in milliseconds.
+const DAY_MS: i64 = 24 * 3_600_000;
 
 /// A new status for one entry of a register.
 #[derive(Debug, Clone, InputObject)]
@@ -50,6 +53,7 @@ pub async fn mark(
                 check.refuse(Code::TooLong, "marks", message);
             }
             let mut tx = attempt.write().await?;
+            count_alone(hub, &mut tx, caller, ("marks", marks.len()), &mut check).await?;
             let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {
                 return Ok(Err(check.refusals().unwrap_or_default()));
             };
@@ -128,6 +132,7 @@ pub async fn clear(
                 check.refuse(Code::TooLong, "studentIds", message);
             }
             let mut tx = attempt.write().await?;
+            count_alone(hub, &mut tx, caller, ("studentIds", students.len()), &mut check).await?;
             let Some(session) = open(&mut tx, register, expected_revision, reason, &mut check).await? else {
                 return Ok(Err(check.refusals().unwrap_or_default()));
             };
@@ -153,6 +158,30 @@ pub async fn clear(
         })
     });
     shown(hub, decided.await?).await
+}
+
+/// Counts what a person decides alone, so that many small pieces are no way around a second one.
+async fn count_alone(
+    hub: &Hub,
+    tx: &mut Tx,
+    caller: &Caller,
+    (path, marks): (&str, usize),
+    check: &mut Check,
+) -> Result<(), StoreError> {
+    let now = hub.now().0;
+    let since = now - DAY_MS;
+    let marks = i64::try_from(marks).unwrap_or(i64::MAX);
+    let most = i64::try_from(MOST_IN_A_DAY).unwrap_or(i64::MAX);
+    let before = tx.decided_alone(&caller.name, since).await?;
+    if before.saturating_add(marks) > most {
+        let message = format!(
+            "one person decides of {MOST_IN_A_DAY} marks in 24 hours at the most, and you did of {before}; propose the \
+             rest by proposeCorrections, and have somebody else approve them"
+        );
+        check.refuse(Code::TooLong, path, message);
+        return Ok(());
+    }
+    tx.note_decided_alone(&caller.name, (now, since), marks).await
 }
 
 /// The session of a register that may be corrected.

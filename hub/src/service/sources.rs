@@ -126,12 +126,14 @@ pub async fn delete(hub: &Hub, id: Uuid) -> Answer<Uuid> {
     hub.whole(|attempt| {
         Box::pin(async move {
             let mut tx = attempt.write().await?;
-            if tx.by_ids::<CalendarSource>([id]).await?.is_empty() {
+            let Some(known) = tx.by_ids::<CalendarSource>([id]).await?.pop() else {
                 let mut check = Check::default();
                 check.refuse(Code::NotFound, "id", "there is no such calendar");
                 return Ok(Err(check.refusals().unwrap_or_default()));
-            }
+            };
             tx.drop_calendar_source(id).await?;
+            // What it named is another's to name, or to call off, from now on.
+            tx.forget_source(&known.source).await?;
             tx.commit().await?;
             Ok(Ok(id))
         })

@@ -340,7 +340,7 @@ impl Saved {
                         || is_open(session, policies, now)
                         || rooms.iter().any(|room| room.until_at.is_some_and(|until| until > now.0))) =>
             {
-                cut_over.map_or_else(|| rooms.to_vec(), |until| leave_at(rooms, until, now))
+                cut_over.map_or_else(|| rooms.to_vec(), |until| leave_at(rooms, until, now, window.opens))
             }
             Some((session, rooms, _)) => {
                 // A change of the day holds from now on; one that comes after it says where it was all the time.
@@ -411,9 +411,10 @@ fn stays_put(held: &[SessionRoom], wanted: &[Uuid], closes: Instant) -> bool {
     now == wanted.iter().copied().collect() && held.iter().all(came)
 }
 
-/// Rooms that are being left, with another instant at which they are.
-fn leave_at(held: &[SessionRoom], until: Instant, now: Instant) -> Vec<SessionRoom> {
-    let leaving = |room: &SessionRoom| room.until_at.is_some_and(|at| at > now.0);
+/// Rooms that are being left, or were left last while the session was open, with another instant at which they are.
+fn leave_at(held: &[SessionRoom], until: Instant, now: Instant, opens: Instant) -> Vec<SessionRoom> {
+    let last = held.iter().filter_map(|room| room.until_at).max().filter(|at| *at > opens.0);
+    let leaving = |room: &SessionRoom| room.until_at.is_some_and(|at| at > now.0 || Some(at) == last);
     let left = |room: &SessionRoom| SessionRoom {
         until_at: if leaving(room) { Some(until.0) } else { room.until_at },
         ..*room

@@ -102,7 +102,17 @@ pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Previe
             tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
             if !same().any(|policy| policy.from_at == until) {
                 let after = policy_at(&now.policies, input.scope(), until);
-                tx.put(&[stored(hub.mint(), until, input.scope(), &after)]).await?;
+                let mut after = vec![stored(hub.mint(), until, input.scope(), &after)];
+                // And what a wider one becomes soon after holds for these sessions as well, as long as they have none of their own.
+                let own = same().map(|policy| policy.from_at).filter(|at| *at > until).min();
+                let wider = now.policies.iter().map(|policy| policy.from_at);
+                let wider =
+                    wider.filter(|at| (until + 1..=last).contains(at) && own.is_none_or(|own| *at < own));
+                for at in wider.collect::<BTreeSet<i64>>() {
+                    let then = policy_at(&now.policies, input.scope(), at);
+                    after.push(stored(hub.mint(), at, input.scope(), &then));
+                }
+                tx.put(&after).await?;
             }
             let (_, touched) = put(hub, &mut tx, input, until).await?;
             hub.derive(&mut tx, touched, None).await?;

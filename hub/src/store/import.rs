@@ -75,6 +75,15 @@ impl Tx {
         Ok(())
     }
 
+    /// Forgets all that a source named; what was made of it stays.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn forget_source(&mut self, source: &str) -> Result<(), StoreError> {
+        self.execute("DELETE FROM import_item WHERE source = $1", vec![source.into()]).await?;
+        Ok(())
+    }
+
     /// Forgets names of a kind, whichever source gave them.
     ///
     /// # Errors

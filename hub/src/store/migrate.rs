@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 19] = [
+const VERSIONS: [(i64, &str, &str); 20] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -32,6 +32,7 @@ const VERSIONS: [(i64, &str, &str); 19] = [
     ),
     (18, "marks as they were", include_str!("../../migrations/0018_marks_as_they_were.sql")),
     (19, "when cards were read", include_str!("../../migrations/0019_when_cards_were_read.sql")),
+    (20, "decided alone", include_str!("../../migrations/0020_decided_alone.sql")),
 ];
 
 /// All versions, with the text as an engine wants it.

@@ -135,6 +135,32 @@ impl Tx {
             .collect()
     }
 
+    /// How many marks a person decided of alone since an instant.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn decided_alone(&mut self, name: &str, since: i64) -> Result<i64, StoreError> {
+        let sql = "SELECT CAST(COALESCE(SUM(marks), 0) AS BIGINT) AS marks FROM decided_alone WHERE name = $1 AND at > $2";
+        let row = self.fetch_one(sql, vec![name.into(), since.into()]).await?;
+        row.map_or(Ok(0), |mut row| row.next("marks"))
+    }
+
+    /// Notes that a person decided of so many marks alone, and forgets what was before `since`.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn note_decided_alone(
+        &mut self,
+        name: &str,
+        (at, since): (i64, i64),
+        marks: i64,
+    ) -> Result<(), StoreError> {
+        self.execute("DELETE FROM decided_alone WHERE at <= $1", vec![since.into()]).await?;
+        let sql = "INSERT INTO decided_alone (name, at, marks) VALUES ($1, $2, $3)";
+        self.execute(sql, vec![name.into(), at.into(), marks.into()]).await?;
+        Ok(())
+    }
+
     /// Notes what a person decided, in place of an earlier decision.
     ///
     /// # Errors

@@ -35,8 +35,8 @@ mod world;
 pub use disk::{Fault, SimDisk};
 use hub::SimHub;
 use plan::Plan;
-pub use world::STILL;
 use world::World;
+pub use world::{STILL, UNTROUBLED};
 
 /// How many students there are; the first of them are on the class list.
 const STUDENTS: usize = 60;

@@ -95,10 +95,14 @@ impl<D: Disk> Log<D> {
         let name = self.segments.get(&segment.first).map_or(&segment.name, |known| &known.name).clone();
         let Some(kept) = self.salvaged.get_mut(&segment.first) else { return Ok(()) };
         let wanted: Vec<(u64, Range<u64>)> =
-            kept.range(from..).take(limit - found.len()).map(|(at, place)| (*at, place.clone())).collect();
+            kept.range(from..).map(|(at, place)| (*at, place.clone())).collect();
         let mut lost = None;
         let mut missing = Vec::new();
+        // In place of each that cannot be read any more comes the next: no whole one may be passed over.
         for (sequence, place) in wanted {
+            if found.len() >= limit {
+                break;
+            }
             let bytes = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
             let what = match self.disk.read_at(&name, place.start, bytes) {
                 Ok(bytes) => match decode_record(&bytes, segment.journal) {

@@ -188,4 +188,6 @@ pub struct GatewayHeartbeatInput {
     pub anchors: Option<Vec<GatewayAnchorInput>>,
     pub unassigned: Option<Vec<UnassignedReaderInput>>,
     pub held_back: Option<i32>,
+    pub journal_percent: Option<i32>,
+    pub cache_damaged: Option<bool>,
 }

@@ -7,7 +7,7 @@ use csv::StringRecord;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
-use super::super::{Facts, List, Place};
+use super::super::{Facts, List, MAX_NAMES, MAX_TITLE, Place};
 use super::{Kind, Mapping, day, day_of, instant, on, weeks};
 use crate::scalar::{Counter, DateTime, LocalDate, parse_instant};
 use crate::service::bulk::Unsaid;
@@ -316,6 +316,17 @@ impl Cells<'_> {
     fn sessions(&self) -> Result<Vec<SaveSession>, Wrong> {
         let id = self.needed("external_id")?;
         let title = self.text("title").unwrap_or(&id).to_owned();
+        for (field, text, most) in [
+            ("external_id", Some(id.as_str()), MAX_TITLE),
+            ("title", Some(title.as_str()), MAX_TITLE),
+            ("course", self.text("course"), MAX_TITLE),
+            ("rooms", self.text("rooms"), MAX_NAMES),
+            ("groups", self.text("groups"), MAX_NAMES),
+        ] {
+            if text.is_some_and(|text| text.chars().count() > most) {
+                return Err((field, format!("must have {most} characters at the most")));
+            }
+        }
         let (kind, cancelled) = (self.kind()?, self.truth("cancelled")?.unwrap_or(false));
         let (rooms, groups) = (self.list("rooms"), self.list("groups"));
         let make = |external_id: String, starts: i64, ends: i64| SaveSession {

@@ -5,14 +5,22 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::memberships::SaveMembership;
+use super::super::timetable::SaveGroup;
 use super::Work;
 use crate::import::{Dropped, Facts, List};
+use crate::scalar::LocalDate;
 use crate::store::StoreError;
 
 /// Of which kind is kept which stay an enrolment was: id, group, student and first day.
 const ENROLMENTS: &str = "enrolments";
 /// And which it was when the source took it back: said again, that takes no other with it.
 const ENDED: &str = "enrolments ended";
+
+/// What a source calls courses by, and when its classes end.
+const COURSES: &str = "courses by id";
+const LAST_DAYS: &str = "last days of classes";
+/// And which last day it gave a stay, where it gave one: group, student, first and last day.
+const ENDS: &str = "ends of memberships";
 
 /// A stay by group, student and first day.
 type Named = (String, String, String);
@@ -30,10 +38,8 @@ pub(super) struct Enrolled<'a> {
 impl Work<'_> {
     /// Puts the ids of a source into our names, and says what became of the stays that its enrolments were.
     pub(super) async fn enrolled<'a>(&mut self, facts: &'a Facts) -> Result<Enrolled<'a>, StoreError> {
-        for kind in ["classes by id", "users by id"] {
-            let ids = facts.ids.iter().filter(|(of, ..)| *of == kind);
-            let ids = ids.map(|(_, id, name)| (id.as_str(), name.clone())).collect();
-            self.keep_ids(kind, &ids, &[]).await?;
+        for kind in ["classes by id", "users by id", LAST_DAYS] {
+            self.keep_ids_of(kind, facts).await?;
         }
         let mut list = Cow::Borrowed(&facts.memberships);
         let mut dropped = facts.dropped.clone();
@@ -47,8 +53,13 @@ impl Work<'_> {
                     }
                 }
             };
+            let last_days = self.ids(LAST_DAYS).await?;
             for (index, by_id) in &facts.by_id {
                 if let Some(stay) = list.to_mut().things.get_mut(*index) {
+                    // As with the class itself: it ends with the class, where nothing else is said.
+                    let last = last_days.get(&stay.group).filter(|_| by_id.0 && stay.until.is_none());
+                    let last = last.and_then(|day| day.parse().ok()).map(LocalDate);
+                    stay.until = stay.until.or(last.filter(|last| *last >= stay.from));
                     ours((&mut stay.group, &mut stay.student), *by_id);
                 }
             }
@@ -61,24 +72,23 @@ impl Work<'_> {
         let mut now: BTreeMap<&str, String> = BTreeMap::new();
         for (id, index) in &facts.enrolments {
             if let Some(stay) = list.things.get(*index) {
-                now.insert(id, format!("{}\t{}\t{}", stay.group, stay.student, stay.from.0));
+                now.insert(id, name_of(stay));
             }
         }
         // What another enrolment is, of this source or of another, is nothing that this one takes with it.
-        let elsewhere = match now.is_empty() {
+        let elsewhere = match now.is_empty() && dropped.is_empty() {
             true => BTreeSet::new(),
             false => self.tx.imported_by_others(&self.order.source, "memberships").await?,
         };
-        let is_anothers = |id: &str, was: &str| {
-            elsewhere.contains(was)
-                || known
-                    .iter()
-                    .any(|(other, it)| other != id && !now.contains_key(other.as_str()) && it == was)
-        };
+        let over: BTreeSet<&str> = dropped.iter().filter_map(|it| it.id.as_deref()).collect();
+        let stays_as_it_was = |id: &str| !now.contains_key(id) && !over.contains(id);
+        let others = known.iter().filter(|(id, _)| stays_as_it_was(id));
+        let others: BTreeSet<&str> = others.map(|(_, it)| it.as_str()).collect();
+        let is_anothers = |was: &str| elsewhere.contains(was) || others.contains(was);
         let (mut moved, mut ended) = (Vec::new(), Vec::new());
         for (id, is) in &now {
             let was = known.get(*id).filter(|was| *was != is);
-            let Some(was) = was.filter(|was| !is_anothers(id, was)) else { continue };
+            let Some(was) = was.filter(|was| !is_anothers(was)) else { continue };
             if let (Some((group, student, from)), Some(to)) = (named(was), named(is)) {
                 if (&group, &student) == (&to.0, &to.1) {
                     moved.push((group, student, from, to.2));
@@ -88,13 +98,30 @@ impl Work<'_> {
             }
         }
         let mut over: BTreeMap<&str, String> = BTreeMap::new();
+        let mut nameless: Vec<(&String, &String)> = Vec::new();
         for Dropped { id, group, student, .. } in &dropped {
-            let was = id.as_ref().and_then(|id| known.get(id).or_else(|| before.get(id)));
-            if let (Some(id), Some(was)) = (id, was) {
-                over.insert(id, was.clone());
+            // No stay begins on such a day: but whether there are such a group and student is looked up.
+            ended.push((group.clone(), student.clone(), Some(String::new())));
+            match id.as_ref().map(|id| (id, known.get(id).or_else(|| before.get(id)))) {
+                Some((id, Some(was))) => {
+                    over.insert(id, was.clone());
+                    if let Some((group, student, from)) = named(was).filter(|_| !is_anothers(was)) {
+                        ended.push((group, student, Some(from)));
+                    }
+                }
+                // One that came before its ids were kept.
+                Some((_, None)) => nameless.push((group, student)),
+                None => ended.push((group.clone(), student.clone(), None)),
             }
-            let was = was.and_then(|was| named(was)).filter(|was| (&was.0, &was.1) == (group, student));
-            ended.push((group.clone(), student.clone(), was.map(|(.., from)| from)));
+        }
+        if !nameless.is_empty() {
+            let ours = self.tx.imported(&self.order.source, "memberships").await?;
+            for (group, student) in nameless {
+                let prefix = format!("{group}\t{student}\t");
+                let of_both = ours.range(prefix.clone()..).take_while(|name| name.starts_with(&prefix));
+                let none_else = of_both.filter(|name| !is_anothers(name)).filter_map(|name| named(name));
+                ended.extend(none_else.map(|(group, student, from)| (group, student, Some(from))));
+            }
         }
         let mut gone: Vec<String> = over.keys().map(|id| (*id).to_owned()).collect();
         if facts.whole.contains(&"memberships") {
@@ -104,6 +131,71 @@ impl Work<'_> {
         self.keep_ids(ENROLMENTS, &now, &gone).await?;
         self.keep_ids(ENDED, &over, &back).await?;
         Ok(Enrolled { list, dropped: ended, moved })
+    }
+
+    /// The stays of which the source says something new, and how many others there are: those it says as it did before stay as they
+    /// are, whatever a person has made of them since.
+    pub(super) async fn said_anew<'a>(
+        &mut self,
+        list: &'a List<SaveMembership>,
+    ) -> Result<(Cow<'a, List<SaveMembership>>, usize), StoreError> {
+        let before = self.tx.imported(&self.order.source, "memberships").await?;
+        let ends = self.tx.imported(&self.order.source, ENDS).await?;
+        let ends: BTreeMap<&str, &str> = ends.iter().filter_map(|end| end.rsplit_once('\t')).collect();
+        let (mut fresh, mut stale, mut same) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for (index, stay) in list.things.iter().enumerate() {
+            let name = name_of(stay);
+            let (is, was) = (stay.until.map(|until| until.0.to_string()), ends.get(name.as_str()).copied());
+            if is.as_deref() != was {
+                fresh.extend(is.map(|is| format!("{name}\t{is}")));
+                stale.extend(was.map(|was| format!("{name}\t{was}")));
+            } else if before.contains(&name) {
+                same.insert(index);
+            }
+        }
+        self.tx.forget_imported(&self.order.source, ENDS, &stale).await?;
+        self.tx.note_imported(&self.order.source, ENDS, &fresh.iter().collect::<Vec<_>>()).await?;
+        if same.is_empty() {
+            return Ok((Cow::Borrowed(list), 0));
+        }
+        let mut anew = List { columns: list.columns.clone(), ..List::default() };
+        let said = list.things.iter().zip(&list.places).enumerate();
+        for (_, (stay, (file, row))) in said.filter(|(index, _)| !same.contains(index)) {
+            anew.push(stay.clone(), file, *row);
+        }
+        Ok((Cow::Owned(anew), same.len()))
+    }
+
+    /// Forgets that the source named stays which it has taken back since: said again, they are news.
+    pub(super) async fn forget_stays(&mut self, taken_back: Vec<String>) -> Result<(), StoreError> {
+        self.tx.forget_imported(&self.order.source, "memberships", &taken_back).await
+    }
+
+    /// The groups, with courses by our names.
+    pub(super) async fn with_courses<'a>(
+        &mut self,
+        facts: &'a Facts,
+    ) -> Result<Cow<'a, List<SaveGroup>>, StoreError> {
+        self.keep_ids_of(COURSES, facts).await?;
+        let mut groups = Cow::Borrowed(&facts.groups);
+        if !facts.courses_by_id.is_empty() {
+            let courses = self.ids(COURSES).await?;
+            for index in &facts.courses_by_id {
+                if let Some(group) = groups.to_mut().things.get_mut(*index)
+                    && let Some(code) = courses.get(&group.course)
+                {
+                    group.course.clone_from(code);
+                }
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Keeps what the files say of ids of a kind.
+    async fn keep_ids_of(&mut self, kind: &'static str, facts: &Facts) -> Result<(), StoreError> {
+        let ids = facts.ids.iter().filter(|(of, ..)| *of == kind);
+        let ids = ids.map(|(_, id, name)| (id.as_str(), name.clone())).collect();
+        self.keep_ids(kind, &ids, &[]).await
     }
 
     /// What a source means by its ids of a kind.
@@ -137,6 +229,31 @@ impl Work<'_> {
         self.tx.forget_imported(&self.order.source, kind, &stale).await?;
         self.tx.note_imported(&self.order.source, kind, &fresh.iter().collect::<Vec<_>>()).await
     }
+}
+
+/// The names among `before` of stays that end or begin on another day now.
+pub(super) fn taken_back(
+    before: &BTreeSet<String>,
+    ended: &[(String, String, Option<String>)],
+    moved: &[(String, String, String, String)],
+) -> Vec<String> {
+    let mut names: Vec<String> =
+        moved.iter().map(|(group, student, from, _)| format!("{group}\t{student}\t{from}")).collect();
+    for (group, student, from) in ended {
+        let name = format!("{group}\t{student}\t{}", from.as_deref().unwrap_or_default());
+        match from {
+            Some(_) => names.push(name),
+            None => {
+                names.extend(before.range(name.clone()..).take_while(|it| it.starts_with(&name)).cloned())
+            }
+        }
+    }
+    names
+}
+
+/// The name of a stay, as sources give it.
+pub(super) fn name_of(stay: &SaveMembership) -> String {
+    format!("{}\t{}\t{}", stay.group, stay.student, stay.from.0)
 }
 
 fn named(text: &str) -> Option<Named> {

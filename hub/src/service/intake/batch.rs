@@ -174,14 +174,12 @@ impl Batch {
             return Err("swipedAt: must lie from earliestAt to latestAt".to_owned());
         }
         let anchors = self.anchors.get(&sent.boot_id.0).map_or(&[][..], Vec::as_slice);
-        // No card was held to a reader before it hung anywhere.
-        let hung = self.hung_since.get(&sent.reader_id.0).copied().unwrap_or(i64::MIN);
-        let earliest = if earliest < latest { earliest.max(hung).min(latest) } else { earliest };
         let read_at = sent.read_since_boot.map(|at| at.0).filter(|_| sent.late);
         let read_error = sent.read_error.map_or(0, |error| error.0.max(0));
         let came =
             Came { since_boot: sent.since_boot.0, late: sent.late, read: read_at.map(|at| (at, read_error)) };
-        let stamp = Stamp { at: at.max(earliest), earliest, latest };
+        let stamp =
+            Stamp { at, earliest, latest }.not_before(self.hung_since.get(&sent.reader_id.0).copied());
         let read = stamp.read(sent.clock_trust, came, anchors, now);
         let card_key = match sent.card_key.as_str() {
             "" => None,

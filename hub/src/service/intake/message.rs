@@ -296,4 +296,8 @@ pub struct GatewayHeartbeatInput {
     pub unassigned: Option<Vec<UnassignedReader>>,
     /// How many records the hub turned down: they stay in the journal, and are tried again.
     pub held_back: Option<i32>,
+    /// How full its journal is, in percent of what it may take; 100 where its disk is full.
+    pub journal_percent: Option<i32>,
+    /// Its timetable copy was damaged when it started: it was moved aside and fetched again.
+    pub cache_damaged: Option<bool>,
 }

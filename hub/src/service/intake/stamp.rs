@@ -39,6 +39,13 @@ impl Came {
 }
 
 impl Stamp {
+    /// No card was held to a reader before it hung anywhere.
+    pub(super) fn not_before(self, hung: Option<i64>) -> Self {
+        let Some(hung) = hung.filter(|_| self.earliest < self.latest) else { return self };
+        let earliest = self.earliest.max(hung).min(self.latest);
+        Self { at: self.at.max(earliest), earliest, ..self }
+    }
+
     /// The reading by what is known now: repaired by the anchors of the same start, and never after it came in.
     pub(super) fn read(self, trust: ClockTrust, came: Came, anchors: &[Anchor], received: i64) -> Self {
         let known = Uncertain { earliest: Instant(self.earliest), latest: Instant(self.latest) };
@@ -103,6 +110,7 @@ pub(super) async fn take_anchors(
     let known: BTreeMap<Uuid, Vec<Anchor>> = tx.anchors(boots.iter().copied()).await?;
     let swipes = tx.swipes_to_date(boots).await?;
     let raw = tx.raw_stamps(swipes.iter().map(|swipe| swipe.id)).await?;
+    let hung = tx.first_stays(swipes.iter().map(|swipe| swipe.reader_id)).await?;
     let mut changed: Vec<Swipe> = Vec::new();
     let mut before = Vec::new();
     for swipe in swipes {
@@ -112,6 +120,7 @@ pub(super) async fn take_anchors(
             |(at, earliest, latest)| Stamp { at: *at, earliest: *earliest, latest: *latest },
         );
         let ties = known.get(&boot).map_or(&[][..], Vec::as_slice);
+        let said = said.not_before(hung.get(&swipe.reader_id).copied());
         let read = said.read(swipe.clock_trust, came, ties, swipe.received_at);
         if (read.at, read.earliest, read.latest) != (swipe.swiped_at, swipe.earliest_at, swipe.latest_at) {
             before.push((swipe.id, swipe.swiped_at, swipe.earliest_at, swipe.latest_at));

@@ -14,14 +14,15 @@ use super::world::{Minted, Presentation, World};
 use super::{Base, DOORS};
 
 /// What counts as exact may be off by this much.
-const EXACT_MS: i64 = 1_500;
+pub(super) const EXACT_MS: i64 = 1_500;
 
 /// The ids of all swipes at the hub, as their gateways minted them.
 pub(super) async fn claimed(hub: &SimHub) -> Vec<Uuid> {
     rows(hub, "SELECT claimed_id FROM swipe").await.into_iter().map(|row| row.0).collect()
 }
 
-async fn rows(hub: &SimHub, sql: &str) -> Vec<(Uuid, i64, i64)> {
+/// Rows of an id and two numbers.
+pub(super) async fn rows(hub: &SimHub, sql: &str) -> Vec<(Uuid, i64, i64)> {
     let Some(service) = hub.service() else { return Vec::new() };
     let read = async {
         let mut tx = service.read().await?;
@@ -67,7 +68,7 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
     }
     for it in &world.presentations {
         let count: u32 = it.minted.iter().filter_map(|it| counts.get(&it.id)).sum();
-        if (it.green() || it.kept) && count == 0 && !it.forgiven {
+        if (it.green() || it.kept) && count == 0 && !it.forgiven && !it.rotten {
             broken.push(format!("LOST: shown green or acknowledged, and not at the hub: {it:?}"));
         }
         if count > 1 && !(it.twice && it.minted.iter().all(|it| counts.get(&it.id) <= Some(&1))) {
@@ -85,12 +86,17 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
 }
 
 /// Who was shown red though the swipe would have counted, by a gateway that had no room, a failing disk or had lost its timetable,
-/// is nowhere `ABSENT` for that.
+/// is nowhere `ABSENT` for that; nor is one whose record rotted.
 async fn wronged(world: &World, base: &Base, broken: &mut Vec<String>) {
     let mut reds: Vec<(usize, usize, i64)> = world.unknown.clone();
     let red =
         |it: &&Presentation| !it.forgiven && it.minted.iter().any(|minted| minted.flash == Some(Colour::Red));
     reds.extend(world.presentations.iter().filter(red).map(|it| (it.student, it.door, it.at)));
+    let there = claimed(&world.hub).await;
+    let gone = |it: &&Presentation| {
+        it.rotten && !it.forgiven && it.minted.iter().all(|minted| !there.contains(&minted.id))
+    };
+    reds.extend(world.presentations.iter().filter(gone).map(|it| (it.student, it.door, it.at)));
     // What a gateway told before its disk was put back is gone with the disk.
     reds.retain(|(student, door, _)| {
         World::listed(*student) && world.disk_harmed[DOORS[*door].gateway].is_none()
@@ -108,7 +114,7 @@ async fn wronged(world: &World, base: &Base, broken: &mut Vec<String>) {
             let counts = rooms.contains(&DOORS[*door].room) && (opens..=closes).contains(at);
             if counts && absent.contains(&base.students[*student]) {
                 broken.push(format!(
-                    "WRONGED: student {student} was refused at {} at {at} and is ABSENT at {}",
+                    "WRONGED: student {student} was refused, or their record rotted, at {} at {at} and is ABSENT at {}",
                     DOORS[*door].reader, session.id
                 ));
             }
@@ -233,7 +239,9 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
                 .collect()
         });
         let perhaps = longest(&|door| {
-            if world.disk_harmed[DOORS[door].gateway].is_some() {
+            // A gateway that could not keep its time knows only from before when it ran last.
+            let gateway = DOORS[door].gateway;
+            if world.disk_harmed[gateway].is_some() || world.clock_failed[gateway] {
                 return vec![(i64::MIN, i64::MAX)];
             }
             let spans = world.service[door].doubtful.until(world.now());
@@ -269,14 +277,16 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
         // Where swipes were refused and forgotten no tolerance holds.
         let mine = DOORS.iter().filter(|door| session.ever_in(door.room));
         let refused: Vec<(i64, i64)> =
-            mine.flat_map(|door| &world.gateways[door.gateway].refused).copied().collect();
+            mine.clone().flat_map(|door| &world.gateways[door.gateway].refused).copied().collect();
         let meets = |one: (i64, i64), other: (i64, i64)| one.0 <= other.1 && other.0 <= one.1;
         // Of a start without a time a later one bounds when it was over.
         let told = format!(
             "SELECT gateway_id, from_at, COALESCE(until_at, {}) FROM outage WHERE cause IN ('SWIPES_REFUSED', 'JOURNAL_DAMAGED')",
             world.now()
         );
-        let told = rows(&world.hub, &told).await.into_iter().map(|(_, from, until)| (from, until));
+        let of_mine = |id: &Uuid| mine.clone().any(|door| world.gateways[door.gateway].id == *id);
+        let told = rows(&world.hub, &told).await.into_iter().filter(|(id, ..)| of_mine(id));
+        let told = told.map(|(_, from, until)| (from, until));
         let told: Vec<(i64, i64)> =
             told.filter(|told| refused.iter().any(|span| meets(*span, *told))).collect();
         let refused = refused.into_iter().chain(told).any(|span| meets(span, window));

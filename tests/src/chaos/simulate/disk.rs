@@ -150,6 +150,21 @@ impl SimDisk {
         }
     }
 
+    /// A bit of what is found somewhere on the medium turns over, and so it does where the kernel holds it; `false` when it is nowhere.
+    pub fn rot(&self, what: &[u8]) -> bool {
+        let mut state = self.state();
+        for file in state.files.values_mut() {
+            if let Some(at) = file.medium.windows(what.len()).position(|some| some == what) {
+                file.medium[at] ^= 1;
+                if let Some(byte) = file.cache.get_mut(at) {
+                    *byte = file.medium[at];
+                }
+                return true;
+            }
+        }
+        false
+    }
+
     /// A sector of a file cannot be read any more.
     pub fn spoil(&self, name: &str, sector: usize) {
         if let Some(file) = self.state().files.get_mut(name) {

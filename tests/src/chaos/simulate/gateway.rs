@@ -45,6 +45,8 @@ pub(super) struct SimGateway {
     pub machine: Machine,
     /// What the clock's file holds.
     pub kept: Option<Kept>,
+    /// The clock's file cannot be written before then.
+    pub clock_kept_from: i64,
     /// What the file of refusals holds.
     pub refusing: Option<(i64, bool)>,
     /// When it said that it refused swipes of which it knows nothing any more, or lost records.
@@ -73,6 +75,7 @@ impl SimGateway {
             disk,
             machine,
             kept: None,
+            clock_kept_from: 0,
             refusing: None,
             refused: Vec::new(),
             items: Vec::new(),
@@ -205,8 +208,15 @@ impl SimGateway {
         self.refusing = since.map(|since| (since, swipes.is_some()));
     }
 
+    /// Writes the clock's file, if that can be had.
+    fn keep(&mut self, now: i64) {
+        if let Some(running) = self.running.as_ref().filter(|_| now >= self.clock_kept_from) {
+            self.kept = Some(running.keeper.kept());
+        }
+    }
+
     /// The time is kept before anything is shown by it, as in `gateway::app`.
-    fn keep_new_time(&mut self) {
+    fn keep_new_time(&mut self, now: i64) {
         let Some(running) = &mut self.running else { return };
         let start = |anchor: Anchor| anchor.at.since_ms(Instant(anchor.since_boot_ms));
         let tie = running.keeper.tie().map(|(anchor, source)| (source, start(anchor)));
@@ -216,14 +226,14 @@ impl SimGateway {
         };
         if !same {
             running.kept_tie = tie;
-            self.kept = Some(running.keeper.kept());
+            self.keep(now);
         }
     }
 
     /// A reader answers; of an MQTT one that has connected the clock is known where it was told at once.
     pub(super) fn online(&mut self, reader: &str, clock: Option<ReaderClock>, now: i64) {
         let sample = self.machine.sample(now);
-        self.keep_new_time();
+        self.keep_new_time(now);
         if let Some(running) = &mut self.running {
             let reading = running.keeper.read(sample);
             running.mind.handle(Input::Online { reader: reader.to_owned(), clock }, reading);
@@ -236,7 +246,7 @@ impl SimGateway {
     /// A reader does not answer, since so long.
     pub(super) fn offline(&mut self, reader: &str, since_ms: i64, now: i64) {
         let sample = self.machine.sample(now);
-        self.keep_new_time();
+        self.keep_new_time(now);
         if let Some(running) = &mut self.running {
             let reading = running.keeper.read(sample);
             let id = running.mind.reader(reader).map(|reader| reader.id);
@@ -264,7 +274,7 @@ impl SimGateway {
     ) -> Taken {
         let hasty = self.hasty;
         let sample = self.machine.sample(now);
-        self.keep_new_time();
+        self.keep_new_time(now);
         let Some(running) = self.running.as_mut() else { return Taken::Nothing };
         let reading = running.keeper.read(sample);
         let read = Read { reader: reader.to_owned(), card: Ok(card), tag, random };
@@ -299,7 +309,7 @@ impl SimGateway {
     /// When the disk failed.
     pub(super) fn write(&mut self, now: i64) -> Result<Vec<Shown>, Vec<Shown>> {
         let sample = self.machine.sample(now);
-        self.keep_new_time();
+        self.keep_new_time(now);
         let Some(running) = &mut self.running else { return Ok(Vec::new()) };
         let reading = running.keeper.read(sample);
         let mut shown = std::mem::take(&mut running.answered);
@@ -337,7 +347,7 @@ impl SimGateway {
                 // Whoever sees red now was there: the next start must say so. Where the power went nobody saw anything.
                 if fatal && !self.disk.state().cut {
                     let known = self.refusing.filter(|(_, swipes)| *swipes).map(|(since, _)| since);
-                    let since = running.mind.durable_before(reading.when.earliest).0;
+                    let since = running.mind.unkept_since(reading.when.earliest).0;
                     let known = [known, running.untold.since(false), running.untold.down_since()];
                     let since = known.into_iter().flatten().fold(since, i64::min);
                     self.refusing = Some((since, true));
@@ -397,7 +407,8 @@ impl SimGateway {
             self.refused.push((reading.dates(since).map_or(i64::MIN, |since| since.0), now));
             running.tell(Some(told));
         }
-        self.kept = Some(running.keeper.kept());
+        self.keep(now);
+        let Some(running) = &mut self.running else { return };
         // Where the disk fails, the next append says so.
         let _ = running.log.keep_end(true);
         let tie = running.keeper.tie().map(|(anchor, source)| (boot, anchor, source));
@@ -418,7 +429,7 @@ impl SimGateway {
     /// How it is, and how its journal stands.
     pub(super) fn status(&mut self, now: i64) -> Option<(Status, Standing)> {
         let sample = self.machine.sample(now);
-        self.keep_new_time();
+        self.keep_new_time(now);
         let running = self.running.as_mut()?;
         let reading = running.keeper.read(sample);
         let status = Status {

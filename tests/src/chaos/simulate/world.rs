@@ -16,7 +16,6 @@ use rollcall_rules::time::Uncertain;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::answer::Shown;
 use super::disk::SimDisk;
 use super::gateway::SimGateway;
 use super::hub::SimHub;
@@ -29,9 +28,13 @@ mod calls;
 mod changes;
 mod doors;
 mod faults;
+mod program;
 pub(super) mod service;
+mod trouble;
 
 use service::Service;
+use trouble::Trouble;
+pub use trouble::UNTROUBLED;
 
 /// The control under which the timetable stays as it is, and no cache is lost: no defect, but what seeds once broke that came before.
 pub const STILL: &str = "timetable-stays";
@@ -73,6 +76,8 @@ pub(super) struct Presentation {
     pub kept: bool,
     /// Its storage was replaced before it could be handed over.
     pub forgiven: bool,
+    /// Its record rotted.
+    pub rotten: bool,
     /// Its storage was put back to before it, while the reader still had it: it may come twice.
     pub twice: bool,
 }
@@ -81,7 +86,16 @@ impl Presentation {
     /// A card at a door.
     #[must_use]
     pub(super) fn new(student: usize, door: usize, at: i64) -> Self {
-        Self { minted: Vec::new(), student, door, at, kept: false, forgiven: false, twice: false }
+        Self {
+            minted: Vec::new(),
+            student,
+            door,
+            at,
+            kept: false,
+            forgiven: false,
+            rotten: false,
+            twice: false,
+        }
     }
 
     /// It was shown green.
@@ -133,6 +147,8 @@ enum Event {
         answer: Result<Value, UplinkError>,
     },
     Fault,
+    /// Something stranger.
+    Trouble,
     Start(usize),
     HubUp,
     Room(usize),
@@ -173,6 +189,9 @@ pub(super) struct World {
     /// Of its own, so that what happens at the doors moves nothing else.
     door_rng: ChaCha8Rng,
     plan_rng: ChaCha8Rng,
+    trouble: Option<Trouble>,
+    /// The clock's file of a gateway could not be written for some time, by gateway.
+    pub clock_failed: Vec<bool>,
     cache_rng: ChaCha8Rng,
     /// Caches may be lost.
     frail_caches: bool,
@@ -229,6 +248,7 @@ impl World {
         let mqtt = |door: &usize| DOORS[*door].mqtt;
         let readers: Vec<SimReader> =
             (0..DOORS.len()).filter(mqtt).map(|door| SimReader::new(door, now, &mut door_rng)).collect();
+        let troubled = !matches!(control, Some(STILL | UNTROUBLED));
         let mut world = Self {
             hub,
             gateways,
@@ -246,6 +266,8 @@ impl World {
             rng,
             door_rng,
             plan_rng: ChaCha8Rng::seed_from_u64(seed ^ 0x91a0),
+            trouble: troubled.then(|| Trouble::new(seed, count)),
+            clock_failed: vec![false; count],
             cache_rng: ChaCha8Rng::seed_from_u64(seed ^ 0xcac4e),
             frail_caches: control != Some(STILL),
             unknown: Vec::new(),
@@ -275,6 +297,9 @@ impl World {
         world.at(120_000, Event::Dark);
         world.at(200_000, Event::Quiet);
         world.at(60_000, Event::Fault);
+        if troubled {
+            world.at(90_000, Event::Trouble);
+        }
         if control != Some(STILL) {
             world.at(300_000, Event::Change);
         }
@@ -346,6 +371,7 @@ impl World {
         for index in 0..self.gateways.len() {
             let gateway = &mut self.gateways[index];
             gateway.disk.heal();
+            gateway.clock_kept_from = 0;
             gateway.machine.wall_off = 0;
             // Its power may have been to come back later only.
             gateway.machine.started = gateway.machine.started.min(self.now);
@@ -375,9 +401,13 @@ impl World {
             Event::Uplink(gateway) => self.uplink(gateway),
             Event::Arrive { gateway, life, sent, message, again } => {
                 self.arrive(gateway, life, sent, message, again).await;
+                self.watermarks_hold().await;
             }
             Event::Echo(gateway, request) => {
                 let query = request["query"].as_str().unwrap_or_default().to_owned();
+                if self.turns_down_again(gateway, &request["variables"].to_string()) {
+                    return;
+                }
                 // An answer that nobody hears.
                 drop(
                     self.hub.carry_out(self.gateways[gateway].id, &query, request["variables"].clone()).await,
@@ -387,6 +417,7 @@ impl World {
                 self.answer(gateway, life, sent, message, answer);
             }
             Event::Fault => self.fault().await,
+            Event::Trouble => self.trouble(),
             Event::Start(gateway) => self.start(gateway),
             Event::HubUp => {
                 if !self.up {
@@ -402,80 +433,6 @@ impl World {
             Event::Change => self.change().await,
             Event::Told(gateway) => self.told(gateway).await,
         }
-    }
-
-    fn start(&mut self, index: usize) {
-        let gateway = &mut self.gateways[index];
-        let dark_for = gateway.machine.started - self.now;
-        if gateway.runs() || dark_for > 0 {
-            // Its start after the power cut is still to come.
-            return;
-        }
-        gateway.disk.power_on();
-        // Not at the very first: what was never known is not lost.
-        let may = self.frail_caches && !self.healed && self.lives[index] > 0;
-        if may && self.cache_rng.random_bool(0.1) {
-            gateway.cache_lost = true;
-        }
-        if let Err(error) = gateway.start(self.now) {
-            if self.healed {
-                self.broken.push(format!("gateway {index} does not start on a whole disk: {error}"));
-                return;
-            }
-            gateway.disk.power_on();
-            self.at(2_000, Event::Start(index));
-            return;
-        }
-        if !self.harmed[index] && !self.gateways[index].damage.is_empty() {
-            let damage = std::mem::take(&mut self.gateways[index].damage);
-            self.broken.push(format!("gateway {index} reports damage where nothing was harmed: {damage:?}"));
-        }
-        self.lives[index] += 1;
-        self.calling[index] = false;
-        self.gateways[index].minute(self.now);
-        self.at(1, Event::Write(index));
-        self.at(50, Event::Uplink(index));
-        if self.gateways[index].cache_lost {
-            let wait = self.cache_rng.random_range(100..5_000);
-            self.at(wait, Event::Told(index));
-        }
-        self.readers_find(index);
-        self.readers_answer(index);
-    }
-
-    fn write(&mut self, index: usize) {
-        let shown = match self.gateways[index].write(self.now) {
-            Ok(shown) => shown,
-            Err(shown) => {
-                let wait = self.rng.random_range(500..5_000);
-                self.down(index, wait);
-                shown
-            }
-        };
-        self.note(shown);
-        if self.gateways[index].has_work() {
-            self.at(1_000, Event::Write(index));
-        }
-    }
-
-    fn note(&mut self, shown: Vec<Shown>) {
-        for Shown { swipe, place, flash, kept } in shown {
-            let minted = self.presentations.iter_mut().rev().flat_map(|it| &mut it.minted);
-            if let Some(known) = minted.into_iter().find(|it| it.id == swipe) {
-                known.flash = known.flash.or(flash);
-                known.place = known.place.or(place);
-            }
-            if let Some((reader, boot, seq)) = kept {
-                self.acknowledged(reader, &boot, seq);
-            }
-        }
-    }
-
-    fn down(&mut self, index: usize, back_after: i64) {
-        let shown = self.gateways[index].kill();
-        self.note(shown);
-        self.lives[index] += 1;
-        self.at(back_after, Event::Start(index));
     }
 
     /// How long it was played, in virtual milliseconds.

@@ -22,7 +22,7 @@ impl SimGateway {
     ) {
         self.items = items;
         let sample = self.machine.sample(now);
-        self.keep_new_time();
+        self.keep_new_time(now);
         let Some(running) = &mut self.running else { return };
         let reading = running.keeper.read(sample);
         let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();

@@ -82,7 +82,9 @@ impl World {
             }
             self.at(late, Event::Echo(index, request));
         }
-        let answer = if self.up {
+        let answer = if self.up && self.turns_down(index, &message) {
+            Err(UplinkError::Refused("this record can't be taken".to_owned()))
+        } else if self.up {
             self.hub.carry_out(id, &query, variables).await
         } else {
             Err(UplinkError::TimedOut)

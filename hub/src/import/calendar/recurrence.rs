@@ -1,0 +1,44 @@
+//! Recurrences of a series: their ids, and what one that is changed says of itself and of those after it.
+
+use super::Timed;
+use super::lines::Event;
+
+/// How long the time in a recurrence's id is.
+const STAMP_LENGTH: usize = 16;
+
+/// What becomes of all that comes after a changed recurrence.
+pub(super) enum Onward<'a> {
+    /// It is as this event, by so much later.
+    Moved(Timed<'a>, jiff::Span),
+    /// It is called off.
+    Off,
+}
+
+/// Whether it is called off.
+pub(super) fn is_cancelled(event: &Event) -> bool {
+    event.text("STATUS").is_some_and(|status| status.eq_ignore_ascii_case("CANCELLED"))
+}
+
+/// Whether a changed recurrence changes all that come after it too (RFC 5545, section 3.2.13).
+pub(super) fn is_onward(event: &Event) -> bool {
+    let range = event.line("RECURRENCE-ID").and_then(|line| line.params.get("RANGE"));
+    range.is_some_and(|range| range.eq_ignore_ascii_case("THISANDFUTURE"))
+}
+
+/// Which version it is.
+pub(super) fn sequence(event: &Event) -> i64 {
+    event.text("SEQUENCE").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The series that a session's id names, or of which it names a recurrence.
+#[must_use]
+pub fn series_of(id: &str) -> &str {
+    id.rsplit_once('/').filter(|(_, at)| at.len() == STAMP_LENGTH).map_or(id, |(series, _)| series)
+}
+
+/// The id of one recurrence.
+pub(super) fn recurrence(uid: &str, at: i64) -> String {
+    let stamp = jiff::Timestamp::from_millisecond(at)
+        .map_or_else(|_| at.to_string(), |at| at.strftime("%Y%m%dT%H%M%SZ").to_string());
+    format!("{uid}/{stamp}")
+}
