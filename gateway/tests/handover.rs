@@ -254,6 +254,28 @@ fn a_hub_that_was_restored_while_a_record_is_held_back_gets_everything_again() {
 }
 
 #[test]
+fn a_hub_that_was_restored_to_where_a_record_is_held_back_gets_what_came_behind_it_and_no_watermark_before() {
+    for heard in [false, true] {
+        let mut hub = Hub { turns_down: BTreeSet::from([200]), ..Hub::default() };
+        let mut handover = HandOver::default();
+        hub.drain(&mut handover, 0);
+        // It has lost much of what came behind the record, and how far it is shows nothing of that.
+        (hub.through, hub.asked, hub.watermark) = (199, 0, 0);
+        hub.has.retain(|sequence| *sequence <= 300);
+        if heard {
+            handover.failed(&UplinkError::TimedOut);
+            hub.drain(&mut handover, 30_000);
+            assert_eq!(hub.has.len() as u64, RECORDS - 1);
+        }
+        hub.turns_down.clear();
+        for minute in 1..=2 {
+            hub.drain(&mut handover, minute * 60_000);
+        }
+        assert_eq!((hub.has.len() as u64, hub.watermark), (RECORDS, START + 120_000));
+    }
+}
+
+#[test]
 fn a_hub_that_was_restored_is_told_of_no_watermark_before_it_has_everything_again() {
     let mut hub = Hub::default();
     let mut handover = HandOver::default();

@@ -325,8 +325,8 @@ impl HandOver {
         let mut after = self.places.clone();
         after.advance(journal, through);
         // With the last of all that is durable, everything before now is handed over: unless some were turned down, of whatever
-        // journal, or some could not be read, of which the hub is not told yet.
-        let held_back = self.aside.len() > usize::from(trying);
+        // journal (what came after them is sent once more), or some could not be read, of which the hub is not told yet.
+        let held_back = trying || self.aside.len() > 0;
         let whole = first.sequence == from && last.sequence - first.sequence + 1 == stored.len() as u64;
         let all = whole && !held_back && after.next(&standing.segments).is_none();
         let watermark = if all { status.durable_before } else { self.watermark };
@@ -428,8 +428,12 @@ impl HandOver {
         let trying = self.trying.take();
         let submitting = std::mem::take(&mut self.submitting);
         let UplinkError::Refused(reason) = error else {
-            // The hub may come back as another one, or from a backup.
+            // The hub may come back as another one, or from a backup: of what came behind a record that it lacks it does not say what it
+            // has, so that goes once more.
             self.reconciled = false;
+            for journal in self.aside.journals() {
+                self.places.back_to(journal, self.places.at_hub(journal).min(self.places.through(journal)));
+            }
             return false;
         };
         if let Some((journal, sequence)) = trying {

@@ -3,7 +3,7 @@
 //!
 //! Pure, and no more than a memory: after a restart they are found anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -33,6 +33,12 @@ impl Aside {
     #[must_use]
     pub(super) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// Their journals.
+    #[must_use]
+    pub(super) fn journals(&self) -> BTreeSet<Uuid> {
+        self.records.keys().map(|(journal, _)| *journal).collect()
     }
 
     /// Whether a record is one of them.
