@@ -14,7 +14,9 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+mod digest;
 pub mod item;
+use digest::{DIGEST, Entries, SYNCED, Sum};
 use item::{CachedConfig, CachedItem};
 
 /// Why the cache failed.
@@ -47,7 +49,6 @@ pub enum CacheError {
 /// Keys that name no item.
 const CURSOR: &[u8] = b"\0cursor";
 const CONFIG: &[u8] = b"\0config";
-const SYNCED: &[u8] = b"\0synced";
 
 /// What the cache held when it was opened.
 #[derive(Debug, Default)]
@@ -244,16 +245,16 @@ impl Cache {
     /// # Errors
     /// When the disk fails; the cache is then as before.
     pub fn apply(&self, cursor: &str, writes: &[Write]) -> Result<(), CacheError> {
-        let mut batch = sled::Batch::default();
+        let mut entries = Entries::new();
         for write in writes {
             match write {
-                Write::Put(id, item) => batch.insert(id.as_bytes(), bytes(item)?),
-                Write::Remove(id) => batch.remove(&id.as_bytes()[..]),
-                Write::Config(config) => batch.insert(CONFIG, bytes(config)?),
-            }
+                Write::Put(id, item) => entries.insert(id.as_bytes().to_vec(), Some(bytes(item)?)),
+                Write::Remove(id) => entries.insert(id.as_bytes().to_vec(), None),
+                Write::Config(config) => entries.insert(CONFIG.to_vec(), Some(bytes(config)?)),
+            };
         }
-        batch.insert(CURSOR, bytes(&cursor)?);
-        self.with(PATIENCE, |db| Ok(db.apply_batch(batch)?))
+        entries.insert(CURSOR.to_vec(), Some(bytes(&cursor)?));
+        self.with(PATIENCE, |db| digest::write(db, entries))
     }
 
     /// Notes when the hub said that the copy is current; it says so again before long, and nobody waits for it.
@@ -287,17 +288,15 @@ fn fill(
     items: &[(Uuid, CachedItem)],
 ) -> Result<(), CacheError> {
     let db = settings(path).open()?;
+    db.insert(DIGEST, &Sum::default().bytes())?;
     // Piece by piece, which costs less memory: nobody opens it before it has its name.
     for some in items.chunks(ITEMS_AT_ONCE) {
-        let mut batch = sled::Batch::default();
-        for (id, item) in some {
-            batch.insert(id.as_bytes(), bytes(item)?);
-        }
-        db.apply_batch(batch)?;
+        let entries = some.iter().map(|(id, item)| Ok((id.as_bytes().to_vec(), Some(bytes(item)?))));
+        digest::write(&db, entries.collect::<Result<_, CacheError>>()?)?;
         db.flush()?;
     }
-    db.insert(CONFIG, bytes(config)?)?;
-    db.insert(CURSOR, bytes(&cursor)?)?;
+    let entries = [(CONFIG, bytes(config)?), (CURSOR, bytes(&cursor)?)];
+    digest::write(&db, entries.into_iter().map(|(key, value)| (key.to_vec(), Some(value))).collect())?;
     // `flush` of sled hands the bytes to the kernel and no further.
     db.flush()?;
     drop(db);
@@ -377,9 +376,14 @@ fn try_open(path: &Path) -> Result<(sled::Db, Cached), CacheError> {
 
 fn read(db: &sled::Db) -> Result<Cached, CacheError> {
     let mut cached = Cached::default();
+    let (mut sum, mut kept) = (Sum::default(), None);
     for entry in db.iter() {
         let (key, value) = entry?;
+        if ![DIGEST, SYNCED].contains(&&key[..]) {
+            sum.add(&key, &value);
+        }
         match &key[..] {
+            DIGEST => kept = Some(Sum::of(&value)?),
             CURSOR => cached.cursor = Some(parse(&value)?),
             CONFIG => cached.config = Some(parse(&value)?),
             SYNCED => cached.synced_at = Some(parse(&value)?),
@@ -388,6 +392,11 @@ fn read(db: &sled::Db) -> Result<Cached, CacheError> {
                 cached.items.push((id, parse(&value)?));
             }
         }
+    }
+    if kept.is_some_and(|kept| kept != sum) {
+        return Err(CacheError::BadData(
+            "some of it is not there any more, or is what it was before".to_owned(),
+        ));
     }
     // Items without a position are half of something.
     if cached.cursor.is_none() && !cached.items.is_empty() {

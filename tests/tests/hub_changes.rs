@@ -122,3 +122,24 @@ async fn a_stay_begins_and_ends_at_an_instant_where_somebody_says_so() {
         assert_eq!(refused["errors"][0]["path"], json!(["memberships", "0", path]), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn old_rooms_are_kept_open_by_a_word_that_comes_after_the_move_and_stay_known_when_the_time_is_mended_later()
+ {
+    let (hub, mut gateway, _) = class().await;
+    hub.clock.set(&at("09:50"));
+    hub.done("saveSession", in_room("R2", None)).await;
+    hub.clock.set(&at("09:55"));
+    hub.done("saveSession", in_room("R2", Some("10:05"))).await;
+    let swipe = gateway.swipe(0, 0, &at("10:01"), &[]);
+    hub.clock.set(&at("10:10"));
+    gateway.submit(&hub, &[swipe], &at("10:10")).await;
+    assert_eq!(marks(&hub).await[0], "S00000 PRESENT", "who came to the old room");
+    // The next day somebody mends its end, and says the room that it ended in.
+    hub.clock.set("2026-10-06T09:00:00Z");
+    gateway.heartbeat(&hub, "2026-10-06T09:00:00Z").await;
+    let mut mended = in_room("R2", None);
+    mended["endsAt"] = json!(at("11:15"));
+    hub.done("saveSession", mended).await;
+    assert_eq!(marks(&hub).await[0], "S00000 PRESENT", "it was in the old room all the same");
+}

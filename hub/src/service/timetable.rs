@@ -20,6 +20,9 @@ use crate::store::entity::{Course, Group, Policy as StoredPolicy, Room, Session,
 use crate::store::timetable::{LONGEST_OPENING_MS, SessionRoom};
 use crate::store::{StoreError, Tx};
 
+mod rooms;
+use rooms::{leave_at, moved_within, room_timeline, rooms_now, stays_put};
+
 /// A course, by its code: new, or written over.
 #[derive(Debug, Clone, InputObject)]
 #[graphql(name = "CourseInput")]
@@ -290,11 +293,6 @@ struct OfCourse {
     department: Option<String>,
 }
 
-/// The rooms that hold a session from now on for ever.
-fn rooms_now(held: &[SessionRoom]) -> impl Iterator<Item = Uuid> {
-    held.iter().filter(|room| room.until_at.is_none()).map(|room| room.room_id)
-}
-
 /// What a bulk of sessions comes to.
 #[derive(Default)]
 struct Saved {
@@ -332,12 +330,13 @@ impl Saved {
         let cut_over = input.old_rooms_until.as_ref().map(|until| Instant(until.ms()));
         let rooms = match before {
             // Said to be where and when it is now, it also was, and will be, where it was said to be before, as on the day of a move;
-            // and at another time too, where that is not said of its rooms, or is being carried out.
+            // and at another time too, where that is not said of its rooms, is being carried out, or lies within that time.
             Some((session, rooms, _))
                 if stays_put(rooms, room_ids, window.closes)
                     && ((session.starts_at, session.ends_at) == (starts_at, ends_at)
                         || input.unsaid.keeps("rooms", stored).is_some()
                         || is_open(session, policies, now)
+                        || moved_within(rooms, window)
                         || rooms.iter().any(|room| room.until_at.is_some_and(|until| until > now.0))) =>
             {
                 cut_over.map_or_else(|| rooms.to_vec(), |until| leave_at(rooms, until, now, window.opens))
@@ -401,64 +400,6 @@ impl Saved {
 /// Whether the window of a session, as it was, is open.
 fn is_open(session: &Session, policies: &[StoredPolicy], now: Instant) -> bool {
     policy_for(policies, session).window(Instant(session.starts_at), Instant(session.ends_at)).holds(now)
-}
-
-/// Whether a session is said to be where it is now, and came there before it closes.
-fn stays_put(held: &[SessionRoom], wanted: &[Uuid], closes: Instant) -> bool {
-    let now: BTreeSet<Uuid> = rooms_now(held).collect();
-    let came =
-        |room: &SessionRoom| room.until_at.is_some() || room.from_at.is_none_or(|from| from < closes.0);
-    now == wanted.iter().copied().collect() && held.iter().all(came)
-}
-
-/// Rooms that are being left, or were left last while the session was open, with another instant at which they are.
-fn leave_at(held: &[SessionRoom], until: Instant, now: Instant, opens: Instant) -> Vec<SessionRoom> {
-    let last = held.iter().filter_map(|room| room.until_at).max().filter(|at| *at > opens.0);
-    let leaving = |room: &SessionRoom| room.until_at.is_some_and(|at| at > now.0 || Some(at) == last);
-    let left = |room: &SessionRoom| SessionRoom {
-        until_at: if leaving(room) { Some(until.0) } else { room.until_at },
-        ..*room
-    };
-    held.iter().map(left).collect()
-}
-
-/// Which rooms hold a session when. Before its window opens a change replaces the rooms; on the day (`now`)
-/// the old rooms hold it until now and the new ones from now on. With an instant to cut over at the old ones hold it until
-/// then, beside the new ones.
-fn room_timeline(
-    session: Uuid,
-    old: &[SessionRoom],
-    wanted: &[Uuid],
-    now: Option<Instant>,
-    cut_over: Option<Instant>,
-) -> Vec<SessionRoom> {
-    let wanted: BTreeSet<Uuid> = wanted.iter().copied().collect();
-    let whole =
-        |room: &Uuid| SessionRoom { session_id: session, room_id: *room, from_at: None, until_at: None };
-    let Some(now) = now else {
-        let left = old.iter().filter(|held| held.until_at.is_none() && !wanted.contains(&held.room_id));
-        let left = left.filter_map(|held| Some(SessionRoom { until_at: Some(cut_over?.0), ..*held }));
-        return left.chain(wanted.iter().map(whole)).collect();
-    };
-    let holds = |held: &SessionRoom| held.until_at.is_none_or(|until| now.0 < until);
-    let leaves = cut_over.unwrap_or(now);
-    let mut rooms = Vec::new();
-    for held in old {
-        let until_at = match (holds(held), wanted.contains(&held.room_id)) {
-            (true, true) => None,
-            (true, false) => Some(held.until_at.map_or(leaves.0, |until| until.min(leaves.0))),
-            (false, _) => held.until_at,
-        };
-        if held.from_at.is_none_or(|from| until_at.is_none_or(|until| from < until)) {
-            rooms.push(SessionRoom { until_at, ..*held });
-        }
-    }
-    for room in &wanted {
-        if !old.iter().any(|held| held.room_id == *room && holds(held)) {
-            rooms.push(SessionRoom { from_at: Some(now.min(leaves).0), ..whole(room) });
-        }
-    }
-    rooms
 }
 
 /// Stored sessions as the rules see them.

@@ -413,6 +413,7 @@ impl SimGateway {
         let _ = running.log.keep_end(true);
         let tie = running.keeper.tie().map(|(anchor, source)| (boot, anchor, source));
         for dated in running.undated.date(tie, running.keeper.earlier_tie()) {
+            tracing::info!(now, ?dated, "a start is tied to real time");
             running.note(&Record::Anchor(dated));
         }
         self.keep_refusals();

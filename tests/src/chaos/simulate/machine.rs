@@ -27,6 +27,12 @@ impl Machine {
         passed + passed * self.drift_ppm / 1_000_000
     }
 
+    /// Its wall clock claims to be in step, and is not.
+    #[must_use]
+    pub(super) fn lies(&self) -> bool {
+        self.max_error_ms.is_some_and(|error| error < 1_000 && error < self.wall_off.abs())
+    }
+
     /// What its clocks say.
     #[must_use]
     pub(super) fn sample(&self, now: i64) -> Sample {

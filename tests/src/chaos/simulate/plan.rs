@@ -76,6 +76,12 @@ impl Session {
         }
     }
 
+    /// Whether it changed rooms within some time alone.
+    fn moved_within(&self, (opens, closes): (i64, i64)) -> bool {
+        let mut at = self.held.iter().flat_map(|held| [held.from, held.until]);
+        at.all(|at| at == ALWAYS.0 || at == ALWAYS.1 || (opens < at && at < closes))
+    }
+
     /// Whether these are the rooms that it is in from now on anyway.
     fn is_put_into(&self, rooms: &[&'static str]) -> bool {
         let last = self.last_rooms();
@@ -147,10 +153,15 @@ impl Plan {
                 let later =
                     rng.random_range(-10..=10).clamp(EARLIEST - session.starts, 9 * 60 + 49 - session.ends);
                 if later != 0 {
-                    // What was moved on the day is there all the time, once its time is another and it is not open.
+                    // What was moved on the day is there all the time, once its time is another at which it did not move, and it is
+                    // not open.
                     let rooms = session.last_rooms();
+                    let mut as_is = session.clone();
                     session.put_into(&rooms, day, now);
                     (session.starts, session.ends) = (session.starts + later, session.ends + later);
+                    if as_is.moved_within(session.window(day)) {
+                        std::mem::swap(&mut session.held, &mut as_is.held);
+                    }
                 }
             }
         }

@@ -109,9 +109,11 @@ impl World {
         let step = steps[self.rng.random_range(0..steps.len())];
         let now = self.now;
         let known = self.gateways[index].status(now).is_some_and(|(status, _)| status.now.when.is_exact());
-        let machine = &mut self.gateways[index].machine;
+        let gateway = &mut self.gateways[index];
+        let known = known && gateway.clock_kept_from <= now;
+        let machine = &mut gateway.machine;
         machine.wall_off += step;
-        // A clock that lies of being in step is only found out by one that knows the time already.
+        // A clock that lies of being in step is only found out by one that knows the time already, and keeps it over a restart.
         machine.max_error_ms = (known && machine.max_error_ms.is_some()).then_some(20);
         let wait = self.rng.random_range(10_000..500_000);
         self.at(wait, Event::Clock(index));

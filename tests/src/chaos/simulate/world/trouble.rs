@@ -52,6 +52,8 @@ impl World {
         match trouble.rng.random_range(0..3) {
             0 => trouble.turned_down[index] = Some((None, until)),
             1 => self.rot(index),
+            // Not while a clock lies: whoever can't keep the time believes it after a restart.
+            _ if self.gateways[index].machine.lies() => {}
             _ => {
                 trouble.seen[2] += 1;
                 tracing::info!(at = now, gateway = index, until, "fault clock file");
