@@ -40,7 +40,7 @@ use crate::timetable::Cache;
 use crate::uplink::acknowledged::Acknowledged;
 use crate::uplink::client::HubClient;
 use crate::uplink::connect::Address;
-use crate::uplink::feed::FeedTask;
+use crate::uplink::feed::{FeedTask, Rebuild};
 use crate::uplink::sender::{ACKNOWLEDGED, Handing, SenderTask, Status, StatusAsk};
 use crate::uplink::sign::SigningKey;
 use crate::walk;
@@ -237,7 +237,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         stop: stopping.clone(),
         current,
         config: configured,
-        snapshot_again: None,
+        rebuild: Rebuild::default(),
         lacking: false,
     };
     tasks.spawn(feed.run());

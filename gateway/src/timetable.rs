@@ -398,8 +398,8 @@ fn read(db: &sled::Db) -> Result<Cached, CacheError> {
             "some of it is not there any more, or is what it was before".to_owned(),
         ));
     }
-    // Items without a position are half of something.
-    if cached.cursor.is_none() && !cached.items.is_empty() {
+    // Items, or a digest, without a position are half of something.
+    if cached.cursor.is_none() && (kept.is_some() || !cached.items.is_empty()) {
         return Err(CacheError::BadData("it has items and no position".to_owned()));
     }
     Ok(cached)

@@ -143,7 +143,9 @@ fn what_a_start_reads_after_a_failed_sync_outlives_a_cut_of_the_power() {
 
 #[test]
 fn the_simulation_sees_each_defect_that_is_put_in() {
-    for control in ["ack-before-fsync", "eatmydata", "no-dedup", "no-outages", "sled-flush"] {
+    for control in
+        ["ack-before-fsync", "eager-watermark", "eatmydata", "no-dedup", "no-outages", "sled-flush"]
+    {
         broken(chaos::simulate::run, 30, control);
     }
 }

@@ -114,3 +114,14 @@ async fn every_query_of_the_readme_is_one_of_this_api() {
         assert!(status == 200 && body.get("errors").is_none(), "{query}\n{body}");
     }
 }
+
+#[tokio::test]
+async fn a_nul_character_is_refused_whatever_the_engine_and_changes_nothing() {
+    let hub = TestHub::start().await;
+    let query = "mutation($input: SaveBuildingsInput!) { saveBuildings(input: $input) { errors { code } } }";
+    let input = json!({"input": {"buildings": [{"code": "A", "name": "Build\u{0}ing"}]}});
+    let (status, body) = hub.post(Some(&hub.admin), query, input).await;
+    assert_eq!(status, 400, "{body}");
+    assert!(body["errors"][0]["message"].as_str().unwrap().contains("NUL"), "{body}");
+    assert_eq!(hub.read("{ buildings { code } }").await["buildings"], json!([]));
+}

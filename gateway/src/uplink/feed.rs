@@ -30,8 +30,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const PAGE: i32 = 1_000;
 /// How many events are applied in one piece.
 const MAX_EVENTS: usize = 500;
-/// How often at the most a cache that fails is made anew.
-const REBUILD_EVERY: Duration = Duration::from_secs(60);
+/// How often at the most a cache that fails is made anew: twice as seldom after each time in vain, up to the second of these.
+const REBUILD_EVERY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 /// How long what is written to the cache is waited for.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -53,10 +53,30 @@ pub struct FeedTask {
     pub current: watch::Sender<u64>,
     /// Tells the world what the hub configured.
     pub config: watch::Sender<CachedConfig>,
-    /// When the cache was last to be made anew.
-    pub snapshot_again: Option<tokio::time::Instant>,
+    /// When the cache may be made anew, where it was before.
+    pub rebuild: Rebuild,
     /// The cache lacks a change: nothing is written behind it until it is made anew.
     pub lacking: bool,
+}
+
+/// When a cache may be made anew.
+#[derive(Debug, Default)]
+pub struct Rebuild {
+    next: Option<tokio::time::Instant>,
+    in_vain: u32,
+}
+
+impl Rebuild {
+    fn is_due(&self) -> bool {
+        self.next.is_none_or(|next| tokio::time::Instant::now() >= next)
+    }
+
+    fn done(&mut self, well: bool) {
+        self.in_vain = if well { 0 } else { self.in_vain + 1 };
+        let (shortest, longest) = REBUILD_EVERY;
+        let wait = shortest.saturating_mul(1 << self.in_vain.saturating_sub(1).min(6)).min(longest);
+        self.next = Some(tokio::time::Instant::now() + wait);
+    }
 }
 
 /// Why the feed must begin again.
@@ -134,6 +154,7 @@ impl FeedTask {
         // no light from being right.
         let (cache, at, kept) = (self.cache.clone(), cursor.clone(), config.clone());
         self.lacking = !blocking(move || cache.replace(&at, &kept, &items)).await;
+        self.rebuild.done(!self.lacking);
         self.tell(Input::Facts { changes, replace: true, basis: cursor.clone() }).await?;
         self.tell_config(&config).await?;
         self.cursor = Some(cursor);
@@ -255,9 +276,8 @@ impl FeedTask {
         }
         self.cursor = Some(cursor);
         self.current.send_modify(|count| *count += 1);
-        if self.lacking && self.snapshot_again.is_none_or(|at| at.elapsed() > REBUILD_EVERY) {
+        if self.lacking && self.rebuild.is_due() {
             // A cache that lacks a change is made anew, from a snapshot; the lights go on by what is in memory.
-            self.snapshot_again = Some(tokio::time::Instant::now());
             self.cursor = None;
             return Ok(false);
         }

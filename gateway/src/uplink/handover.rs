@@ -12,9 +12,9 @@ use uuid::Uuid;
 use super::client::UplinkError;
 use super::message::{Batch, clock_input, light, line_input};
 use super::operations::{
-    Counter, DateTime, Duration, GatewayHandedOver, GatewayHeadInput, GatewayHeartbeatInput,
-    GatewayHeartbeatPayload, GatewayJournalInput, GatewayReaderReport, GatewaySubmitSwipesInput,
-    GatewaySubmitSwipesPayload, ReceiptOutcome, UnassignedReaderInput,
+    Counter, DateTime, Duration, GatewayHandedOver, GatewayHeartbeatInput, GatewayHeartbeatPayload,
+    GatewayJournalInput, GatewayReaderReport, GatewaySubmitSwipesInput, GatewaySubmitSwipesPayload,
+    ReceiptOutcome,
 };
 use super::place::{AtHub, Places};
 use super::sign::SigningKey;
@@ -24,9 +24,11 @@ use crate::journal::log::{Segment, Stored};
 use crate::journal::writer::Standing;
 
 mod aside;
+mod parts;
 mod status;
 
 use aside::Aside;
+use parts::{head, journals, states, unassigned};
 pub use status::{ReaderStatus, Status, Unassigned};
 
 /// How many records go into one batch, unless the hub says less.
@@ -92,6 +94,8 @@ pub struct HandOver {
     batch: usize,
     /// The hub was heard since the connection failed last: what it has is known.
     reconciled: bool,
+    /// Since it was sent once more what came behind records that it turns down, all of it was handed over.
+    caught_up: bool,
     /// How often the present single record was turned down.
     refused: u32,
     /// Those that were turned down so often that the others went on.
@@ -112,6 +116,7 @@ impl Default for HandOver {
             watermark: Instant(0),
             batch: BATCH,
             reconciled: false,
+            caught_up: false,
             refused: 0,
             aside: Aside::default(),
             trying: None,
@@ -263,6 +268,7 @@ impl HandOver {
             self.places.advance(journal, 0);
         }
         self.reconciled = true;
+        self.caught_up |= self.places.next(&standing.segments).is_none();
         self.aside.again();
         let every = if status.heartbeat_ms > 0 { status.heartbeat_ms } else { HEARTBEAT_EVERY_MS };
         let now = status.now.since_boot_ms;
@@ -283,6 +289,12 @@ impl HandOver {
     ) -> Option<Submission> {
         stored.retain(|it| it.journal == journal);
         let trying = self.aside.holds(journal, from) && from <= self.places.through(journal);
+        if trying && stored.first().is_none_or(|it| it.sequence != from) {
+            // It rots: that is told of elsewhere, and what came behind it goes once more.
+            self.aside.remove(journal, from);
+            self.places.back_to(journal, self.places.at_hub(journal));
+            return None;
+        }
         if !trying && let Some(first) = stored.first().map(|it| it.sequence) {
             if self.aside.holds(journal, first) {
                 self.places.advance(journal, first);
@@ -412,6 +424,7 @@ impl HandOver {
                 self.watermark = self.watermark.max(sent.watermark);
             }
         }
+        self.caught_up |= self.places.next(&standing.segments).is_none();
         self.refused = 0;
         self.batch = BATCH.min(self.batch * 2);
         Ok(answer.renew_journal && sent.journal == standing.journal)
@@ -431,7 +444,10 @@ impl HandOver {
             // The hub may come back as another one, or from a backup: of what came behind a record that it lacks it does not say what it
             // has, so that goes once more.
             self.reconciled = false;
-            for journal in self.aside.journals() {
+            // Not over and over where the line breaks before it is through.
+            let again = std::mem::take(&mut self.caught_up);
+            for journal in self.aside.journals().into_iter().filter(|_| again) {
+                (self.refused, self.batch) = (0, BATCH);
                 self.places.back_to(journal, self.places.at_hub(journal).min(self.places.through(journal)));
             }
             return false;
@@ -452,49 +468,4 @@ impl HandOver {
         self.refused += 1;
         false
     }
-}
-
-/// Which readers are known to the hub, and which answer.
-fn states(status: &Status) -> BTreeMap<String, (bool, bool)> {
-    let known = status.readers.iter().map(|reader| (reader.code.clone(), (true, reader.online)));
-    let unknown = status.unassigned.iter().map(|reader| (reader.code.clone(), (false, reader.online)));
-    known.chain(unknown).collect()
-}
-
-fn unassigned(reader: &Unassigned) -> UnassignedReaderInput {
-    UnassignedReaderInput {
-        code: reader.code.clone(),
-        kind: reader.kind,
-        online: reader.online,
-        serial: reader.serial.map(|serial| serial.to_string()),
-        firmware: reader.firmware.clone(),
-    }
-}
-
-/// All journals of which there is anything, and the one that is written.
-fn journals(standing: &Standing) -> Vec<Uuid> {
-    let mut journals: Vec<Uuid> = standing.segments.iter().map(|segment| segment.journal).collect();
-    journals.push(standing.journal);
-    journals.sort_unstable();
-    journals.dedup();
-    journals
-}
-
-/// The signature under a batch's end; none where a record before or in it could not be read.
-fn head(
-    key: Option<&SigningKey>,
-    first: &Stored,
-    last: &Stored,
-    links: Vec<String>,
-    now: Instant,
-) -> Option<GatewayHeadInput> {
-    let (key, before) = (key?, first.before?);
-    let whole = last.sequence - first.sequence + 1 == links.len() as u64;
-    whole.then(|| GatewayHeadInput {
-        chain_before: hex(&before),
-        links,
-        signed_at: DateTime(now.0),
-        signature: key.sign(last.journal, last.sequence, &last.chain, now.0),
-        public_key: key.public(),
-    })
 }

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use jiff::civil::{Date, DateTime as Wall};
 use jiff::tz::TimeZone;
 
-use super::{Facts, MAX_NAMES, MAX_SESSIONS, MAX_TITLE, Place};
+use super::{Facts, MAX_SESSIONS, Place};
 use crate::scalar::DateTime;
 use crate::service::bulk::Unsaid;
 use crate::service::timetable::SaveSession;
 use crate::store::entity::SessionKind;
 use crate::store::timetable::LONGEST_OPENING_MS;
 
+mod limits;
 mod lines;
 mod recurrence;
 mod when;
@@ -178,21 +179,6 @@ impl<'a> Feed<'a> {
         self.tried.set(self.tried.get() + recurrences);
     }
 
-    /// The property of an event of which each of its recurrences would have too much.
-    fn too_long<'b>(&'b self, event: &Event) -> Option<(&'b str, String)> {
-        let long = |name: &str, most: usize| {
-            let characters: usize = event.all(name).map(|line| line.value.chars().count()).sum();
-            (characters > most).then(|| format!("must have {most} characters at the most"))
-        };
-        let names =
-            |name: &str, fixed: &[String]| if fixed.is_empty() { long(name, MAX_NAMES) } else { None };
-        let found = |name, why: Option<String>| why.map(|why| (name, why));
-        found("UID", long("UID", MAX_TITLE))
-            .or_else(|| found("SUMMARY", long("SUMMARY", MAX_TITLE)))
-            .or_else(|| found("LOCATION", names("LOCATION", &self.options.rooms)))
-            .or_else(|| found(self.groups_from, names(self.groups_from, &self.options.groups)))
-    }
-
     fn floats(&self, event: &Event) -> bool {
         let times = event.line("DTSTART").map(|line| times(line, self.calendar, self.home));
         matches!(times, Some(Ok(times)) if times.iter().any(|when| when.floating))
@@ -296,7 +282,9 @@ impl<'a> Feed<'a> {
                 Some(event) => {
                     let timed = match self.timed(event) {
                         Ok(timed) => timed,
-                        Err(fault) if fault.left_out => {
+                        Err(fault)
+                            if fault.left_out || (is_cancelled(event) && event.line("DTSTART").is_none()) =>
+                        {
                             if !is_cancelled(event) {
                                 note(
                                     fault.row,

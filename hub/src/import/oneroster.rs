@@ -328,8 +328,11 @@ fn enrolments(
     students: &BTreeMap<String, String>,
 ) {
     for (class, (_, ids)) in classes {
-        if let Some(last) = ids.iter().filter_map(|id| terms.get(id)).map(|(_, last)| last).max() {
-            facts.ids.push(("last days of classes", class.clone(), last.to_string()));
+        // Where not all of its academic sessions are here, nobody knows when it ends.
+        let last = ids.iter().map(|id| terms.get(id).map(|(_, last)| *last)).collect::<Option<Vec<Date>>>();
+        if !ids.is_empty() {
+            let last = last.and_then(|days| days.into_iter().max()).map(|day| day.to_string());
+            facts.ids.push(("last days of classes", class.clone(), last.unwrap_or_default()));
         }
     }
     for (name, kind) in [("classes", "classes by id"), ("users", "users by id")] {

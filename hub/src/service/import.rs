@@ -202,7 +202,7 @@ impl Work<'_> {
         if (nothing && !whole) || self.report.problems.count > 0 {
             return Ok(());
         }
-        let Enrolled { list, dropped, moved } = self.enrolled(facts).await?;
+        let Enrolled { list, dropped, forgotten, moved } = self.enrolled(facts).await?;
         if list.things.is_empty() && dropped.is_empty() && !whole {
             return Ok(());
         }
@@ -235,8 +235,8 @@ impl Work<'_> {
             .iter()
             .map(|(group, student, from)| (group.as_str(), student.as_str(), from.as_deref()))
             .collect();
-        let back = taken_back(&gone.before, &dropped, &moved);
-        let back = back.into_iter().filter(|name| !names.contains(name)).collect();
+        let back = taken_back(&gone.before, &dropped).into_iter().chain(forgotten);
+        let back = back.filter(|name| !names.contains(name)).collect();
         self.forget_stays(back).await?;
         let dropped = leave(self.hub, &mut self.tx, &stays, &kept).await?;
         for (group, student) in dropped.unknown.iter().filter(|(group, _)| !facts.optional.contains(group)) {

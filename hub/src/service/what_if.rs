@@ -67,15 +67,23 @@ struct World {
 impl World {
     async fn read(tx: &mut Tx, sessions: &[Uuid]) -> Result<Self, StoreError> {
         let marks = tx.attendance_of(sessions).await?;
-        let mut credits: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        let marks = marks.into_iter().map(|mark| ((mark.session_id, mark.student_id), mark)).collect();
+        Ok(Self { policies: Vec::new(), marks, credits: BTreeMap::new() })
+    }
+
+    /// Reads by what its marks of some sessions are as they are.
+    async fn explain(&mut self, tx: &mut Tx, sessions: &[Uuid]) -> Result<(), StoreError> {
         for fact in tx.credit_facts(sessions).await? {
             let of = (fact.session_id, fact.student_id);
-            credits.entry(of).or_default().insert(fact.swipe_id, fact);
+            self.credits.entry(of).or_default().insert(fact.swipe_id, fact);
         }
-        let marks = marks.into_iter().map(|mark| ((mark.session_id, mark.student_id), mark)).collect();
-        Ok(Self { policies: tx.all().await?, marks, credits })
+        self.policies = tx.all().await?;
+        Ok(())
     }
 }
+
+/// How many sessions are compared at once.
+const AT_ONCE: usize = 200;
 
 /// What would be if a policy had held for sessions that start from its beginning until an instant (excluded): all of it is
 /// done, looked at, and let go of. Nothing is changed; while it lasts no other write gets its turn.
@@ -95,49 +103,60 @@ pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Previe
                 (from.saturating_sub(2 * LONGEST_OPENING_MS), until.saturating_add(2 * LONGEST_OPENING_MS));
             let around = tx.sessions_starting(None, None, first, last).await?;
             let ids = tx.sessions_starting(input.department.as_deref(), input.kind, from, until).await?;
-            let now = World::read(&mut tx, &around).await?;
+            let policies = tx.all::<StoredPolicy>().await?;
             // What holds from the end on goes on holding, and what began within the time does not hold in it.
-            let same = || now.policies.iter().filter(|policy| Scope::of(policy) == input.scope());
+            let same = || policies.iter().filter(|policy| Scope::of(policy) == input.scope());
             let within = same().filter(|policy| (from..until).contains(&policy.from_at));
             tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
             if !same().any(|policy| policy.from_at == until) {
-                let after = policy_at(&now.policies, input.scope(), until);
+                let after = policy_at(&policies, input.scope(), until);
                 let mut after = vec![stored(hub.mint(), until, input.scope(), &after)];
                 // And what a wider one becomes soon after holds for these sessions as well, as long as they have none of their own.
                 let own = same().map(|policy| policy.from_at).filter(|at| *at > until).min();
-                let wider = now.policies.iter().map(|policy| policy.from_at);
+                let wider = policies.iter().map(|policy| policy.from_at);
                 let wider =
                     wider.filter(|at| (until + 1..=last).contains(at) && own.is_none_or(|own| *at < own));
                 for at in wider.collect::<BTreeSet<i64>>() {
-                    let then = policy_at(&now.policies, input.scope(), at);
+                    let then = policy_at(&policies, input.scope(), at);
                     after.push(stored(hub.mint(), at, input.scope(), &then));
                 }
                 tx.put(&after).await?;
             }
             let (_, touched) = put(hub, &mut tx, input, until).await?;
             hub.derive(&mut tx, touched, None).await?;
-            let then = World::read(&mut tx, &around).await?;
-            let changed = differences(&mut tx, &now, &then).await?;
+            // As it is committed, beside as it would be: some sessions at a time, as a year's marks do not fit in memory.
+            let mut committed = hub.read_aside().await?;
+            let mut changed = Vec::new();
+            for some in around.chunks(AT_ONCE) {
+                changed.extend(differences(&mut committed, &mut tx, some).await?);
+            }
             Ok(Ok(Preview { sessions: ids.len(), changed }))
         })
     })
     .await
 }
 
-/// The marks that have another status in one world than in the other.
-async fn differences(tx: &mut Tx, now: &World, then: &World) -> Result<Vec<Changed>, StoreError> {
+/// The marks of some sessions that have another status in what is committed than in the other transaction.
+async fn differences(committed: &mut Tx, tx: &mut Tx, some: &[Uuid]) -> Result<Vec<Changed>, StoreError> {
+    let (mut now, mut then) = (World::read(committed, some).await?, World::read(tx, some).await?);
     let places: BTreeSet<(Uuid, Uuid)> = now.marks.keys().chain(then.marks.keys()).copied().collect();
     let status = |world: &World, place: &(Uuid, Uuid)| world.marks.get(place).map(|mark| mark.status);
-    let places = places.into_iter().filter(|place| status(now, place) != status(then, place));
+    let places = places.into_iter().filter(|place| status(&now, place) != status(&then, place));
     let places: Vec<(Uuid, Uuid)> = places.collect();
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
     let sessions: BTreeSet<Uuid> = places.iter().map(|(session, _)| *session).collect();
+    let ids: Vec<Uuid> = sessions.iter().copied().collect();
+    now.explain(committed, &ids).await?;
+    then.explain(tx, &ids).await?;
     let sessions = tx.by_ids::<Session>(sessions).await?;
     let sessions: BTreeMap<Uuid, Session> = sessions.into_iter().map(|it| (it.id, it)).collect();
     Ok(places
         .into_iter()
         .map(|place| {
             let (rules, swipes) =
-                sessions.get(&place.0).map(|session| why(session, place, now, then)).unwrap_or_default();
+                sessions.get(&place.0).map(|session| why(session, place, &now, &then)).unwrap_or_default();
             Changed {
                 session: place.0,
                 student: place.1,

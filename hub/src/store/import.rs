@@ -75,12 +75,15 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets all that a source named; what was made of it stays.
+    /// Forgets which sessions a source named, and what it said of them; what was made of that stays, and what it called off it, or
+    /// whoever takes them over, can still give back.
     ///
     /// # Errors
     /// When the engine fails.
     pub async fn forget_source(&mut self, source: &str) -> Result<(), StoreError> {
-        self.execute("DELETE FROM import_item WHERE source = $1", vec![source.into()]).await?;
+        let sql = "DELETE FROM import_item WHERE source = $1 AND kind IN ('sessions', 'words of sessions', 'groups of sessions', \
+                   'rooms of sessions')";
+        self.execute(sql, vec![source.into()]).await?;
         Ok(())
     }
 

@@ -145,7 +145,7 @@ impl Tx {
         row.map_or(Ok(0), |mut row| row.next("marks"))
     }
 
-    /// Notes that a person decided of so many marks alone, and forgets what was before `since`.
+    /// Notes that a person decided of so many marks alone, and forgets what they did before `since`.
     ///
     /// # Errors
     /// When the engine fails.
@@ -155,7 +155,8 @@ impl Tx {
         (at, since): (i64, i64),
         marks: i64,
     ) -> Result<(), StoreError> {
-        self.execute("DELETE FROM decided_alone WHERE at <= $1", vec![since.into()]).await?;
+        let old = "DELETE FROM decided_alone WHERE name = $1 AND at <= $2";
+        self.execute(old, vec![name.into(), since.into()]).await?;
         let sql = "INSERT INTO decided_alone (name, at, marks) VALUES ($1, $2, $3)";
         self.execute(sql, vec![name.into(), at.into(), marks.into()]).await?;
         Ok(())

@@ -137,7 +137,10 @@ fn later(
 ) -> Result<(), String> {
     let old: Vec<u64> = found.iter().filter(|it| bodies.contains_key(it)).copied().collect();
     let chosen = usize::try_from(seed).unwrap_or(0) % old.len().max(1);
-    let rotten = old.get(chosen).copied().filter(|it| bodies.get(it).is_some_and(|body| disk.rot(body)));
+    let rotten = old.get(chosen).copied();
+    if !rotten.is_none_or(|it| bodies.get(&it).is_some_and(|body| disk.rot(body))) {
+        return Err(format!("record {rotten:?} stands nowhere on the medium"));
+    }
     let (mut from, mut read) = (1, BTreeSet::new());
     loop {
         let page = log.read(from, 7).map_err(|error| error.to_string())?;

@@ -43,9 +43,12 @@ const STUDENTS: usize = 60;
 /// How often it is told how far it is, in seeds.
 const TELL_EVERY: u64 = 500;
 const LISTED: usize = 40;
+/// In so many seeds each of the strange faults happens.
+const ENOUGH: u64 = 50;
 /// The defects that this suite can see. `sled-flush` is a sync that reaches no further than the kernel, as sled's
 /// does: the same as `eatmydata`.
-pub const CONTROLS: [&str; 5] = ["ack-before-fsync", "eatmydata", "no-dedup", "no-outages", "sled-flush"];
+pub const CONTROLS: [&str; 6] =
+    ["ack-before-fsync", "eager-watermark", "eatmydata", "no-dedup", "no-outages", "sled-flush"];
 
 /// A reader at a door.
 struct Door {
@@ -109,6 +112,7 @@ async fn seeds(run: &Run) -> super::Result {
     let begun = Moment::now();
     let (mut swipes, mut greens, mut faults, mut changes) = (0, 0, 0, 0);
     let (mut slowest, mut virtual_ms) = (0, 0);
+    let mut strange = [0; 3];
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut played = 0;
     for seed in run.seed..run.seed + run.cycles {
@@ -133,6 +137,7 @@ async fn seeds(run: &Run) -> super::Result {
         greens += world.presentations.iter().filter(|it| it.green()).count();
         faults += world.faults;
         changes += world.plans.len() - 1;
+        strange = std::array::from_fn(|kind| strange[kind] + world.strange()[kind]);
         slowest = slowest.max(took);
         virtual_ms += world.elapsed_ms();
         played += 1;
@@ -144,9 +149,16 @@ async fn seeds(run: &Run) -> super::Result {
             );
         }
     }
+    // What never happens proves nothing.
+    if played >= ENOUGH && strange.contains(&0) {
+        let what = format!("records turned down, rotten, and clocks that could not be kept: {strange:?}");
+        return Err(Broken { seed: run.seed, what });
+    }
+    let [turned_down, rotten, unkept] = strange;
     let seconds = begun.elapsed().as_secs_f64();
     Ok(Outcome::Held(format!(
-        "{played} seeds, {swipes} swipes, {greens} green, 0 lost, 0 doubled, {faults} faults, {changes} changes of the timetable; drained {:.0} s after the \
+        "{played} seeds, {swipes} swipes, {greens} green, 0 lost, 0 doubled, {faults} faults, {changes} changes of the timetable, {turned_down} \
+         records turned down and {rotten} rotten, {unkept} clocks that could not be kept; drained {:.0} s after the \
          last at the latest; {:.0} simulated seconds a second",
         slowest as f64 / 1e3,
         virtual_ms as f64 / 1e3 / seconds.max(0.001)

@@ -31,6 +31,8 @@ pub(super) struct Enrolled<'a> {
     pub(super) list: Cow<'a, List<SaveMembership>>,
     /// Those that are to end.
     pub(super) dropped: Vec<(String, String, Option<String>)>,
+    /// What the source names no more, whether it ends or is somebody else's stay too.
+    pub(super) forgotten: Vec<String>,
     /// Those that enrolments were which now begin on another day, by group, student, first day and the day that it is now.
     pub(super) moved: Vec<(String, String, String, String)>,
 }
@@ -85,10 +87,15 @@ impl Work<'_> {
         let others = known.iter().filter(|(id, _)| stays_as_it_was(id));
         let others: BTreeSet<&str> = others.map(|(_, it)| it.as_str()).collect();
         let is_anothers = |was: &str| elsewhere.contains(was) || others.contains(was);
-        let (mut moved, mut ended) = (Vec::new(), Vec::new());
+        let (mut moved, mut ended, mut forgotten) = (Vec::new(), Vec::new(), Vec::new());
         for (id, is) in &now {
-            let was = known.get(*id).filter(|was| *was != is);
-            let Some(was) = was.filter(|was| !is_anothers(was)) else { continue };
+            let Some(was) = known.get(*id).filter(|was| *was != is && !others.contains(was.as_str())) else {
+                continue;
+            };
+            forgotten.push(was.clone());
+            if is_anothers(was) {
+                continue;
+            }
             if let (Some((group, student, from)), Some(to)) = (named(was), named(is)) {
                 if (&group, &student) == (&to.0, &to.1) {
                     moved.push((group, student, from, to.2));
@@ -105,6 +112,9 @@ impl Work<'_> {
             match id.as_ref().map(|id| (id, known.get(id).or_else(|| before.get(id)))) {
                 Some((id, Some(was))) => {
                     over.insert(id, was.clone());
+                    if !others.contains(was.as_str()) {
+                        forgotten.push(was.clone());
+                    }
                     if let Some((group, student, from)) = named(was).filter(|_| !is_anothers(was)) {
                         ended.push((group, student, Some(from)));
                     }
@@ -120,7 +130,10 @@ impl Work<'_> {
                 let prefix = format!("{group}\t{student}\t");
                 let of_both = ours.range(prefix.clone()..).take_while(|name| name.starts_with(&prefix));
                 let none_else = of_both.filter(|name| !is_anothers(name)).filter_map(|name| named(name));
-                ended.extend(none_else.map(|(group, student, from)| (group, student, Some(from))));
+                for (group, student, from) in none_else {
+                    forgotten.push(format!("{group}\t{student}\t{from}"));
+                    ended.push((group, student, Some(from)));
+                }
             }
         }
         let mut gone: Vec<String> = over.keys().map(|id| (*id).to_owned()).collect();
@@ -130,7 +143,7 @@ impl Work<'_> {
         let back: Vec<String> = now.keys().map(|id| (*id).to_owned()).collect();
         self.keep_ids(ENROLMENTS, &now, &gone).await?;
         self.keep_ids(ENDED, &over, &back).await?;
-        Ok(Enrolled { list, dropped: ended, moved })
+        Ok(Enrolled { list, dropped: ended, forgotten, moved })
     }
 
     /// The stays of which the source says something new, and how many others there are: those it says as it did before stay as they
@@ -142,14 +155,16 @@ impl Work<'_> {
         let before = self.tx.imported(&self.order.source, "memberships").await?;
         let ends = self.tx.imported(&self.order.source, ENDS).await?;
         let ends: BTreeMap<&str, &str> = ends.iter().filter_map(|end| end.rsplit_once('\t')).collect();
-        let (mut fresh, mut stale, mut same) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut uses: BTreeMap<String, usize> = BTreeMap::new();
+        list.things.iter().for_each(|stay| *uses.entry(name_of(stay)).or_default() += 1);
+        let (mut fresh, mut stale, mut same) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
         for (index, stay) in list.things.iter().enumerate() {
             let name = name_of(stay);
             let (is, was) = (stay.until.map(|until| until.0.to_string()), ends.get(name.as_str()).copied());
             if is.as_deref() != was {
                 fresh.extend(is.map(|is| format!("{name}\t{is}")));
                 stale.extend(was.map(|was| format!("{name}\t{was}")));
-            } else if before.contains(&name) {
+            } else if before.contains(&name) && uses.get(&name) == Some(&1) {
                 same.insert(index);
             }
         }
@@ -231,24 +246,17 @@ impl Work<'_> {
     }
 }
 
-/// The names among `before` of stays that end or begin on another day now.
+/// The names among `before` of all stays of groups and students that end.
 pub(super) fn taken_back(
     before: &BTreeSet<String>,
     ended: &[(String, String, Option<String>)],
-    moved: &[(String, String, String, String)],
 ) -> Vec<String> {
-    let mut names: Vec<String> =
-        moved.iter().map(|(group, student, from, _)| format!("{group}\t{student}\t{from}")).collect();
-    for (group, student, from) in ended {
-        let name = format!("{group}\t{student}\t{}", from.as_deref().unwrap_or_default());
-        match from {
-            Some(_) => names.push(name),
-            None => {
-                names.extend(before.range(name.clone()..).take_while(|it| it.starts_with(&name)).cloned())
-            }
-        }
-    }
-    names
+    let whole = ended.iter().filter(|(.., from)| from.is_none());
+    let names = whole.flat_map(|(group, student, _)| {
+        let name = format!("{group}\t{student}\t");
+        before.range(name.clone()..).take_while(move |it| it.starts_with(&name)).cloned()
+    });
+    names.collect()
 }
 
 /// The name of a stay, as sources give it.

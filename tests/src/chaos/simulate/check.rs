@@ -68,7 +68,7 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
     }
     for it in &world.presentations {
         let count: u32 = it.minted.iter().filter_map(|it| counts.get(&it.id)).sum();
-        if (it.green() || it.kept) && count == 0 && !it.forgiven && !it.rotten {
+        if (it.green() || it.kept) && count == 0 && !it.forgiven && !world.is_rotten(it) {
             broken.push(format!("LOST: shown green or acknowledged, and not at the hub: {it:?}"));
         }
         if count > 1 && !(it.twice && it.minted.iter().all(|it| counts.get(&it.id) <= Some(&1))) {
@@ -94,7 +94,7 @@ async fn wronged(world: &World, base: &Base, broken: &mut Vec<String>) {
     reds.extend(world.presentations.iter().filter(red).map(|it| (it.student, it.door, it.at)));
     let there = claimed(&world.hub).await;
     let gone = |it: &&Presentation| {
-        it.rotten && !it.forgiven && it.minted.iter().all(|minted| !there.contains(&minted.id))
+        world.is_rotten(it) && !it.forgiven && it.minted.iter().all(|minted| !there.contains(&minted.id))
     };
     reds.extend(world.presentations.iter().filter(gone).map(|it| (it.student, it.door, it.at)));
     // What a gateway told before its disk was put back is gone with the disk.
@@ -239,13 +239,18 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
                 .collect()
         });
         let perhaps = longest(&|door| {
-            // A gateway that could not keep its time knows only from before when it ran last.
             let gateway = DOORS[door].gateway;
-            if world.disk_harmed[gateway].is_some() || world.clock_failed[gateway] {
+            if world.disk_harmed[gateway].is_some() {
                 return vec![(i64::MIN, i64::MAX)];
             }
             let spans = world.service[door].doubtful.until(world.now());
-            spans.into_iter().map(|(from, until)| (from - KEPT_MS, until + NEAR_MS)).collect()
+            // A gateway that could not keep its time knows only from before that when it ran last.
+            let known = |from: i64| {
+                let failed = world.clock_failed[gateway].iter();
+                let then = failed.filter(|(began, over)| *began <= from && from <= over + KEPT_MS);
+                then.map(|(began, _)| *began).min().unwrap_or(from)
+            };
+            spans.into_iter().map(|(from, until)| (known(from) - KEPT_MS, until + NEAR_MS)).collect()
         });
         let count = async |status: &str| {
             let sql = format!(

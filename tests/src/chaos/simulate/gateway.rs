@@ -7,7 +7,7 @@ use rollcall_gateway::core::outages::{Cause, Outages};
 use rollcall_gateway::core::time::{Kept, Timekeeper};
 use rollcall_gateway::core::undated::Undated;
 use rollcall_gateway::core::{Change, Gateway, Input, Output, Read, ReaderClock, Tag};
-use rollcall_gateway::journal::log::{JournalError, Limits, Log, Stored};
+use rollcall_gateway::journal::log::{Damage, JournalError, Limits, Log, Stored};
 use rollcall_gateway::journal::lost;
 use rollcall_gateway::journal::record::Record;
 use rollcall_gateway::journal::writer::Standing;
@@ -62,7 +62,7 @@ pub(super) struct SimGateway {
     /// Its cache cannot be read at the next start, and until the hub has named its readers again.
     pub cache_lost: bool,
     /// Damage that was found at starts though no medium was harmed.
-    pub damage: Vec<String>,
+    pub damage: Vec<Damage>,
     running: Option<Running>,
 }
 
@@ -141,7 +141,7 @@ impl SimGateway {
         // Holes in a torn group are told of too, lest a medium lost them; here it was the power.
         for damage in &damages {
             if !damage.torn_tail && !damage.known {
-                self.damage.push(format!("{damage:?}"));
+                self.damage.push(damage.clone());
             }
             for told in lost::between(&mut log, damage, reading, &mut outages, &told)? {
                 // Without a time it may be a later start that says when it was over at the latest.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rollcall_gateway::core::outages::{Cause, Outages};
-use rollcall_gateway::core::reading::Reading;
+use rollcall_gateway::core::reading::{NO_TIME_BEFORE, Reading};
 use rollcall_gateway::core::time::{Source, Timekeeper};
 use rollcall_gateway::core::undated::Undated;
 use rollcall_gateway::core::{Answer, Gateway, Output};
@@ -60,7 +60,8 @@ impl Running {
 
     pub(super) fn note_room(&mut self, refusing: Option<Instant>, now: Reading) {
         if let (Some(since), None) = (refusing, self.mind.refusing_since()) {
-            let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, Some(since), now);
+            let since = Some(since).filter(|since| *since > NO_TIME_BEFORE);
+            let over = self.outages.over(Uuid::new_v4(), Cause::JournalRefused, since, now);
             self.tell(Some(over));
         }
     }

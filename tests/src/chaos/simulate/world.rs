@@ -76,8 +76,8 @@ pub(super) struct Presentation {
     pub kept: bool,
     /// Its storage was replaced before it could be handed over.
     pub forgiven: bool,
-    /// Its record rotted.
-    pub rotten: bool,
+    /// When its record rotted, and whether the hub had it by then.
+    pub rotten: Option<(i64, bool)>,
     /// Its storage was put back to before it, while the reader still had it: it may come twice.
     pub twice: bool,
 }
@@ -93,7 +93,7 @@ impl Presentation {
             at,
             kept: false,
             forgiven: false,
-            rotten: false,
+            rotten: None,
             twice: false,
         }
     }
@@ -190,8 +190,10 @@ pub(super) struct World {
     door_rng: ChaCha8Rng,
     plan_rng: ChaCha8Rng,
     trouble: Option<Trouble>,
-    /// The clock's file of a gateway could not be written for some time, by gateway.
-    pub clock_failed: Vec<bool>,
+    /// When the clock's file of a gateway could not be written, by gateway.
+    pub clock_failed: Vec<Vec<(i64, i64)>>,
+    /// When the hub came back from a backup last.
+    restored_at: Option<i64>,
     cache_rng: ChaCha8Rng,
     /// Caches may be lost.
     frail_caches: bool,
@@ -216,6 +218,8 @@ pub(super) struct World {
     /// When records were last handed over, or tried to be.
     last_submitted: i64,
     dedup: bool,
+    /// Watermarks are told before what they cover is handed over: a control.
+    eager: bool,
 }
 
 impl World {
@@ -267,7 +271,8 @@ impl World {
             door_rng,
             plan_rng: ChaCha8Rng::seed_from_u64(seed ^ 0x91a0),
             trouble: troubled.then(|| Trouble::new(seed, count)),
-            clock_failed: vec![false; count],
+            clock_failed: vec![Vec::new(); count],
+            restored_at: None,
             cache_rng: ChaCha8Rng::seed_from_u64(seed ^ 0xcac4e),
             frail_caches: control != Some(STILL),
             unknown: Vec::new(),
@@ -287,6 +292,7 @@ impl World {
             healed: false,
             last_submitted: now,
             dedup: control != Some("no-dedup"),
+            eager: control == Some("eager-watermark"),
         };
         for gateway in 0..count {
             world.at(0, Event::Start(gateway));
@@ -417,7 +423,7 @@ impl World {
                 self.answer(gateway, life, sent, message, answer);
             }
             Event::Fault => self.fault().await,
-            Event::Trouble => self.trouble(),
+            Event::Trouble => self.trouble().await,
             Event::Start(gateway) => self.start(gateway),
             Event::HubUp => {
                 if !self.up {
@@ -433,6 +439,17 @@ impl World {
             Event::Change => self.change().await,
             Event::Told(gateway) => self.told(gateway).await,
         }
+    }
+
+    /// Its only record rotted: nobody can have it any more.
+    pub(super) fn is_rotten(&self, it: &Presentation) -> bool {
+        it.rotten
+            .is_some_and(|(at, at_hub)| !at_hub || self.restored_at.is_some_and(|restored| restored > at))
+    }
+
+    /// How many records were turned down and rotted, and how many clocks could not be kept.
+    pub(super) fn strange(&self) -> [u64; 3] {
+        self.trouble.as_ref().map_or([0; 3], |trouble| trouble.seen)
     }
 
     /// How long it was played, in virtual milliseconds.

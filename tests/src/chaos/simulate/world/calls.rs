@@ -5,8 +5,8 @@ use rand::Rng;
 use rollcall_gateway::uplink::client::UplinkError;
 use rollcall_gateway::uplink::handover::{More, Step};
 use rollcall_gateway::uplink::operations::{
-    GatewayHeartbeatPayload, GatewaySubmitSwipesPayload, Heartbeat, HeartbeatVariables, SubmitSwipes,
-    SubmitVariables,
+    DateTime, GatewayHeartbeatPayload, GatewaySubmitSwipesPayload, Heartbeat, HeartbeatVariables,
+    SubmitSwipes, SubmitVariables,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -38,7 +38,10 @@ impl World {
             Step::Read { journal, from, .. } => {
                 let Some(stored) = stored else { return };
                 match handover.batch((journal, from), stored, &status, &standing, None, None) {
-                    Some(sent) => {
+                    Some(mut sent) => {
+                        if self.eager {
+                            sent.input.watermark = DateTime(status.durable_before.0);
+                        }
                         self.last_submitted = now;
                         Message::Submit(Box::new(sent), Box::new(standing))
                     }

@@ -1,6 +1,9 @@
 //! The gateways' programs: how they start, write, and end.
 
+use std::collections::BTreeSet;
+
 use rand::Rng;
+use uuid::Uuid;
 
 use super::super::answer::Shown;
 use super::{Event, World};
@@ -29,8 +32,13 @@ impl World {
             self.at(2_000, Event::Start(index));
             return;
         }
-        if !self.harmed[index] && !self.gateways[index].damage.is_empty() {
-            let damage = std::mem::take(&mut self.gateways[index].damage);
+        let mut damage = std::mem::take(&mut self.gateways[index].damage);
+        let rotten = self.presentations.iter().filter(|it| it.rotten.is_some()).flat_map(|it| &it.minted);
+        let rotten: BTreeSet<(Uuid, u64)> = rotten.filter_map(|it| it.place).collect();
+        damage.retain(|it| {
+            !it.missing.clone().into_iter().flatten().all(|at| rotten.contains(&(it.journal, at)))
+        });
+        if !self.harmed[index] && !damage.is_empty() {
             self.broken.push(format!("gateway {index} reports damage where nothing was harmed: {damage:?}"));
         }
         self.lives[index] += 1;

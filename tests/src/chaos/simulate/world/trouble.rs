@@ -40,7 +40,7 @@ impl Trouble {
 
 impl World {
     /// The next of them.
-    pub(super) fn trouble(&mut self) {
+    pub(super) async fn trouble(&mut self) {
         let (now, gateways) = (self.now, self.gateways.len());
         if self.healed || now > self.until {
             return;
@@ -51,14 +51,18 @@ impl World {
         let until = now + trouble.rng.random_range(30_000..900_000);
         match trouble.rng.random_range(0..3) {
             0 => trouble.turned_down[index] = Some((None, until)),
-            1 => self.rot(index),
+            1 => self.rot(index).await,
             // Not while a clock lies: whoever can't keep the time believes it after a restart.
             _ if self.gateways[index].machine.lies() => {}
             _ => {
                 trouble.seen[2] += 1;
                 tracing::info!(at = now, gateway = index, until, "fault clock file");
                 self.gateways[index].clock_kept_from = until;
-                self.clock_failed[index] = true;
+                // Until it can be written again what it says is as old as the first of faults that follow each other.
+                match self.clock_failed[index].last_mut() {
+                    Some((_, over)) if now <= *over + NOTED_MS => *over = until,
+                    _ => self.clock_failed[index].push((now, until)),
+                }
             }
         }
         self.faults += 1;
@@ -66,12 +70,13 @@ impl World {
     }
 
     /// A bit of a record that was shown green long enough ago turns over, on the medium and wherever it is read from.
-    fn rot(&mut self, index: usize) {
+    async fn rot(&mut self, index: usize) {
+        let there = claimed(&self.hub).await;
         let Some(trouble) = &mut self.trouble else { return };
         let old = self.now - NOTED_MS;
         let mine = self.presentations.iter().enumerate().filter(|(_, it)| {
             let door = &DOORS[it.door];
-            door.gateway == index && !door.mqtt && it.at < old && it.green() && !it.rotten
+            door.gateway == index && !door.mqtt && it.at < old && it.green() && it.rotten.is_none()
         });
         let mine: Vec<usize> = mine.map(|(place, _)| place).collect();
         if mine.is_empty() || !self.gateways[index].runs() {
@@ -83,8 +88,8 @@ impl World {
         if id.is_some_and(|id| self.gateways[index].disk.rot(id.to_string().as_bytes())) {
             tracing::info!(at = self.now, gateway = index, swipe = ?id, "fault rot");
             trouble.seen[1] += 1;
-            self.presentations[place].rotten = true;
-            self.harmed[index] = true;
+            let at_hub = id.is_some_and(|id| there.contains(&id));
+            self.presentations[place].rotten = Some((self.now, at_hub));
         }
     }
 
@@ -122,7 +127,7 @@ impl World {
 
     /// Whatever was green at a serial door before the watermark that the hub has taken is at the hub.
     pub(super) async fn watermarks_hold(&mut self) {
-        let Some(trouble) = &mut self.trouble else { return };
+        let Some(mut trouble) = self.trouble.take() else { return };
         let known = rows(&self.hub, "SELECT id, watermark, 0 FROM gateway").await;
         let mut there = None;
         for (index, gateway) in self.gateways.iter().enumerate() {
@@ -137,7 +142,7 @@ impl World {
             };
             for it in &self.presentations {
                 let door = &DOORS[it.door];
-                let mine = door.gateway == index && !door.mqtt && !it.forgiven && !it.rotten;
+                let mine = door.gateway == index && !door.mqtt && !it.forgiven && !self.is_rotten(it);
                 let mut green = it.minted.iter().filter(|it| it.flash == Some(Colour::Green));
                 if mine
                     && it.at + EXACT_MS < watermark
@@ -149,5 +154,6 @@ impl World {
                 }
             }
         }
+        self.trouble = Some(trouble);
     }
 }
