@@ -5,6 +5,7 @@
 use std::io::Write as _;
 
 use rollcall_hub::import::{Facts, oneroster};
+use rollcall_hub::service::import::Report;
 use rollcall_tests::hub::TestHub;
 use rollcall_tests::import::{counts, imported, order, problems};
 use serde_json::json;
@@ -16,6 +17,33 @@ fn zip(tables: &[(&str, &str)]) -> Vec<u8> {
         writer.write_all(text.as_bytes()).unwrap();
     }
     writer.finish().unwrap().into_inner()
+}
+
+/// A whole export of one class and one student, with these enrolments.
+fn whole(enrolments: &str) -> [(&'static str, &str); 5] {
+    [
+        (
+            "academicSessions.csv",
+            "sourcedId,status,dateLastModified,title,type,startDate,endDate\nt1,active,,Autumn,term,2026-09-28,2026-12-12\n",
+        ),
+        ("courses.csv", "sourcedId,status,title,courseCode\nc1,active,Programming,COMP1001\n"),
+        (
+            "classes.csv",
+            "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk1,active,Group 1,K,c1,t1\n",
+        ),
+        (
+            "users.csv",
+            "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu1,active,true,ada,Ada,Ng,N1,\n",
+        ),
+        ("enrollments.csv", enrolments),
+    ]
+}
+
+/// Imports tables, groups by their codes.
+async fn import_of(hub: &TestHub, tables: &[(&str, &str)]) -> Report {
+    let mut facts = Facts::default();
+    oneroster::read(&mut facts, "o.zip", &zip(tables), true);
+    imported(hub, &facts, &order("o")).await
 }
 
 #[tokio::test]
@@ -162,27 +190,12 @@ async fn a_oneroster_export_brings_courses_classes_students_and_their_enrolments
 #[tokio::test]
 async fn a_tombstone_takes_nothing_that_another_enrolment_is_and_nothing_that_was_entered_by_hand() {
     let hub = TestHub::start().await;
-    let terms = "sourcedId,status,dateLastModified,title,type,startDate,endDate\nt1,active,,Autumn,term,2026-09-28,2026-12-12\n";
-    let courses = "sourcedId,status,title,courseCode\nc1,active,Programming,COMP1001\n";
-    let classes =
-        "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk1,active,Group 1,K,c1,t1\n";
-    let users = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu1,active,true,ada,Ada,Ng,N1,\n";
     let heading = "sourcedId,status,dateLastModified,classSourcedId,userSourcedId,role,beginDate,endDate\n";
     let import = async |tables: &[(&str, &str)]| {
-        let mut facts = Facts::default();
-        oneroster::read(&mut facts, "o.zip", &zip(tables), true);
-        let report = imported(&hub, &facts, &order("o")).await;
-        assert_eq!(problems(&report), Vec::<String>::new());
+        assert_eq!(problems(&import_of(&hub, tables).await), Vec::<String>::new());
     };
     let first = format!("{heading}e1,active,,k1,u1,student,2026-09-28,\n");
-    import(&[
-        ("academicSessions.csv", terms),
-        ("courses.csv", courses),
-        ("classes.csv", classes),
-        ("users.csv", users),
-        ("enrollments.csv", &first),
-    ])
-    .await;
+    import(&whole(&first)).await;
     hub.done("saveStudents", json!({"students": [{"number": "N2", "name": "Bo Li"}]})).await;
     let byhand = json!({"group": "K", "student": "N2", "from": "2026-09-28"});
     hub.done("saveMemberships", json!({"memberships": [byhand]})).await;
@@ -221,26 +234,10 @@ async fn a_tombstone_takes_nothing_that_another_enrolment_is_and_nothing_that_wa
 #[tokio::test]
 async fn a_difference_needs_no_table_of_what_has_not_changed() {
     let hub = TestHub::start().await;
-    let terms = "sourcedId,status,dateLastModified,title,type,startDate,endDate\nt1,active,,Autumn,term,2026-09-28,2026-12-12\n";
-    let courses = "sourcedId,status,title,courseCode\nc1,active,Programming,COMP1001\n";
-    let classes =
-        "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk1,active,Group 1,K,c1,t1\n";
-    let users = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\nu1,active,true,ada,Ada,Ng,N1,\n";
     let heading = "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\n";
     let first = format!("{heading}e1,active,k1,u1,student,,\n");
-    let whole = [
-        ("academicSessions.csv", terms),
-        ("courses.csv", courses),
-        ("classes.csv", classes),
-        ("users.csv", users),
-        ("enrollments.csv", &first),
-    ];
-    let import = async |tables: &[(&str, &str)]| {
-        let mut facts = Facts::default();
-        oneroster::read(&mut facts, "o.zip", &zip(tables), true);
-        imported(&hub, &facts, &order("o")).await
-    };
-    assert_eq!(problems(&import(&whole).await), Vec::<String>::new());
+    let import = async |tables: &[(&str, &str)]| import_of(&hub, tables).await;
+    assert_eq!(problems(&import(&whole(&first)).await), Vec::<String>::new());
     let manifest = "propertyName,value\nfile.classes,delta\nfile.enrollments,delta\n";
     let new = "sourcedId,status,title,classCode,courseSourcedId,termSourcedIds\nk2,active,Group 2,K2,c1,\n";
     assert_eq!(
