@@ -24,8 +24,8 @@ pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 const MAX_SESSIONS: usize = 200_000;
 /// The most rows of tables that are read in one import: memory holds them until all are checked.
 const MAX_ROWS: usize = 2_000_000;
-/// The longest text of a session, in characters, and of the names of its rooms or groups together, in bytes: one row or event may
-/// make thousands of sessions, each with its own.
+/// The longest text of a session, and of the names of its rooms or groups together, in characters: one row or event may make
+/// thousands of sessions, each with its own.
 const MAX_TITLE: usize = 200;
 const MAX_NAMES: usize = 4_000;
 /// How many problems are kept; the rest is only counted.

@@ -309,7 +309,7 @@ async fn blocking(work: impl FnOnce() -> Result<(), CacheError> + Send + 'static
         }
         Err(_) => {
             tracing::error!(
-                "writing the timetable cache does not end; doors go by what is in memory, and a restart begins it anew"
+                "writing the timetable cache does not end; doors go by what is in memory, and it is fetched anew later"
             );
             false
         }

@@ -2,8 +2,8 @@
 //!
 //! Real here: the gateway's mind, journal, timekeeping and handing-over, and the hub's GraphQL, services and SQLite.
 //! Simulated: readers (serial ones, and MQTT ones with their own clocks, resends and starts), disks (torn and unsynced writes, ENOSPC, EIO, cards copied and put back), clocks (drift, steps, starts
-//! without time), the network (loss, delay, duplicates, reordering, one-way partitions), crashes, backups. The timetable
-//! changes while it is in use.
+//! without time), the network (loss, delay, duplicates, reordering, one-way partitions), crashes, backups; records that
+//! rot while they are used or that the hub turns down, clocks that cannot be kept. The timetable changes while it is in use.
 
 use std::path::PathBuf;
 use std::sync::Arc;

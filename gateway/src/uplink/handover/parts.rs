@@ -1,4 +1,4 @@
-//! Parts of what is said to the hub.
+//! What heartbeats and batches are made of: readers and their states, journals, the signature under a batch.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,7 @@ pub(super) fn states(status: &Status) -> BTreeMap<String, (bool, bool)> {
     known.chain(unknown).collect()
 }
 
+/// A reader that the hub does not know.
 pub(super) fn unassigned(reader: &Unassigned) -> UnassignedReaderInput {
     UnassignedReaderInput {
         code: reader.code.clone(),
