@@ -50,6 +50,7 @@ fn a_reader_that_comes_or_goes_is_told_at_once_but_not_at_every_flicker() {
         received_at: DateTime(START),
         latest_cursor: String::new(),
         handed_over: Vec::new(),
+        in_step: true,
         errors: Vec::new(),
     };
     let mut handover = HandOver::default();
@@ -83,6 +84,13 @@ struct Hub {
     through: u64,
     has: BTreeSet<u64>,
     complete: bool,
+    /// The last heartbeat or batch that it took.
+    last: Option<Uuid>,
+    /// So many of its next answers are lost, and how often it was not in step with the gateway.
+    loses: usize,
+    out_of_step: usize,
+    /// Records that came since.
+    more: u64,
     asked: usize,
 }
 
@@ -115,24 +123,41 @@ impl Hub {
         GatewayHandedOver { journal_id: said.journal_id, through: Counter(self.through), chain }
     }
 
-    fn passes(&mut self, watermark: DateTime) {
-        if self.complete {
+    fn in_step(&mut self, previous: Option<&Vec<Uuid>>) -> bool {
+        let previous = previous.unwrap();
+        let in_step = previous.is_empty() || self.last.is_some_and(|last| previous.contains(&last));
+        self.out_of_step += usize::from(!in_step);
+        in_step
+    }
+
+    fn loses_this(&mut self) -> bool {
+        let loses = self.loses > 0;
+        self.loses = self.loses.saturating_sub(1);
+        loses
+    }
+
+    /// Comes back from a backup, with so many records, of which all up to one came in order.
+    fn restored(&mut self, through: u64, has: u64) {
+        (self.through, self.asked, self.watermark, self.last) = (through, 0, 0, Some(Uuid::nil()));
+        self.has.retain(|sequence| *sequence <= has);
+    }
+
+    fn passes(&mut self, watermark: DateTime, in_step: bool) {
+        if self.complete && in_step {
             self.watermark = self.watermark.max(watermark.0);
             // All these records are from before any heartbeat.
-            let there = (1..=RECORDS).all(|it| self.has.contains(&it) || self.unreadable.contains(&it));
+            let there =
+                (1..=RECORDS + self.more).all(|it| self.has.contains(&it) || self.unreadable.contains(&it));
             assert!(watermark.0 == 0 || there, "the hub has {} and is told of no more", self.has.len());
         }
     }
 
     /// Hands over until there is nothing more to say before the next heartbeat; gives how many were held back.
     fn drain(&mut self, handover: &mut HandOver, at: i64) -> i32 {
-        let segment = Segment { name: "s".into(), journal: JOURNAL, first: 1, last: RECORDS, damaged: false };
-        let standing = Standing {
-            journal: JOURNAL,
-            next: RECORDS + 1,
-            segments: vec![segment],
-            usage: Usage::default(),
-        };
+        let last = RECORDS + self.more;
+        let segment = Segment { name: "s".into(), journal: JOURNAL, first: 1, last, damaged: false };
+        let standing =
+            Standing { journal: JOURNAL, next: last + 1, segments: vec![segment], usage: Usage::default() };
         let status = status(at, true);
         let mut held_back = -1;
         loop {
@@ -143,20 +168,27 @@ impl Hub {
                 Step::Heartbeat => {
                     let said = handover.heartbeat(&status, &standing, More::default());
                     held_back = said.held_back.unwrap();
+                    let in_step = self.in_step(said.previous.as_ref());
+                    self.last = said.heartbeat_id.filter(|_| in_step).or(self.last);
                     let has = self.hears(&said.journals.unwrap()[0]);
-                    self.passes(said.watermark);
+                    self.passes(said.watermark, in_step && !said.previous.unwrap().is_empty());
+                    if self.loses_this() {
+                        handover.failed(&UplinkError::TimedOut);
+                        continue;
+                    }
                     let found = handover.wanted(&standing, &has).map(stored);
                     assert!(!handover.learn(&standing, &has, found.as_ref(), Uuid::from_u128(8)));
                     let answer = GatewayHeartbeatPayload {
                         received_at: DateTime(START),
                         latest_cursor: String::new(),
                         handed_over: Vec::new(),
+                        in_step,
                         errors: Vec::new(),
                     };
                     handover.heartbeat_answered(&status, &standing, &answer).unwrap();
                 }
                 Step::Read { journal, from, limit } => {
-                    let records: Vec<Stored> = (from..=RECORDS)
+                    let records: Vec<Stored> = (from..=last)
                         .take(limit)
                         .filter(|it| !self.unreadable.contains(it))
                         .map(stored)
@@ -171,13 +203,23 @@ impl Hub {
                         continue;
                     }
                     self.has.extend(numbers);
+                    let in_step = self.in_step(sent.input.previous.as_ref());
+                    if in_step {
+                        self.last = Some(sent.input.batch_id);
+                    }
                     let has = self.hears(sent.input.journal.as_ref().unwrap());
-                    self.passes(sent.input.watermark);
+                    let believed = in_step && sent.input.previous.as_ref().is_some_and(|it| !it.is_empty());
+                    self.passes(sent.input.watermark, believed);
+                    if self.loses_this() {
+                        handover.failed(&UplinkError::TimedOut);
+                        continue;
+                    }
                     let answer = GatewaySubmitSwipesPayload {
                         receipts: Vec::new(),
                         committed_at: DateTime(START),
                         handed_over: vec![has],
                         renew_journal: false,
+                        in_step,
                         errors: Vec::new(),
                     };
                     handover.submitted(&sent, &answer, &standing).unwrap();
@@ -246,8 +288,7 @@ fn a_hub_that_was_restored_while_a_record_is_held_back_gets_everything_again() {
     let mut hub = Hub { turns_down: BTreeSet::from([700]), ..Hub::default() };
     let mut handover = HandOver::default();
     hub.drain(&mut handover, 0);
-    (hub.through, hub.asked) = (200, 0);
-    hub.has.retain(|sequence| *sequence <= 200);
+    hub.restored(200, 200);
     handover.failed(&UplinkError::TimedOut);
     hub.drain(&mut handover, 30_000);
     assert_eq!((hub.has.len() as u64, hub.through), (RECORDS - 1, 699));
@@ -260,8 +301,7 @@ fn a_hub_that_was_restored_to_where_a_record_is_held_back_gets_what_came_behind_
         let mut handover = HandOver::default();
         hub.drain(&mut handover, 0);
         // It has lost much of what came behind the record, and how far it is shows nothing of that.
-        (hub.through, hub.asked, hub.watermark) = (199, 0, 0);
-        hub.has.retain(|sequence| *sequence <= 300);
+        hub.restored(199, 300);
         if heard {
             handover.failed(&UplinkError::TimedOut);
             hub.drain(&mut handover, 30_000);
@@ -281,11 +321,50 @@ fn a_hub_that_was_restored_is_told_of_no_watermark_before_it_has_everything_agai
     let mut handover = HandOver::default();
     hub.drain(&mut handover, 0);
     assert_eq!(hub.watermark, START);
-    (hub.through, hub.asked, hub.watermark) = (200, 0, 0);
-    hub.has.retain(|sequence| *sequence <= 200);
+    hub.restored(200, 200);
     handover.failed(&UplinkError::TimedOut);
     hub.drain(&mut handover, 30_000);
     assert_eq!((hub.has.len() as u64, hub.watermark), (RECORDS, START + 30_000));
+}
+
+#[test]
+fn a_restored_hub_that_hears_of_a_batch_first_or_whose_answers_are_lost_gets_everything_again() {
+    for (more, loses) in [(0, 0), (0, 1), (0, 3), (1, 0), (1, 1), (1, 3)] {
+        let mut hub = Hub { turns_down: BTreeSet::from([10]), ..Hub::default() };
+        let mut handover = HandOver::default();
+        hub.drain(&mut handover, 0);
+        // How far it is shows nothing: it has no more in order than before.
+        hub.restored(9, 300);
+        (hub.more, hub.loses) = (more, loses);
+        let at = if more > 0 { 30_000 } else { 60_000 };
+        hub.drain(&mut handover, at);
+        assert_eq!(hub.has.len() as u64, RECORDS + more - 1, "{more} {loses}");
+        hub.turns_down.clear();
+        for minute in 2..=3 {
+            hub.asked = 0;
+            hub.drain(&mut handover, minute * 60_000);
+        }
+        assert_eq!((hub.has.len() as u64, hub.watermark), (RECORDS + more, START + 180_000));
+    }
+}
+
+#[test]
+fn answers_that_are_lost_look_like_no_backup() {
+    let mut hub = Hub { turns_down: BTreeSet::from([10]), ..Hub::default() };
+    let mut handover = HandOver::default();
+    hub.drain(&mut handover, 0);
+    for minute in 1..=20 {
+        (hub.asked, hub.loses) = (0, usize::try_from(minute).unwrap());
+        hub.drain(&mut handover, minute * 60_000);
+        let most = usize::try_from(minute).unwrap() + 5;
+        assert!(hub.asked <= most, "what it has was sent again: {} questions", hub.asked);
+    }
+    // Beyond what a gateway remembers it may be taken for one.
+    assert_eq!(hub.out_of_step, 0);
+    hub.restored(9, 9);
+    hub.asked = 0;
+    hub.drain(&mut handover, 30 * 60_000);
+    assert_eq!((hub.out_of_step, hub.has.len() as u64), (1, RECORDS - 1));
 }
 
 #[test]

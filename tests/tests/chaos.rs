@@ -103,6 +103,20 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
     }
 }
 
+/// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
+const BROKEN_LATELY: [(u64, &str); 1] = [(
+    30_481,
+    "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
+)];
+
+#[test]
+fn seeds_that_broke_something_lately_hold() {
+    for (seed, what) in BROKEN_LATELY {
+        eprintln!("{seed}: {what}");
+        held(chaos::simulate::run, 1, seed);
+    }
+}
+
 /// Found by the simulation (seed 20): after a sync that failed the kernel holds records that it takes to be on the disk.
 /// The next start read them, told their readers that they were kept, and the next cut of the power took them.
 #[test]

@@ -151,6 +151,15 @@ async fn every_mistake_is_told_with_its_place_and_nothing_is_changed() {
         ]
     );
     assert_eq!(imported(&hub, &facts, &order("x")).await.problems.count, 3);
+    // A quotation mark too many takes the next row with it, and the rows stay as wide as they must be.
+    let facts = table(
+        "students.toml",
+        "Student number,Name,Email,Status\nS1,Ada,\"ada@x.org,Current\nS2,Bob,\"bob@x.org\",Current\n",
+    );
+    assert!(
+        wrong(&facts)[0].starts_with("t.csv, row 2, column 'Email': the cell goes over several lines"),
+        "{facts:?}"
+    );
     let facts = table("class-lists.toml", "Group,Student,First day,Last day\n");
     assert!(
         wrong(&facts)[0].starts_with("t.csv, row 1, column 'Student number': there is no such column"),

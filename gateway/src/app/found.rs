@@ -27,7 +27,7 @@ pub(super) struct Found {
     pub(super) notes: Vec<Record>,
     /// Starts of the machine whose swipes wait for a time.
     pub(super) undated: Undated,
-    /// The newest instant at which it surely ran, by what it wrote; none where it says nothing of that.
+    /// The last instant at which it surely ran, by what it wrote; none where it says nothing of that.
     pub(super) ran_at: Option<Instant>,
 }
 
@@ -40,7 +40,7 @@ impl Found {
         let folder =
             Folder::open(config.data.join("journal")).context("the journal's folder cannot be made")?;
         let mut outages = Outages::default();
-        let (mut last, mut undated, mut told) = (None, Undated::default(), BTreeSet::new());
+        let (mut ran_at, mut undated, mut told) = (None, Undated::default(), BTreeSet::new());
         let now = clock.read();
         let limits = Limits::quota(config.journal.max_mib * MIB);
         let (mut log, damages) = Log::open(folder, Uuid::new_v4(), limits, |stored| {
@@ -54,7 +54,6 @@ impl Found {
             match &record {
                 Record::Swipe(swipe) => {
                     mind.remember(swipe, now);
-                    last = last.max(Some(swipe.earliest));
                 }
                 Record::Outage(outage) => {
                     if outage.cause == Cause::JournalDamaged.word() {
@@ -64,9 +63,10 @@ impl Found {
                 }
                 Record::Anchor(_) | Record::Reader(_) => {}
             }
+            // The last, and not the latest: a clock that was ahead for a while was put right since.
+            ran_at = record.written_between().map(|(earliest, _)| earliest).or(ran_at);
             undated.remember(&record);
         })?;
-        let ran_at = last.map(Instant);
         clock.at_least(ran_at);
         let mut notes = Vec::new();
         if log.is_blank() {

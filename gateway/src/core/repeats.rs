@@ -234,6 +234,8 @@ impl Start {
     }
 
     fn when(&mut self, tag: &Tag, settled: bool, now: Reading) -> (Uncertain, bool) {
+        // Whatever its clock says, it was not before there were such readers.
+        let oldest = BUILT_AFTER.min(now.when.earliest);
         // A message never comes before it was sent.
         let zero_ms = now.since_boot_ms.saturating_sub(tag.mono_ms);
         let zero_from_ms = (!tag.historical).then_some(zero_ms - UNSAID_MS - KEPT_MS);
@@ -255,7 +257,7 @@ impl Start {
         if tie.is_exact() && !tag.historical && zero_ms - tie.zero_ms > most_ms {
             // Its clock makes it older than it may be without saying so: one of the two is wrong, and nobody can say
             // which. It lies between, and the clock is tied anew.
-            let earliest = now.when.earliest.plus_ms(tie.zero_ms - zero_ms);
+            let earliest = now.when.earliest.plus_ms(tie.zero_ms - zero_ms).max(oldest);
             *tie = Tie { zero_ms, zero_from_ms, mono_ms: tag.mono_ms };
             return (Uncertain { earliest, latest: now.when.latest }, true);
         }
@@ -269,9 +271,9 @@ impl Start {
             now.when.earliest.plus_ms(-ago - drift_ms)
         });
         // Where its clock does not say: after what was made before this start.
-        let before = self.before.unwrap_or(BUILT_AFTER).min(now.when.earliest);
+        let before = self.before.unwrap_or(oldest).min(now.when.earliest);
         let earliest = match from {
-            Some(from) if tie.is_exact() => from,
+            Some(from) if tie.is_exact() => from.max(oldest),
             other => before.max(other.unwrap_or(before)),
         };
         let ago = (zero_ms - tie.zero_ms).max(0);
@@ -463,5 +465,15 @@ mod tests {
             repeats.date("R", &tag("b", seq, 0, false), at(0));
         }
         assert!(repeats.readers["R"].swipes.len() <= MAX_REMEMBERED);
+    }
+
+    #[test]
+    fn whatever_a_readers_clock_says_no_swipe_was_before_there_were_such_readers() {
+        for (mono_ms, historical) in [(0, false), (3_162_240_000_000, true), (3_162_240_000_000, false)] {
+            let mut repeats = born("b", 1_000_000, at(1_000_000));
+            let new = repeats.date("R", &tag("b", 1, mono_ms, historical), at(2_000_000));
+            let Dated::New { when, .. } = new else { panic!("known: {new:?}") };
+            assert!(when.earliest >= BUILT_AFTER && when.latest <= at(2_000_000).at, "{mono_ms}: {when:?}");
+        }
     }
 }

@@ -8,6 +8,8 @@ use thiserror::Error;
 const MAX_PAYLOAD: usize = 1_024;
 /// The longest name of a reader's start.
 const MAX_BOOT: usize = 32;
+/// No reader runs longer than a century without a start, in milliseconds: a clock that says so says nothing.
+const LONGEST_MS: i64 = 100 * 366 * 24 * 3_600_000;
 
 /// Why a message is not taken.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -18,8 +20,8 @@ pub enum PayloadError {
     /// Not the JSON that the channel carries.
     #[error("not the JSON of this topic: {0}")]
     Json(String),
-    /// The name of the reader's start is missing or too long.
-    #[error("'boot' must have 1 to {MAX_BOOT} characters")]
+    /// The name of the reader's start is missing, too long, or no name.
+    #[error("'boot' must have 1 to {MAX_BOOT} characters, none of them a control character")]
     Boot,
 }
 
@@ -56,7 +58,7 @@ impl SwipeMessage {
     /// When it is too long or not what the channel carries.
     pub fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
         let raw: RawSwipe = json(bytes)?;
-        if raw.boot.is_empty() || raw.boot.len() > MAX_BOOT {
+        if raw.boot.is_empty() || !is_name(&raw.boot) {
             return Err(PayloadError::Boot);
         }
         let digits: Option<Vec<u8>> =
@@ -65,8 +67,14 @@ impl SwipeMessage {
         let digits = digits.filter(|digits| digits.len().is_multiple_of(2)).unwrap_or_default();
         let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
         let card = CardRead::new(raw.bits, &bytes);
-        Ok(Self { boot: raw.boot, seq: raw.seq, card, mono_ms: raw.mono_ms, historical: raw.historical })
+        let mono_ms = raw.mono_ms.clamp(0, LONGEST_MS);
+        Ok(Self { boot: raw.boot, seq: raw.seq, card, mono_ms, historical: raw.historical })
     }
+}
+
+/// Whether the hub can be told of it too.
+fn is_name(boot: &str) -> bool {
+    boot.len() <= MAX_BOOT && !boot.chars().any(char::is_control)
 }
 
 fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, PayloadError> {
@@ -101,7 +109,12 @@ impl Birth {
     /// When it is too long or not what the channel carries.
     pub fn read(bytes: &[u8]) -> Result<Self, PayloadError> {
         let mut birth: Self = json(bytes)?;
+        birth.fw.retain(|c| !c.is_control());
         birth.fw.truncate(birth.fw.char_indices().nth(64).map_or(birth.fw.len(), |(at, _)| at));
+        if !is_name(&birth.boot) {
+            birth.boot.clear();
+        }
+        birth.mono_ms = birth.mono_ms.map(|mono_ms| mono_ms.clamp(0, LONGEST_MS));
         Ok(birth)
     }
 }
@@ -179,6 +192,23 @@ mod tests {
         assert_eq!(unreadable, Ok((1, true)));
         let boot = br#"{"boot":"","seq":1,"uid":"00","bits":8,"mono_ms":1}"#;
         assert_eq!(SwipeMessage::read(boot), Err(PayloadError::Boot));
+        let nul = br#"{"boot":"b\u0000","seq":1,"uid":"00","bits":8,"mono_ms":1}"#;
+        assert_eq!(SwipeMessage::read(nul), Err(PayloadError::Boot), "the hub could not be told of it");
+    }
+
+    #[test]
+    fn what_a_birth_says_can_be_said_to_the_hub() {
+        let birth = Birth::read(br#"{"fw":"1.2\u0000\n","boot":"b7\u0000","mono_ms":9223372036854775807}"#);
+        let said = birth.map(|birth| (birth.fw, birth.boot, birth.mono_ms));
+        assert_eq!(said, Ok(("1.2".to_owned(), String::new(), Some(LONGEST_MS))));
+    }
+
+    #[test]
+    fn a_clock_that_says_nonsense_is_taken_to_say_the_nearest_sense() {
+        for (said, taken) in [(i64::MIN, 0), (-1, 0), (5, 5), (i64::MAX, LONGEST_MS)] {
+            let bytes = format!(r#"{{"boot":"b","seq":1,"uid":"00","bits":8,"mono_ms":{said}}}"#);
+            assert_eq!(SwipeMessage::read(bytes.as_bytes()).map(|swipe| swipe.mono_ms), Ok(taken));
+        }
     }
 
     #[test]

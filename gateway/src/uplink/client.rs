@@ -71,8 +71,8 @@ impl HubClient {
         Q: DeserializeOwned + 'static,
         V: Serialize,
     {
-        let body =
-            serde_json::to_vec(&operation).map_err(|error| UplinkError::BadAnswer(error.to_string()))?;
+        // Something in it cannot be said at all: as one that the hub does not take, it holds up no other.
+        let body = serde_json::to_vec(&operation).map_err(|error| UplinkError::Refused(error.to_string()))?;
         let answer = tokio::time::timeout(TIMEOUT, self.post(body)).await;
         let (status, bytes) = match answer {
             Ok(Ok(answer)) => answer,

@@ -24,10 +24,12 @@ use crate::journal::log::{Segment, Stored};
 use crate::journal::writer::Standing;
 
 mod aside;
+mod exchange;
 mod parts;
 mod status;
 
 use aside::Aside;
+use exchange::Exchange;
 use parts::{head, journals, states, unassigned};
 pub use status::{ReaderStatus, Status, Unassigned};
 
@@ -94,8 +96,8 @@ pub struct HandOver {
     batch: usize,
     /// The hub was heard since the connection failed last: what it has is known.
     reconciled: bool,
-    /// Since it was sent once more what came behind records that it turns down, all of it was handed over.
-    caught_up: bool,
+    /// What it may have taken last.
+    exchange: Exchange,
     /// How often the present single record was turned down.
     refused: u32,
     /// Those that were turned down so often that the others went on.
@@ -116,7 +118,7 @@ impl Default for HandOver {
             watermark: Instant(0),
             batch: BATCH,
             reconciled: false,
-            caught_up: false,
+            exchange: Exchange::default(),
             refused: 0,
             aside: Aside::default(),
             trying: None,
@@ -163,7 +165,8 @@ impl HandOver {
 
     /// The next heartbeat.
     #[must_use]
-    pub fn heartbeat(&self, status: &Status, standing: &Standing, more: More) -> GatewayHeartbeatInput {
+    pub fn heartbeat(&mut self, status: &Status, standing: &Standing, more: More) -> GatewayHeartbeatInput {
+        let previous = self.exchange.previous();
         let said = journals(standing).into_iter().map(|journal| {
             // What was passed over is not claimed to be there, or the hub would wait for it for ever.
             let through = self.places.through(journal);
@@ -193,6 +196,8 @@ impl HandOver {
         });
         let age = status.current_at.map_or(0, |at| status.now.at.since_ms(at).max(0));
         GatewayHeartbeatInput {
+            heartbeat_id: Some(self.exchange.asks()),
+            previous: Some(previous),
             sent_at: DateTime(status.now.at.0),
             watermark: DateTime(self.heartbeat_watermark(status, standing).0),
             clock: clock_input(status.now, more.source),
@@ -267,8 +272,11 @@ impl HandOver {
             // A journal that the hub said nothing of has nothing there.
             self.places.advance(journal, 0);
         }
+        self.exchange.answered(answer.in_step);
+        if !answer.in_step {
+            self.out_of_step();
+        }
         self.reconciled = true;
-        self.caught_up |= self.places.next(&standing.segments).is_none();
         self.aside.again();
         let every = if status.heartbeat_ms > 0 { status.heartbeat_ms } else { HEARTBEAT_EVERY_MS };
         let now = status.now.since_boot_ms;
@@ -353,7 +361,8 @@ impl HandOver {
         let head = head(key, first, last, batch.links, status.now.at);
         let swipes = batch.swipes.len();
         let input = GatewaySubmitSwipesInput {
-            batch_id: Uuid::new_v4(),
+            previous: Some(self.exchange.previous()),
+            batch_id: self.exchange.asks(),
             sent_at: DateTime(status.now.at.0),
             clock: clock_input(status.now, source),
             backlog_after: i32::try_from(after.backlog(&standing.segments)).unwrap_or(i32::MAX),
@@ -389,6 +398,18 @@ impl HandOver {
             return Err(UplinkError::Refused(error.message.clone()));
         }
         self.submitting = false;
+        let renew = self.taken(sent, answer)?;
+        self.exchange.answered(answer.in_step);
+        if !answer.in_step {
+            // It is to say how far everything is before it is sent more.
+            self.reconciled = false;
+            self.out_of_step();
+        }
+        Ok(renew && sent.journal == standing.journal)
+    }
+
+    /// Takes in what was answered to a batch; gives whether the journal must be renewed.
+    fn taken(&mut self, sent: &Submission, answer: &GatewaySubmitSwipesPayload) -> Result<bool, UplinkError> {
         if answer.receipts.len() != sent.swipes {
             let words = format!("{} receipts for {} swipes", answer.receipts.len(), sent.swipes);
             return Err(UplinkError::BadAnswer(words));
@@ -406,7 +427,7 @@ impl HandOver {
                 self.places.handed_over(journal, sequence);
                 self.places.back_to(journal, sequence);
             }
-            return Ok(answer.renew_journal && journal == standing.journal);
+            return Ok(answer.renew_journal);
         }
         match answer.handed_over.first() {
             // It lacks something before this batch: ask what, and go on from there.
@@ -421,13 +442,28 @@ impl HandOver {
             }
             _ => {
                 self.places.handed_over(sent.journal, sent.through);
-                self.watermark = self.watermark.max(sent.watermark);
+                if answer.in_step {
+                    self.watermark = self.watermark.max(sent.watermark);
+                }
             }
         }
-        self.caught_up |= self.places.next(&standing.segments).is_none();
         self.refused = 0;
         self.batch = BATCH.min(self.batch * 2);
-        Ok(answer.renew_journal && sent.journal == standing.journal)
+        Ok(answer.renew_journal)
+    }
+
+    /// The hub does not know what it took of this gateway last: it came back from a backup.
+    fn out_of_step(&mut self) {
+        tracing::warn!(
+            "the hub has not what it said last to have: it was restored from a backup, or another machine goes by this \
+             gateway's name; it is told anew"
+        );
+        self.watermark = Instant(0);
+        // Of what came behind a record that it lacks it does not say what it has, so that goes once more.
+        for journal in self.aside.journals() {
+            (self.refused, self.batch) = (0, BATCH);
+            self.places.back_to(journal, self.places.at_hub(journal).min(self.places.through(journal)));
+        }
     }
 
     /// Whether a segment holds a record that the hub turned down.
@@ -441,15 +477,8 @@ impl HandOver {
         let trying = self.trying.take();
         let submitting = std::mem::take(&mut self.submitting);
         let UplinkError::Refused(reason) = error else {
-            // The hub may come back as another one, or from a backup: of what came behind a record that it lacks it does not say what it
-            // has, so that goes once more.
+            // The hub may come back as another one, or from a backup.
             self.reconciled = false;
-            // Not over and over where the line breaks before it is through.
-            let again = std::mem::take(&mut self.caught_up);
-            for journal in self.aside.journals().into_iter().filter(|_| again) {
-                (self.refused, self.batch) = (0, BATCH);
-                self.places.back_to(journal, self.places.at_hub(journal).min(self.places.through(journal)));
-            }
             return false;
         };
         if let Some((journal, sequence)) = trying {

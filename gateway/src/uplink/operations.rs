@@ -97,6 +97,7 @@ pub struct GatewaySubmitSwipesPayload {
     pub committed_at: DateTime,
     pub handed_over: Vec<GatewayHandedOver>,
     pub renew_journal: bool,
+    pub in_step: bool,
     pub errors: Vec<UserError>,
 }
 
@@ -108,6 +109,7 @@ pub struct GatewayHeartbeatPayload {
     pub received_at: DateTime,
     pub latest_cursor: String,
     pub handed_over: Vec<GatewayHandedOver>,
+    pub in_step: bool,
     pub errors: Vec<UserError>,
 }
 

@@ -131,7 +131,10 @@ impl SenderTask {
             }
             Step::Wait(ms) => {
                 let clock = self.clock.clone();
-                let until = clock.read().at.plus_ms(ms);
+                let now = clock.read();
+                // Of this, some may have passed since the status was taken.
+                let passed = now.since_boot_ms - status.now.since_boot_ms;
+                let until = now.at.plus_ms(ms - passed);
                 tokio::select! {
                     changed = self.durable.changed() => changed.map_err(|_| RoundError::Stopping),
                     changed = self.readers.changed() => changed.map_err(|_| RoundError::Stopping),

@@ -310,8 +310,13 @@ pub async fn attendance_page(
         field: AttendanceOrderField::SessionStart,
         direction: OrderDirection::Desc,
     });
+    // What few marks another condition leaves is found by that one.
+    let few = student.is_some()
+        || filter.is_some_and(|it| it.student_ids.is_some() || it.updated_since.is_some())
+        || arguments.as_known_at.is_some();
     let mut list = match order.field {
-        AttendanceOrderField::SessionStart => list::attendance_by_start(),
+        AttendanceOrderField::SessionStart if few => list::attendance_by_start(),
+        AttendanceOrderField::SessionStart => list::attendance_along_sessions(),
         AttendanceOrderField::StudentName => list::attendance_by_name(),
         AttendanceOrderField::StudentNumber => list::attendance_by_number(),
         AttendanceOrderField::UpdatedAt => list::attendance_by_update(),
@@ -320,7 +325,7 @@ pub async fn attendance_page(
     let as_known_at = arguments.as_known_at.map(|at| at.ms());
     if let Some(at) = as_known_at {
         let starts = filter.and_then(|filter| filter.session_starts_in.as_ref());
-        list = known::as_known_at(list, at, starts.map_or(i64::MIN..i64::MAX, DateTimeRange::bounds));
+        list = known::as_known_at(list, at, starts.map(DateTimeRange::bounds));
     }
     list = filtered(list, filter);
     if let Some(student) = student {
@@ -338,7 +343,7 @@ pub async fn entries_as_known(
     at: &DateTime,
 ) -> Result<Vec<AttendanceRecord>> {
     let starts = session.starts_at..session.starts_at + 1;
-    let list = known::as_known_at(list::attendance_by_start(), at.ms(), starts);
+    let list = known::as_known_at(list::attendance_by_start(), at.ms(), Some(starts));
     let list = list.and("a.session_id = {}", session.id);
     let read = async {
         let mut tx = hub(ctx)?.read().await.map_err(|error| fault(&error))?;

@@ -18,7 +18,7 @@ use crate::service::intake::evidence::hexed;
 use crate::service::intake::journal::HandedOver;
 use crate::service::intake::message::{GatewayHeartbeatInput, GatewaySubmitSwipesInput, UnassignedReader};
 use crate::service::intake::outage::{self, DeclareGatewayLostInput};
-use crate::service::intake::{self, Receipt, ReceiptOutcome, Report};
+use crate::service::intake::{self, Heard, Receipt, ReceiptOutcome, Report};
 use crate::service::refusal::Code;
 use crate::store::entity::{self, ClockTrust};
 use crate::store::list;
@@ -311,6 +311,9 @@ pub struct GatewaySubmitSwipesPayload {
     /// A number or an id came again with another body: the gateway's storage was cloned or rolled back. Both are
     /// kept; go on under another journal id.
     renew_journal: bool,
+    /// What the hub took last of this gateway is something that `previous` names. Where not, the hub was restored from a
+    /// backup since: the swipes are taken, the watermark is not, and a heartbeat must say first how far everything is.
+    in_step: bool,
     /// Why the batch was turned down whole; empty when it was not.
     errors: Vec<UserError>,
 }
@@ -350,6 +353,9 @@ pub struct GatewayHeartbeatPayload {
     /// How far the journals asked for are handed over. Where it is less than the gateway takes it to be, the hub
     /// was restored from a backup: send everything behind it again.
     handed_over: Vec<GatewayHandedOver>,
+    /// What the hub took last of this gateway is something that `previous` names. Where not, the hub was restored from a
+    /// backup since, and the watermark is not taken.
+    in_step: bool,
     /// Why the heartbeat was turned down; empty when it was not.
     errors: Vec<UserError>,
 }
@@ -385,6 +391,7 @@ impl GatewayWrites {
                 committed_at: local(ctx, submitted.committed_at)?,
                 handed_over: handed_over(submitted.handed_over),
                 renew_journal: submitted.renew_journal,
+                in_step: submitted.in_step,
                 errors: Vec::new(),
             },
             Err(refusals) => GatewaySubmitSwipesPayload {
@@ -393,6 +400,7 @@ impl GatewayWrites {
                 committed_at: local(ctx, hub.now().0)?,
                 handed_over: Vec::new(),
                 renew_journal: false,
+                in_step: true,
                 errors: user_errors(refusals),
             },
         })
@@ -415,11 +423,13 @@ impl GatewayWrites {
             latest_cursor: String::new(),
             problems: Vec::new(),
             handed_over: Vec::new(),
+            in_step: true,
             errors: Vec::new(),
         };
         match answer {
-            Ok((gateway, journals)) => {
+            Ok(Heard { gateway, handed_over: journals, in_step }) => {
                 payload.handed_over = handed_over(journals);
+                payload.in_step = in_step;
                 let mut tx = hub.read().await.map_err(|error| fault(&error))?;
                 hub.know_lineage(&mut tx).await.map_err(|error| fault(&error))?;
                 let revision =

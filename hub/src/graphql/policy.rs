@@ -145,12 +145,14 @@ impl PolicyReads {
             let message = format!("'until' must come within {} days after 'from'", MAX_DAYS - 1);
             return Err(coded("BAD_USER_INPUT", message));
         }
-        let found = what_if::preview(hub(ctx)?, &input, until.ms()).await.map_err(|error| fault(&error))?;
+        let found = what_if::preview(hub(ctx)?, &input, until.ms(), MAX_CHANGES)
+            .await
+            .map_err(|error| fault(&error))?;
         Ok(match found {
             Ok(preview) => PolicyPreview {
                 sessions: i32::try_from(preview.sessions).unwrap_or(i32::MAX),
-                marks_changed: i32::try_from(preview.changed.len()).unwrap_or(i32::MAX),
-                changes: preview.changed.into_iter().take(MAX_CHANGES).map(PolicyChange).collect(),
+                marks_changed: i32::try_from(preview.marks_changed).unwrap_or(i32::MAX),
+                changes: preview.changed.into_iter().map(PolicyChange).collect(),
                 errors: Vec::new(),
             },
             Err(refusals) => PolicyPreview {

@@ -118,10 +118,18 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
+/// Whether a text in JSON holds a NUL; a backslash that is written so begins none.
+fn holds_nul(body: &[u8]) -> bool {
+    body.windows(NUL.len()).enumerate().any(|(at, some)| {
+        let before = body[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        some == NUL && before.is_multiple_of(2)
+    })
+}
+
 /// Reads the body of a POST, or the payload of a socket's `subscribe`.
 pub fn from_json(body: &[u8]) -> Parsed {
     // PostgreSQL keeps none, and no field means one: the same answer whatever the engine.
-    if body.windows(NUL.len()).any(|some| some == NUL) {
+    if holds_nul(body) {
         return Err("a text holds a NUL character (\\u0000), which no field may".to_owned());
     }
     // Straight into what variables are made of: a batch of swipes has thousands of them.
@@ -183,5 +191,23 @@ fn only_reads(request: &mut Request) -> bool {
                 .all(|(_, operation)| operation.node.ty == OperationType::Query),
             None => operations.values().all(|operation| operation.node.ty == OperationType::Query),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_is_refused_and_words_about_one_are_not() {
+        for (text, held) in [
+            (r#""a\u0000""#, true),
+            (r#""a\\\u0000""#, true),
+            (r#""a\\u0000""#, false),
+            (r#""\\\\u0000""#, false),
+            (r#""u0000""#, false),
+        ] {
+            assert_eq!(holds_nul(text.as_bytes()), held, "{text}");
+        }
     }
 }

@@ -26,7 +26,7 @@ mod zone;
 
 use lines::{Calendar, Event, items};
 pub use recurrence::series_of;
-use recurrence::{Onward, is_cancelled, is_onward, recurrence, sequence};
+use recurrence::{Onward, is_another, is_cancelled, is_onward, recurrence, sequence};
 use when::{NoTime, When, times};
 
 /// How long what was called off is taken to have lasted, where nothing says so.
@@ -228,7 +228,17 @@ impl<'a> Feed<'a> {
     ) -> Result<Vec<(&'a Event, SaveSession)>, Fault> {
         let newest = |one: &&&'a Event| sequence(one);
         // Of several versions the one with the highest SEQUENCE counts; of the same the last.
-        let master = events.iter().filter(|event| event.line("RECURRENCE-ID").is_none()).max_by_key(newest);
+        let masters = || events.iter().filter(|event| event.line("RECURRENCE-ID").is_none());
+        let master = masters().max_by_key(newest);
+        if let Some(master) = master
+            && let Some(other) = masters().find(|other| is_another(other, master))
+        {
+            note(
+                master.row,
+                "UID",
+                &format!("the event at row {} has it too, and this one counts alone", other.row),
+            );
+        }
         let series = match master.map(|master| (master, self.timed(master))) {
             // Called off, and no word of when: of this series nothing is held any more.
             Some((master, Err(fault)))

@@ -143,7 +143,16 @@ fn unpack(facts: &mut Facts, file: &str, bytes: &[u8]) -> Result<BTreeMap<&'stat
                 ));
             }
             match record {
-                Ok(record) => rows.push((super::text::row(&text, record.position()), record)),
+                Ok(record) => {
+                    let row = super::text::row(&text, record.position());
+                    match record.iter().any(|cell| super::text::swallowed(cell, false, ',')) {
+                        true => {
+                            let place = Place { file: name.clone(), row, column: None };
+                            facts.problems.add(place, super::text::SWALLOWED.to_owned());
+                        }
+                        false => rows.push((row, record)),
+                    }
+                }
                 Err(error) => {
                     let row = super::text::row(&text, error.position());
                     facts.problems.add(Place { file: name.clone(), row, column: None }, error.to_string());

@@ -30,8 +30,28 @@ fn decoded(bytes: &[u8], label: Option<&str>) -> Result<(String, &'static str), 
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok((text.to_owned(), UTF_8.name())),
-        Err(_) => whole(WINDOWS_1252, bytes),
+        Err(error) => match mixed(bytes) {
+            true => {
+                let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+                Err(format!(
+                    "line {line} holds bytes that are not UTF-8, and other lines hold letters that are: mend that line, or say \
+                     which encoding the file has"
+                ))
+            }
+            false => whole(WINDOWS_1252, bytes),
+        },
     }
+}
+
+/// Whether bytes that are not UTF-8 throughout are so but for some: as Windows-1252 every letter beyond ASCII would be two wrong
+/// ones.
+fn mixed(bytes: &[u8]) -> bool {
+    let (mut letters, mut wrong) = (0_usize, 0_usize);
+    for chunk in bytes.utf8_chunks() {
+        letters += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
+        wrong += usize::from(!chunk.invalid().is_empty());
+    }
+    letters > wrong
 }
 
 /// The line at which a record really begins: empty lines before it are not its own.
@@ -44,6 +64,17 @@ pub fn row(text: &str, position: Option<&csv::Position>) -> u64 {
         rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).filter(|byte| **byte == b'\n').count();
     position.line() + before as u64
 }
+
+/// Whether a cell holds what only a quotation mark that is missing, or one too many, can have put there: rows behind it.
+#[must_use]
+pub fn swallowed(cell: &str, is_used: bool, separator: char) -> bool {
+    // A note that nobody reads may have lines; a name or an address has none.
+    cell.trim().contains(['\n', '\r']) && (is_used || cell.contains(separator))
+}
+
+/// What is said of it.
+pub const SWALLOWED: &str =
+    "the cell goes over several lines: is a quotation mark missing here, or one too many?";
 
 fn whole(encoding: &'static Encoding, bytes: &[u8]) -> Result<(String, &'static str), String> {
     encoding
@@ -80,6 +111,9 @@ mod tests {
         ] {
             assert_eq!(decode(&bytes, label).map(|(text, _)| text), Ok("Café".to_owned()), "{bytes:?}");
         }
+        let mixed = ["Zoë,Zoë\n".as_bytes(), b"Caf\xe9"].concat();
+        assert!(decode(&mixed, None).is_err_and(|error| error.contains("line 2")));
+        assert!(decode(&mixed, Some("windows-1252")).is_ok());
         assert!(decode(b"Caf\xe9", Some("utf-8")).is_err_and(|error| error.contains("UTF-8")));
         assert!(decode(b"a\nb\0", None).is_err_and(|error| error.contains("line 2")));
         assert!(decode(b"", Some("klingon")).is_err_and(|error| error.contains("klingon")));

@@ -158,9 +158,19 @@ async fn name_holders(tx: &mut Tx, swipes: &mut [Swipe]) -> Result<(), StoreErro
 /// # Errors
 /// When the store fails.
 pub async fn judge_again(hub: &Hub, tx: &mut Tx, ids: &[Uuid]) -> Result<BTreeSet<Uuid>, StoreError> {
-    let mut swipes = tx.by_ids::<Swipe>(ids.iter().copied()).await?;
+    let mut touched = BTreeSet::new();
+    // One student's swipes lie in a year of the whole campus' timetable.
+    for swipes in by_day(tx.by_ids::<Swipe>(ids.iter().copied()).await?) {
+        touched.extend(judge_near(hub, tx, swipes).await?);
+    }
+    Ok(touched)
+}
+
+/// Judges swipes anew that lie close together.
+async fn judge_near(hub: &Hub, tx: &mut Tx, mut swipes: Vec<Swipe>) -> Result<BTreeSet<Uuid>, StoreError> {
+    let ids: Vec<Uuid> = swipes.iter().map(|swipe| swipe.id).collect();
     let before = swipes.clone();
-    let old = tx.credits_of_swipes(ids).await?;
+    let old = tx.credits_of_swipes(&ids).await?;
     let new = judge(hub, tx, &mut swipes).await?;
     let mut touched = BTreeSet::new();
     let (old_by, new_by) = (by_swipe(&old), by_swipe(&new));
@@ -232,17 +242,22 @@ async fn note_revisions(tx: &mut Tx, revisions: &[(Swipe, Vec<Uuid>)]) -> Result
 /// A day: swipes that lie so close share what is read of the timetable.
 const NEAR_MS: i64 = 24 * 3_600_000;
 
+/// Swipes, day by day.
+fn by_day(swipes: Vec<Swipe>) -> impl Iterator<Item = Vec<Swipe>> {
+    let mut days: BTreeMap<i64, Vec<Swipe>> = BTreeMap::new();
+    for swipe in swipes {
+        days.entry(swipe.swiped_at.div_euclid(NEAR_MS)).or_default().push(swipe);
+    }
+    days.into_values()
+}
+
 /// Every session considered for swipes, by what is known now: swipe and session.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn considered(tx: &mut Tx, swipes: Vec<Swipe>) -> Result<Vec<(Uuid, Considered)>, StoreError> {
-    let mut days: BTreeMap<i64, Vec<Swipe>> = BTreeMap::new();
-    for swipe in swipes {
-        days.entry(swipe.swiped_at.div_euclid(NEAR_MS)).or_default().push(swipe);
-    }
     let mut found = Vec::new();
-    for swipes in days.into_values() {
+    for swipes in by_day(swipes) {
         let timetable = surroundings(tx, &swipes).await?;
         for swipe in &swipes {
             found.extend(verdict_on(&timetable, swipe).considered.into_iter().map(|how| (swipe.id, how)));

@@ -248,6 +248,7 @@ impl Save for SaveGateway {
                     reported_at: None,
                     received_at: None,
                     report: None,
+                    exchange: None,
                 }),
             }
         }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::decide;
 use super::refusal::{Answer, Check, Code};
 use super::{Hub, News, Touched, beside, webhooks};
-use crate::scalar::DateTime;
+use crate::scalar::{DateTime, UuidScalar};
 use crate::store::entity::{ClockTrust, Gateway, Reader, Swipe, SwipeReason};
 use crate::store::{StoreError, Tx, Value};
 
@@ -30,6 +30,8 @@ use message::{
 
 /// The most swipes in one batch.
 pub const MAX_BATCH: usize = 1_000;
+/// A day, in milliseconds.
+const DAY_MS: i64 = 24 * 3_600_000;
 /// How many unknown readers of a gateway are kept.
 const MAX_UNASSIGNED: usize = 100;
 
@@ -66,6 +68,19 @@ pub struct Submitted {
     pub handed_over: Vec<HandedOver>,
     /// The gateway must go on under another journal id.
     pub renew_journal: bool,
+    /// The hub took last what the gateway takes it to have taken last.
+    pub in_step: bool,
+}
+
+/// What became of a heartbeat.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// The gateway as it is known now.
+    pub gateway: Gateway,
+    /// How far its journals are handed over.
+    pub handed_over: Vec<HandedOver>,
+    /// The hub took last what the gateway takes it to have taken last.
+    pub in_step: bool,
 }
 
 /// What is kept of a heartbeat beside the columns.
@@ -168,8 +183,14 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
                 outage::hole(&mut tx, &sender, until, now.0, hole, &mut touched).await?;
             }
             evidence::take(hub, &mut tx, &sender, input).await?;
-            if complete {
-                advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
+            let (in_step, believed) =
+                in_step(hub, &mut tx, &sender, input.previous.as_deref(), &input.sent_at).await?;
+            if in_step {
+                if complete && believed {
+                    advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
+                }
+                // One that came late, behind others, is not what the gateway hears of last.
+                sender.exchange = Some(input.batch_id.0);
             }
             tx.put(&[sender]).await?;
             let mut came: Vec<News> = swipes.iter().map(|swipe| News::Swipe(swipe.id)).collect();
@@ -179,7 +200,8 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
             hub.tell(news);
             hub.tell(came);
             let renew_journal = batch.clash;
-            Ok(Ok(Submitted { receipts: batch.receipts, committed_at: now.0, handed_over, renew_journal }))
+            let receipts = batch.receipts;
+            Ok(Ok(Submitted { receipts, committed_at: now.0, handed_over, renew_journal, in_step }))
         })
     })
     .await
@@ -214,16 +236,42 @@ async fn advance(
     Ok(())
 }
 
-/// Notes how a gateway is, and finishes the registers that its watermark has passed. Gives how far its journals
-/// are handed over.
+/// Whether what was taken of a gateway last is something that it names, of which it was told or may have been told: no backup
+/// came between. And whether what it believes to be here is here: one that begins believes nothing yet. Older gateways name
+/// nothing, and are believed.
+async fn in_step(
+    hub: &Hub,
+    tx: &mut Tx,
+    gateway: &Gateway,
+    previous: Option<&[UuidScalar]>,
+    sent_at: &DateTime,
+) -> Result<(bool, bool), StoreError> {
+    let Some(previous) = previous else { return Ok((true, true)) };
+    if previous.is_empty() {
+        return Ok((true, false));
+    }
+    let in_step = gateway.exchange.is_some_and(|last| previous.iter().any(|it| it.0 == last));
+    // One that was given up and came late, behind others, is out of step by itself.
+    let late = gateway.reported_at.is_some_and(|reported_at| sent_at.ms() < reported_at);
+    if !in_step && !late {
+        let now = hub.now().0;
+        // Two machines of one identity take turns at this all day.
+        let once = batch::alarm_id("OUT_OF_STEP", format!("{} {}", gateway.id, now / DAY_MS).as_bytes());
+        let detail = format!(
+            "gateway {} was told last of something that is not here: this hub was restored from a backup, or two machines \
+             use the gateway's token; it says anew what it has, and registers wait for it meanwhile",
+            gateway.code
+        );
+        tx.alarm(once, now, "OUT_OF_STEP", Some(gateway.id), detail).await?;
+    }
+    Ok((in_step, in_step))
+}
+
+/// Notes how a gateway is, and finishes the registers that its watermark has passed.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn heartbeat(
-    hub: &Hub,
-    gateway: Uuid,
-    input: &GatewayHeartbeatInput,
-) -> Answer<(Gateway, Vec<HandedOver>)> {
+pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) -> Answer<Heard> {
     hub.whole(|attempt| {
         Box::pin(async move {
             let mut check = Check::default();
@@ -278,13 +326,18 @@ pub async fn heartbeat(
             stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
             let journals = input.journals.as_deref().unwrap_or_default();
             let (complete, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
-            if complete {
+            let (in_step, believed) =
+                in_step(hub, &mut tx, &sender, input.previous.as_deref(), &input.sent_at).await?;
+            if let Some(id) = input.heartbeat_id.as_ref().filter(|_| in_step) {
+                sender.exchange = Some(id.0);
+            }
+            if complete && believed {
                 advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
             }
             // It says that everything was said, and there is something that is not here: something here turned it down.
             report.held_back =
                 input.held_back.is_some_and(|count| count > 0) || (!complete && input.backlog == 0);
-            if complete && input.backlog == 0 && input.clock.trust != ClockTrust::Untrusted {
+            if complete && believed && input.backlog == 0 && input.clock.trust != ClockTrust::Untrusted {
                 let answering =
                     input.readers.iter().filter(|it| it.online).map(|it| it.reader_id.0).collect();
                 outage::end_forgotten(hub, &mut tx, &sender, &answering, input.sent_at.ms(), &mut touched)
@@ -293,7 +346,7 @@ pub async fn heartbeat(
             sender.report = serde_json::to_string(&report).ok();
             tx.put(std::slice::from_ref(&sender)).await?;
             hub.settle(tx, touched, None).await?;
-            Ok(Ok((sender, handed_over)))
+            Ok(Ok(Heard { gateway: sender, handed_over, in_step }))
         })
     })
     .await

@@ -102,12 +102,17 @@ pub(super) fn check(input: &SavePolicy) -> Check {
 }
 
 /// Puts a policy in force for sessions that start before an instant; names what must be derived anew.
-pub(super) async fn put(
+async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(Uuid, Touched), StoreError> {
+    let (id, policies) = put_alone(hub, tx, input).await?;
+    Ok((id, judge_anew(tx, &policies, input.scope(), input.from.ms()..until).await?))
+}
+
+/// Puts a policy beside the others and changes nothing by it yet; gives its id, and all policies.
+pub(super) async fn put_alone(
     hub: &Hub,
     tx: &mut Tx,
     input: &SavePolicy,
-    until: i64,
-) -> Result<(Uuid, Touched), StoreError> {
+) -> Result<(Uuid, Vec<StoredPolicy>), StoreError> {
     let mut policies = tx.all::<StoredPolicy>().await?;
     let known = policies.iter().find(|it| it.from_at == input.from.ms() && Scope::of(it) == input.scope());
     let known = known.map(|policy| policy.id);
@@ -126,7 +131,7 @@ pub(super) async fn put(
     tx.put(std::slice::from_ref(&policy)).await?;
     policies.retain(|other| other.id != id);
     policies.push(policy);
-    Ok((id, judge_anew(tx, &policies, input.scope(), input.from.ms()..until).await?))
+    Ok((id, policies))
 }
 
 /// Takes a policy back: what was in force before it for the same sessions holds on.
@@ -161,7 +166,7 @@ pub async fn delete_policy(hub: &Hub, caller: &Caller, from: i64, scope: Scope<'
 }
 
 /// Sets the windows of sessions that start within some time by these policies; names what must be derived anew.
-async fn judge_anew(
+pub(super) async fn judge_anew(
     tx: &mut Tx,
     policies: &[StoredPolicy],
     scope: Scope<'_>,

@@ -12,7 +12,7 @@ use super::doors::Doors;
 use super::webhooks::{self, Changed};
 use super::{Caller, Hub, News, Touched, timetable};
 use crate::store::entity::{
-    Attendance, AttendanceSource, AttendanceStatus, Membership, Session, StoredState, Student,
+    Attendance, AttendanceSource, AttendanceStatus, Membership, Session, StoredState,
 };
 use crate::store::register::{AttendanceChange, CreditFact};
 use crate::store::{StoreError, Tx, Value};
@@ -171,8 +171,7 @@ impl Known {
             rules.iter().flat_map(|session| &session.rooms).map(|held| held.room.0).collect();
         let rooms: Vec<Uuid> = rooms.into_iter().collect();
         let doors = Doors::load(tx, &rooms, &rules).await?;
-        let elsewhere = tx.by_column::<Student>("at_door", [Value::Int(0)]).await?;
-        let elsewhere = elsewhere.into_iter().map(|student| HolderId(student.id)).collect();
+        let elsewhere = tx.expected_elsewhere().await?.into_iter().map(HolderId).collect();
         let rules: BTreeMap<Uuid, RulesSession> =
             rules.into_iter().map(|session| (session.id.0, session)).collect();
         let sessions = stored

@@ -8,7 +8,7 @@ use rollcall_rules::time::{Instant, Window};
 use uuid::Uuid;
 
 use super::Hub;
-use super::policy::{SavePolicy, Scope, check, policy_at, policy_for, put, stored};
+use super::policy::{SavePolicy, Scope, check, judge_anew, policy_at, policy_for, put_alone, stored};
 use super::refusal::Answer;
 use crate::store::entity::{Attendance, Policy as StoredPolicy, Session};
 use crate::store::register::CreditFact;
@@ -49,11 +49,13 @@ pub struct Changed {
 }
 
 /// What a policy would change.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Preview {
     /// How many sessions start in the time.
     pub sessions: usize,
-    /// The marks that would be others, by session and student.
+    /// How many marks would be others.
+    pub marks_changed: usize,
+    /// The first of them, by time, as many as were asked for.
     pub changed: Vec<Changed>,
 }
 
@@ -84,56 +86,108 @@ impl World {
 
 /// How many sessions are compared at once.
 const AT_ONCE: usize = 200;
+/// How much time is looked at at once, by the starts of sessions.
+const PART_MS: i64 = 14 * 24 * 3_600_000;
+/// How far away a session may be that was open at the same time.
+const NEAR_MS: i64 = 2 * LONGEST_OPENING_MS;
 
 /// What would be if a policy had held for sessions that start from its beginning until an instant (excluded): all of it is
-/// done, looked at, and let go of. Nothing is changed; while it lasts no other write gets its turn.
+/// done, looked at, and let go of, a fortnight at a time, so that other writes get their turn in between. Nothing is changed.
+/// Of the marks that would be others, `most` are given.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64) -> Answer<Preview> {
+pub async fn preview(hub: &Hub, input: &SavePolicy, until: i64, most: usize) -> Answer<Preview> {
+    if let Some(refusals) = check(input).refusals() {
+        return Ok(Err(refusals));
+    }
+    let from = input.from.ms();
+    let mut tx = hub.read().await?;
+    let sessions = tx.sessions_starting(input.department.as_deref(), input.kind, from, until).await?.len();
+    drop(tx);
+    let mut all = Preview { sessions, ..Preview::default() };
+    // Which session a swipe counts for hangs on all that were open: also others' marks may change.
+    let (first, last) = (from.saturating_sub(NEAR_MS), until.saturating_add(NEAR_MS));
+    let mut begin = first;
+    while begin < last {
+        let part = begin..begin.saturating_add(PART_MS).min(last);
+        begin = part.end;
+        let left = most - all.changed.len();
+        match preview_of(hub, input, until, part, left).await? {
+            Ok((count, changed)) => {
+                all.marks_changed += count;
+                all.changed.extend(changed);
+            }
+            Err(refusals) => return Ok(Err(refusals)),
+        }
+    }
+    Ok(Ok(all))
+}
+
+/// The same for sessions that start within some time: how many marks would be others, and the first of them.
+async fn preview_of(
+    hub: &Hub,
+    input: &SavePolicy,
+    until: i64,
+    part: std::ops::Range<i64>,
+    most: usize,
+) -> Answer<(usize, Vec<Changed>)> {
     hub.whole(|attempt| {
+        let part = part.clone();
         Box::pin(async move {
-            if let Some(refusals) = check(input).refusals() {
-                return Ok(Err(refusals));
-            }
             let mut tx = attempt.write().await?;
-            let from = input.from.ms();
-            // Which session a swipe counts for hangs on all that were open: also others' marks may change.
-            let (first, last) =
-                (from.saturating_sub(2 * LONGEST_OPENING_MS), until.saturating_add(2 * LONGEST_OPENING_MS));
-            let around = tx.sessions_starting(None, None, first, last).await?;
-            let ids = tx.sessions_starting(input.department.as_deref(), input.kind, from, until).await?;
-            let policies = tx.all::<StoredPolicy>().await?;
-            // What holds from the end on goes on holding, and what began within the time does not hold in it.
-            let same = || policies.iter().filter(|policy| Scope::of(policy) == input.scope());
-            let within = same().filter(|policy| (from..until).contains(&policy.from_at));
-            tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
-            if !same().any(|policy| policy.from_at == until) {
-                let after = policy_at(&policies, input.scope(), until);
-                let mut after = vec![stored(hub.mint(), until, input.scope(), &after)];
-                // And what a wider one becomes soon after holds for these sessions as well, as long as they have none of their own.
-                let own = same().map(|policy| policy.from_at).filter(|at| *at > until).min();
-                let wider = policies.iter().map(|policy| policy.from_at);
-                let wider =
-                    wider.filter(|at| (until + 1..=last).contains(at) && own.is_none_or(|own| *at < own));
-                for at in wider.collect::<BTreeSet<i64>>() {
-                    let then = policy_at(&policies, input.scope(), at);
-                    after.push(stored(hub.mint(), at, input.scope(), &then));
-                }
-                tx.put(&after).await?;
-            }
-            let (_, touched) = put(hub, &mut tx, input, until).await?;
-            hub.derive(&mut tx, touched, None).await?;
-            // As it is committed, beside as it would be: some sessions at a time, as a year's marks do not fit in memory.
+            // Before anything is done: where writers do not take turns, nothing may come in between.
             let mut committed = hub.read_aside().await?;
-            let mut changed = Vec::new();
-            for some in around.chunks(AT_ONCE) {
-                changed.extend(differences(&mut committed, &mut tx, some).await?);
+            let around = committed.sessions_starting(None, None, part.start, part.end).await?;
+            let policies = instead(hub, &mut tx, input, until).await?;
+            let near = (input.from.ms().max(part.start.saturating_sub(NEAR_MS)))
+                ..until.min(part.end.saturating_add(NEAR_MS));
+            let (mut count, mut changed) = (0, Vec::new());
+            if around.is_empty() || near.is_empty() {
+                return Ok(Ok((count, changed)));
             }
-            Ok(Ok(Preview { sessions: ids.len(), changed }))
+            let touched = judge_anew(&mut tx, &policies, input.scope(), near).await?;
+            hub.derive(&mut tx, touched, None).await?;
+            // As it is committed, beside as it would be: some sessions at a time, as all marks do not fit in memory.
+            for some in around.chunks(AT_ONCE) {
+                let found = differences(&mut committed, &mut tx, some).await?;
+                count += found.len();
+                let left = most - changed.len();
+                changed.extend(found.into_iter().take(left));
+            }
+            Ok(Ok((count, changed)))
         })
     })
     .await
+}
+
+/// Puts a policy in force until an instant, instead of what holds in that time; gives all policies.
+async fn instead(
+    hub: &Hub,
+    tx: &mut Tx,
+    input: &SavePolicy,
+    until: i64,
+) -> Result<Vec<StoredPolicy>, StoreError> {
+    let last = until.saturating_add(NEAR_MS);
+    let policies = tx.all::<StoredPolicy>().await?;
+    // What holds from the end on goes on holding, and what began within the time does not hold in it.
+    let same = || policies.iter().filter(|policy| Scope::of(policy) == input.scope());
+    let within = same().filter(|policy| (input.from.ms()..until).contains(&policy.from_at));
+    tx.drop_policies(&within.map(|policy| policy.id).collect::<Vec<_>>()).await?;
+    if !same().any(|policy| policy.from_at == until) {
+        let after = policy_at(&policies, input.scope(), until);
+        let mut after = vec![stored(hub.mint(), until, input.scope(), &after)];
+        // And what a wider one becomes soon after holds for these sessions as well, as long as they have none of their own.
+        let own = same().map(|policy| policy.from_at).filter(|at| *at > until).min();
+        let wider = policies.iter().map(|policy| policy.from_at);
+        let wider = wider.filter(|at| (until + 1..=last).contains(at) && own.is_none_or(|own| *at < own));
+        for at in wider.collect::<BTreeSet<i64>>() {
+            let then = policy_at(&policies, input.scope(), at);
+            after.push(stored(hub.mint(), at, input.scope(), &then));
+        }
+        tx.put(&after).await?;
+    }
+    Ok(put_alone(hub, tx, input).await?.1)
 }
 
 /// The marks of some sessions that have another status in what is committed than in the other transaction.

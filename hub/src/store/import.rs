@@ -29,6 +29,29 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("import_item.name")).collect()
     }
 
+    /// What other sources than one named of a kind of some things: names that begin with a thing's and a tabulator.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn imported_by_others_of(
+        &mut self,
+        source: &str,
+        kind: &str,
+        things: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let mut found = BTreeSet::new();
+        // The next character after a tabulator ends the range.
+        let sql = "SELECT DISTINCT name FROM import_item WHERE kind = $1 AND name >= $2 AND name < $3 AND source <> $4";
+        for thing in things {
+            let (from, until) = (format!("{thing}\t"), format!("{thing}\n"));
+            let rows = self.fetch(sql, vec![kind.into(), from.into(), until.into(), source.into()]).await?;
+            for mut row in rows {
+                found.insert(row.next("import_item.name")?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Notes what a source names.
     ///
     /// # Errors

@@ -9,32 +9,45 @@ use super::Value;
 use super::page::List;
 
 /// Marks `a` as they were before the first change that came later than `$1`, those that were not made yet (ids from `$2` on)
-/// left out; of sessions that start from `$3` until before `$4`.
-const FROM: &str = "FROM (SELECT m.id, m.session_id, m.student_id, \
-     CASE WHEN c.at IS NULL THEN m.status ELSE c.from_status END AS status, \
-     CASE WHEN c.at IS NULL THEN m.source ELSE c.from_source END AS source, \
-     CASE WHEN c.at IS NULL THEN m.arrived_at ELSE c.from_arrived_at END AS arrived_at, \
-     CASE WHEN c.at IS NULL THEN m.minutes_late ELSE c.from_minutes_late END AS minutes_late, \
-     CASE WHEN c.at IS NULL THEN m.shared_swipe ELSE c.from_shared_swipe END AS shared_swipe, \
-     CASE WHEN c.at IS NULL THEN m.honoured ELSE c.from_honoured END AS honoured, \
-     CASE WHEN c.at IS NULL THEN m.revision ELSE c.revision - 1 END AS revision, \
-     CASE WHEN c.at IS NULL THEN m.updated_at ELSE c.from_updated_at END AS updated_at \
-     FROM (SELECT id, session_id, student_id, status, source, arrived_at, minutes_late, shared_swipe, honoured, revision, \
-     updated_at FROM attendance WHERE id < $2 \
-     AND session_id IN (SELECT id FROM session WHERE starts_at >= $3 AND starts_at < $4) UNION ALL \
-     SELECT id, session_id, student_id, status, source, arrived_at, minutes_late, shared_swipe, honoured, revision, updated_at \
-     FROM attendance_gone WHERE gone_at > $1 AND id < $2 \
-     AND session_id IN (SELECT id FROM session WHERE starts_at >= $3 AND starts_at < $4)) m \
-     LEFT JOIN attendance_change c ON c.attendance_id = m.id AND c.revision = \
-     (SELECT MIN(l.revision) FROM attendance_change l WHERE l.attendance_id = m.id AND l.at > $1)) a \
-     JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id";
+/// left out; of sessions that start from `$3` until before `$4`, or of all.
+macro_rules! from {
+    ($of:literal) => {
+        concat!(
+            "FROM (SELECT m.id, m.session_id, m.student_id, \
+             CASE WHEN c.at IS NULL THEN m.status ELSE c.from_status END AS status, \
+             CASE WHEN c.at IS NULL THEN m.source ELSE c.from_source END AS source, \
+             CASE WHEN c.at IS NULL THEN m.arrived_at ELSE c.from_arrived_at END AS arrived_at, \
+             CASE WHEN c.at IS NULL THEN m.minutes_late ELSE c.from_minutes_late END AS minutes_late, \
+             CASE WHEN c.at IS NULL THEN m.shared_swipe ELSE c.from_shared_swipe END AS shared_swipe, \
+             CASE WHEN c.at IS NULL THEN m.honoured ELSE c.from_honoured END AS honoured, \
+             CASE WHEN c.at IS NULL THEN m.revision ELSE c.revision - 1 END AS revision, \
+             CASE WHEN c.at IS NULL THEN m.updated_at ELSE c.from_updated_at END AS updated_at \
+             FROM (SELECT id, session_id, student_id, status, source, arrived_at, minutes_late, shared_swipe, honoured, \
+             revision, updated_at FROM attendance WHERE id < $2",
+            $of,
+            " UNION ALL SELECT id, session_id, student_id, status, source, arrived_at, minutes_late, shared_swipe, honoured, \
+             revision, updated_at FROM attendance_gone WHERE gone_at > $1 AND id < $2",
+            $of,
+            ") m LEFT JOIN attendance_change c ON c.attendance_id = m.id AND c.revision = \
+             (SELECT MIN(l.revision) FROM attendance_change l WHERE l.attendance_id = m.id AND l.at > $1)) a \
+             JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id"
+        )
+    };
+}
 
-/// A list of attendance as it was known at an instant, of sessions that start in some time; both in milliseconds since the
-/// epoch. The list must not have conditions yet.
+/// A list of attendance as it was known at an instant, in milliseconds since the epoch; of sessions that start in some time,
+/// likewise, or of all. The list must not have conditions yet.
 #[must_use]
-pub fn as_known_at(list: List, at: i64, starts: std::ops::Range<i64>) -> List {
-    let values = vec![at.into(), Value::from(first_made_after(at)), starts.start.into(), starts.end.into()];
-    List { from: FROM, values, ..list }
+pub fn as_known_at(list: List, at: i64, starts: Option<std::ops::Range<i64>>) -> List {
+    let mut values = vec![at.into(), Value::from(first_made_after(at))];
+    let from = match starts {
+        Some(starts) => {
+            values.extend([starts.start.into(), starts.end.into()]);
+            from!(" AND session_id IN (SELECT id FROM session WHERE starts_at >= $3 AND starts_at < $4)")
+        }
+        None => from!(""),
+    };
+    List { from, values, ..list }
 }
 
 /// The lowest id that is made after an instant: six bytes of milliseconds lead it (RFC 9562, section 5.7).

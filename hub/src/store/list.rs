@@ -54,7 +54,7 @@ lists! {
     /// Rooms by code.
     rooms = "room r", "r.id, r.code, r.name, r.building_id, r.capacity" by "r.code", "r.id";
     /// Gateways by code.
-    gateways = "gateway g", "g.id, g.code, g.building_id, g.enrolled_at, g.software_version, g.watermark, g.reported_at, g.received_at, g.report" by "g.code", "g.id";
+    gateways = "gateway g", "g.id, g.code, g.building_id, g.enrolled_at, g.software_version, g.watermark, g.reported_at, g.received_at, g.report, g.exchange" by "g.code", "g.id";
     /// Readers by code.
     readers = "reader r", "r.id, r.code, r.gateway_id, r.room_id, r.kind, r.enabled, r.online, r.light, r.firmware, r.last_seen_at, r.last_swipe_at" by "r.code", "r.id";
     /// Students by number.
@@ -101,4 +101,12 @@ lists! {
     attendance_by_start = "attendance a JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id", "a.id, a.session_id, a.student_id, a.status, a.source, a.arrived_at, a.minutes_late, a.shared_swipe, a.honoured, a.revision, a.updated_at" by "s.starts_at", "a.id";
     /// Attendance by its last change.
     attendance_by_update = "attendance a JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id", "a.id, a.session_id, a.student_id, a.status, a.source, a.arrived_at, a.minutes_late, a.shared_swipe, a.honoured, a.revision, a.updated_at" by "a.updated_at", "a.id";
+}
+
+/// Attendance by the session's start, found session by session: SQLite takes tables in the order of a CROSS JOIN, where it
+/// would read and sort all marks for each page otherwise.
+#[must_use]
+pub fn attendance_along_sessions() -> List {
+    let wheres = vec!["a.session_id = s.id".to_owned()];
+    List { from: "FROM session s CROSS JOIN attendance a", wheres, ..attendance_by_start() }
 }

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 20] = [
+const VERSIONS: [(i64, &str, &str); 22] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -33,6 +33,8 @@ const VERSIONS: [(i64, &str, &str); 20] = [
     (18, "marks as they were", include_str!("../../migrations/0018_marks_as_they_were.sql")),
     (19, "when cards were read", include_str!("../../migrations/0019_when_cards_were_read.sql")),
     (20, "decided alone", include_str!("../../migrations/0020_decided_alone.sql")),
+    (21, "exchange", include_str!("../../migrations/0021_exchange.sql")),
+    (22, "import items by name", include_str!("../../migrations/0022_import_item_by_name.sql")),
 ];
 
 /// All versions, with the text as an engine wants it.

@@ -71,6 +71,15 @@ pub struct AttendanceChange {
 }
 
 impl Tx {
+    /// The students who are not expected at doors, by id.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn expected_elsewhere(&mut self) -> Result<Vec<Uuid>, StoreError> {
+        let rows = self.fetch("SELECT id FROM student WHERE at_door = 0", Vec::new()).await?;
+        rows.into_iter().map(|mut row| row.next("student.id")).collect()
+    }
+
     /// The marks of some sessions, each with whose it is, in no order.
     ///
     /// # Errors

@@ -128,6 +128,7 @@ pub struct GatewayHeadInput {
 #[expect(missing_docs, reason = "schema.graphql says what each field means")]
 pub struct GatewaySubmitSwipesInput {
     pub batch_id: uuid::Uuid,
+    pub previous: Option<Vec<uuid::Uuid>>,
     pub sent_at: DateTime,
     pub clock: GatewayClockInput,
     pub swipes: Vec<GatewaySwipeInput>,
@@ -174,6 +175,8 @@ pub struct GatewayReaderReport {
 #[cynic(schema = "hub")]
 #[expect(missing_docs, reason = "schema.graphql says what each field means")]
 pub struct GatewayHeartbeatInput {
+    pub heartbeat_id: Option<uuid::Uuid>,
+    pub previous: Option<Vec<uuid::Uuid>>,
     pub sent_at: DateTime,
     pub watermark: DateTime,
     pub clock: GatewayClockInput,

@@ -30,6 +30,12 @@ pub(super) fn sequence(event: &Event) -> i64 {
     event.text("SEQUENCE").and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// Whether two events of one UID and version are not the same.
+pub(super) fn is_another(one: &Event, other: &Event) -> bool {
+    let differ = ["DTSTART", "LOCATION", "SUMMARY"].iter().any(|name| one.text(name) != other.text(name));
+    sequence(one) == sequence(other) && differ
+}
+
 /// The series that a session's id names, or of which it names a recurrence.
 #[must_use]
 pub fn series_of(id: &str) -> &str {

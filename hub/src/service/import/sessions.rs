@@ -16,6 +16,9 @@ use crate::store::StoreError;
 use crate::store::entity::Session;
 use crate::store::timetable::LONGEST_OPENING_MS;
 
+/// Of more sessions than this it is quicker to read all that other sources named than to look for each.
+const MANY_SESSIONS: usize = 2_000;
+
 /// Of which kind names are kept of sessions that a source has called off by its own words: what a source took away it can give
 /// back, and what a person took away it cannot.
 const CALLED_OFF: &str = "sessions called off";
@@ -209,7 +212,8 @@ impl Work<'_> {
             if before.is_empty() && !list.things.iter().any(shares) {
                 continue;
             }
-            let others = self.shares_of_others(kind).await?;
+            let ids = list.things.iter().filter(|it| shares(it)).map(|it| it.external_id.clone()).collect();
+            let others = self.shares_of_others(kind, &ids).await?;
             let mut own = BTreeSet::new();
             for session in list.things.iter_mut().filter(|it| shares(it)) {
                 let id = session.external_id.clone();
@@ -231,13 +235,19 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The names that other sources have a share in, by session.
+    /// The names that other sources have a share in, by session: of some sessions, or, where these are many, of all.
     async fn shares_of_others(
         &mut self,
         kind: &str,
+        ids: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
         let mut shares: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for name in self.tx.imported_by_others(&self.order.source, kind).await? {
+        let source = &self.order.source;
+        let names = match ids.len() > MANY_SESSIONS {
+            true => self.tx.imported_by_others(source, kind).await?,
+            false => self.tx.imported_by_others_of(source, kind, ids).await?,
+        };
+        for name in names {
             if let Some((id, name)) = name.rsplit_once('\t') {
                 shares.entry(id.to_owned()).or_default().insert(name.to_owned());
             }
@@ -256,7 +266,9 @@ impl Work<'_> {
                 continue;
             }
             self.tx.forget_imported(&self.order.source, kind, &lost).await?;
-            let others = self.shares_of_others(kind).await?;
+            let ids =
+                lost.iter().filter_map(|name| name.rsplit_once('\t')).map(|(id, _)| id.to_owned()).collect();
+            let others = self.shares_of_others(kind, &ids).await?;
             let left = lost.iter().filter_map(|name| name.rsplit_once('\t')).map(|(id, _)| id);
             let left: BTreeSet<&str> = left.filter(|id| others.contains_key(*id)).collect();
             let zone = self.hub.zone();

@@ -98,8 +98,11 @@ pub struct GatewaySwipeInput {
 /// Swipes to hand over, in order: 1000 at the most.
 #[derive(Debug, Clone, InputObject)]
 pub struct GatewaySubmitSwipesInput {
-    /// Names the batch in the answer.
+    /// Names the batch in the answer, and to the next one.
     pub batch_id: UuidScalar,
+    /// The last heartbeat or batch that the hub answered, and those without an answer since, by their ids: it took one of
+    /// these last, unless it came back from a backup since; then it does not take the watermark.
+    pub previous: Option<Vec<UuidScalar>>,
     /// When it was sent, by the gateway's clock.
     pub sent_at: DateTime,
     /// How that clock stands.
@@ -267,6 +270,11 @@ pub struct GatewayReaderReport {
 /// How a gateway is.
 #[derive(Debug, Clone, InputObject)]
 pub struct GatewayHeartbeatInput {
+    /// Names the heartbeat to the next one.
+    pub heartbeat_id: Option<UuidScalar>,
+    /// The last heartbeat or batch that the hub answered, and those without an answer since, by their ids: it took one of
+    /// these last, unless it came back from a backup since; then it does not take the watermark.
+    pub previous: Option<Vec<UuidScalar>>,
     /// When it was sent, by the gateway's clock.
     pub sent_at: DateTime,
     /// Every swipe before this instant has been handed over.

@@ -79,6 +79,8 @@ entity! {
         received_at: Option<i64>,
         /// The rest of what it said, as JSON.
         report: Option<String>,
+        /// Its last heartbeat or batch that was taken.
+        exchange: Option<Uuid>,
     }
 }
 entity! {

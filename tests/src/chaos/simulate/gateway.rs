@@ -109,7 +109,6 @@ impl SimGateway {
             match &record {
                 Record::Swipe(swipe) => {
                     mind.remember(swipe, reading);
-                    last = last.max(Some(swipe.earliest));
                 }
                 Record::Outage(outage) => {
                     told.insert(outage.id);
@@ -117,6 +116,7 @@ impl SimGateway {
                 }
                 Record::Anchor(_) | Record::Reader(_) => {}
             }
+            last = record.written_between().map(|(earliest, _)| earliest).or(last);
             undated.remember(&record);
         })?;
         let segments: Vec<String> = log
@@ -125,7 +125,7 @@ impl SimGateway {
             .collect();
         tracing::info!(now, ?segments, next = log.next_sequence(), ?damages, "gateway starts");
         if let Some(last) = last {
-            keeper.at_least(Instant(last));
+            keeper.at_least(last);
         }
         let mut notes = Vec::new();
         if let Some((since, swipes)) = self.refusing {
