@@ -51,6 +51,7 @@ fn a_reader_that_comes_or_goes_is_told_at_once_but_not_at_every_flicker() {
         latest_cursor: String::new(),
         handed_over: Vec::new(),
         in_step: true,
+        last_taken: None,
         errors: Vec::new(),
     };
     let mut handover = HandOver::default();
@@ -183,6 +184,7 @@ impl Hub {
                         latest_cursor: String::new(),
                         handed_over: Vec::new(),
                         in_step,
+                        last_taken: self.last,
                         errors: Vec::new(),
                     };
                     handover.heartbeat_answered(&status, &standing, &answer).unwrap();
@@ -220,6 +222,7 @@ impl Hub {
                         handed_over: vec![has],
                         renew_journal: false,
                         in_step,
+                        last_taken: self.last,
                         errors: Vec::new(),
                     };
                     handover.submitted(&sent, &answer, &standing).unwrap();

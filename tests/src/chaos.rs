@@ -206,7 +206,7 @@ pub const SUITES: [Suite; 13] = [
         about: "The gateway's wall clock set to anywhere, with and without hub, and starts without time.",
         cycles: 100,
         again: Again::WholeRun,
-        controls: &[],
+        controls: &clock::CONTROLS,
         run: clock::run,
     },
     Suite {

@@ -30,6 +30,7 @@ mod status;
 
 use aside::Aside;
 use exchange::Exchange;
+pub use parts::{More, Submission};
 use parts::{head, journals, states, unassigned};
 pub use status::{ReaderStatus, Status, Unassigned};
 
@@ -60,30 +61,6 @@ pub enum Step {
     Wait(i64),
 }
 
-/// What a heartbeat says beside what the mind knows.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct More {
-    /// Age of the oldest record that is not handed over, in milliseconds.
-    pub oldest_age_ms: Option<i64>,
-    /// What is free where the journal lies.
-    pub free_bytes: Option<u64>,
-    /// Where the clock gets its time.
-    pub source: Option<Source>,
-    /// The timetable copy was found damaged at the start.
-    pub cache_damaged: bool,
-}
-
-/// A batch on its way.
-#[derive(Debug)]
-pub struct Submission {
-    /// What to send.
-    pub input: GatewaySubmitSwipesInput,
-    journal: Uuid,
-    through: u64,
-    watermark: Instant,
-    swipes: usize,
-}
-
 /// How far handing over is.
 #[derive(Debug)]
 pub struct HandOver {
@@ -98,6 +75,8 @@ pub struct HandOver {
     reconciled: bool,
     /// What it may have taken last.
     exchange: Exchange,
+    /// When a heartbeat went again at once, in milliseconds since the machine's start.
+    again_at: Option<i64>,
     /// How often the present single record was turned down.
     refused: u32,
     /// Those that were turned down so often that the others went on.
@@ -119,6 +98,7 @@ impl Default for HandOver {
             batch: BATCH,
             reconciled: false,
             exchange: Exchange::default(),
+            again_at: None,
             refused: 0,
             aside: Aside::default(),
             trying: None,
@@ -272,7 +252,7 @@ impl HandOver {
             // A journal that the hub said nothing of has nothing there.
             self.places.advance(journal, 0);
         }
-        self.exchange.answered(answer.in_step);
+        self.exchange.answered(answer.in_step, answer.last_taken);
         if !answer.in_step {
             self.out_of_step();
         }
@@ -280,7 +260,10 @@ impl HandOver {
         self.aside.again();
         let every = if status.heartbeat_ms > 0 { status.heartbeat_ms } else { HEARTBEAT_EVERY_MS };
         let now = status.now.since_boot_ms;
-        self.next_heartbeat = now + every;
+        // What it did not take is said again at once; two machines of one name would go on with that without an end.
+        let again = !answer.in_step && self.again_at.is_none_or(|at| now - at >= every);
+        self.again_at = if again { Some(now) } else { self.again_at };
+        self.next_heartbeat = if again { now } else { now + every };
         self.told = (states(status), now);
         Ok(())
     }
@@ -399,7 +382,7 @@ impl HandOver {
         }
         self.submitting = false;
         let renew = self.taken(sent, answer)?;
-        self.exchange.answered(answer.in_step);
+        self.exchange.answered(answer.in_step, answer.last_taken);
         if !answer.in_step {
             // It is to say how far everything is before it is sent more.
             self.reconciled = false;

@@ -98,6 +98,7 @@ pub struct GatewaySubmitSwipesPayload {
     pub handed_over: Vec<GatewayHandedOver>,
     pub renew_journal: bool,
     pub in_step: bool,
+    pub last_taken: Option<uuid::Uuid>,
     pub errors: Vec<UserError>,
 }
 
@@ -110,6 +111,7 @@ pub struct GatewayHeartbeatPayload {
     pub latest_cursor: String,
     pub handed_over: Vec<GatewayHandedOver>,
     pub in_step: bool,
+    pub last_taken: Option<uuid::Uuid>,
     pub errors: Vec<UserError>,
 }
 

@@ -314,6 +314,8 @@ pub struct GatewaySubmitSwipesPayload {
     /// What the hub took last of this gateway is something that `previous` names. Where not, the hub was restored from a
     /// backup since: the swipes are taken, the watermark is not, and a heartbeat must say first how far everything is.
     in_step: bool,
+    /// The last heartbeat or batch of this gateway that the hub took, by its id; null before the first.
+    last_taken: Option<UuidScalar>,
     /// Why the batch was turned down whole; empty when it was not.
     errors: Vec<UserError>,
 }
@@ -356,6 +358,8 @@ pub struct GatewayHeartbeatPayload {
     /// What the hub took last of this gateway is something that `previous` names. Where not, the hub was restored from a
     /// backup since, and the watermark is not taken.
     in_step: bool,
+    /// The last heartbeat or batch of this gateway that the hub took, by its id; null before the first.
+    last_taken: Option<UuidScalar>,
     /// Why the heartbeat was turned down; empty when it was not.
     errors: Vec<UserError>,
 }
@@ -392,6 +396,7 @@ impl GatewayWrites {
                 handed_over: handed_over(submitted.handed_over),
                 renew_journal: submitted.renew_journal,
                 in_step: submitted.in_step,
+                last_taken: submitted.last_taken.map(UuidScalar),
                 errors: Vec::new(),
             },
             Err(refusals) => GatewaySubmitSwipesPayload {
@@ -401,6 +406,7 @@ impl GatewayWrites {
                 handed_over: Vec::new(),
                 renew_journal: false,
                 in_step: true,
+                last_taken: None,
                 errors: user_errors(refusals),
             },
         })
@@ -424,12 +430,13 @@ impl GatewayWrites {
             problems: Vec::new(),
             handed_over: Vec::new(),
             in_step: true,
+            last_taken: None,
             errors: Vec::new(),
         };
         match answer {
             Ok(Heard { gateway, handed_over: journals, in_step }) => {
                 payload.handed_over = handed_over(journals);
-                payload.in_step = in_step;
+                (payload.in_step, payload.last_taken) = (in_step, gateway.exchange.map(UuidScalar));
                 let mut tx = hub.read().await.map_err(|error| fault(&error))?;
                 hub.know_lineage(&mut tx).await.map_err(|error| fault(&error))?;
                 let revision =

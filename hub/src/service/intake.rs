@@ -70,6 +70,8 @@ pub struct Submitted {
     pub renew_journal: bool,
     /// The hub took last what the gateway takes it to have taken last.
     pub in_step: bool,
+    /// What it took last.
+    pub last_taken: Option<Uuid>,
 }
 
 /// What became of a heartbeat.
@@ -192,6 +194,7 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
                 // One that came late, behind others, is not what the gateway hears of last.
                 sender.exchange = Some(input.batch_id.0);
             }
+            let last_taken = sender.exchange;
             tx.put(&[sender]).await?;
             let mut came: Vec<News> = swipes.iter().map(|swipe| News::Swipe(swipe.id)).collect();
             webhooks::swipes_came(hub, &mut tx, &swipes, &mut came).await?;
@@ -201,7 +204,14 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
             hub.tell(came);
             let renew_journal = batch.clash;
             let receipts = batch.receipts;
-            Ok(Ok(Submitted { receipts, committed_at: now.0, handed_over, renew_journal, in_step }))
+            Ok(Ok(Submitted {
+                receipts,
+                committed_at: now.0,
+                handed_over,
+                renew_journal,
+                in_step,
+                last_taken,
+            }))
         })
     })
     .await

@@ -1,6 +1,7 @@
 //! The gateway's wall clock set to anywhere: by seconds, by years, to 1970, into the nights of summer time.
 //!
-//! libfaketime is preloaded; the time since the machine's start stays true, as it does when somebody sets a clock. The
+//! libfaketime is preloaded; the time since the machine's start stays true, as it does when somebody sets a clock. In half of the
+//! cycles the kernel calls that clock in step with a time server, whatever it says. The
 //! hub keeps the true time and comes and goes; the gateway is restarted, and now and then starts without any time: its
 //! clock's file gone, 1970, and no hub. Sessions of other students stand where a believed wrong clock would look.
 
@@ -13,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use reader_sim::plan::Colour;
 use tokio::time::{Instant, interval};
 
+use super::defect;
 use super::history::{Blind, History};
 use super::invariants::{Excused, Figures, Violation, check};
 use super::kill::{Cycles, block_on, cards_for};
@@ -21,6 +23,11 @@ use super::readers::{Pace, Readers};
 use super::site::{Held, LISTED_GROUP, Layout, OTHER_GROUP, Site};
 use super::{Outcome, Run};
 
+/// The hub, which the gateway believes, says a wrong time: lights are wrong then, and the suite must see it.
+pub const CONTROLS: [&str; 1] = ["wrong-hub"];
+
+/// By how much, as libfaketime has it.
+const WRONG: &str = "+3h";
 /// Once the faults have stopped, everything is at the hub within this time.
 const DRAINED_WITHIN: Duration = Duration::from_secs(90);
 /// How long a start, or an answer, may take on a machine that is busy with other things.
@@ -70,23 +77,38 @@ async fn jumps(run: &Run, library: &str) -> super::Result {
         held("IN-A-DAY", 24 * 60 - 30, 24 * 60 + 60),
     ];
     let mut site = Site::new(layout).await;
-    let file = site.path("faketime");
     let variable = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    site.layout.gateway_wrap.environment = vec![
-        variable("LD_PRELOAD", library),
-        variable("FAKETIME_TIMESTAMP_FILE", &file.display().to_string()),
-        variable("FAKETIME_NO_CACHE", "1"),
-        variable("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        variable("DONT_FAKE_MONOTONIC", "1"),
-        variable("NO_FAKE_STAT", "1"),
-        variable("TZ", "UTC"),
-    ];
+    let faked = |file: &Path, libraries: &str| {
+        vec![
+            variable("LD_PRELOAD", libraries),
+            variable("FAKETIME_TIMESTAMP_FILE", &file.display().to_string()),
+            variable("FAKETIME_NO_CACHE", "1"),
+            variable("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            variable("DONT_FAKE_MONOTONIC", "1"),
+            variable("NO_FAKE_STAT", "1"),
+            variable("TZ", "UTC"),
+        ]
+    };
+    let in_step = match defect::environment("in-step", &site.path("")).await {
+        Ok(variables) => variables,
+        Err(why) => return Ok(Outcome::Skipped(why)),
+    };
+    let libraries =
+        in_step.iter().find(|(key, _)| key == "LD_PRELOAD").map_or("", |(_, value)| value.as_str());
+    let mut environment = faked(&site.path("faketime"), &format!("{library} {libraries}"));
+    environment.extend(in_step.iter().filter(|(key, _)| key != "LD_PRELOAD").cloned());
+    environment.push(variable("ROLLCALL_DEFECT_WHILE", &site.path("in-step").display().to_string()));
+    site.layout.gateway_wrap.environment = environment;
+    if run.control.is_some() {
+        site.layout.hub_wrap.environment = faked(&site.path("faketime.hub"), library);
+    }
     let history = History::default();
     let mut readers = Readers::new(history.clone(), run.seed, cards);
     site.configure(readers.bus());
     readers.start(site.broker_port, &Pace { pause_ms: 60, ..Pace::default() });
     let mut cycles = Cycles::default();
-    let attack = Attack { site: &site, history: &history, hub: None, gateway: None, starts: 0, blind: 0 };
+    let attack =
+        Attack { site: &site, history: &history, hub: None, gateway: None, starts: 0, blind: 0, in_step: 0 };
     let found = attack.run(run, readers, &mut cycles).await;
     match found {
         Ok(words) => Ok(Outcome::Held(words)),
@@ -101,6 +123,7 @@ struct Attack<'a> {
     gateway: Option<Process>,
     starts: u64,
     blind: u64,
+    in_step: u64,
 }
 
 impl Attack<'_> {
@@ -111,12 +134,17 @@ impl Attack<'_> {
         cycles: &mut Cycles,
     ) -> Result<String, Violation> {
         self.set("+0")?;
+        self.write("faketime.hub", "+0")?;
         self.hub = Some(self.site.hub().await);
         self.gateway = Some(self.site.gateway());
         self.more(Colour::Green, 1).await?;
         self.restart(false).await?;
+        if run.control.is_some() {
+            self.write("faketime.hub", WRONG)?;
+        }
         for _ in 0..run.cycles {
             let mut random = cycles.begin(run);
+            self.kernel_says(random.random_bool(0.5))?;
             match random.random_range(0..20) {
                 0 | 1 => match self.hub.take() {
                     Some(mut hub) => hub.kill().await,
@@ -131,21 +159,40 @@ impl Attack<'_> {
             self.answered().await?;
         }
         self.set("+0")?;
+        self.kernel_says(false)?;
         if self.hub.is_none() {
             self.hub = Some(self.site.hub().await);
         }
         readers.stop(UP_WITHIN).await;
         let figures: Figures = check(self.site, self.history, Excused::default(), DRAINED_WITHIN).await?;
         Ok(format!(
-            "{} jumps, {} restarts, {} starts without time; {figures}",
-            run.cycles, self.starts, self.blind
+            "{} jumps, {} of them while the kernel called its clock in step, {} restarts, {} starts without time; {figures}",
+            run.cycles, self.in_step, self.starts, self.blind
         ))
     }
 
     fn set(&self, to: &str) -> Result<(), Violation> {
-        let (next, file) = (self.site.path("faketime.next"), self.site.path("faketime"));
+        self.write("faketime", to)
+    }
+
+    fn write(&self, name: &str, to: &str) -> Result<(), Violation> {
+        let (next, file) = (self.site.path("faketime.next"), self.site.path(name));
         let set = std::fs::write(&next, format!("{to}\n")).and_then(|()| std::fs::rename(&next, &file));
         set.map_err(|error| Violation { at: None, what: format!("the clock cannot be set: {error}") })
+    }
+
+    /// The kernel calls its clock in step from now on, or not any more.
+    fn kernel_says(&mut self, in_step: bool) -> Result<(), Violation> {
+        if in_step {
+            self.in_step += 1;
+            return self.write("in-step", "");
+        }
+        match std::fs::remove_file(self.site.path("in-step")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Violation { at: None, what: format!("the kernel cannot be told: {error}") })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends the gateway, in peace or not, and starts it again under whatever its clock says.

@@ -5,6 +5,7 @@
  *   sled-flush         a sync is sync_file_range(), and files are not written before their first use, as with sled 0.34
  *   ack-before-append  a write returns at once, and is done 150 ms later
  *   fail-sync          a sync fails with EIO while the file named by ROLLCALL_DEFECT_WHILE is there
+ *   in-step            the kernel calls its clock in step with a time server while that file is there, and not otherwise
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,9 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/timex.h>
 #include <unistd.h>
 
-enum { SYNC_LATER_US = 2000000, WRITE_LATER_US = 150000, LOOK_EVERY_US = 1000, ZEROS = 65536 };
+enum { IN_STEP_US = 20000, OUT_OF_STEP_US = 16000000, SYNC_LATER_US = 2000000, WRITE_LATER_US = 150000, LOOK_EVERY_US = 1000, ZEROS = 65536 };
 
 struct job {
     int file;
@@ -85,6 +88,21 @@ static void *write_later(void *argument)
     return NULL;
 }
 
+static int sign_is_there(void)
+{
+    const char *sign = getenv("ROLLCALL_DEFECT_WHILE");
+    return sign != NULL && access(sign, F_OK) == 0;
+}
+
+int adjtimex(struct timex *told)
+{
+    int state = (int)syscall(SYS_adjtimex, told);
+    if (defect("in-step")) {
+        told->maxerror = sign_is_there() ? IN_STEP_US : OUT_OF_STEP_US;
+    }
+    return state;
+}
+
 int fdatasync(int file)
 {
     int (*really)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
@@ -102,8 +120,7 @@ int fdatasync(int file)
     if (defect("ack-before-append")) {
         return 0;
     }
-    const char *sign = getenv("ROLLCALL_DEFECT_WHILE");
-    if (defect("fail-sync") && sign != NULL && access(sign, F_OK) == 0) {
+    if (defect("fail-sync") && sign_is_there()) {
         errno = EIO;
         return -1;
     }

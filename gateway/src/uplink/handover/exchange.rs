@@ -34,9 +34,9 @@ impl Exchange {
         id
     }
 
-    /// What was said last is answered. Where the hub was not in step, all that was believed of it ends, and begins anew.
-    pub(super) fn answered(&mut self, in_step: bool) {
-        let last = self.asked.pop();
-        *self = Self { answered: last.filter(|_| in_step), asked: Vec::new() };
+    /// What was said last is answered. Where the hub was not in step, what it took last is another, or nothing.
+    pub(super) fn answered(&mut self, in_step: bool, last_taken: Option<Uuid>) {
+        let said = self.asked.pop();
+        *self = Self { answered: if in_step { said } else { last_taken }, asked: Vec::new() };
     }
 }

@@ -5,12 +5,37 @@ use std::collections::BTreeMap;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
-use super::super::operations::{DateTime, GatewayHeadInput, UnassignedReaderInput};
+use super::super::operations::{DateTime, GatewayHeadInput, GatewaySubmitSwipesInput, UnassignedReaderInput};
 use super::super::sign::SigningKey;
 use super::status::{Status, Unassigned};
 use crate::core::hex;
+use crate::core::time::Source;
 use crate::journal::log::Stored;
 use crate::journal::writer::Standing;
+
+/// What a heartbeat says beside what the mind knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct More {
+    /// Age of the oldest record that is not handed over, in milliseconds.
+    pub oldest_age_ms: Option<i64>,
+    /// What is free where the journal lies.
+    pub free_bytes: Option<u64>,
+    /// Where the clock gets its time.
+    pub source: Option<Source>,
+    /// The timetable copy was found damaged at the start.
+    pub cache_damaged: bool,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+pub struct Submission {
+    /// What to send.
+    pub input: GatewaySubmitSwipesInput,
+    pub(super) journal: Uuid,
+    pub(super) through: u64,
+    pub(super) watermark: Instant,
+    pub(super) swipes: usize,
+}
 
 /// Which readers are known to the hub, and which answer.
 pub(super) fn states(status: &Status) -> BTreeMap<String, (bool, bool)> {

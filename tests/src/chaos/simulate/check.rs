@@ -129,15 +129,28 @@ fn lights(world: &World, base: &Base, it: &Presentation, minted: &Minted, broken
         broken.push(format!("WRONG TIME: it was {} and the gateway took it to be {when:?}", it.at));
     }
     let plan = &world.plans[minted.plan];
-    let counts = |at: i64| World::listed(it.student) && plan.open(base.day, DOORS[it.door].room, at);
-    match minted.flash {
-        Some(Colour::Green) if !counts(it.at) => {
-            broken.push(format!("WRONG GREEN: {it:?}"));
+    let room = DOORS[it.door].room;
+    // For what it would count at the instants at which it may have been; with what both clocks may be off.
+    let within = |slack: i64| match World::listed(it.student) {
+        true => {
+            let (from, until) = (when.earliest.0.saturating_add(slack), when.latest.0.saturating_sub(slack));
+            plan.open_within(base.day, room, from, until)
         }
-        Some(Colour::Red) if counts(it.at) && minted.place.is_some() => {
+        false => BTreeSet::from([Vec::new()]),
+    };
+    let counts = World::listed(it.student) && plan.open(base.day, room, it.at);
+    let surely = within(EXACT_MS);
+    match minted.flash {
+        Some(Colour::Green) if !counts || surely.len() > 1 => broken.push(format!("WRONG GREEN: {it:?}")),
+        Some(Colour::Red)
+            if minted.place.is_some() && (counts || surely.iter().any(|open| !open.is_empty())) =>
+        {
             broken.push(format!("WRONG RED: {it:?}"));
         }
         Some(Colour::Amber) if when.is_exact() => broken.push(format!("AMBER at a known time: {it:?}")),
+        Some(Colour::Amber) if within(-EXACT_MS).len() == 1 => {
+            broken.push(format!("AMBER where every time comes to the same: {it:?}"));
+        }
         _ => {}
     }
 }

@@ -1,5 +1,7 @@
 //! The day's timetable, at one time: what the hub had, and what lights and marks are held against.
 
+use std::collections::BTreeSet;
+
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -186,6 +188,29 @@ impl Plan {
             let (opens, closes) = session.window(day);
             !session.cancelled && opens <= from && until <= closes && session.is_in(room, from, until)
         })
+    }
+
+    /// What is open in a room at the instants of a stretch of time: each set of sessions once.
+    #[must_use]
+    pub(super) fn open_within(
+        &self,
+        day: i64,
+        room: &str,
+        from: i64,
+        until: i64,
+    ) -> BTreeSet<Vec<&'static str>> {
+        let turns = self.0.iter().flat_map(|session| {
+            let (opens, closes) = session.window(day);
+            let moved: Vec<i64> = session.held.iter().flat_map(|held| [held.from, held.until]).collect();
+            [opens, closes].into_iter().chain(moved)
+        });
+        let around = turns.flat_map(|at| [at.saturating_sub(1), at, at.saturating_add(1)]);
+        let instants = around.chain([from, until]).filter(|at| (from..=until).contains(at));
+        let open_at = |at: i64| {
+            let open = self.0.iter().filter(move |session| session.open(day, room, at));
+            open.map(|session| session.id).collect()
+        };
+        instants.map(open_at).collect()
     }
 
     /// Whether a window opens or closes close to an instant.
