@@ -89,6 +89,8 @@ struct Hub {
     last: Option<Uuid>,
     /// So many of its next answers are lost, and how often it was not in step with the gateway.
     loses: usize,
+    /// So many calls after those do not reach it.
+    unheard: usize,
     out_of_step: usize,
     /// Records that came since.
     more: u64,
@@ -164,8 +166,14 @@ impl Hub {
         loop {
             self.asked += 1;
             assert!(self.asked < 200, "it says the same over and over; the hub has {}", self.has.len());
+            let away = self.loses == 0 && self.unheard > 0;
             match handover.step(&status, &standing) {
                 Step::Wait(_) => return held_back,
+                Step::Heartbeat if away => {
+                    self.unheard -= 1;
+                    drop(handover.heartbeat(&status, &standing, More::default()));
+                    handover.failed(&UplinkError::TimedOut);
+                }
                 Step::Heartbeat => {
                     let said = handover.heartbeat(&status, &standing, More::default());
                     held_back = said.held_back.unwrap();
@@ -352,22 +360,22 @@ fn a_restored_hub_that_hears_of_a_batch_first_or_whose_answers_are_lost_gets_eve
 }
 
 #[test]
-fn answers_that_are_lost_look_like_no_backup() {
+fn answers_that_are_lost_and_calls_that_never_arrive_look_like_no_backup() {
     let mut hub = Hub { turns_down: BTreeSet::from([10]), ..Hub::default() };
     let mut handover = HandOver::default();
     hub.drain(&mut handover, 0);
-    for minute in 1..=20 {
-        (hub.asked, hub.loses) = (0, usize::try_from(minute).unwrap());
-        hub.drain(&mut handover, minute * 60_000);
-        let most = usize::try_from(minute).unwrap() + 5;
-        assert!(hub.asked <= most, "what it has was sent again: {} questions", hub.asked);
+    for (minute, unheard) in (1..).zip([0, 1, 2, 40]) {
+        // It takes a batch and a heartbeat, and the answers are lost; then it is away.
+        (hub.more, hub.loses) = (hub.more + 1, 2);
+        hub.asked = 0;
+        hub.unheard = unheard;
+        hub.drain(&mut handover, minute * 60_000 - 1);
+        assert_eq!((hub.out_of_step, hub.has.len() as u64), (0, RECORDS + hub.more - 1));
+        assert!(hub.asked <= unheard + 12, "what it has was sent again: {} questions", hub.asked);
     }
-    // Beyond what a gateway remembers it may be taken for one.
-    assert_eq!(hub.out_of_step, 0);
     hub.restored(9, 9);
-    hub.asked = 0;
     hub.drain(&mut handover, 30 * 60_000);
-    assert_eq!((hub.out_of_step, hub.has.len() as u64), (1, RECORDS - 1));
+    assert_eq!((hub.out_of_step, hub.has.len() as u64), (1, RECORDS + hub.more - 1));
 }
 
 #[test]

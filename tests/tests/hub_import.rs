@@ -157,7 +157,7 @@ async fn every_mistake_is_told_with_its_place_and_nothing_is_changed() {
         "Student number,Name,Email,Status\nS1,Ada,\"ada@x.org,Current\nS2,Bob,\"bob@x.org\",Current\n",
     );
     assert!(
-        wrong(&facts)[0].starts_with("t.csv, row 2, column 'Email': the cell goes over several lines"),
+        wrong(&facts)[0].starts_with("t.csv, row 2, column 'Email': the cell holds whole rows"),
         "{facts:?}"
     );
     let facts = table("class-lists.toml", "Group,Student,First day,Last day\n");

@@ -391,6 +391,41 @@ async fn a_heartbeat_says_what_is_wrong_and_many_at_once_are_answered() {
 }
 
 #[tokio::test]
+async fn a_hub_that_is_not_in_step_takes_no_watermark_and_one_that_hears_late_calls_alarms_nobody() {
+    let (hub, gateway, _) = class().await;
+    let id = Uuid::from_u128;
+    let beat = async |heartbeat: u128, previous: &[u128], sent_at: &str| {
+        let previous: Vec<Uuid> = previous.iter().copied().map(id).collect();
+        hub.clock.set(&at(sent_at));
+        let input = json!({
+            "sentAt": at(sent_at), "watermark": at(sent_at), "clock": {"trust": "SYNCED", "source": "NTP"}, "backlog": 0,
+            "cacheCursor": "", "cacheAge": "PT1S", "softwareVersion": "test", "readers": [],
+            "heartbeatId": id(heartbeat), "previous": previous,
+        });
+        let payload = hub.write_as(&gateway.token, "gatewayHeartbeat inStep lastTaken", input).await;
+        let data = hub.read("{ gateway(by: {code: \"GW\"}) { health { watermark } } }").await;
+        let watermark = data["gateway"]["health"]["watermark"].as_str().map(|it| it[11..16].to_owned());
+        let last: Option<Uuid> = payload["lastTaken"].as_str().map(|it| it.parse().unwrap());
+        (payload["inStep"] == true, last.map(|it| it.as_u128()), watermark)
+    };
+    let watermark = |at: &str| Some(at.to_owned());
+    assert_eq!(beat(1, &[], "08:00").await, (true, Some(1), None), "it begins, and believes nothing yet");
+    assert_eq!(beat(2, &[1], "08:01").await, (true, Some(2), watermark("09:01")));
+    assert_eq!(beat(2, &[1], "08:01").await, (true, Some(2), watermark("09:01")), "a proxy sends it again");
+    // The answer to 3 was lost.
+    assert_eq!(beat(3, &[2], "08:03").await, (true, Some(3), watermark("09:03")));
+    assert_eq!(beat(4, &[2, 3], "08:04").await, (true, Some(4), watermark("09:04")));
+    // One that was given up comes behind it, and one of an earlier start.
+    assert_eq!(beat(9, &[2], "08:02").await, (false, Some(4), watermark("09:04")));
+    assert_eq!(beat(10, &[], "07:59").await, (false, Some(4), watermark("09:04")));
+    assert_eq!(alarms(&hub).await, [""; 0]);
+    // It was told of something that is not here.
+    assert_eq!(beat(5, &[77], "08:05").await, (false, Some(4), watermark("09:04")));
+    assert_eq!(beat(6, &[4], "08:06").await, (true, Some(6), watermark("09:06")));
+    assert_eq!(alarms(&hub).await, ["OUT_OF_STEP"]);
+}
+
+#[tokio::test]
 async fn how_a_serial_line_does_is_shown_at_its_reader_until_the_next_report() {
     let hub = TestHub::start().await;
     estate(&hub).await;

@@ -176,7 +176,7 @@ impl HandOver {
         });
         let age = status.current_at.map_or(0, |at| status.now.at.since_ms(at).max(0));
         GatewayHeartbeatInput {
-            heartbeat_id: Some(self.exchange.asks()),
+            heartbeat_id: Some(self.exchange.beats()),
             previous: Some(previous),
             sent_at: DateTime(status.now.at.0),
             watermark: DateTime(self.heartbeat_watermark(status, standing).0),
@@ -345,7 +345,7 @@ impl HandOver {
         let swipes = batch.swipes.len();
         let input = GatewaySubmitSwipesInput {
             previous: Some(self.exchange.previous()),
-            batch_id: self.exchange.asks(),
+            batch_id: self.exchange.submits(),
             sent_at: DateTime(status.now.at.0),
             clock: clock_input(status.now, source),
             backlog_after: i32::try_from(after.backlog(&standing.segments)).unwrap_or(i32::MAX),

@@ -311,8 +311,11 @@ pub async fn attendance_page(
         direction: OrderDirection::Desc,
     });
     // What few marks another condition leaves is found by that one.
+    let rare = |it: &AttendanceFilter| {
+        (it.statuses.is_some() || it.sources.is_some()) && it.session_starts_in.is_none()
+    };
     let few = student.is_some()
-        || filter.is_some_and(|it| it.student_ids.is_some() || it.updated_since.is_some())
+        || filter.is_some_and(|it| it.student_ids.is_some() || it.updated_since.is_some() || rare(it))
         || arguments.as_known_at.is_some();
     let mut list = match order.field {
         AttendanceOrderField::SessionStart if few => list::attendance_by_start(),

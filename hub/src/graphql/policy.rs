@@ -109,7 +109,7 @@ pub struct PolicyPreview {
     sessions: i32,
     /// How many marks would be others.
     marks_changed: i32,
-    /// The first 1000 of them, by session.
+    /// The first 1000 of them, by the start of their sessions.
     changes: Vec<PolicyChange>,
     /// Why the policy would be turned down; empty exactly when it could be saved.
     errors: Vec<UserError>,

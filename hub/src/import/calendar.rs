@@ -29,8 +29,6 @@ pub use recurrence::series_of;
 use recurrence::{Onward, is_another, is_cancelled, is_onward, recurrence, sequence};
 use when::{NoTime, When, times};
 
-/// How long what was called off is taken to have lasted, where nothing says so.
-const NOMINAL_MS: i64 = 3_600_000;
 /// How many recurrences are worked out at the most, those that make no sessions among them.
 const MAX_TRIED: usize = 1_000_000;
 
@@ -56,8 +54,13 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
     let file: Arc<str> = file.into();
     let place =
         |row, column: Option<&str>| Place { file: file.clone(), row, column: column.map(str::to_owned) };
-    let text = match super::text::decode(&unfolded(bytes), None) {
-        Ok((text, _)) => text,
+    let text = match super::text::decode_all(&unfolded(bytes)) {
+        Ok((text, note)) => {
+            if let Some(note) = note {
+                facts.notes.add(place(0, None), note);
+            }
+            text
+        }
         Err(message) => return facts.problems.add(place(0, None), message),
     };
     let calendar = match lines::read(&text) {
@@ -269,7 +272,22 @@ impl<'a> Feed<'a> {
             });
             return alone.collect();
         };
-        let walls = self.walls(&series)?;
+        let mut walls = self.walls(&series)?;
+        // What changes all to come does so also where the rule does not name its own time.
+        for (at, event) in
+            changed.iter().filter(|(at, event)| is_onward(event) && **at < self.options.horizon)
+        {
+            let fault = |it: jiff::Error| Fault {
+                row: event.row,
+                column: "RECURRENCE-ID",
+                message: it.to_string(),
+                left_out: false,
+            };
+            let at = jiff::Timestamp::from_millisecond(*at).map_err(fault)?;
+            walls.push(series.start.zone.to_datetime(at));
+        }
+        walls.sort_unstable();
+        walls.dedup();
         let alone = walls.len() == 1 && master.line("RRULE").is_none() && master.line("RDATE").is_none();
         if alone && changed.is_empty() {
             return Ok(vec![self.session(uid, &series, None)?]);
@@ -345,34 +363,6 @@ impl<'a> Feed<'a> {
             }
         }
         Ok(sessions)
-    }
-
-    /// A recurrence that is called off without a word of its end, or of its start (RFC 5546, section 3.2.5): it was when its id
-    /// says, and of a session that is known already the times stay as they are.
-    fn called_off(
-        &self,
-        uid: &str,
-        event: &'a Event,
-        fault: Fault,
-    ) -> Result<(&'a Event, SaveSession), Fault> {
-        if !fault.left_out && event.line("DTSTART").is_some() {
-            return Err(fault);
-        }
-        let (start, at) = self.recurrence_id(event)?;
-        let timed = Timed { event, start, length_ms: NOMINAL_MS };
-        let (event, mut session) = self.session(&recurrence(uid, at), &timed, None)?;
-        session.unsaid.0.push("times");
-        Ok((event, session))
-    }
-
-    fn recurrence_id(&self, event: &Event) -> Result<(When, i64), Fault> {
-        let fault =
-            |message: String| Fault { row: event.row, column: "RECURRENCE-ID", message, left_out: false };
-        let when = self.times_of(event, "RECURRENCE-ID").map_err(|it| Fault { left_out: false, ..it })?;
-        let when = when.into_iter().next();
-        let when = when.ok_or_else(|| fault("is empty".to_owned()))?;
-        let at = when.ms().map_err(fault)?;
-        Ok((when, at))
     }
 
     /// When an event happens, in wall time of its start's zone: by its start, its rules and further dates, without

@@ -273,6 +273,35 @@ fn this_and_all_to_come_is_moved_in_wall_time_also_where_it_is_named_in_utc() {
 }
 
 #[test]
+fn this_and_all_to_come_counts_also_where_the_series_leaves_out_its_own_time() {
+    for out in ["EXDATE;TZID=Europe/London:20270607T090000\n", ""] {
+        let at = if out.is_empty() { "20270604T080000Z" } else { "20270607T080000Z" };
+        let facts = read_text(&format!(
+            "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;TZID=Europe/London:20270531T090000\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=3\n{out}END:VEVENT\n\
+             BEGIN:VEVENT\nUID:a\nSUMMARY:B\nRECURRENCE-ID;RANGE=THISANDFUTURE:{at}\nDTSTART:{}\nDURATION:PT1H\nEND:VEVENT\n",
+            at.replace("T08", "T10")
+        ));
+        let later = shown(&facts).pop();
+        assert_eq!(later.as_deref(), Some("06-14 11:00+01:00 60 B"), "{:?}", shown(&facts));
+    }
+}
+
+#[test]
+fn two_events_of_one_uid_that_differ_are_told_of() {
+    let event = |room| {
+        format!(
+            "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nLOCATION:{room}\nDTSTART:20270531T090000Z\nDURATION:PT1H\nEND:VEVENT\n"
+        )
+    };
+    for (rooms, told) in [(["R1", "R2"], true), (["R1", "R1"], false)] {
+        let facts = read_text(&rooms.map(event).concat());
+        assert_eq!(facts.sessions.things.len(), 1);
+        let notes = facts.notes.list.iter().filter(|it| it.message.contains("counts alone")).count();
+        assert_eq!(notes, usize::from(told), "{rooms:?}: {:?}", facts.notes.list);
+    }
+}
+
+#[test]
 fn one_odd_event_costs_only_itself() {
     let facts = read_text(
         "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;TZID=Europe/London:20261005T090000\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=4\n\

@@ -145,7 +145,7 @@ fn unpack(facts: &mut Facts, file: &str, bytes: &[u8]) -> Result<BTreeMap<&'stat
             match record {
                 Ok(record) => {
                     let row = super::text::row(&text, record.position());
-                    match record.iter().any(|cell| super::text::swallowed(cell, false, ',')) {
+                    match record.iter().any(|cell| super::text::swallowed(cell, record.len(), ',')) {
                         true => {
                             let place = Place { file: name.clone(), row, column: None };
                             facts.problems.add(place, super::text::SWALLOWED.to_owned());

@@ -225,11 +225,10 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, mappin
         match record {
             Ok(record) => {
                 let row = super::text::row(&text, record.position());
-                let is_used = |index| at.values().any(|used| *used == index);
-                let swallows = record.iter().enumerate().find(|(index, cell)| {
-                    super::text::swallowed(cell, is_used(*index), char::from(separator))
-                });
-                if let Some((index, _)) = swallows {
+                let swallows = record
+                    .iter()
+                    .position(|cell| super::text::swallowed(cell, headings.len(), char::from(separator)));
+                if let Some(index) = swallows {
                     let place = Place { file: file.clone(), row, column: headings.get(index).cloned() };
                     facts.problems.add(place, super::text::SWALLOWED.to_owned());
                 } else if record.iter().any(|cell| !cell.trim().is_empty()) {

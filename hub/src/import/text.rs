@@ -3,7 +3,7 @@
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
 /// Decodes a file: by its byte-order mark (UTF-8, UTF-16), else by `label`, else as UTF-8 where it is, else as
-/// Windows-1252, which any bytes are. Gives the text and the encoding's name.
+/// Windows-1252, which any bytes are, but for those that are UTF-8 in most places. Gives the text and the encoding's name.
 ///
 /// # Errors
 /// When `label` names no encoding, or the bytes are not in the one that it names, or there is a NUL among them.
@@ -34,12 +34,28 @@ fn decoded(bytes: &[u8], label: Option<&str>) -> Result<(String, &'static str), 
             true => {
                 let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
                 Err(format!(
-                    "line {line} holds bytes that are not UTF-8, and other lines hold letters that are: mend that line, or say \
-                     which encoding the file has"
+                    "line {line} holds bytes that are not UTF-8, and other lines hold letters that are: mend that line, or, with a \
+                     mapping, say in it which encoding the file has"
                 ))
             }
             false => whole(WINDOWS_1252, bytes),
         },
+    }
+}
+
+/// The same, of a file in which nobody can mend a line: what is not UTF-8 among what is becomes a sign of its own, and the
+/// second value says where.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_all(bytes: &[u8]) -> Result<(String, Option<String>), String> {
+    match std::str::from_utf8(bytes) {
+        Err(error) if Encoding::for_bom(bytes).is_none() && mixed(bytes) && !bytes.contains(&0) => {
+            let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            Ok((text, Some(format!("line {line} holds bytes that are not UTF-8; they are read as \u{fffd}"))))
+        }
+        _ => decode(bytes, None).map(|(text, _)| (text, None)),
     }
 }
 
@@ -65,16 +81,16 @@ pub fn row(text: &str, position: Option<&csv::Position>) -> u64 {
     position.line() + before as u64
 }
 
-/// Whether a cell holds what only a quotation mark that is missing, or one too many, can have put there: rows behind it.
+/// Whether a cell holds what a quotation mark that is missing, or one too many, puts there: rows behind its own, with the
+/// separators that they have in a table of so many columns. Lines alone, as of a note, are none.
 #[must_use]
-pub fn swallowed(cell: &str, is_used: bool, separator: char) -> bool {
-    // A note that nobody reads may have lines; a name or an address has none.
-    cell.trim().contains(['\n', '\r']) && (is_used || cell.contains(separator))
+pub fn swallowed(cell: &str, columns: usize, separator: char) -> bool {
+    let lines = cell.trim().lines().skip(1).filter(|line| !line.trim().is_empty()).count();
+    lines > 0 && cell.matches(separator).count() >= lines * columns.saturating_sub(1).max(1)
 }
 
 /// What is said of it.
-pub const SWALLOWED: &str =
-    "the cell goes over several lines: is a quotation mark missing here, or one too many?";
+pub const SWALLOWED: &str = "the cell holds whole rows: is a quotation mark missing here, or one too many?";
 
 fn whole(encoding: &'static Encoding, bytes: &[u8]) -> Result<(String, &'static str), String> {
     encoding
@@ -85,7 +101,7 @@ fn whole(encoding: &'static Encoding, bytes: &[u8]) -> Result<(String, &'static 
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, row};
+    use super::{decode, decode_all, row, swallowed};
 
     #[test]
     fn rows_are_counted_as_an_editor_counts_them() {
@@ -114,8 +130,21 @@ mod tests {
         let mixed = ["Zoë,Zoë\n".as_bytes(), b"Caf\xe9"].concat();
         assert!(decode(&mixed, None).is_err_and(|error| error.contains("line 2")));
         assert!(decode(&mixed, Some("windows-1252")).is_ok());
+        let all = decode_all(&mixed).map(|(text, note)| (text, note.is_some()));
+        assert_eq!(all, Ok(("Zoë,Zoë\nCaf\u{fffd}".to_owned(), true)));
+        assert_eq!(decode_all(b"Caf\xe9").map(|(text, note)| (text, note)), Ok(("Café".to_owned(), None)));
         assert!(decode(b"Caf\xe9", Some("utf-8")).is_err_and(|error| error.contains("UTF-8")));
         assert!(decode(b"a\nb\0", None).is_err_and(|error| error.contains("line 2")));
         assert!(decode(b"", Some("klingon")).is_err_and(|error| error.contains("klingon")));
+    }
+
+    #[test]
+    fn rows_in_a_cell_are_seen_and_lines_in_one_are_none() {
+        let rows = "ada@x.org,Current\nS2,Bob,bob@x.org\"";
+        assert!(swallowed(rows, 4, ','));
+        assert!(swallowed("a,b,c\n1,2,3\n1,2,3\n1,2", 3, ','));
+        for note in ["Bring laptop, charger\nRoom changed", "A-101,\nA-102", "one\ntwo\n", "a,b,c,d,e"] {
+            assert!(!swallowed(note, 4, ','), "{note:?}");
+        }
     }
 }

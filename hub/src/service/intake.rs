@@ -185,8 +185,12 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
                 outage::hole(&mut tx, &sender, until, now.0, hole, &mut touched).await?;
             }
             evidence::take(hub, &mut tx, &sender, input).await?;
-            let (in_step, believed) =
-                in_step(hub, &mut tx, &sender, input.previous.as_deref(), &input.sent_at).await?;
+            let said = Said {
+                id: Some(input.batch_id.0),
+                previous: input.previous.as_deref(),
+                sent_at: input.sent_at.ms(),
+            };
+            let (in_step, believed) = in_step(hub, &mut tx, &sender, said).await?;
             if in_step {
                 if complete && believed {
                     advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
@@ -246,6 +250,13 @@ async fn advance(
     Ok(())
 }
 
+/// What a call says of itself and of the one before.
+struct Said<'a> {
+    id: Option<Uuid>,
+    previous: Option<&'a [UuidScalar]>,
+    sent_at: i64,
+}
+
 /// Whether what was taken of a gateway last is something that it names, of which it was told or may have been told: no backup
 /// came between. And whether what it believes to be here is here: one that begins believes nothing yet. Older gateways name
 /// nothing, and are believed.
@@ -253,16 +264,17 @@ async fn in_step(
     hub: &Hub,
     tx: &mut Tx,
     gateway: &Gateway,
-    previous: Option<&[UuidScalar]>,
-    sent_at: &DateTime,
+    said: Said<'_>,
 ) -> Result<(bool, bool), StoreError> {
-    let Some(previous) = previous else { return Ok((true, true)) };
-    if previous.is_empty() {
-        return Ok((true, false));
-    }
-    let in_step = gateway.exchange.is_some_and(|last| previous.iter().any(|it| it.0 == last));
+    let Some(previous) = said.previous else { return Ok((true, true)) };
     // One that was given up and came late, behind others, is out of step by itself.
-    let late = gateway.reported_at.is_some_and(|reported_at| sent_at.ms() < reported_at);
+    let late = gateway.reported_at.is_some_and(|reported_at| said.sent_at < reported_at);
+    if previous.is_empty() {
+        return Ok((!late, false));
+    }
+    // The same once more, as a proxy may send it, is in step as well.
+    let known = |last: Uuid| said.id == Some(last) || previous.iter().any(|it| it.0 == last);
+    let in_step = gateway.exchange.is_some_and(known);
     if !in_step && !late {
         let now = hub.now().0;
         // Two machines of one identity take turns at this all day.
@@ -311,6 +323,12 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
                     .filter_map(|it| Some((it.reader_id.0, it.line.clone()?)))
                     .collect(),
             };
+            let said = Said {
+                id: input.heartbeat_id.map(|id| id.0),
+                previous: input.previous.as_deref(),
+                sent_at: input.sent_at.ms(),
+            };
+            let (in_step, believed) = in_step(hub, &mut tx, &sender, said).await?;
             sender.enrolled_at = sender.enrolled_at.or(Some(now));
             sender.software_version = Some(input.software_version.clone());
             sender.reported_at = Some(input.sent_at.ms());
@@ -336,8 +354,6 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
             stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
             let journals = input.journals.as_deref().unwrap_or_default();
             let (complete, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
-            let (in_step, believed) =
-                in_step(hub, &mut tx, &sender, input.previous.as_deref(), &input.sent_at).await?;
             if let Some(id) = input.heartbeat_id.as_ref().filter(|_| in_step) {
                 sender.exchange = Some(id.0);
             }

@@ -136,7 +136,7 @@ async fn preview_of(
         let part = part.clone();
         Box::pin(async move {
             let mut tx = attempt.write().await?;
-            // Before anything is done: where writers do not take turns, nothing may come in between.
+            // Before anything is done: where writers do not take turns, what others commit from now on is in neither.
             let mut committed = hub.read_aside().await?;
             let around = committed.sessions_starting(None, None, part.start, part.end).await?;
             let policies = instead(hub, &mut tx, input, until).await?;
@@ -196,7 +196,8 @@ async fn differences(committed: &mut Tx, tx: &mut Tx, some: &[Uuid]) -> Result<V
     let places: BTreeSet<(Uuid, Uuid)> = now.marks.keys().chain(then.marks.keys()).copied().collect();
     let status = |world: &World, place: &(Uuid, Uuid)| world.marks.get(place).map(|mark| mark.status);
     let places = places.into_iter().filter(|place| status(&now, place) != status(&then, place));
-    let places: Vec<(Uuid, Uuid)> = places.collect();
+    let mut places: Vec<(Uuid, Uuid)> = places.collect();
+    places.sort_by_key(|(session, student)| (some.iter().position(|it| it == session), *student));
     if places.is_empty() {
         return Ok(Vec::new());
     }

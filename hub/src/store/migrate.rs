@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 22] = [
+const VERSIONS: [(i64, &str, &str); 23] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -35,6 +35,7 @@ const VERSIONS: [(i64, &str, &str); 22] = [
     (20, "decided alone", include_str!("../../migrations/0020_decided_alone.sql")),
     (21, "exchange", include_str!("../../migrations/0021_exchange.sql")),
     (22, "import items by name", include_str!("../../migrations/0022_import_item_by_name.sql")),
+    (23, "uncertain swipes", include_str!("../../migrations/0023_uncertain_swipes.sql")),
 ];
 
 /// All versions, with the text as an engine wants it.

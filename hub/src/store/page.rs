@@ -147,12 +147,14 @@ impl List {
         for (cursor, behind) in [(&page.after, true), (&page.before, false)] {
             if let Some(cursor) = cursor {
                 let sign = if behind != self.descending { '>' } else { '<' };
-                let number = values.len();
                 let table = |column: &'static str| column.split_once('.').map(|(table, _)| table);
                 if table(self.key) != table(self.id) {
                     // No index has both: PostgreSQL begins at a key only where that is a condition of its own.
-                    more.push(format!("{} {sign}= ${}", self.key, number + 1));
+                    more.push(format!("{} {sign}= ${}", self.key, values.len() + 1));
+                    // A place of its own: see `by_place` of SQLite.
+                    values.push(cursor.key.clone());
                 }
+                let number = values.len();
                 more.push(format!("({}, {}) {sign} (${}, ${})", self.key, self.id, number + 1, number + 2));
                 values.extend([cursor.key.clone(), cursor.id.into()]);
             }

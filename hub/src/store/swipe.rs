@@ -178,8 +178,10 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn swipes_between(&mut self, from: i64, until: i64) -> Result<Vec<Uuid>, StoreError> {
-        let sql = "SELECT id FROM swipe WHERE latest_at >= $1 AND earliest_at <= $2";
-        let rows = self.fetch(sql, vec![from.into(), until.into()]).await?;
+        // Each by an index of its own: all swipes are too many to be looked through.
+        let sql = "SELECT id FROM swipe WHERE swiped_at >= $1 AND swiped_at <= $2 UNION \
+                   SELECT id FROM swipe WHERE latest_at > earliest_at AND latest_at >= $3 AND earliest_at <= $4";
+        let rows = self.fetch(sql, vec![from.into(), until.into(), from.into(), until.into()]).await?;
         rows.into_iter().map(|mut row| row.next("swipe.id")).collect()
     }
 

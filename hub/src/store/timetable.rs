@@ -207,7 +207,7 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
     }
 
-    /// The sessions of a department and a kind, or of all, that start from one instant to another (excluded).
+    /// The sessions of a department and a kind, or of all, that start from one instant to another (excluded), by their start.
     ///
     /// # Errors
     /// When the engine fails.
@@ -227,6 +227,7 @@ impl Tx {
                 sql += &format!(" AND {column} = ${}", values.len());
             }
         }
+        sql += " ORDER BY starts_at, id";
         let rows = self.fetch(&sql, values).await?;
         rows.into_iter().map(|mut row| row.next("session.id")).collect()
     }

@@ -165,6 +165,11 @@ impl Attack<'_> {
         }
         readers.stop(UP_WITHIN).await;
         let figures: Figures = check(self.site, self.history, Excused::default(), DRAINED_WITHIN).await?;
+        let synced = self.site.swipes().await.iter().filter(|swipe| swipe.synced).count();
+        if self.in_step > 0 && synced == 0 {
+            let what = format!("{} cycles were to be in step, and no swipe says that one was", self.in_step);
+            return Err(Violation { at: None, what });
+        }
         Ok(format!(
             "{} jumps, {} of them while the kernel called its clock in step, {} restarts, {} starts without time; {figures}",
             run.cycles, self.in_step, self.starts, self.blind

@@ -1,5 +1,5 @@
 /* Defects put into a real gateway on purpose, from outside: production has no switch for them. Preloaded; the
- * environment's ROLLCALL_DEFECT says which. Only files of the journal are meant, by their names.
+ * environment's ROLLCALL_DEFECT says which. Of files only the journal's are meant, by their names.
  *
  *   ack-before-fsync   a sync returns at once, and is done two seconds later
  *   sled-flush         a sync is sync_file_range(), and files are not written before their first use, as with sled 0.34
@@ -97,10 +97,11 @@ static int sign_is_there(void)
 int adjtimex(struct timex *told)
 {
     int state = (int)syscall(SYS_adjtimex, told);
-    if (defect("in-step")) {
-        told->maxerror = sign_is_there() ? IN_STEP_US : OUT_OF_STEP_US;
+    if (!defect("in-step")) {
+        return state;
     }
-    return state;
+    told->maxerror = sign_is_there() ? IN_STEP_US : OUT_OF_STEP_US;
+    return TIME_OK;
 }
 
 int fdatasync(int file)

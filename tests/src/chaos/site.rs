@@ -106,6 +106,8 @@ pub struct HubSwipe {
     pub light: String,
     /// The sessions that it counts for.
     pub sessions: Vec<String>,
+    /// The gateway's clock was in step with a time server.
+    pub synced: bool,
     /// Its id.
     pub id: String,
 }
@@ -300,7 +302,7 @@ impl Site {
     pub async fn swipes(&self) -> Vec<HubSwipe> {
         let query = "query($after: String) { swipes(first: 200, after: $after) {
             pageInfo { hasNextPage endCursor }
-            nodes { swipeId earliestAt latestAt card { code } reader { code } shown { light }
+            nodes { swipeId earliestAt latestAt clockTrust card { code } reader { code } shown { light }
                     sessions { externalId } } } }";
         let mut found = Vec::new();
         let mut after = Value::Null;
@@ -334,6 +336,7 @@ fn read_swipe(swipe: &Value) -> HubSwipe {
         latest: word(&swipe["latestAt"]).parse().unwrap(),
         light: word(&swipe["shown"]["light"]),
         sessions: swipe["sessions"].as_array().unwrap().iter().map(|it| word(&it["externalId"])).collect(),
+        synced: swipe["clockTrust"] == "SYNCED",
         id: word(&swipe["swipeId"]),
     }
 }

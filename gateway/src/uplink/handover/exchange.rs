@@ -5,38 +5,38 @@
 
 use uuid::Uuid;
 
-/// Of calls without an answer, so many of the last are remembered.
-const UNANSWERED: usize = 16;
-
 /// Ids of what was said to the hub.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     /// The last that it answered.
     answered: Option<Uuid>,
-    /// What was said since, in order: it may have taken any of it, and the answer was lost.
-    asked: Vec<Uuid>,
+    /// What was said since: it may have taken any of it, and the answer was lost. Behind a batch come heartbeats alone until one
+    /// is answered, and these are one.
+    batch: Option<Uuid>,
+    heartbeat: Option<Uuid>,
 }
 
 impl Exchange {
     /// All that the hub may have taken last; none before it was heard once.
     pub(super) fn previous(&self) -> Vec<Uuid> {
         // An answer that was never had vouches for nothing: then nothing is said to be handed over either.
-        self.answered.map_or_else(Vec::new, |answered| [&[answered], &*self.asked].concat())
+        let Some(answered) = self.answered else { return Vec::new() };
+        [Some(answered), self.batch, self.heartbeat].into_iter().flatten().collect()
     }
 
-    /// An id for what is said next.
-    pub(super) fn asks(&mut self) -> Uuid {
-        let id = Uuid::new_v4();
-        if self.asked.len() == UNANSWERED {
-            self.asked.remove(0);
-        }
-        self.asked.push(id);
-        id
+    /// An id for the next heartbeat: that of the one before, where that has no answer.
+    pub(super) fn beats(&mut self) -> Uuid {
+        *self.heartbeat.get_or_insert_with(Uuid::new_v4)
+    }
+
+    /// An id for the next batch.
+    pub(super) fn submits(&mut self) -> Uuid {
+        *self.batch.insert(Uuid::new_v4())
     }
 
     /// What was said last is answered. Where the hub was not in step, what it took last is another, or nothing.
     pub(super) fn answered(&mut self, in_step: bool, last_taken: Option<Uuid>) {
-        let said = self.asked.pop();
-        *self = Self { answered: if in_step { said } else { last_taken }, asked: Vec::new() };
+        let said = self.heartbeat.or(self.batch);
+        *self = Self { answered: if in_step { said } else { last_taken }, ..Self::default() };
     }
 }

@@ -1,8 +1,12 @@
 //! Recurrences of a series: their ids, and what one that is changed says of itself and of those after it.
 
-use super::Timed;
 use super::lines::Event;
+use super::when::When;
+use super::{Fault, Feed, Timed};
+use crate::service::timetable::SaveSession;
 
+/// How long what was called off is taken to have lasted, where nothing says so.
+const NOMINAL_MS: i64 = 3_600_000;
 /// How long the time in a recurrence's id is.
 const STAMP_LENGTH: usize = 16;
 
@@ -47,4 +51,34 @@ pub(super) fn recurrence(uid: &str, at: i64) -> String {
     let stamp = jiff::Timestamp::from_millisecond(at)
         .map_or_else(|_| at.to_string(), |at| at.strftime("%Y%m%dT%H%M%SZ").to_string());
     format!("{uid}/{stamp}")
+}
+
+impl<'a> Feed<'a> {
+    /// A recurrence that is called off without a word of its end, or of its start (RFC 5546, section 3.2.5): it was when its id
+    /// says, and of a session that is known already the times stay as they are.
+    pub(super) fn called_off(
+        &self,
+        uid: &str,
+        event: &'a Event,
+        fault: Fault,
+    ) -> Result<(&'a Event, SaveSession), Fault> {
+        if !fault.left_out && event.line("DTSTART").is_some() {
+            return Err(fault);
+        }
+        let (start, at) = self.recurrence_id(event)?;
+        let timed = Timed { event, start, length_ms: NOMINAL_MS };
+        let (event, mut session) = self.session(&recurrence(uid, at), &timed, None)?;
+        session.unsaid.0.push("times");
+        Ok((event, session))
+    }
+
+    pub(super) fn recurrence_id(&self, event: &Event) -> Result<(When, i64), Fault> {
+        let fault =
+            |message: String| Fault { row: event.row, column: "RECURRENCE-ID", message, left_out: false };
+        let when = self.times_of(event, "RECURRENCE-ID").map_err(|it| Fault { left_out: false, ..it })?;
+        let when = when.into_iter().next();
+        let when = when.ok_or_else(|| fault("is empty".to_owned()))?;
+        let at = when.ms().map_err(fault)?;
+        Ok((when, at))
+    }
 }

@@ -17,7 +17,7 @@ use crate::store::entity::Session;
 use crate::store::timetable::LONGEST_OPENING_MS;
 
 /// Of more sessions than this it is quicker to read all that other sources named than to look for each.
-const MANY_SESSIONS: usize = 2_000;
+const MANY_SESSIONS: usize = 200;
 
 /// Of which kind names are kept of sessions that a source has called off by its own words: what a source took away it can give
 /// back, and what a person took away it cannot.

@@ -102,6 +102,7 @@ pub struct GatewaySubmitSwipesInput {
     pub batch_id: UuidScalar,
     /// The last heartbeat or batch that the hub answered, and those without an answer since, by their ids: it took one of
     /// these last, unless it came back from a backup since; then it does not take the watermark.
+    /// Empty before the first answer: then it does not take it either.
     pub previous: Option<Vec<UuidScalar>>,
     /// When it was sent, by the gateway's clock.
     pub sent_at: DateTime,
@@ -274,6 +275,7 @@ pub struct GatewayHeartbeatInput {
     pub heartbeat_id: Option<UuidScalar>,
     /// The last heartbeat or batch that the hub answered, and those without an answer since, by their ids: it took one of
     /// these last, unless it came back from a backup since; then it does not take the watermark.
+    /// Empty before the first answer: then it does not take it either.
     pub previous: Option<Vec<UuidScalar>>,
     /// When it was sent, by the gateway's clock.
     pub sent_at: DateTime,
