@@ -104,10 +104,16 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 1] = [(
-    30_481,
-    "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
-)];
+const BROKEN_LATELY: [(u64, &str); 2] = [
+    (
+        30_481,
+        "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
+    ),
+    (
+        50_032,
+        "a gateway that the hub did not know again was in step only two heartbeats later, and a register was not final in time",
+    ),
+];
 
 #[test]
 fn seeds_that_broke_something_lately_hold() {
