@@ -136,7 +136,7 @@ async fn preview_of(
         let part = part.clone();
         Box::pin(async move {
             let mut tx = attempt.write().await?;
-            // Before anything is done: where writers do not take turns, what others commit from now on is in neither.
+            // Before anything is done: where writers do not take turns, what others commit between the two shows as a difference.
             let mut committed = hub.read_aside().await?;
             let around = committed.sessions_starting(None, None, part.start, part.end).await?;
             let policies = instead(hub, &mut tx, input, until).await?;
