@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::{Args, Command, FromArgMatches};
 use rollcall_tests::chaos::{Outcome, Run, SUITES, Suite};
 
+/// A simulated world is thousands of small pieces of memory, as the hub's answers are.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "Examples:
   chaos simulate --seeds 500
   chaos simulate --seeds 1 --seed 4711

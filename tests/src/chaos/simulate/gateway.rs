@@ -104,7 +104,7 @@ impl SimGateway {
         let mut mind = Gateway::new(self.machine.boot);
         let (mut outages, mut last, mut undated) = (Outages::default(), None, Undated::default());
         let mut told = BTreeSet::new();
-        let (mut log, damages) = Log::open(self.disk.clone(), Uuid::new_v4(), LIMITS, |stored| {
+        let (mut log, damages) = Log::open(self.disk.clone(), self.machine.fresh_id(), LIMITS, |stored| {
             let Ok(record) = Record::read(&stored.body) else { return };
             match &record {
                 Record::Swipe(swipe) => {
@@ -131,12 +131,17 @@ impl SimGateway {
         if let Some((since, swipes)) = self.refusing {
             mind.refused_before(Instant(since));
             if swipes {
-                notes.push(outages.over(Uuid::new_v4(), Cause::SwipesRefused, Some(Instant(since)), reading));
+                notes.push(outages.over(
+                    self.machine.fresh_id(),
+                    Cause::SwipesRefused,
+                    Some(Instant(since)),
+                    reading,
+                ));
                 self.refused.push((since, now));
             }
         }
         if log.is_blank() {
-            notes.push(outages.over(Uuid::new_v4(), Cause::StorageLost, None, reading));
+            notes.push(outages.over(self.machine.fresh_id(), Cause::StorageLost, None, reading));
         }
         // Holes in a torn group are told of too, lest a medium lost them; here it was the power.
         for damage in &damages {
@@ -153,16 +158,16 @@ impl SimGateway {
         let alive = self.kept.as_ref().map(|kept| Instant(kept.floor));
         let readers = if self.cache_lost { Vec::new() } else { self.config.reader_facts() };
         if self.cache_lost {
-            notes.extend(outages.unknowing(alive, reading, Uuid::new_v4()));
+            notes.extend(outages.unknowing(alive, reading, self.machine.fresh_id()));
         } else {
             let changes = self.items.iter().map(|(id, item)| Change::Upsert(item.fact(*id))).collect();
             mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
         }
         let ids = readers.iter().map(|reader| reader.id);
-        notes.extend(outages.started(ids.clone(), alive, reading, Uuid::new_v4));
+        notes.extend(outages.started(ids.clone(), alive, reading, || self.machine.fresh_id()));
         // As whenever the hub names them: those that have not answered are out from now on.
         let cause = Cause::ReaderUnreachable;
-        notes.extend(ids.filter_map(|id| outages.down(id, cause, 0, reading, Uuid::new_v4())));
+        notes.extend(ids.filter_map(|id| outages.down(id, cause, 0, reading, self.machine.fresh_id())));
         if !self.cache_lost {
             mind.handle(Input::Config { readers, secret: self.config.card_secret() }, reading);
         }
@@ -251,7 +256,8 @@ impl SimGateway {
             let reading = running.keeper.read(sample);
             let id = running.mind.reader(reader).map(|reader| reader.id);
             let cause = Cause::ReaderUnreachable;
-            let began = id.and_then(|id| running.outages.down(id, cause, since_ms, reading, Uuid::new_v4()));
+            let began =
+                id.and_then(|id| running.outages.down(id, cause, since_ms, reading, self.machine.fresh_id()));
             running.tell(began);
         }
     }
@@ -402,8 +408,12 @@ impl SimGateway {
         if running.mind.refusing_since().is_none()
             && let Some(since) = running.mind.take_forgotten()
         {
-            let told =
-                running.outages.over(Uuid::new_v4(), Cause::SwipesRefused, reading.dates(since), reading);
+            let told = running.outages.over(
+                self.machine.fresh_id(),
+                Cause::SwipesRefused,
+                reading.dates(since),
+                reading,
+            );
             self.refused.push((reading.dates(since).map_or(i64::MIN, |since| since.0), now));
             running.tell(Some(told));
         }

@@ -1,4 +1,6 @@
-//! The machine that a gateway of the simulation runs on: its clocks.
+//! The machine that a gateway of the simulation runs on: its clocks, and where its random ids come from.
+
+use std::cell::Cell;
 
 use rollcall_gateway::core::time::Sample;
 use rollcall_rules::time::Instant;
@@ -17,6 +19,28 @@ pub(super) struct Machine {
     pub wall_off: i64,
     /// The kernel's bound of the wall clock's error.
     pub max_error_ms: Option<i64>,
+    /// The ids that it makes up: the same in the same world, as what is sorted by them must be.
+    pub ids: Ids,
+}
+
+/// Made-up ids, one after another.
+#[derive(Debug, Clone)]
+pub(super) struct Ids {
+    of: Uuid,
+    made: Cell<u64>,
+}
+
+impl Ids {
+    /// Those of one machine of a world.
+    #[must_use]
+    pub(super) fn new(seed: u64, machine: usize) -> Self {
+        Self { of: Uuid::from_u64_pair(seed, machine as u64), made: Cell::new(0) }
+    }
+
+    fn next(&self) -> Uuid {
+        self.made.set(self.made.get() + 1);
+        Uuid::new_v5(&self.of, &self.made.get().to_be_bytes())
+    }
 }
 
 impl Machine {
@@ -31,6 +55,12 @@ impl Machine {
     #[must_use]
     pub(super) fn lies(&self) -> bool {
         self.max_error_ms.is_some_and(|error| error < 1_000 && error < self.wall_off.abs())
+    }
+
+    /// An id that was never used.
+    #[must_use]
+    pub(super) fn fresh_id(&self) -> Uuid {
+        self.ids.next()
     }
 
     /// What its clocks say.

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::disk::SimDisk;
 use super::gateway::SimGateway;
 use super::hub::SimHub;
-use super::machine::Machine;
+use super::machine::{Ids, Machine};
 use super::plan::Plan;
 use super::reader::SimReader;
 use super::{Base, DOORS, LISTED};
@@ -230,7 +230,7 @@ impl World {
         let hub = hub.unwrap_or_else(|error| panic!("no copy of the database: {error}"));
         let now = base.from;
         let mut gateways = Vec::new();
-        for facts in &base.gateways {
+        for (index, facts) in base.gateways.iter().enumerate() {
             let disk = SimDisk::new(rng.random());
             disk.state().sync_lies = matches!(control, Some("eatmydata" | "sled-flush"));
             let machine = Machine {
@@ -239,6 +239,7 @@ impl World {
                 drift_ppm: rng.random_range(-30..=30),
                 wall_off: rng.random_range(-5..5),
                 max_error_ms: rng.random_bool(0.5).then_some(20),
+                ids: Ids::new(seed, index),
             };
             let mut gateway = SimGateway::new(facts.id, disk, machine);
             gateway.items.clone_from(&facts.items);

@@ -35,7 +35,8 @@ impl SimGateway {
             let mut told: Vec<_> = running.outages.named(reading).into_iter().collect();
             let cause = Cause::ReaderUnreachable;
             told.extend(
-                away.into_iter().filter_map(|id| running.outages.down(id, cause, 0, reading, Uuid::new_v4())),
+                away.into_iter()
+                    .filter_map(|id| running.outages.down(id, cause, 0, reading, self.machine.fresh_id())),
             );
             running.tell(told);
         }
