@@ -27,6 +27,8 @@ const MANY: usize = 50;
 const NEAR: SignedDuration = SignedDuration::from_millis(3_000);
 /// How long between two looks at the hub.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The same where the hub has many enough and yet not all: each is looked at then.
+const LOOK_WHOLE_EVERY: Duration = Duration::from_secs(2);
 
 /// What a suite's fault excuses.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,6 +97,7 @@ pub async fn drain(site: &Site, history: &History, patience: Duration) -> (Durat
             continue;
         }
         let swipes = site.swipes().await;
+        looks.reset_after(LOOK_WHOLE_EVERY);
         let there: BTreeSet<u32> = swipes.iter().filter_map(|swipe| swipe.card).collect();
         if late || wanted.is_subset(&there) {
             return (took, swipes);
