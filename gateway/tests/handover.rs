@@ -92,6 +92,8 @@ struct Hub {
     /// So many calls after those do not reach it.
     unheard: usize,
     out_of_step: usize,
+    /// It answers batches of more than so many too late, where it is not 0.
+    slow_above: usize,
     /// Records that came since.
     more: u64,
     asked: usize,
@@ -212,6 +214,10 @@ impl Hub {
                         handover.failed(&UplinkError::Refused("no".into()));
                         continue;
                     }
+                    if self.slow_above > 0 && numbers.len() > self.slow_above {
+                        handover.failed(&UplinkError::TimedOut);
+                        continue;
+                    }
                     self.has.extend(numbers);
                     let in_step = self.in_step(sent.input.previous.as_ref());
                     if in_step {
@@ -258,6 +264,13 @@ fn a_record_that_the_hub_turns_down_holds_up_no_other_and_is_handed_over_when_it
     assert_eq!((hub.has.len() as u64, hub.through), (RECORDS, RECORDS));
     assert_eq!(hub.drain(&mut handover, 360_000), 0);
     assert!(hub.complete);
+}
+
+#[test]
+fn a_hub_that_answers_too_late_gets_less_at_once() {
+    let mut hub = Hub { slow_above: 100, ..Hub::default() };
+    hub.drain(&mut HandOver::default(), 0);
+    assert_eq!((hub.has.len() as u64, hub.through), (RECORDS, RECORDS));
 }
 
 #[test]

@@ -323,6 +323,30 @@ pub async fn send(hub: &TestHub, gateway: &Gateway, swipes: &[Value], watermark:
     payload
 }
 
+/// Where a session's register stands, and the statuses in it, by student number.
+pub async fn register(hub: &TestHub, session: &str) -> (String, Vec<String>) {
+    let query = format!(
+        "{{ session(by: {{externalId: \"{session}\"}}) {{ register {{ state entries(orderBy: {{field: STUDENT_NUMBER}}) {{
+            nodes {{ status }} }} }} }} }}"
+    );
+    let register = hub.read(&query).await["session"]["register"].take();
+    let nodes = register["entries"]["nodes"].as_array().unwrap().iter();
+    let statuses = nodes.map(|entry| entry["status"].as_str().unwrap().to_owned()).collect();
+    (register["state"].as_str().unwrap().to_owned(), statuses)
+}
+
+/// What [`register`] should give.
+#[must_use]
+pub fn is(state: &str, statuses: &[&str]) -> (String, Vec<String>) {
+    (state.to_owned(), statuses.iter().map(|it| (*it).to_owned()).collect())
+}
+
+/// What a gateway says of its journal: the hub has it up to the first, and this brings it up to the second.
+#[must_use]
+pub fn journal(after: Option<u64>, through: u64) -> Value {
+    json!({"journalId": Uuid::from_u128(7), "after": after, "through": through, "chain": format!("{through:064x}")})
+}
+
 /// The alerts that the hub has raised.
 pub async fn alerts(hub: &TestHub) -> Vec<String> {
     let found = hub.read("{ alerts { nodes { kind detail gateway { code } } } }").await;

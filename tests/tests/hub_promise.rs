@@ -2,30 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
-use rollcall_hub::service::sweep;
-use rollcall_rules::ids::hole;
-use rollcall_tests::hub::{TestHub, at, ms, refusals};
-use rollcall_tests::timetable::{Gateway, alerts, class, send, session};
+use rollcall_tests::hub::{at, ms};
+use rollcall_tests::timetable::{Gateway, alerts, class, is, journal, register, send, session};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 const BEAT: &str = "gatewayHeartbeat handedOver { through } problems";
-
-/// Where a session's register stands, and the statuses in it, by student number.
-async fn register(hub: &TestHub, session: &str) -> (String, Vec<String>) {
-    let query = format!(
-        "{{ session(by: {{externalId: \"{session}\"}}) {{ register {{ state entries(orderBy: {{field: STUDENT_NUMBER}}) {{
-            nodes {{ status }} }} }} }} }}"
-    );
-    let register = hub.read(&query).await["session"]["register"].take();
-    let nodes = register["entries"]["nodes"].as_array().unwrap().iter();
-    let statuses = nodes.map(|entry| entry["status"].as_str().unwrap().to_owned()).collect();
-    (register["state"].as_str().unwrap().to_owned(), statuses)
-}
-
-fn is(state: &str, statuses: &[&str]) -> (String, Vec<String>) {
-    (state.to_owned(), statuses.iter().map(|it| (*it).to_owned()).collect())
-}
 
 fn outage(number: u128, reader: Option<&Value>, cause: &str, from: &str, until: Option<&str>) -> Value {
     json!({"outageId": Uuid::from_u128(number), "readerId": reader, "cause": cause, "from": at(from),
@@ -161,35 +143,12 @@ async fn a_reader_hung_later_takes_no_past_register_over() {
 }
 
 #[tokio::test]
-async fn a_gateway_declared_lost_ends_the_waiting_and_what_it_hands_over_after_all_counts() {
-    let (hub, mut gateway, held) = class().await;
-    hub.clock.set(&at("12:00"));
-    gateway.heartbeat(&hub, &at("10:20")).await;
-    assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
-    let shape = "declareGatewayLost gateway { code }";
-    let wrong = json!({"gateway": "NONE", "from": at("13:00"), "reason": " "});
-    let refused = hub.write_as(&hub.admin, shape, wrong).await;
-    assert_eq!(refusals(&refused), ["REQUIRED reason", "INVALID from", "NOT_FOUND gateway"]);
-    let lost = json!({"gateway": "GW", "from": at("10:20"), "reason": "stolen"});
-    let done = hub.write_as(&hub.admin, shape, lost).await;
-    assert_eq!((&done["errors"], &done["gateway"]["code"]), (&json!([]), &json!("GW")));
-    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
-    let swipe = gateway.swipe(0, 0, &at("10:25"), &[&held]);
-    assert_eq!(gateway.submit(&hub, &[swipe], &at("12:00")).await, ["STORED"]);
-    assert_eq!(register(&hub, "X").await, is("FINAL", &["PRESENT", "ABSENT"]));
-}
-
-#[tokio::test]
 async fn a_clock_that_is_years_ahead_finishes_nothing() {
     let (hub, gateway, _) = class().await;
     gateway.heartbeat(&hub, "2036-10-05T09:00:00Z").await;
     hub.clock.set(&at("12:00"));
     gateway.heartbeat(&hub, &at("10:59")).await;
     assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
-}
-
-fn journal(after: Option<u64>, through: u64) -> Value {
-    json!({"journalId": Uuid::from_u128(7), "after": after, "through": through, "chain": format!("{through:064x}")})
 }
 
 #[tokio::test]
@@ -248,17 +207,22 @@ async fn a_number_with_another_body_asks_for_another_journal_and_the_same_facts_
     assert_eq!(alerts(&hub).await, ["SWIPE_CLASH"]);
 }
 
-#[tokio::test]
-async fn a_swipe_of_an_unknown_time_counts_where_it_may_have_been_until_an_anchor_dates_it() {
-    let (hub, mut gateway, _) = class().await;
-    hub.done("saveSessions", json!({"sessions": [session("L", "14:00", "15:00")]})).await;
-    hub.clock.set(&at("12:00"));
-    let mut swipe = gateway.swipe(0, 0, &at("09:10"), &[]);
+/// A swipe ten minutes after its machine's start, of which nobody knows when that was.
+fn unknown(mut swipe: Value) -> Value {
     swipe["latestAt"] = json!("2100-01-01T00:00:00Z");
     swipe["clockTrust"] = json!("UNTRUSTED");
     swipe["sinceBoot"] = json!("PT10M");
     (swipe["decision"], swipe["reason"], swipe["light"]) =
         (json!("PENDING"), json!("CLOCK_UNTRUSTED"), json!("AMBER"));
+    swipe
+}
+
+#[tokio::test]
+async fn a_swipe_of_an_unknown_time_counts_where_it_may_have_been_until_an_anchor_dates_it() {
+    let (hub, mut gateway, _) = class().await;
+    hub.done("saveSessions", json!({"sessions": [session("L", "14:00", "15:00")]})).await;
+    hub.clock.set(&at("12:00"));
+    let swipe = unknown(gateway.swipe(0, 0, &at("09:10"), &[]));
     send(&hub, &gateway, &[swipe], &at("09:10"), json!({})).await;
     // It may have been at X's window, and cannot have been after it came in: L is untouched.
     assert_eq!(register(&hub, "X").await.1, ["PRESENT", "EXPECTED"]);
@@ -274,6 +238,40 @@ async fn a_swipe_of_an_unknown_time_counts_where_it_may_have_been_until_an_ancho
     assert_eq!(ms(node["earliestAt"].as_str().unwrap()), ms(&at("09:20")));
     assert_eq!((&node["latestAt"], &node["decision"]), (&node["earliestAt"], &json!("NOT_RECORDED")));
     assert_eq!(register(&hub, "X").await.1, ["EXPECTED", "EXPECTED"]);
+}
+
+#[tokio::test]
+async fn what_one_anchor_dates_is_dated_piece_by_piece_however_often_the_gateway_hangs_up() {
+    const MANY: usize = 2_500;
+    let (hub, mut gateway, _) = class().await;
+    hub.clock.set(&at("12:00"));
+    let swipes: Vec<Value> = (0..MANY).map(|_| unknown(gateway.swipe(0, 0, &at("09:10"), &[]))).collect();
+    for some in swipes.chunks(1_000) {
+        send(&hub, &gateway, some, &at("09:10"), json!({})).await;
+    }
+    assert_eq!(register(&hub, "X").await.1, ["PRESENT", "EXPECTED"]);
+    let dated = async || {
+        let read = "{ swipes(first: 1, filter: {decisions: [NOT_RECORDED]}) { totalCount } }";
+        hub.read(read).await["swipes"]["totalCount"].as_u64().unwrap()
+    };
+    let anchor = json!({"anchors": [{"bootId": Uuid::from_u128(9), "sinceBoot": "PT2H10M", "at": at("11:20"), "error": "PT0.02S",
+                                     "source": "HUB"}]});
+    let noon = at("12:00");
+    // A gateway hangs up after 20 s, and comes again with the same.
+    let some = async {
+        while dated().await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = some => {}
+        _ = send(&hub, &gateway, &[], &noon, anchor.clone()) => panic!("it was all done at once"),
+    }
+    assert_ne!(register(&hub, "X").await.0, "FINAL");
+    send(&hub, &gateway, &[], &noon, anchor).await;
+    assert_eq!(dated().await, MANY as u64);
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["ABSENT", "ABSENT"]));
 }
 
 #[tokio::test]
@@ -374,105 +372,4 @@ async fn an_outage_that_nobody_can_end_is_over_once_its_reader_answers_and_nothi
     let ended = outage(1, Some(&door), "READER_UNREACHABLE", "08:40", Some("08:50"));
     send(&hub, &gateway, &[], &at("12:00"), json!({"outages": [ended]})).await;
     assert_eq!(ms(end().await.as_str().unwrap()), ms(&at("08:50")));
-}
-
-#[tokio::test]
-async fn nobody_is_absent_where_swipes_were_refused_and_nobody_knows_whose_however_short_it_was() {
-    let (hub, mut gateway, held) = class().await;
-    hub.clock.set(&at("12:00"));
-    let swipe = gateway.swipe(0, 0, &at("10:01"), &[&held]);
-    let refused = json!({"outageId": Uuid::from_u128(3), "readerId": null, "cause": "SWIPES_REFUSED",
-                         "from": "2026-10-05T10:02:00Z", "until": "2026-10-05T10:02:02Z"});
-    send(&hub, &gateway, &[swipe], &at("12:00"), json!({"outages": [refused]})).await;
-    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["PRESENT", "NO_REGISTER"]));
-    assert_eq!(alerts(&hub).await, ["SWIPES_REFUSED"]);
-}
-
-#[tokio::test]
-async fn a_gateway_that_came_back_after_it_was_declared_lost_is_awaited_again() {
-    let (hub, gateway, _) = class().await;
-    hub.clock.set(&at("09:10"));
-    let lost = json!({"gateway": "GW", "from": at("09:05"), "reason": "burnt"});
-    hub.write_as(&hub.admin, "declareGatewayLost", lost).await;
-    hub.clock.set(&at("09:20"));
-    gateway.heartbeat(&hub, &at("09:20")).await;
-    // It went silent again: nobody declared anything of that.
-    hub.clock.set(&at("12:00"));
-    assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
-}
-
-#[tokio::test]
-async fn a_journal_of_which_a_restored_hub_never_knew_is_missed_where_its_beginning_was_dropped() {
-    for (begins, missed) in [(0, true), (1, true), (5, false)] {
-        let (hub, mut gateway, held) = class().await;
-        hub.clock.set(&at("09:10"));
-        gateway.heartbeat(&hub, &at("09:10")).await;
-        hub.clock.set(&at("12:00"));
-        let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
-        let mut later = journal(None, 13);
-        (later["first"], later["begins"]) = (json!(5), json!(begins));
-        send(&hub, &gateway, &[swipe], &at("12:00"), json!({"journal": later})).await;
-        let alerts = alerts(&hub).await;
-        assert_eq!(alerts.contains(&"RECORDS_MISSING".to_owned()), missed, "{begins}: {alerts:?}");
-        let wanted = if missed {
-            is("NO_REGISTER", &["PRESENT", "NO_REGISTER"])
-        } else {
-            is("FINAL", &["PRESENT", "ABSENT"])
-        };
-        assert_eq!(register(&hub, "X").await, wanted, "{begins}");
-    }
-}
-
-#[tokio::test]
-async fn registers_of_later_sessions_do_not_wait_for_a_gateway_that_was_declared_lost_before_they_began() {
-    let (hub, gateway, _) = class().await;
-    hub.clock.set(&at("08:50"));
-    gateway.heartbeat(&hub, &at("08:50")).await;
-    hub.clock.set(&at("08:56"));
-    let lost = json!({"gateway": "GW", "from": at("08:55"), "reason": "stolen"});
-    hub.write_as(&hub.admin, "declareGatewayLost", lost).await;
-    hub.clock.set(&at("12:00"));
-    sweep::sweep(&hub.running.hub).await.unwrap();
-    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
-}
-
-#[tokio::test]
-async fn records_that_are_on_no_disk_any_more_are_told_of_and_nobody_is_absent_for_them() {
-    let (hub, mut gateway, held) = class().await;
-    hub.clock.set(&at("09:10"));
-    send(&hub, &gateway, &[], &at("09:10"), json!({"journal": journal(None, 1)})).await;
-    // A backup from then was restored long after: what followed was handed over, and dropped since.
-    hub.clock.set(&at("12:00"));
-    let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
-    let mut later = journal(Some(1), 13);
-    later["first"] = json!(5);
-    let sent = send(&hub, &gateway, &[swipe], &at("12:00"), json!({"journal": later})).await;
-    assert_eq!(sent["handedOver"][0]["through"], 13);
-    assert_eq!(alerts(&hub).await, ["RECORDS_MISSING"]);
-    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["PRESENT", "NO_REGISTER"]));
-    // The next in order is no news.
-    let mut next = journal(Some(13), 14);
-    next["first"] = json!(14);
-    send(&hub, &gateway, &[], &at("12:00"), json!({"journal": next})).await;
-    assert_eq!(alerts(&hub).await, ["RECORDS_MISSING"]);
-}
-
-#[tokio::test]
-async fn of_a_hole_that_the_gateway_knows_no_more_is_given_up_than_it_says() {
-    let (hub, mut gateway, held) = class().await;
-    hub.clock.set(&at("09:10"));
-    send(&hub, &gateway, &[], &at("09:10"), json!({"journal": journal(None, 4)})).await;
-    // It had no network since; of what it hands over now, records 5 to 7 were torn by a power cut.
-    hub.clock.set(&at("12:00"));
-    let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
-    let mut later = journal(Some(4), 13);
-    later["first"] = json!(8);
-    send(&hub, &gateway, &[swipe], &at("09:10"), json!({"journal": later})).await;
-    // The hub alone knows only that it was since the last watermark.
-    assert_eq!(register(&hub, "X").await, is("SETTLING", &["PRESENT", "EXPECTED"]));
-    let told = json!({"outageId": hole(Uuid::from_u128(7), 8), "readerId": null, "cause": "JOURNAL_DAMAGED",
-                      "from": at("09:20"), "until": at("09:25")});
-    send(&hub, &gateway, &[], &at("12:00"), json!({"journal": journal(Some(13), 14), "outages": [told]}))
-        .await;
-    assert_eq!(register(&hub, "X").await, is("FINAL", &["PRESENT", "ABSENT"]));
 }

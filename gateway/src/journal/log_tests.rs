@@ -378,7 +378,9 @@ async fn damage_that_shows_while_reading_lies_between_the_records_around_it() {
     use crate::journal::writer::{Journal, Written};
     let folder = tempfile::tempdir().unwrap();
     let (mut log, ..) = open(folder.path());
-    let day: Vec<Vec<u8>> = (0..9_000).map(|minute| swipe(NOON + minute * 60_000)).collect();
+    // One was under way for a while, or the clock was put back after it.
+    let minutes = (0..9_000).map(|minute| if minute == 8 { 12 } else { minute });
+    let day: Vec<Vec<u8>> = minutes.map(|minute| swipe(NOON + minute * 60_000)).collect();
     for hour in day.chunks(60) {
         log.append(hour).unwrap();
     }
@@ -396,7 +398,7 @@ async fn damage_that_shows_while_reading_lies_between_the_records_around_it() {
     let at = |minute: i64, more: i64| Some(Instant(NOON + minute * 60_000 + more));
     let holes: Vec<Hole> = damages.into_iter().flat_map(|(_, holes)| holes).collect();
     let when: Vec<_> = holes.iter().map(|hole| (hole.from, hole.until)).collect();
-    assert_eq!(when, [(at(3, 0), at(6, 1)), (at(8, 0), at(10, 1))]);
+    assert_eq!(when, [(at(3, 0), at(6, 1)), (at(10, 0), at(12, 1))]);
 }
 
 #[test]

@@ -48,9 +48,17 @@ pub fn holes<D: Disk>(log: &mut Log<D>, damage: &Damage) -> Vec<Hole> {
 }
 
 fn around<D: Disk>(log: &mut Log<D>, journal: Uuid, range: &Range<u64>) -> Result<Hole, JournalError> {
-    let from = before(log, journal, range.start)?;
-    let until = behind(log, journal, range.end)?.map(|latest| latest.plus_ms(1));
-    Ok(Hole { id: hole(journal, range.end), from, until })
+    let (before, behind) = (before(log, journal, range.start)?, behind(log, journal, range.end)?);
+    let id = hole(journal, range.end);
+    // Records stand as they came, which is not always as the cards were held to readers; and a clock may have been put back
+    // between the two.
+    Ok(match (before, behind) {
+        (Some(before), Some(behind)) => {
+            let (from, until) = (before.0.min(behind.0), before.1.max(behind.1).plus_ms(1));
+            Hole { id, from: Some(from), until: Some(until) }
+        }
+        (before, behind) => Hole { id, from: before.map(|it| it.0), until: behind.map(|it| it.1.plus_ms(1)) },
+    })
 }
 
 /// Says what damage took, in the log and as outages to be told: where a hole lies that the hub may see too, under the
@@ -84,23 +92,26 @@ pub fn between<D: Disk>(
         lost.push(around(log, *journal, range)?.outage(outages, now));
     }
     if let Some(end) = open_end.filter(|_| !torn_tail && !known && !is_told) {
-        let from = before(log, *journal, end)?;
+        let from = before(log, *journal, end)?.map(|(earliest, _)| earliest);
         lost.push(outages.over(Uuid::new_v4(), Cause::JournalDamaged, from, now));
     }
     Ok(lost)
 }
 
-/// When the newest record before `sequence` was written that knows it, at the earliest.
-fn before<D: Disk>(log: &mut Log<D>, journal: Uuid, sequence: u64) -> Result<Option<Instant>, JournalError> {
+/// When a record was written: not before the first of these instants, nor after the second.
+type Written = (Instant, Instant);
+
+/// When the newest record before `sequence` was written that knows it.
+fn before<D: Disk>(log: &mut Log<D>, journal: Uuid, sequence: u64) -> Result<Option<Written>, JournalError> {
     let first = sequence.saturating_sub(NEAR);
     let near = log.read(first, NEAR as usize)?;
     let mut near = near.iter().rev().filter(|it| it.journal == journal && it.sequence < sequence);
-    Ok(near.find_map(|it| Record::read(&it.body).ok()?.written_between()).map(|(earliest, _)| earliest))
+    Ok(near.find_map(|it| Record::read(&it.body).ok()?.written_between()))
 }
 
-/// When the next record from `sequence` on was written that knows it, at the latest.
-fn behind<D: Disk>(log: &mut Log<D>, journal: Uuid, sequence: u64) -> Result<Option<Instant>, JournalError> {
+/// When the next record from `sequence` on was written that knows it.
+fn behind<D: Disk>(log: &mut Log<D>, journal: Uuid, sequence: u64) -> Result<Option<Written>, JournalError> {
     let near = log.read(sequence, NEAR as usize)?;
     let mut near = near.iter().filter(|it| it.journal == journal);
-    Ok(near.find_map(|it| Record::read(&it.body).ok()?.written_between()).map(|(_, latest)| latest))
+    Ok(near.find_map(|it| Record::read(&it.body).ok()?.written_between()))
 }

@@ -26,6 +26,8 @@ use crate::timetable::{Cache, CacheError, Write, aside};
 
 /// A feed that is silent for so long is dead: the hub says something every 20 s.
 const SILENCE: Duration = Duration::from_secs(60);
+/// So long may the hub take to answer that it feeds.
+const OPENED_WITHIN: Duration = Duration::from_secs(20);
 /// How many items a page of the snapshot, or of changes, holds.
 const PAGE: i32 = 1_000;
 /// How many events are applied in one piece.
@@ -88,6 +90,8 @@ enum FeedError {
     Socket(String),
     #[error("the feed was silent for {} s", SILENCE.as_secs())]
     Silent,
+    #[error("the hub did not answer within {} s that it feeds", OPENED_WITHIN.as_secs())]
+    Unanswered,
     #[error("the gateway stops")]
     Stopping,
 }
@@ -226,7 +230,10 @@ impl FeedTask {
         request
             .headers_mut()
             .insert("sec-websocket-protocol", HeaderValue::from_static("graphql-transport-ws"));
-        let opened = tokio_tungstenite::client_async(request, stream).await;
+        // Once it is asked nothing more is sent that could fail: without an end to this a hub whose machine died just then would be
+        // waited for for ever.
+        let opened = tokio::time::timeout(OPENED_WITHIN, tokio_tungstenite::client_async(request, stream));
+        let opened = opened.await.map_err(|_| FeedError::Unanswered)?;
         Ok(opened.map_err(|error| FeedError::Socket(error.to_string()))?.0)
     }
 

@@ -36,6 +36,8 @@ pub use status::{ReaderStatus, Status, Unassigned};
 
 /// How many records go into one batch, unless the hub says less.
 const BATCH: usize = 500;
+/// No fewer than these at once to a hub that answers too late.
+const SLOW_BATCH: usize = 50;
 /// How often the gateway says how it is, unless the hub says otherwise.
 const HEARTBEAT_EVERY_MS: i64 = 60_000;
 /// A reader that came or went is told at once, but no more often than this.
@@ -462,6 +464,10 @@ impl HandOver {
         let UplinkError::Refused(reason) = error else {
             // The hub may come back as another one, or from a backup.
             self.reconciled = false;
+            if submitting && matches!(error, UplinkError::TimedOut) {
+                // What is too much for it in that time would be again.
+                self.batch = self.batch.min((self.batch / 2).max(SLOW_BATCH));
+            }
             return false;
         };
         if let Some((journal, sequence)) = trying {

@@ -17,7 +17,8 @@ use crate::store::{StoreError, Tx};
 pub(super) struct Doors {
     stays: BTreeMap<Uuid, Vec<ReaderStay>>,
     outages: BTreeMap<Uuid, Vec<Outage>>,
-    lost: BTreeMap<Uuid, Vec<i64>>,
+    /// From when on each was declared lost, and when that was.
+    lost: BTreeMap<Uuid, Vec<(i64, i64)>>,
 }
 
 fn span(from: Option<i64>, until: Option<i64>) -> Span {
@@ -41,9 +42,9 @@ impl Doors {
         for outage in tx.outages(&gateways, first, last).await? {
             outages.entry(outage.gateway_id).or_default().push(outage);
         }
-        let mut lost: BTreeMap<Uuid, Vec<i64>> = BTreeMap::new();
-        for (gateway, from) in tx.lost_since(&gateways).await? {
-            lost.entry(gateway).or_default().push(from);
+        let mut lost: BTreeMap<Uuid, Vec<(i64, i64)>> = BTreeMap::new();
+        for (gateway, from, declared_at) in tx.lost_since(&gateways).await? {
+            lost.entry(gateway).or_default().push((from, declared_at));
         }
         Ok(Self { stays, outages, lost })
     }
@@ -83,13 +84,14 @@ impl Doors {
         let waits = |watermark: &Option<i64>| watermark.is_none_or(|mark| mark <= window.closes.0);
         let unpassed: Vec<(&Uuid, &Option<i64>)> =
             awaited.iter().filter(|(_, watermark)| waits(watermark)).collect();
-        // One that has come back after all is awaited again.
-        let lost =
-            |(gateway, watermark): &(&Uuid, &Option<i64>)| {
-                self.lost.get(*gateway).into_iter().flatten().any(|from| {
-                    *from <= window.closes.0 && watermark.is_none_or(|watermark| watermark <= *from)
-                })
-            };
+        // One that has come back after all is awaited again. What it had said before somebody declared it lost is no coming back,
+        // though it be later than the instant that was named.
+        let lost = |(gateway, watermark): &(&Uuid, &Option<i64>)| {
+            let declared = self.lost.get(*gateway);
+            declared.into_iter().flatten().any(|(from, declared_at)| {
+                *from <= window.closes.0 && watermark.is_none_or(|watermark| watermark <= *declared_at)
+            })
+        };
         let watermark = awaited.values().copied().collect::<Option<Vec<i64>>>();
         Evidence {
             has_reader: !awaited.is_empty(),

@@ -141,6 +141,7 @@ pub type ClockWord = String;
 /// # Errors
 /// When the store fails; then nothing was taken over.
 pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) -> Answer<Submitted> {
+    stamp::date_ahead(hub, gateway, input.anchors.as_deref().unwrap_or_default()).await?;
     hub.whole(|attempt| {
         Box::pin(async move {
             let mut check = Check::default();
@@ -160,7 +161,7 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
             }
             let mut touched = Touched::default();
             let anchors = input.anchors.as_deref().unwrap_or_default();
-            stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
+            stamp::take_anchors(hub, &mut tx, &sender, anchors, usize::MAX, &mut touched).await?;
             let mut batch = Batch::new(&mut tx, &sender, input).await?;
             let mut swipes = batch.sort_out(hub, &mut tx, input).await?;
             let credits = decide::judge(hub, &mut tx, &mut swipes).await?;
@@ -294,6 +295,7 @@ async fn in_step(
 /// # Errors
 /// When the store fails.
 pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) -> Answer<Heard> {
+    stamp::date_ahead(hub, gateway, input.anchors.as_deref().unwrap_or_default()).await?;
     hub.whole(|attempt| {
         Box::pin(async move {
             let mut check = Check::default();
@@ -351,7 +353,7 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
             tx.put(&readers).await?;
             let mut touched = Touched::default();
             let anchors = input.anchors.as_deref().unwrap_or_default();
-            stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
+            stamp::take_anchors(hub, &mut tx, &sender, anchors, usize::MAX, &mut touched).await?;
             let journals = input.journals.as_deref().unwrap_or_default();
             let (complete, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
             if let Some(id) = input.heartbeat_id.as_ref().filter(|_| in_step) {

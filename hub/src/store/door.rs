@@ -188,15 +188,19 @@ impl Tx {
         Ok(())
     }
 
-    /// From when on gateways were declared lost: (gateway, instant).
+    /// From when on gateways were declared lost, and when that was: (gateway, instant, declared at).
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn lost_since(&mut self, gateways: &[Uuid]) -> Result<Vec<(Uuid, i64)>, StoreError> {
-        let sql = "SELECT gateway_id, from_at FROM gateway_lost WHERE gateway_id IN ({}) ORDER BY from_at";
+    pub async fn lost_since(&mut self, gateways: &[Uuid]) -> Result<Vec<(Uuid, i64, i64)>, StoreError> {
+        let sql =
+            "SELECT gateway_id, from_at, at FROM gateway_lost WHERE gateway_id IN ({}) ORDER BY from_at";
         let rows = self.fetch_in(sql, &[], gateways.iter().map(|id| (*id).into())).await?;
         rows.into_iter()
-            .map(|mut row| Ok((row.next("gateway_lost.gateway_id")?, row.next("gateway_lost.from_at")?)))
+            .map(|mut row| {
+                let gateway = row.next("gateway_lost.gateway_id")?;
+                Ok((gateway, row.next("gateway_lost.from_at")?, row.next("gateway_lost.at")?))
+            })
             .collect()
     }
 }

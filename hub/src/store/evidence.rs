@@ -1,6 +1,6 @@
 //! Questions about what proves a swipe: how far journals came over, ties of time, signed ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rollcall_rules::anchor::Anchor;
 use rollcall_rules::time::Instant;
@@ -111,7 +111,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Puts anchors in; gives how many were new.
+    /// Puts anchors in.
     ///
     /// # Errors
     /// When the engine fails.
@@ -155,6 +155,20 @@ impl Tx {
         );
         let rows = self.fetch_in(&sql, &[], boots.into_iter().map(Value::from)).await?;
         rows.into_iter().map(|mut row| Swipe::read(&mut row)).collect()
+    }
+
+    /// How many those are.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn count_to_date(&mut self, boots: BTreeSet<Uuid>) -> Result<i64, StoreError> {
+        let sql =
+            "SELECT COUNT(*) FROM swipe WHERE (clock_trust <> 'SYNCED' OR late = 1) AND boot_id IN ({})";
+        let mut count = 0;
+        for mut row in self.fetch_in(sql, &[], boots.into_iter().map(Value::from)).await? {
+            count += row.next::<i64>("count")?;
+        }
+        Ok(count)
     }
 
     /// What gateways said of the times of swipes that are read differently: time, earliest, latest.

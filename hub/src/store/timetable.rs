@@ -262,7 +262,7 @@ impl Tx {
         let sql = "SELECT DISTINCT s.id FROM gateway_lost gl JOIN gateway g ON g.id = gl.gateway_id \
                    JOIN reader_stay rs ON rs.gateway_id = g.id JOIN session_room sr ON sr.room_id = rs.room_id \
                    JOIN session s ON s.id = sr.session_id \
-                   WHERE (g.watermark IS NULL OR g.watermark <= gl.from_at) AND s.closes_at >= gl.from_at \
+                   WHERE (g.watermark IS NULL OR g.watermark <= gl.at) AND s.closes_at >= gl.from_at \
                    AND s.closes_at < $1 AND s.ends_at < $1 AND s.register_state = 'PENDING'";
         let rows = self.fetch(sql, vec![now.into()]).await?;
         rows.into_iter().map(|mut row| row.next("session.id")).collect()

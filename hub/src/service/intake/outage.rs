@@ -40,6 +40,26 @@ pub(super) async fn take(
         let fresh = said.cause == OutageCause::StorageLost && gateway.watermark.is_none();
         let cause = if fresh { OutageCause::GatewayDown } else { said.cause };
         let cause = before.map_or(cause, |before| before.cause);
+        let at =
+            |ms| jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "?".to_owned(), |at| at.to_string());
+        // Of what the journal lost, everything before that watermark is here. Told again, it stays what it was: the watermark has
+        // moved on since, and does not speak for what was missing then.
+        let passed = gateway.watermark.filter(|_| cause == OutageCause::JournalDamaged && before.is_none());
+        if let (Some(passed), Some(until)) = (passed, until)
+            && until <= passed
+        {
+            let detail = format!(
+                "the journal of gateway {} is damaged between {} and {}: all of that was handed over before, nothing is lost; its \
+                 card may be about to fail, see to it",
+                gateway.code,
+                at(from),
+                at(until)
+            );
+            let once = super::batch::alarm_id("JOURNAL_DAMAGED", said.outage_id.0.as_bytes());
+            tx.alarm(once, now, "JOURNAL_DAMAGED", Some(gateway.id), detail).await?;
+            continue;
+        }
+        let from = passed.map_or(from, |passed| from.max(passed));
         let outage = Outage {
             id: said.outage_id.0,
             gateway_id: gateway.id,
@@ -53,9 +73,6 @@ pub(super) async fn take(
             let (kind, what) = match cause {
                 OutageCause::SwipesRefused => ("SWIPES_REFUSED", "were refused, and whose is not known"),
                 _ => ("SWIPES_LOST", "may be lost"),
-            };
-            let at = |ms| {
-                jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "?".to_owned(), |at| at.to_string())
             };
             let detail = format!(
                 "swipes of gateway {} between {} and {} {what} ({}): nobody is absent for it",

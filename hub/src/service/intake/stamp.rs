@@ -72,7 +72,49 @@ impl Stamp {
     }
 }
 
-/// Takes anchors in and reads the times of the swipes of those starts again; names what must be judged again.
+/// So many swipes are dated at once. One who hangs up meanwhile takes no more than that back with him.
+const DATED_AT_ONCE: usize = 1_000;
+
+/// Dates what a gateway's anchors date, where that is much: in pieces, each for itself, so that whoever gives up meanwhile finds
+/// less left to do when he comes again. The rest, and the anchors themselves, are for [`take_anchors`].
+///
+/// # Errors
+/// When the store fails; what was dated before stays.
+pub(super) async fn date_ahead(
+    hub: &Hub,
+    gateway: Uuid,
+    anchors: &[GatewayAnchorInput],
+) -> Result<(), StoreError> {
+    if anchors.is_empty() {
+        return Ok(());
+    }
+    let boots: BTreeSet<Uuid> = anchors.iter().map(|anchor| anchor.boot_id.0).collect();
+    let waiting = hub.read().await?.count_to_date(boots).await?;
+    if usize::try_from(waiting).unwrap_or(0) <= DATED_AT_ONCE {
+        return Ok(());
+    }
+    let piece = || {
+        hub.whole(|attempt| {
+            Box::pin(async move {
+                let mut tx = attempt.write().await?;
+                let Some(sender) = tx.by_ids::<Gateway>([gateway]).await?.into_iter().next() else {
+                    return Ok(false);
+                };
+                let mut touched = Touched::default();
+                let all = take_anchors(hub, &mut tx, &sender, anchors, DATED_AT_ONCE, &mut touched).await?;
+                if !all {
+                    hub.settle(tx, touched, None).await?;
+                }
+                Ok(!all)
+            })
+        })
+    };
+    while piece().await? {}
+    Ok(())
+}
+
+/// Takes anchors in and reads the times of the swipes of those starts again, of so many at the most; names what must be judged
+/// again, and says whether that was all. As long as it was not, the anchors are not there either.
 ///
 /// # Errors
 /// When the store fails.
@@ -81,37 +123,40 @@ pub(super) async fn take_anchors(
     tx: &mut Tx,
     gateway: &Gateway,
     anchors: &[GatewayAnchorInput],
+    most: usize,
     touched: &mut Touched,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let now = hub.now().0;
-    let rows: Vec<Vec<Value>> = anchors
-        .iter()
-        .filter(|anchor| {
-            // One that is wide may be a bound alone: it counts where it comes close to the present at all.
-            let apart = anchor.at.ms().abs_diff(now).saturating_sub(anchor.error.0.unsigned_abs());
-            anchor.error.0 >= 0 && apart < 400 * 24 * 3_600_000
-        })
-        .map(|anchor| {
-            vec![
-                anchor.boot_id.0.into(),
-                anchor.since_boot.0.into(),
-                gateway.id.into(),
-                anchor.at.ms().into(),
-                anchor.error.0.into(),
-                format!("{:?}", anchor.source).to_uppercase().into(),
-                now.into(),
-            ]
-        })
-        .collect();
-    if tx.put_anchors(rows).await? == 0 {
-        return Ok(());
-    }
     let boots: BTreeSet<Uuid> = anchors.iter().map(|anchor| anchor.boot_id.0).collect();
-    let known: BTreeMap<Uuid, Vec<Anchor>> = tx.anchors(boots.iter().copied()).await?;
+    let mut known: BTreeMap<Uuid, Vec<Anchor>> = tx.anchors(boots.iter().copied()).await?;
+    let mut rows: Vec<Vec<Value>> = Vec::new();
+    for said in anchors {
+        // One that is wide may be a bound alone: it counts where it comes close to the present at all.
+        let apart = said.at.ms().abs_diff(now).saturating_sub(said.error.0.unsigned_abs());
+        let counts = said.error.0 >= 0 && apart < 400 * 24 * 3_600_000;
+        let (since_boot_ms, at, error_ms) = (said.since_boot.0, Instant(said.at.ms()), said.error.0);
+        let ties = known.entry(said.boot_id.0).or_default();
+        if !counts || ties.iter().any(|tie| tie.since_boot_ms == since_boot_ms) {
+            continue;
+        }
+        ties.push(Anchor { since_boot_ms, at, error_ms });
+        rows.push(vec![
+            said.boot_id.0.into(),
+            since_boot_ms.into(),
+            gateway.id.into(),
+            at.0.into(),
+            error_ms.into(),
+            format!("{:?}", said.source).to_uppercase().into(),
+            now.into(),
+        ]);
+    }
+    if rows.is_empty() {
+        return Ok(true);
+    }
     let swipes = tx.swipes_to_date(boots).await?;
     let raw = tx.raw_stamps(swipes.iter().map(|swipe| swipe.id)).await?;
     let hung = tx.first_stays(swipes.iter().map(|swipe| swipe.reader_id)).await?;
-    let mut changed: Vec<Swipe> = Vec::new();
+    let (mut changed, mut all): (Vec<Swipe>, bool) = (Vec::new(), true);
     let mut before = Vec::new();
     for swipe in swipes {
         let (Some(boot), Some(came)) = (swipe.boot_id, Came::of(&swipe)) else { continue };
@@ -123,6 +168,10 @@ pub(super) async fn take_anchors(
         let said = said.not_before(hung.get(&swipe.reader_id).copied());
         let read = said.read(swipe.clock_trust, came, ties, swipe.received_at);
         if (read.at, read.earliest, read.latest) != (swipe.swiped_at, swipe.earliest_at, swipe.latest_at) {
+            if changed.len() == most {
+                all = false;
+                break;
+            }
             before.push((swipe.id, swipe.swiped_at, swipe.earliest_at, swipe.latest_at));
             changed.push(Swipe {
                 swiped_at: read.at,
@@ -138,5 +187,8 @@ pub(super) async fn take_anchors(
     // The same credit at another time is another arrival.
     touched.sessions.extend(tx.credits_of_swipes(&ids).await?.iter().map(|credit| credit.session_id));
     touched.swipes.extend(ids);
-    Ok(())
+    if all {
+        tx.put_anchors(rows).await?;
+    }
+    Ok(all)
 }

@@ -1,0 +1,179 @@
+//! What is lost: gateways that do not come back, records that are on no disk any more, and who is not absent for it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use rollcall_hub::service::sweep;
+use rollcall_rules::ids::hole;
+use rollcall_tests::hub::{at, refusals};
+use rollcall_tests::timetable::{alerts, class, is, journal, register, send};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+#[tokio::test]
+async fn a_gateway_declared_lost_ends_the_waiting_and_what_it_hands_over_after_all_counts() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("10:20")).await;
+    assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
+    let shape = "declareGatewayLost gateway { code }";
+    let wrong = json!({"gateway": "NONE", "from": at("13:00"), "reason": " "});
+    let refused = hub.write_as(&hub.admin, shape, wrong).await;
+    assert_eq!(refusals(&refused), ["REQUIRED reason", "INVALID from", "NOT_FOUND gateway"]);
+    let lost = json!({"gateway": "GW", "from": at("10:20"), "reason": "stolen"});
+    let done = hub.write_as(&hub.admin, shape, lost).await;
+    assert_eq!((&done["errors"], &done["gateway"]["code"]), (&json!([]), &json!("GW")));
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+    let swipe = gateway.swipe(0, 0, &at("10:25"), &[&held]);
+    assert_eq!(gateway.submit(&hub, &[swipe], &at("12:00")).await, ["STORED"]);
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["PRESENT", "ABSENT"]));
+}
+
+#[tokio::test]
+async fn nobody_is_absent_where_swipes_were_refused_and_nobody_knows_whose_however_short_it_was() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("10:01"), &[&held]);
+    let refused = json!({"outageId": Uuid::from_u128(3), "readerId": null, "cause": "SWIPES_REFUSED",
+                         "from": "2026-10-05T10:02:00Z", "until": "2026-10-05T10:02:02Z"});
+    send(&hub, &gateway, &[swipe], &at("12:00"), json!({"outages": [refused]})).await;
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["PRESENT", "NO_REGISTER"]));
+    assert_eq!(alerts(&hub).await, ["SWIPES_REFUSED"]);
+}
+
+#[tokio::test]
+async fn a_gateway_that_came_back_after_it_was_declared_lost_is_awaited_again() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("09:10"));
+    let lost = json!({"gateway": "GW", "from": at("09:05"), "reason": "burnt"});
+    hub.write_as(&hub.admin, "declareGatewayLost", lost).await;
+    hub.clock.set(&at("09:20"));
+    gateway.heartbeat(&hub, &at("09:20")).await;
+    // It went silent again: nobody declared anything of that.
+    hub.clock.set(&at("12:00"));
+    assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
+}
+
+#[tokio::test]
+async fn a_journal_of_which_a_restored_hub_never_knew_is_missed_where_its_beginning_was_dropped() {
+    for (begins, missed) in [(0, true), (1, true), (5, false)] {
+        let (hub, mut gateway, held) = class().await;
+        hub.clock.set(&at("09:10"));
+        gateway.heartbeat(&hub, &at("09:10")).await;
+        hub.clock.set(&at("12:00"));
+        let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
+        let mut later = journal(None, 13);
+        (later["first"], later["begins"]) = (json!(5), json!(begins));
+        send(&hub, &gateway, &[swipe], &at("12:00"), json!({"journal": later})).await;
+        let alerts = alerts(&hub).await;
+        assert_eq!(alerts.contains(&"RECORDS_MISSING".to_owned()), missed, "{begins}: {alerts:?}");
+        let wanted = if missed {
+            is("NO_REGISTER", &["PRESENT", "NO_REGISTER"])
+        } else {
+            is("FINAL", &["PRESENT", "ABSENT"])
+        };
+        assert_eq!(register(&hub, "X").await, wanted, "{begins}");
+    }
+}
+
+#[tokio::test]
+async fn registers_of_later_sessions_do_not_wait_for_a_gateway_that_was_declared_lost_before_they_began() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("08:50"));
+    gateway.heartbeat(&hub, &at("08:50")).await;
+    hub.clock.set(&at("08:56"));
+    let lost = json!({"gateway": "GW", "from": at("08:55"), "reason": "stolen"});
+    hub.write_as(&hub.admin, "declareGatewayLost", lost).await;
+    hub.clock.set(&at("12:00"));
+    sweep::sweep(&hub.running.hub).await.unwrap();
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+}
+
+#[tokio::test]
+async fn records_that_are_on_no_disk_any_more_are_told_of_and_nobody_is_absent_for_them() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("09:10"));
+    send(&hub, &gateway, &[], &at("09:10"), json!({"journal": journal(None, 1)})).await;
+    // A backup from then was restored long after: what followed was handed over, and dropped since.
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
+    let mut later = journal(Some(1), 13);
+    later["first"] = json!(5);
+    let sent = send(&hub, &gateway, &[swipe], &at("12:00"), json!({"journal": later})).await;
+    assert_eq!(sent["handedOver"][0]["through"], 13);
+    assert_eq!(alerts(&hub).await, ["RECORDS_MISSING"]);
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["PRESENT", "NO_REGISTER"]));
+    // The next in order is no news.
+    let mut next = journal(Some(13), 14);
+    next["first"] = json!(14);
+    send(&hub, &gateway, &[], &at("12:00"), json!({"journal": next})).await;
+    assert_eq!(alerts(&hub).await, ["RECORDS_MISSING"]);
+}
+
+#[tokio::test]
+async fn of_a_hole_that_the_gateway_knows_no_more_is_given_up_than_it_says() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("09:10"));
+    send(&hub, &gateway, &[], &at("09:10"), json!({"journal": journal(None, 4)})).await;
+    // It had no network since; of what it hands over now, records 5 to 7 were torn by a power cut.
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
+    let mut later = journal(Some(4), 13);
+    later["first"] = json!(8);
+    send(&hub, &gateway, &[swipe], &at("09:10"), json!({"journal": later})).await;
+    // The hub alone knows only that it was since the last watermark.
+    assert_eq!(register(&hub, "X").await, is("SETTLING", &["PRESENT", "EXPECTED"]));
+    let told = json!({"outageId": hole(Uuid::from_u128(7), 8), "readerId": null, "cause": "JOURNAL_DAMAGED",
+                      "from": at("09:20"), "until": at("09:25")});
+    send(&hub, &gateway, &[], &at("12:00"), json!({"journal": journal(Some(13), 14), "outages": [told]}))
+        .await;
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["PRESENT", "ABSENT"]));
+}
+
+#[tokio::test]
+async fn a_gateway_may_be_declared_lost_from_an_instant_before_it_was_last_heard_of() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("10:30"));
+    gateway.heartbeat(&hub, &at("10:20")).await;
+    // That it reported until 10:20 nobody knows by heart, and it is no coming back.
+    let lost = json!({"gateway": "GW", "from": at("10:05"), "reason": "stolen around ten"});
+    let done = hub.write_as(&hub.admin, "declareGatewayLost", lost).await;
+    assert_eq!(done["errors"], json!([]));
+    hub.clock.set(&at("12:00"));
+    sweep::sweep(&hub.running.hub).await.unwrap();
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+}
+
+fn damage(number: u128, from: &str, until: &str) -> Value {
+    json!({"outages": [{"outageId": Uuid::from_u128(number), "readerId": null, "cause": "JOURNAL_DAMAGED",
+                        "from": at(from), "until": at(until)}]})
+}
+
+#[tokio::test]
+async fn damage_to_records_that_were_handed_over_takes_no_register_away() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("12:00")).await;
+    let taken = is("FINAL", &["ABSENT", "ABSENT"]);
+    assert_eq!(register(&hub, "X").await, taken);
+    send(&hub, &gateway, &[], &at("12:00"), damage(5, "10:00", "10:30")).await;
+    assert_eq!(register(&hub, "X").await, taken);
+    assert_eq!(alerts(&hub).await, ["JOURNAL_DAMAGED"]);
+}
+
+#[tokio::test]
+async fn damage_that_reaches_beyond_what_was_handed_over_is_still_a_loss_when_it_is_told_again() {
+    for (watermark, wanted) in [
+        ("10:20", is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
+        // X had ended by then, and so it was not in what is lost.
+        ("11:10", is("FINAL", &["ABSENT", "ABSENT"])),
+    ] {
+        let (hub, gateway, _) = class().await;
+        hub.clock.set(&at("12:00"));
+        gateway.heartbeat(&hub, &at(watermark)).await;
+        for _ in 0..2 {
+            send(&hub, &gateway, &[], &at("12:00"), damage(5, "10:10", "11:30")).await;
+            assert_eq!(register(&hub, "X").await, wanted, "{watermark}");
+            assert_eq!(alerts(&hub).await, ["SWIPES_LOST"]);
+        }
+    }
+}
