@@ -92,8 +92,8 @@ struct Hub {
     /// So many calls after those do not reach it.
     unheard: usize,
     out_of_step: usize,
-    /// It answers batches of more than so many too late, where it is not 0.
-    slow_above: usize,
+    /// What becomes of batches of more than so many.
+    too_many: Option<(usize, fn() -> UplinkError)>,
     /// Records that came since.
     more: u64,
     asked: usize,
@@ -214,8 +214,10 @@ impl Hub {
                         handover.failed(&UplinkError::Refused("no".into()));
                         continue;
                     }
-                    if self.slow_above > 0 && numbers.len() > self.slow_above {
-                        handover.failed(&UplinkError::TimedOut);
+                    if let Some((most, error)) = self.too_many
+                        && numbers.len() > most
+                    {
+                        handover.failed(&error());
                         continue;
                     }
                     self.has.extend(numbers);
@@ -267,10 +269,22 @@ fn a_record_that_the_hub_turns_down_holds_up_no_other_and_is_handed_over_when_it
 }
 
 #[test]
-fn a_hub_that_answers_too_late_gets_less_at_once() {
-    let mut hub = Hub { slow_above: 100, ..Hub::default() };
-    hub.drain(&mut HandOver::default(), 0);
-    assert_eq!((hub.has.len() as u64, hub.through), (RECORDS, RECORDS));
+fn a_hub_that_answers_too_late_or_takes_no_more_at_once_gets_less() {
+    let errors: [fn() -> UplinkError; 2] = [|| UplinkError::TimedOut, || UplinkError::TooLarge];
+    for error in errors {
+        let mut hub = Hub { too_many: Some((100, error)), ..Hub::default() };
+        assert_eq!(hub.drain(&mut HandOver::default(), 0), 0, "nothing is held back for it");
+        assert_eq!((hub.has.len() as u64, hub.through), (RECORDS, RECORDS));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_hub_is_not_taken_for_a_bad_record() {
+    let told = |code| UplinkError::told("its disk is full".to_owned(), code);
+    assert!(matches!(told(Some("INTERNAL")), UplinkError::Failed(_)));
+    assert!(matches!(told(Some("FORBIDDEN")), UplinkError::Failed(_)));
+    assert!(matches!(told(Some("BAD_USER_INPUT")), UplinkError::Refused(_)));
+    assert!(matches!(told(None), UplinkError::Refused(_)));
 }
 
 #[test]

@@ -418,6 +418,8 @@ async fn a_hub_that_is_not_in_step_takes_no_watermark_and_one_that_hears_late_ca
     // One that was given up comes behind it, and one of an earlier start.
     assert_eq!(beat(9, &[2], "08:02").await, (false, Some(4), watermark("09:04")));
     assert_eq!(beat(10, &[], "07:59").await, (false, Some(4), watermark("09:04")));
+    // Those say nothing of how late the next is.
+    assert_eq!(beat(11, &[1], "08:03").await, (false, Some(4), watermark("09:04")));
     assert_eq!(alarms(&hub).await, [""; 0]);
     // It was told of something that is not here.
     assert_eq!(beat(5, &[77], "08:05").await, (false, Some(4), watermark("09:04")));

@@ -37,6 +37,9 @@ pub enum UplinkError {
         "the hub refuses this gateway's token ({0}); make one with 'rollcall-hub token create --name CODE --role GATEWAY --gateway CODE'"
     )]
     NotLetIn(StatusCode),
+    /// Something between here and the hub takes no request of this size, whatever is in it.
+    #[error("the hub, or a proxy before it, takes no request of this size (413); let it take 8 MiB")]
+    TooLarge,
     /// The hub turned the request down; sending the same again will not help.
     #[error("the hub turned the request down: {0}")]
     Refused(String),
@@ -46,6 +49,24 @@ pub enum UplinkError {
     /// The answer is not what was asked for.
     #[error("the hub's answer cannot be read: {0}")]
     BadAnswer(String),
+}
+
+/// What an error of the hub's carries beside its words.
+#[derive(Debug, serde::Deserialize)]
+struct Coded {
+    code: Option<String>,
+}
+
+impl UplinkError {
+    /// What errors of the hub's mean, by their codes: faults of its own, and a role that is wrong, come as errors too, and are not
+    /// what it was sent.
+    #[must_use]
+    pub fn told<'a>(words: String, codes: impl IntoIterator<Item = &'a str>) -> Self {
+        match codes.into_iter().any(|code| ["INTERNAL", "FORBIDDEN"].contains(&code)) {
+            true => Self::Failed(words),
+            false => Self::Refused(words),
+        }
+    }
 }
 
 /// A client of the hub.
@@ -87,22 +108,19 @@ impl HubClient {
         };
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(UplinkError::NotLetIn(status)),
+            StatusCode::PAYLOAD_TOO_LARGE => return Err(UplinkError::TooLarge),
             status if status.is_server_error() => return Err(UplinkError::Failed(status.to_string())),
             _ => {}
         }
-        let response: GraphQlResponse<Q> =
+        let response: GraphQlResponse<Q, Coded> =
             serde_json::from_slice(&bytes).map_err(|error| UplinkError::BadAnswer(error.to_string()))?;
         match (response.data, response.errors) {
             (Some(data), None) => Ok(data),
             (_, Some(errors)) => {
+                let codes: Vec<String> =
+                    errors.iter().filter_map(|error| error.extensions.as_ref()?.code.clone()).collect();
                 let words: Vec<String> = errors.into_iter().map(|error| error.message).collect();
-                let words = words.join("; ");
-                // The hub's own faults come as errors too, and pass.
-                if words.contains("the hub failed") {
-                    Err(UplinkError::Failed(words))
-                } else {
-                    Err(UplinkError::Refused(words))
-                }
+                Err(UplinkError::told(words.join("; "), codes.iter().map(String::as_str)))
             }
             (None, None) => Err(UplinkError::BadAnswer("neither data nor errors".to_owned())),
         }

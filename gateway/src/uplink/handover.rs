@@ -461,6 +461,12 @@ impl HandOver {
     pub fn failed(&mut self, error: &UplinkError) -> bool {
         let trying = self.trying.take();
         let submitting = std::mem::take(&mut self.submitting);
+        if submitting && trying.is_none() && matches!(error, UplinkError::TooLarge) {
+            // Not what is in it is at fault: nothing is held back for it, and a single one is said again in a while.
+            let (before, after) = (self.batch, (self.batch / 2).max(1));
+            self.batch = after;
+            return after < before;
+        }
         let UplinkError::Refused(reason) = error else {
             // The hub may come back as another one, or from a backup.
             self.reconciled = false;

@@ -130,21 +130,11 @@ async fn prepare_all(
     if report.problems.count > 0 {
         return Ok((None, report));
     }
-    let before = changes(&mut tx).await?;
+    let before = tx.marks_changed();
     let news = hub.derive(&mut tx, touched, caller).await?;
-    report.marks_changed = changes(&mut tx).await? - before;
+    report.marks_changed = i64::try_from(tx.marks_changed() - before).unwrap_or(i64::MAX);
     report.registers = news.iter().filter(|piece| matches!(piece, News::Register { .. })).count();
     Ok((Some(Ready { tx, news }), report))
-}
-
-/// How many changes of marks the history holds, marks that went among them.
-async fn changes(tx: &mut Tx) -> Result<i64, StoreError> {
-    let mut count = 0;
-    for table in ["attendance_change", "attendance_gone"] {
-        let row = tx.fetch_one(&format!("SELECT COUNT(*) FROM {table}"), Vec::new()).await?;
-        count += row.map_or(Ok(0), |mut row| row.next::<i64>("count"))?;
-    }
-    Ok(count)
 }
 
 use enrolments::{Enrolled, name_of, taken_back};

@@ -191,7 +191,7 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
                 previous: input.previous.as_deref(),
                 sent_at: input.sent_at.ms(),
             };
-            let (in_step, believed) = in_step(hub, &mut tx, &sender, said).await?;
+            let Step { in_step, believed, .. } = in_step(hub, &mut tx, &sender, said).await?;
             if in_step {
                 if complete && believed {
                     advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
@@ -258,20 +258,25 @@ struct Said<'a> {
     sent_at: i64,
 }
 
+/// How a call stands to those that were taken before it.
+struct Step {
+    in_step: bool,
+    /// What it believes to be here is here.
+    believed: bool,
+    /// It was given up and came late, behind others: it is out of step by itself.
+    late: bool,
+}
+
 /// Whether what was taken of a gateway last is something that it names, of which it was told or may have been told: no backup
 /// came between. And whether what it believes to be here is here: one that begins believes nothing yet. Older gateways name
 /// nothing, and are believed.
-async fn in_step(
-    hub: &Hub,
-    tx: &mut Tx,
-    gateway: &Gateway,
-    said: Said<'_>,
-) -> Result<(bool, bool), StoreError> {
-    let Some(previous) = said.previous else { return Ok((true, true)) };
-    // One that was given up and came late, behind others, is out of step by itself.
+async fn in_step(hub: &Hub, tx: &mut Tx, gateway: &Gateway, said: Said<'_>) -> Result<Step, StoreError> {
+    let Some(previous) = said.previous else {
+        return Ok(Step { in_step: true, believed: true, late: false });
+    };
     let late = gateway.reported_at.is_some_and(|reported_at| said.sent_at < reported_at);
     if previous.is_empty() {
-        return Ok((!late, false));
+        return Ok(Step { in_step: !late, believed: false, late });
     }
     // The same once more, as a proxy may send it, is in step as well.
     let known = |last: Uuid| said.id == Some(last) || previous.iter().any(|it| it.0 == last);
@@ -287,7 +292,7 @@ async fn in_step(
         );
         tx.alarm(once, now, "OUT_OF_STEP", Some(gateway.id), detail).await?;
     }
-    Ok((in_step, in_step))
+    Ok(Step { in_step, believed: in_step, late })
 }
 
 /// Notes how a gateway is, and finishes the registers that its watermark has passed.
@@ -330,7 +335,13 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
                 previous: input.previous.as_deref(),
                 sent_at: input.sent_at.ms(),
             };
-            let (in_step, believed) = in_step(hub, &mut tx, &sender, said).await?;
+            let Step { in_step, believed, late } = in_step(hub, &mut tx, &sender, said).await?;
+            let journals = input.journals.as_deref().unwrap_or_default();
+            if late && !in_step {
+                // How the gateway was then says nothing of how it is.
+                let (_, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
+                return Ok(Ok(Heard { gateway: sender, handed_over, in_step }));
+            }
             sender.enrolled_at = sender.enrolled_at.or(Some(now));
             sender.software_version = Some(input.software_version.clone());
             sender.reported_at = Some(input.sent_at.ms());
@@ -354,7 +365,6 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
             let mut touched = Touched::default();
             let anchors = input.anchors.as_deref().unwrap_or_default();
             stamp::take_anchors(hub, &mut tx, &sender, anchors, usize::MAX, &mut touched).await?;
-            let journals = input.journals.as_deref().unwrap_or_default();
             let (complete, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
             if let Some(id) = input.heartbeat_id.as_ref().filter(|_| in_step) {
                 sender.exchange = Some(id.0);
@@ -363,8 +373,8 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
                 advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
             }
             // It says that everything was said, and there is something that is not here: something here turned it down.
-            report.held_back =
-                input.held_back.is_some_and(|count| count > 0) || (!complete && input.backlog == 0);
+            report.held_back = input.held_back.is_some_and(|count| count > 0)
+                || (!complete && believed && input.backlog == 0);
             if complete && believed && input.backlog == 0 && input.clock.trust != ClockTrust::Untrusted {
                 let answering =
                     input.readers.iter().filter(|it| it.online).map(|it| it.reader_id.0).collect();

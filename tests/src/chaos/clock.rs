@@ -48,11 +48,13 @@ const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
 /// By how many seconds the clock is off.
 const JUMPS: [i64; 11] = [0, 1, -1, MINUTE, -MINUTE, HOUR, -HOUR, DAY, -DAY, 10 * YEAR, -10 * YEAR];
-/// Where else it is set to.
-const MOMENTS: [&str; 4] =
-    ["@1970-01-01 00:00:05", "@2027-03-28 00:59:59", "@2026-10-25 00:59:59", "@2027-10-31 01:59:59"];
+/// The zone of the gateway's machine: people there put their clocks forward and back, and nothing may come of it.
+const ZONE: &str = "Europe/London";
+/// Where else it is set to, by the clocks of that zone: no time at all, the second before an hour is left out, and those before the
+/// hour that comes twice and before it comes again.
+const MOMENTS: [&str; 4] = [NO_TIME, "@2027-03-28 00:59:59", "@2027-10-31 00:59:59", "@2027-10-31 01:59:59"];
 /// The clock of a machine that starts without time.
-const NO_TIME: &str = "@1970-01-01 00:00:05";
+const NO_TIME: &str = "@1970-01-01 01:00:05";
 
 /// Sets the clock.
 ///
@@ -86,7 +88,7 @@ async fn jumps(run: &Run, library: &str) -> super::Result {
             variable("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
             variable("DONT_FAKE_MONOTONIC", "1"),
             variable("NO_FAKE_STAT", "1"),
-            variable("TZ", "UTC"),
+            variable("TZ", ZONE),
         ]
     };
     let in_step = match defect::environment("in-step", &site.path("")).await {

@@ -26,7 +26,15 @@ pub(super) async fn take(
     let now = hub.now().0;
     let known = tx.by_ids::<Outage>(outages.iter().map(|said| said.outage_id.0)).await?;
     let known: BTreeMap<Uuid, Outage> = known.into_iter().map(|outage| (outage.id, outage)).collect();
-    for said in outages {
+    for (index, said) in outages.iter().enumerate() {
+        // Of one that began and ended within the batch the end says all: else everything since would be derived for its beginning.
+        let is_same = |later: &GatewayOutageInput| {
+            later.outage_id == said.outage_id
+                && later.from.as_ref().map(DateTime::ms) == said.from.as_ref().map(DateTime::ms)
+        };
+        if said.until.is_none() && outages[index + 1..].iter().any(is_same) {
+            continue;
+        }
         // Told again it is the same outage, known better at the most.
         let before = known.get(&said.outage_id.0).filter(|before| before.gateway_id == gateway.id);
         let until = said.until.as_ref().map(DateTime::ms);
@@ -85,8 +93,10 @@ pub(super) async fn take(
             tx.alarm(once, now, kind, Some(gateway.id), detail).await?;
         }
         tx.put_outage(&outage).await?;
-        // Also what lies behind its end: until that was known, the outage went on there.
-        touched.sessions.extend(tx.sessions_during(gateway.id, since, until.unwrap_or(now).max(now)).await?);
+        // Also what lies behind its end, where it went on there until that was known.
+        let went_on_until = before.map(|before| before.until_at.unwrap_or(now));
+        let last = until.unwrap_or(now).max(went_on_until.unwrap_or(i64::MIN));
+        touched.sessions.extend(tx.sessions_during(gateway.id, since, last).await?);
     }
     Ok(())
 }

@@ -123,9 +123,11 @@ impl SimHub {
         let request = Request::new(query).variables(Variables::from_json(variables));
         let response = batch::execute(schema, request.data(caller), hub.clone()).await;
         if let Some(error) = response.errors.first() {
-            let words = error.message.clone();
-            let ours = words.contains("the hub failed");
-            return Err(if ours { UplinkError::Failed(words) } else { UplinkError::Refused(words) });
+            let code = match error.extensions.as_ref().and_then(|it| it.get("code")) {
+                Some(async_graphql::Value::String(code)) => Some(code.as_str()),
+                _ => None,
+            };
+            return Err(UplinkError::told(error.message.clone(), code));
         }
         response.data.into_json().map_err(|error| UplinkError::BadAnswer(error.to_string()))
     }
