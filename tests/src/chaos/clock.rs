@@ -165,6 +165,12 @@ impl Attack<'_> {
         if self.hub.is_none() {
             self.hub = Some(self.site.hub().await);
         }
+        if run.control.is_none() {
+            // In step at last, and right: whatever it was told before, it must believe that.
+            self.kernel_says(true)?;
+            self.restart(false).await?;
+            self.kernel_says(false)?;
+        }
         readers.stop(UP_WITHIN).await;
         let figures: Figures = check(self.site, self.history, Excused::default(), DRAINED_WITHIN).await?;
         let synced = self.site.swipes().await.iter().filter(|swipe| swipe.synced).count();
