@@ -306,6 +306,8 @@ impl SimGateway {
                 _ => {}
             }
         }
+        // As in `gateway::app`: before anybody sees red for it.
+        self.keep_refusals();
         taken
     }
 
