@@ -104,7 +104,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 2] = [
+const BROKEN_LATELY: [(u64, &str); 3] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -112,6 +112,10 @@ const BROKEN_LATELY: [(u64, &str); 2] = [
     (
         50_032,
         "a gateway that the hub did not know again was in step only two heartbeats later, and a register was not final in time",
+    ),
+    (
+        171_191,
+        "the simulated gateway kept that it had shown red at a reader it did not know half a minute after it had",
     ),
 ];
 

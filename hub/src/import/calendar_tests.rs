@@ -428,3 +428,11 @@ fn what_each_recurrence_would_have_too_much_of_is_refused_before_they_are_made()
         assert_eq!((problem.place.column.as_deref(), facts.sessions.things.len()), (Some(column), 0));
     }
 }
+
+#[test]
+fn a_uid_that_ends_like_a_recurrence_but_for_its_letters_is_whole() {
+    assert_eq!(super::series_of("maths@x/20261005T090000Z"), "maths@x");
+    for whole in ["https://x/abcdefghijklmnop", "maths@x/20261005T090000+", "maths@x", "x/2026100ST090000Z"] {
+        assert_eq!(super::series_of(whole), whole);
+    }
+}

@@ -43,7 +43,19 @@ pub(super) fn is_another(one: &Event, other: &Event) -> bool {
 /// The series that a session's id names, or of which it names a recurrence.
 #[must_use]
 pub fn series_of(id: &str) -> &str {
-    id.rsplit_once('/').filter(|(_, at)| at.len() == STAMP_LENGTH).map_or(id, |(series, _)| series)
+    // A UID may well end in a slash and so many letters.
+    id.rsplit_once('/').filter(|(_, at)| is_stamp(at)).map_or(id, |(series, _)| series)
+}
+
+/// `YYYYMMDDTHHMMSSZ` (RFC 5545, section 3.3.5, form 2).
+fn is_stamp(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == STAMP_LENGTH
+        && bytes.iter().enumerate().all(|(place, byte)| match place {
+            8 => *byte == b'T',
+            15 => *byte == b'Z',
+            _ => byte.is_ascii_digit(),
+        })
 }
 
 /// The id of one recurrence.
