@@ -26,8 +26,8 @@ use super::{Outcome, Run};
 /// The hub, which the gateway believes, says a wrong time: lights are wrong then, and the suite must see it.
 pub const CONTROLS: [&str; 1] = ["wrong-hub"];
 
-/// By how much, as libfaketime has it.
-const WRONG: &str = "+3h";
+/// By how much, as libfaketime has it: an hour after the last session of the day has ended, so that no light is anywhere near an edge.
+const WRONG: &str = "+4h";
 /// Once the faults have stopped, everything is at the hub within this time.
 const DRAINED_WITHIN: Duration = Duration::from_secs(90);
 /// How long a start, or an answer, may take on a machine that is busy with other things.
