@@ -233,7 +233,7 @@ impl Attack<'_> {
         self.answered().await?;
         let told = Timestamp::now();
         self.hub = Some(self.site.hub().await);
-        self.more(Colour::Green, 1).await?;
+        self.judged(1).await?;
         self.history.blind(Blind { from, told, until: Timestamp::now() + ON_ITS_WAY });
         self.blind += 1;
         // In peace, so that it keeps the time that it was told.
@@ -244,6 +244,13 @@ impl Attack<'_> {
     async fn answered(&self) -> Result<(), Violation> {
         let wanted = self.history.presented() + CARDS_PER_JUMP;
         self.wait("nobody was answered", || self.history.presented() >= wanted).await
+    }
+
+    /// Waits for so many more answers that are given where the time is known: right or, if the hub is wrong, not.
+    async fn judged(&self, count: usize) -> Result<(), Violation> {
+        let judged = || self.history.answers(Colour::Green) + self.history.answers(Colour::Red);
+        let wanted = judged() + count;
+        self.wait("neither green nor red was seen", || judged() >= wanted).await
     }
 
     /// Waits for so many more answers of a colour.
