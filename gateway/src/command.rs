@@ -84,7 +84,7 @@ enum Command {
     /// Reads the configuration and says whether it can be used.
     CheckConfig {
         /// The configuration.
-        #[arg(long, default_value = "gateway.toml")]
+        #[arg(long, env = "ROLLCALL_GATEWAY_CONFIG", default_value = "gateway.toml")]
         config: PathBuf,
     },
 }
@@ -96,7 +96,7 @@ enum JournalCommand {
     /// Prints a line for each record: number, time, what it is. No card numbers, no names.
     List(Folder),
     /// Prints every record as a line of JSON with its place and chain value, and one line with the gateway's
-    /// signature at the end: to be carried to the hub on a stick.
+    /// signature at the end: evidence, to be carried on a stick. `check-export` checks it; no hub takes it in.
     Export(Folder),
     /// Checks an export: that each record follows from the one before it, and that the gateway signed the ends.
     CheckExport {

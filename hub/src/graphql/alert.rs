@@ -21,8 +21,9 @@ impl Alert {
     pub async fn id(&self) -> ID {
         Kind::Alert.id(self.0.id)
     }
-    /// What it is about: SWIPE_CLASH, SWIPE_REJECTED, SWIPES_LOST, JOURNAL_DAMAGED, READER_UNKNOWN, KEY_CHANGED,
-    /// BAD_SIGNATURE, RECORDS_MISSING, OUT_OF_STEP, READER_DUPLICATE_ADDRESS, READER_INSECURE or READER_TAMPER.
+    /// What it is about: SWIPE_CLASH, SWIPE_ELSEWHERE, SWIPE_REJECTED, SWIPES_LOST, SWIPES_REFUSED, JOURNAL_DAMAGED,
+    /// READER_UNKNOWN, KEY_CHANGED, BAD_SIGNATURE, RECORDS_MISSING, OUT_OF_STEP, READER_DUPLICATE_ADDRESS,
+    /// READER_INSECURE or READER_TAMPER.
     /// More may be added at any time.
     async fn kind(&self) -> &str {
         &self.0.kind

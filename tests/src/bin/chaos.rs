@@ -15,7 +15,7 @@ const EXAMPLES: &str = "Examples:
   chaos kill-gateway --cycles 500
   chaos rot --control no-checksum     # a defect put in on purpose: must fail";
 
-/// How an attack is run.
+// How an attack is run. (A doc comment would stand in place of what each suite says of itself.)
 #[derive(Args)]
 struct How {
     /// How many cycles, seeds or cases; a suite's own default when left out.
