@@ -104,7 +104,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 3] = [
+const BROKEN_LATELY: [(u64, &str); 4] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -116,6 +116,11 @@ const BROKEN_LATELY: [(u64, &str); 3] = [
     (
         171_191,
         "the simulated gateway kept that it had shown red at a reader it did not know half a minute after it had",
+    ),
+    (
+        400_013,
+        "the first call of a gateway's start, and the batch that had followed it, came once more to a hub that was restored since: it \
+         took the batch's watermark, and lacked what another journal held",
     ),
 ];
 

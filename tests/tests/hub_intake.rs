@@ -390,41 +390,76 @@ async fn a_heartbeat_says_what_is_wrong_and_many_at_once_are_answered() {
     assert_eq!(in_state("OFFLINE").await, ["GW"]);
 }
 
+/// A heartbeat by an id, after others: whether the hub was in step, its watermark in London, and what it calls what it took last.
+async fn beat(
+    hub: &TestHub,
+    gateway: &Gateway,
+    heartbeat: u128,
+    previous: &[Uuid],
+    sent_at: &str,
+) -> (bool, String, Uuid) {
+    let input = json!({
+        "sentAt": at(sent_at), "watermark": at(sent_at), "clock": {"trust": "SYNCED", "source": "NTP"}, "backlog": 0,
+        "cacheCursor": "", "cacheAge": "PT1S", "softwareVersion": "test", "readers": [],
+        "heartbeatId": Uuid::from_u128(heartbeat), "previous": previous,
+    });
+    let payload = hub.write_as(&gateway.token, "gatewayHeartbeat inStep lastTaken", input).await;
+    let data = hub.read("{ gateway(by: {code: \"GW\"}) { health { watermark } } }").await;
+    let watermark = data["gateway"]["health"]["watermark"].as_str().map_or("-", |it| &it[11..16]).to_owned();
+    (payload["inStep"] == true, watermark, payload["lastTaken"].as_str().unwrap().parse().unwrap())
+}
+
 #[tokio::test]
 async fn a_hub_that_is_not_in_step_takes_no_watermark_and_one_that_hears_late_calls_alarms_nobody() {
     let (hub, gateway, _) = class().await;
     let id = Uuid::from_u128;
-    let beat = async |heartbeat: u128, previous: &[u128], sent_at: &str| {
-        let previous: Vec<Uuid> = previous.iter().copied().map(id).collect();
+    let beat = async |heartbeat: u128, previous: &[Uuid], sent_at: &str| {
         hub.clock.set(&at(sent_at));
-        let input = json!({
-            "sentAt": at(sent_at), "watermark": at(sent_at), "clock": {"trust": "SYNCED", "source": "NTP"}, "backlog": 0,
-            "cacheCursor": "", "cacheAge": "PT1S", "softwareVersion": "test", "readers": [],
-            "heartbeatId": id(heartbeat), "previous": previous,
-        });
-        let payload = hub.write_as(&gateway.token, "gatewayHeartbeat inStep lastTaken", input).await;
-        let data = hub.read("{ gateway(by: {code: \"GW\"}) { health { watermark } } }").await;
-        let watermark = data["gateway"]["health"]["watermark"].as_str().map(|it| it[11..16].to_owned());
-        let last: Option<Uuid> = payload["lastTaken"].as_str().map(|it| it.parse().unwrap());
-        (payload["inStep"] == true, last.map(|it| it.as_u128()), watermark)
+        beat(&hub, &gateway, heartbeat, previous, sent_at).await
     };
-    let watermark = |at: &str| Some(at.to_owned());
-    assert_eq!(beat(1, &[], "08:00").await, (true, Some(1), None), "it begins, and believes nothing yet");
-    assert_eq!(beat(2, &[1], "08:01").await, (true, Some(2), watermark("09:01")));
-    assert_eq!(beat(2, &[1], "08:01").await, (true, Some(2), watermark("09:01")), "a proxy sends it again");
+    let is = |found: (bool, String, Uuid), in_step: bool, watermark: &str| {
+        assert_eq!((found.0, found.1.as_str()), (in_step, watermark));
+        found.2
+    };
+    // It begins, and believes nothing yet.
+    let one = is(beat(1, &[], "08:00").await, true, "-");
+    let two = is(beat(2, &[one], "08:01").await, true, "09:01");
+    // A proxy sends it again.
+    assert_eq!(is(beat(2, &[one], "08:01").await, true, "09:01"), two);
     // The answer to 3 was lost.
-    assert_eq!(beat(3, &[2], "08:03").await, (true, Some(3), watermark("09:03")));
-    assert_eq!(beat(4, &[2, 3], "08:04").await, (true, Some(4), watermark("09:04")));
+    is(beat(3, &[two], "08:03").await, true, "09:03");
+    let four = is(beat(4, &[two, id(3)], "08:04").await, true, "09:04");
     // One that was given up comes behind it, and one of an earlier start.
-    assert_eq!(beat(9, &[2], "08:02").await, (false, Some(4), watermark("09:04")));
-    assert_eq!(beat(10, &[], "07:59").await, (false, Some(4), watermark("09:04")));
+    assert_eq!(is(beat(9, &[two], "08:02").await, false, "09:04"), four);
+    assert_eq!(is(beat(10, &[], "07:59").await, false, "09:04"), four);
     // Those say nothing of how late the next is.
-    assert_eq!(beat(11, &[1], "08:03").await, (false, Some(4), watermark("09:04")));
+    assert_eq!(is(beat(11, &[one], "08:03").await, false, "09:04"), four);
     assert_eq!(alarms(&hub).await, [""; 0]);
     // It was told of something that is not here.
-    assert_eq!(beat(5, &[77], "08:05").await, (false, Some(4), watermark("09:04")));
-    assert_eq!(beat(6, &[4], "08:06").await, (true, Some(6), watermark("09:06")));
+    assert_eq!(is(beat(5, &[id(77)], "08:05").await, false, "09:04"), four);
+    // An older gateway goes by its own ids.
+    is(beat(6, &[four], "08:06").await, true, "09:06");
+    is(beat(7, &[id(6)], "08:07").await, true, "09:07");
     assert_eq!(alarms(&hub).await, ["OUT_OF_STEP"]);
+}
+
+#[tokio::test]
+async fn what_followed_a_gateways_first_call_once_does_not_follow_it_where_it_comes_again() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("09:00"));
+    let beat = async |heartbeat: u128, previous: &[Uuid], sent_at: &str| {
+        beat(&hub, &gateway, heartbeat, previous, sent_at).await
+    };
+    // It starts, and starts again; then the first call of the second start comes once more, as to a hub that was restored since.
+    beat(1, &[], "08:00").await;
+    let (_, _, word) = beat(2, &[], "08:10").await;
+    beat(3, &[], "08:10").await;
+    let (begins, _, other) = beat(2, &[], "08:10").await;
+    assert!(begins && word != other, "{word} and {other}");
+    let (in_step, watermark, _) = beat(4, &[word], "08:11").await;
+    assert_eq!((in_step, watermark.as_str()), (false, "-"));
+    let (in_step, watermark, _) = beat(5, &[other], "08:12").await;
+    assert_eq!((in_step, watermark.as_str()), (true, "09:12"));
 }
 
 #[tokio::test]

@@ -314,6 +314,22 @@ async fn a_green_is_honoured_when_the_student_turns_out_not_to_have_been_listed(
     hub.done("saveMemberships", json!({"memberships": stays})).await;
     let lines = ["S00000 PRESENT READER 10:45:00.000 0 honoured"];
     assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &lines), "red promised nothing, green did");
+    let query = "{ swipes { nodes { decision reason sessions { externalId }
+                     considered { session { externalId } onClassList credited } } } }";
+    let swipes = hub.read(query).await;
+    let considered = |credited: bool| json!([{"session": {"externalId": "X"}, "onClassList": false, "credited": credited}]);
+    let found = [0, 1].map(|index| swipes["swipes"]["nodes"][index].clone());
+    let counts = json!([{"externalId": "X"}]);
+    assert!(
+        found.contains(&json!({"decision": "RECORDED", "reason": "NO_CLASS_LIST", "sessions": counts,
+                                   "considered": considered(true)})),
+        "{found:?}"
+    );
+    assert!(
+        found.contains(&json!({"decision": "NOT_RECORDED", "reason": "NO_CLASS_LIST", "sessions": [],
+                                   "considered": considered(false)})),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]

@@ -314,7 +314,7 @@ pub struct GatewaySubmitSwipesPayload {
     /// What the hub took last of this gateway is something that `previous` names. Where not, the hub was restored from a
     /// backup since: the swipes are taken, the watermark is not, and a heartbeat must say first how far everything is.
     in_step: bool,
-    /// The last heartbeat or batch of this gateway that the hub took, by its id; null before the first.
+    /// What the hub calls the last heartbeat or batch of this gateway that it took; null before the first. `previous` names it.
     last_taken: Option<UuidScalar>,
     /// Why the batch was turned down whole; empty when it was not.
     errors: Vec<UserError>,
@@ -358,7 +358,7 @@ pub struct GatewayHeartbeatPayload {
     /// What the hub took last of this gateway is something that `previous` names. Where not, the hub was restored from a
     /// backup since, and the watermark is not taken.
     in_step: bool,
-    /// The last heartbeat or batch of this gateway that the hub took, by its id; null before the first.
+    /// What the hub calls the last heartbeat or batch of this gateway that it took; null before the first. `previous` names it.
     last_taken: Option<UuidScalar>,
     /// Why the heartbeat was turned down; empty when it was not.
     errors: Vec<UserError>,
@@ -436,7 +436,8 @@ impl GatewayWrites {
         match answer {
             Ok(Heard { gateway, handed_over: journals, in_step }) => {
                 payload.handed_over = handed_over(journals);
-                (payload.in_step, payload.last_taken) = (in_step, gateway.exchange.map(UuidScalar));
+                (payload.in_step, payload.last_taken) =
+                    (in_step, intake::last_taken(&gateway).map(UuidScalar));
                 let mut tx = hub.read().await.map_err(|error| fault(&error))?;
                 hub.know_lineage(&mut tx).await.map_err(|error| fault(&error))?;
                 let revision =

@@ -47,7 +47,7 @@ pub struct SessionConsidered {
     has_class_list: bool,
     /// The student is on it.
     on_class_list: bool,
-    /// The swipe counts for it.
+    /// The swipe counts for it; where the rules speak against it, because the door had shown green (`honoured` of the mark).
     credited: bool,
 }
 
@@ -105,6 +105,9 @@ async fn considered_now(ctx: &Context<'_>, swipe: uuid::Uuid) -> Result<Vec<Sess
     let considered = loader::list(ctx, ConsideredForSwipe(swipe)).await?;
     let ids: Vec<uuid::Uuid> = considered.iter().map(|how| how.session.0).collect();
     let sessions = loader::many::<entity::Session>(ctx, &ids).await?;
+    // What a green light promised counts whatever the rules say now.
+    let counts: Vec<uuid::Uuid> =
+        loader::list(ctx, SessionsOfSwipe(swipe)).await?.iter().map(|session| session.id).collect();
     let mut all = Vec::new();
     for how in considered {
         let Some(session) = sessions.iter().find(|session| session.id == how.session.0) else { continue };
@@ -115,7 +118,7 @@ async fn considered_now(ctx: &Context<'_>, swipe: uuid::Uuid) -> Result<Vec<Sess
             window_open: how.window_open,
             has_class_list: how.has_class_list,
             on_class_list: how.on_class_list,
-            credited: how.credited,
+            credited: counts.contains(&session.id),
         });
     }
     Ok(all)

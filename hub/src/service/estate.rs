@@ -249,6 +249,7 @@ impl Save for SaveGateway {
                     received_at: None,
                     report: None,
                     exchange: None,
+                    exchange_answer: None,
                 }),
             }
         }

@@ -197,9 +197,9 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
                     advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
                 }
                 // One that came late, behind others, is not what the gateway hears of last.
-                sender.exchange = Some(input.batch_id.0);
+                took(hub, &mut sender, input.batch_id.0);
             }
-            let last_taken = sender.exchange;
+            let last_taken = last_taken(&sender);
             tx.put(&[sender]).await?;
             let mut came: Vec<News> = swipes.iter().map(|swipe| News::Swipe(swipe.id)).collect();
             webhooks::swipes_came(hub, &mut tx, &swipes, &mut came).await?;
@@ -280,8 +280,9 @@ async fn in_step(hub: &Hub, tx: &mut Tx, gateway: &Gateway, said: Said<'_>) -> R
         return Ok(Step { in_step: !late, believed: false, late });
     }
     // The same once more, as a proxy may send it, is in step as well.
-    let known = |last: Uuid| said.id == Some(last) || previous.iter().any(|it| it.0 == last);
-    let in_step = gateway.exchange.is_some_and(known);
+    let named = |last: Uuid| previous.iter().any(|it| it.0 == last);
+    let in_step = gateway.exchange.is_some_and(|last| said.id == Some(last) || named(last))
+        || gateway.exchange_answer.is_some_and(named);
     if !in_step && !late {
         let now = hub.now().0;
         // Two machines of one identity take turns at this all day.
@@ -294,6 +295,21 @@ async fn in_step(hub: &Hub, tx: &mut Tx, gateway: &Gateway, said: Said<'_>) -> R
         tx.alarm(once, now, "OUT_OF_STEP", Some(gateway.id), detail).await?;
     }
     Ok(Step { in_step, believed: in_step, late })
+}
+
+/// Notes what was taken of a gateway last. It is answered by a word of this hub's own: the same call, when it comes once more to a
+/// hub that was restored since, has another, and what once followed it does not follow it there.
+fn took(hub: &Hub, gateway: &mut Gateway, id: Uuid) {
+    if gateway.exchange != Some(id) || gateway.exchange_answer.is_none() {
+        gateway.exchange_answer = Some(hub.mint());
+    }
+    gateway.exchange = Some(id);
+}
+
+/// What was taken of a gateway last, as its answer calls it.
+#[must_use]
+pub fn last_taken(gateway: &Gateway) -> Option<Uuid> {
+    gateway.exchange_answer.or(gateway.exchange)
 }
 
 /// Notes how a gateway is, and finishes the registers that its watermark has passed.
@@ -368,7 +384,7 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
             stamp::take_anchors(hub, &mut tx, &sender, anchors, usize::MAX, &mut touched).await?;
             let (complete, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
             if let Some(id) = input.heartbeat_id.as_ref().filter(|_| in_step) {
-                sender.exchange = Some(id.0);
+                took(hub, &mut sender, id.0);
             }
             if complete && believed {
                 advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;

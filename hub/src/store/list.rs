@@ -54,7 +54,7 @@ lists! {
     /// Rooms by code.
     rooms = "room r", "r.id, r.code, r.name, r.building_id, r.capacity" by "r.code", "r.id";
     /// Gateways by code.
-    gateways = "gateway g", "g.id, g.code, g.building_id, g.enrolled_at, g.software_version, g.watermark, g.reported_at, g.received_at, g.report, g.exchange" by "g.code", "g.id";
+    gateways = "gateway g", "g.id, g.code, g.building_id, g.enrolled_at, g.software_version, g.watermark, g.reported_at, g.received_at, g.report, g.exchange, g.exchange_answer" by "g.code", "g.id";
     /// Readers by code.
     readers = "reader r", "r.id, r.code, r.gateway_id, r.room_id, r.kind, r.enabled, r.online, r.light, r.firmware, r.last_seen_at, r.last_swipe_at" by "r.code", "r.id";
     /// Students by number.

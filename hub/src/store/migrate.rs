@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 23] = [
+const VERSIONS: [(i64, &str, &str); 24] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -36,6 +36,7 @@ const VERSIONS: [(i64, &str, &str); 23] = [
     (21, "exchange", include_str!("../../migrations/0021_exchange.sql")),
     (22, "import items by name", include_str!("../../migrations/0022_import_item_by_name.sql")),
     (23, "uncertain swipes", include_str!("../../migrations/0023_uncertain_swipes.sql")),
+    (24, "exchange answer", include_str!("../../migrations/0024_exchange_answer.sql")),
 ];
 
 /// All versions, with the text as an engine wants it.

@@ -1,14 +1,14 @@
 //! What the hub may have taken last of this gateway, by the ids of heartbeats and batches.
 //!
-//! The hub keeps the id of the last that it took beside what was in it, so the two come back from a backup together: one
-//! that is restored names an id that is none of these, though everything else may look as before.
+//! The hub keeps the id of the last that it took, and the word by which it answered, beside what was in it, so they come back from a
+//! backup together: one that is restored names something that is none of these, though everything else may look as before.
 
 use uuid::Uuid;
 
 /// Ids of what was said to the hub.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    /// The last that it answered.
+    /// The last that it answered, as it calls it there: by a word of its own, or, an older hub, by ours.
     answered: Option<Uuid>,
     /// What was said since: it may have taken any of it, and the answer was lost. Behind a batch come heartbeats alone until one
     /// is answered, and these are one.
@@ -37,6 +37,7 @@ impl Exchange {
     /// What was said last is answered. Where the hub was not in step, what it took last is another, or nothing.
     pub(super) fn answered(&mut self, in_step: bool, last_taken: Option<Uuid>) {
         let said = self.heartbeat.or(self.batch);
-        *self = Self { answered: if in_step { said } else { last_taken }, ..Self::default() };
+        let answered = last_taken.or_else(|| said.filter(|_| in_step));
+        *self = Self { answered, ..Self::default() };
     }
 }

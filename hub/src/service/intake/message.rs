@@ -100,9 +100,9 @@ pub struct GatewaySwipeInput {
 pub struct GatewaySubmitSwipesInput {
     /// Names the batch in the answer, and to the next one.
     pub batch_id: UuidScalar,
-    /// The last heartbeat or batch that the hub answered, and those without an answer since, by their ids: it took one of
-    /// these last, unless it came back from a backup since; then it does not take the watermark.
-    /// Empty before the first answer: then it does not take it either.
+    /// The last heartbeat or batch that the hub answered, by the `lastTaken` of that answer, and those without an answer
+    /// since, by their ids: it took one of these last, unless it came back from a backup since; then it does not take the
+    /// watermark. Empty before the first answer: then it does not take it either.
     pub previous: Option<Vec<UuidScalar>>,
     /// When it was sent, by the gateway's clock.
     pub sent_at: DateTime,
@@ -273,9 +273,9 @@ pub struct GatewayReaderReport {
 pub struct GatewayHeartbeatInput {
     /// Names the heartbeat to the next one.
     pub heartbeat_id: Option<UuidScalar>,
-    /// The last heartbeat or batch that the hub answered, and those without an answer since, by their ids: it took one of
-    /// these last, unless it came back from a backup since; then it does not take the watermark.
-    /// Empty before the first answer: then it does not take it either.
+    /// The last heartbeat or batch that the hub answered, by the `lastTaken` of that answer, and those without an answer
+    /// since, by their ids: it took one of these last, unless it came back from a backup since; then it does not take the
+    /// watermark. Empty before the first answer: then it does not take it either.
     pub previous: Option<Vec<UuidScalar>>,
     /// When it was sent, by the gateway's clock.
     pub sent_at: DateTime,

@@ -81,6 +81,8 @@ entity! {
         report: Option<String>,
         /// Its last heartbeat or batch that was taken.
         exchange: Option<Uuid>,
+        /// What that was called in its answer.
+        exchange_answer: Option<Uuid>,
     }
 }
 entity! {
