@@ -105,6 +105,17 @@ impl<T> List<T> {
     }
 }
 
+/// A user whom a difference changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The source's id.
+    pub id: String,
+    /// Whether the difference says that this is a student; else it must have been said before.
+    pub studies: bool,
+    /// Whether the student's number is that id, for want of another.
+    pub by_id: bool,
+}
+
 /// A stay that is to be taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
@@ -155,6 +166,8 @@ pub struct Facts {
     pub by_id: BTreeMap<usize, (bool, bool)>,
     /// Which of `groups` name their course by such an id.
     pub courses_by_id: BTreeSet<usize>,
+    /// Which of `students` a difference changes, each with the source's id for the user.
+    pub users: BTreeMap<usize, User>,
     /// Groups that are gone: that there is none of them is no mistake.
     pub optional: BTreeSet<String>,
     /// What keeps the files from being used.

@@ -257,3 +257,27 @@ async fn a_difference_needs_no_table_of_what_has_not_changed() {
     let nodes = members["group"]["members"]["nodes"].as_array().unwrap();
     assert!(nodes.contains(&json!({"from": "2026-11-02", "until": "2026-12-11"})), "{nodes:?}");
 }
+
+#[tokio::test]
+async fn a_difference_changes_a_student_by_id_alone_and_makes_none_of_a_user_who_never_was_one() {
+    let hub = TestHub::start().await;
+    let first =
+        "sourcedId,status,classSourcedId,userSourcedId,role,beginDate,endDate\ne1,active,k1,u1,student,,\n";
+    assert_eq!(problems(&import_of(&hub, &whole(first)).await), Vec::<String>::new());
+    let manifest = "propertyName,value\nfile.users,delta\n";
+    let delta = async |rows: &str| {
+        let heading = "sourcedId,status,enabledUser,username,givenName,familyName,identifier,email\n";
+        let users = format!("{heading}{rows}");
+        let report = import_of(&hub, &[("manifest.csv", manifest), ("users.csv", &users)]).await;
+        assert_eq!(problems(&report), Vec::<String>::new());
+        let notes: Vec<u64> = report.notes.list.iter().map(|note| note.place.row).collect();
+        let found = hub.read("{ students { nodes { number displayName email state } } }").await;
+        (notes, found["students"]["nodes"].clone())
+    };
+    let ada = |name: &str, email: serde_json::Value, state: &str| json!([{"number": "N1", "displayName": name, "email": email, "state": state}]);
+    let (notes, found) =
+        delta("u9,active,true,bo,Bo,Li,N9,\nu1,active,true,,Ada,King,,ada@example.ac.uk\n").await;
+    assert_eq!((notes, found), (vec![2], ada("Ada King", json!("ada@example.ac.uk"), "ACTIVE")));
+    let (notes, found) = delta("u1,tobedeleted,,,,,,ada@example.ac.uk\n").await;
+    assert_eq!((notes, found), (vec![], ada("Ada King", json!("ada@example.ac.uk"), "WITHDRAWN")));
+}

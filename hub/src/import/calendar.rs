@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::civil::{Date, DateTime as Wall};
+use jiff::civil::DateTime as Wall;
 use jiff::tz::TimeZone;
 
 use super::{Facts, MAX_SESSIONS, Place};
@@ -253,7 +253,19 @@ impl<'a> Feed<'a> {
         };
         let mut changed: BTreeMap<i64, &'a Event> = BTreeMap::new();
         for event in events.iter().filter(|event| event.line("RECURRENCE-ID").is_some()) {
-            let at = self.recurrence_id(event)?.1;
+            let at = match self.recurrence_id(event) {
+                Ok((_, at)) => at,
+                // A day of a series of whole days.
+                Err(fault) if fault.left_out && series.is_none() => {
+                    note(fault.row, fault.column, &fault.message);
+                    continue;
+                }
+                Err(fault) if fault.left_out => {
+                    let message = "is a day, and the series has times: which of them is changed?".to_owned();
+                    return Err(Fault { message, left_out: false, ..fault });
+                }
+                Err(fault) => return Err(fault),
+            };
             if changed.get(&at).is_none_or(|other| sequence(other) <= sequence(event)) {
                 changed.insert(at, event);
             }
@@ -363,70 +375,6 @@ impl<'a> Feed<'a> {
             }
         }
         Ok(sessions)
-    }
-
-    /// When an event happens, in wall time of its start's zone: by its start, its rules and further dates, without
-    /// its exceptions.
-    fn walls(&self, series: &Timed<'_>) -> Result<Vec<Wall>, Fault> {
-        let event = series.event;
-        let mut walls = BTreeSet::new();
-        if event.line("RRULE").is_none() {
-            walls.insert(series.start.wall);
-        }
-        for rule in event.all("RRULE") {
-            let fault = |message| Fault { row: rule.row, column: "RRULE", message, left_out: false };
-            let found = when::recur(&series.start, &rule.value, self.options.horizon).map_err(fault)?;
-            self.charge(found.len());
-            walls.extend(found);
-            if walls.len() > usize::from(when::MAX_RECURRENCES) {
-                return Err(fault(format!(
-                    "with this rule the event makes more than {} sessions; split it",
-                    when::MAX_RECURRENCES
-                )));
-            }
-            if self.tried.get() > MAX_TRIED {
-                return Err(fault(format!(
-                    "the rules up to this one make more than {MAX_TRIED} recurrences"
-                )));
-            }
-        }
-        let zone = &series.start.zone;
-        let here = |when: &When| {
-            let at =
-                when.ms().and_then(|ms| jiff::Timestamp::from_millisecond(ms).map_err(|e| e.to_string()));
-            at.map(|at| zone.to_datetime(at))
-        };
-        let fault = |column| move |message| Fault { row: event.row, column, message, left_out: false };
-        for date in self.times_of(event, "RDATE")? {
-            walls.insert(here(&date).map_err(fault("RDATE"))?);
-        }
-        for line in event.all("EXDATE") {
-            match times(line, self.calendar, self.home) {
-                Ok(dates) => {
-                    for date in dates {
-                        walls.remove(&here(&date).map_err(fault("EXDATE"))?);
-                    }
-                }
-                // A day among the exceptions takes out all that is on it.
-                Err(NoTime::Day) => {
-                    for text in line.value.split(',') {
-                        let day = Date::strptime("%Y%m%d", text.trim())
-                            .map_err(|it| fault("EXDATE")(it.to_string()))?;
-                        walls.retain(|wall| wall.date() != day);
-                    }
-                }
-                Err(NoTime::Bad(message)) => {
-                    return Err(Fault { row: line.row, column: "EXDATE", message, left_out: false });
-                }
-            }
-        }
-        if walls.len() > usize::from(when::MAX_RECURRENCES) {
-            return Err(fault("DTSTART")(format!(
-                "the event makes more than {} sessions; split it",
-                when::MAX_RECURRENCES
-            )));
-        }
-        Ok(walls.into_iter().collect())
     }
 
     fn session(

@@ -320,6 +320,21 @@ fn one_odd_event_costs_only_itself() {
 }
 
 #[test]
+fn days_and_times_may_stand_beside_each_other_in_lists_and_a_change_of_a_day_alone_costs_only_itself() {
+    let weekly = "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;TZID=Europe/London:20261005T090000\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=4\n";
+    let facts = read_text(&format!(
+        "{weekly}RDATE;VALUE=DATE:20261027,20261028\nEXDATE;TZID=Europe/London:20261012,20261019T090000,20261028\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:b\nSUMMARY:B\nRECURRENCE-ID;VALUE=DATE:20261102\nDTSTART;VALUE=DATE:20261103\nEND:VEVENT\n"
+    ));
+    assert_eq!(shown(&facts), ["10-05 09:00+01:00 60 A", "10-26 09:00+00:00 60 A", "10-27 09:00+00:00 60 A"]);
+    assert_eq!((facts.notes.count, facts.notes.list[0].place.column.as_deref()), (1, Some("RECURRENCE-ID")));
+    let facts = read_text(&format!(
+        "{weekly}END:VEVENT\nBEGIN:VEVENT\nUID:a\nRECURRENCE-ID;VALUE=DATE:20261012\nDTSTART:20261013T090000Z\nDURATION:PT1H\nEND:VEVENT\n"
+    ));
+    assert_eq!(facts.problems.count, 1, "which of its times is changed is not said");
+}
+
+#[test]
 fn a_series_of_whole_days_is_left_out_with_its_changes_and_letters_folded_in_two_are_whole() {
     let facts = read_text(
         "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;VALUE=DATE:20261026\nRRULE:FREQ=WEEKLY\nEND:VEVENT\n\

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use zip::ZipArchive;
 
-use super::{Dropped, Facts, Place};
+use super::{Dropped, Facts, Place, User};
 use crate::scalar::LocalDate;
 use crate::service::bulk::Unsaid;
 use crate::service::memberships::SaveMembership;
@@ -280,6 +280,9 @@ fn classes(
     (classes, gone)
 }
 
+/// What is said of a user of whom nothing is known but that there is one.
+pub const NO_STUDENT: &str = "left out: nothing says that this is a student; roles.csv would";
+
 fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeMap<String, String> {
     let Some(table) = tables.get("users") else { return BTreeMap::new() };
     // Who is a student stands with the user (1.1), in a table of its own (1.2), or follows from an enrolment.
@@ -298,10 +301,11 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
         let id = table.first(record, &["sourcedId"]);
         let role = table.cell(record, "role");
         // Who teaches may study too.
-        if !role.is_some_and(|role| role.eq_ignore_ascii_case("student")) && !enrolled.contains(&id) {
-            if !told || (table.delta && role.is_none()) {
-                let message = "left out: nothing says that this is a student; roles.csv would";
-                facts.notes.add(table.place(*row, None), message);
+        let studies = role.is_some_and(|role| role.eq_ignore_ascii_case("student")) || enrolled.contains(&id);
+        // A difference brings no role along that has not changed.
+        if !studies && (role.is_some() || !table.delta) {
+            if !told {
+                facts.notes.add(table.place(*row, None), NO_STUDENT);
             }
             continue;
         }
@@ -310,7 +314,17 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
         let name = names.into_iter().flatten().collect::<Vec<_>>().join(" ");
         let out = table.gone(record)
             || table.cell(record, "enabledUser").is_some_and(|it| it.eq_ignore_ascii_case("false"));
-        numbers.insert(id, number.clone());
+        if table.delta {
+            let user = User { id: id.clone(), studies, by_id: number == id };
+            facts.users.insert(facts.students.things.len(), user);
+        }
+        let mut unsaid = unsaid.clone();
+        if table.delta && name.is_empty() {
+            unsaid.0.push("name");
+        }
+        if studies {
+            numbers.insert(id, number.clone());
+        }
         let student = SaveStudent {
             name: if name.is_empty() { number.clone() } else { name },
             number,
@@ -318,7 +332,7 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
             state: if out { StudentState::Withdrawn } else { StudentState::Active },
             expected_at_door: true,
             programme: None,
-            unsaid: unsaid.clone(),
+            unsaid,
         };
         facts.students.push(student, &table.name, *row);
     }

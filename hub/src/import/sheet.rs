@@ -268,9 +268,23 @@ fn guess(text: &str) -> u8 {
     [b';', b'\t', b'|', b','].into_iter().max_by_key(count).unwrap_or(b',')
 }
 
-/// The weeks of a pattern such as `1-3, 5, 9-11`.
-fn weeks(pattern: &str) -> Result<Vec<u32>, String> {
-    let bad = || format!("'{pattern}' is no list of weeks such as 1-3, 5, 9-11");
+/// Where a pattern has a sign for each week: fewer digits may be a number.
+const SIGNS_AT_LEAST: usize = 5;
+
+/// The weeks of a pattern such as `1-3, 5, 9-11`, or with a sign for each week from the first on, `YYYNYNNNYYY` or `11101000111`.
+fn weeks(pattern: &str, first: u32) -> Result<Vec<u32>, String> {
+    let bad = || {
+        format!(
+            "'{pattern}' is no list of weeks such as 1-3, 5, 9-11, nor a pattern such as YYYNYNNNYYY or 11101000111"
+        )
+    };
+    let signs = pattern.trim().as_bytes();
+    let either = |yes: u8, no: u8| signs.iter().all(|sign| [yes, no].contains(&sign.to_ascii_uppercase()));
+    if signs.len() >= SIGNS_AT_LEAST && (either(b'Y', b'N') || either(b'1', b'0')) {
+        let held = (first..).zip(signs).filter(|(_, sign)| matches!(sign.to_ascii_uppercase(), b'Y' | b'1'));
+        let weeks: Vec<u32> = held.map(|(week, _)| week).collect();
+        return if weeks.is_empty() || signs.len() > 200 { Err(bad()) } else { Ok(weeks) };
+    }
     let mut weeks = BTreeSet::new();
     for part in pattern.split([',', ';']).map(str::trim).filter(|part| !part.is_empty()) {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
@@ -310,4 +324,22 @@ fn on(day: Date, time: Time, zone: &TimeZone) -> Result<i64, String> {
 fn day_of(monday: Date, first: u32, week: u32, day: i64) -> Result<Date, String> {
     let days = (i64::from(week) - i64::from(first)) * 7 + day;
     monday.checked_add(days.days()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::weeks;
+
+    #[test]
+    fn weeks_are_read_as_lists_and_as_a_sign_for_each() {
+        let read = |pattern: &str| weeks(pattern, 1).map_err(|_| ());
+        assert_eq!(read("1-3, 5;9"), Ok(vec![1, 2, 3, 5, 9]));
+        assert_eq!(read("11"), Ok(vec![11]));
+        assert_eq!(read("YyNNy"), Ok(vec![1, 2, 5]));
+        assert_eq!(read(" 0011010 "), Ok(vec![3, 4, 6]));
+        assert_eq!(weeks("NNNNY", 38), Ok(vec![42]));
+        for bad in ["", "NNNNN", "YN1", "5-3", "Y", "1-3-5", "00111x"] {
+            assert_eq!(read(bad), Err(()), "{bad}");
+        }
+    }
 }

@@ -121,7 +121,8 @@ async fn prepare_all(
     work.save("courses", &facts.courses, |it| &it.code, facts).await?;
     let groups = work.with_courses(facts).await?;
     work.save("groups", &groups, |it| &it.code, facts).await?;
-    work.save("students", &facts.students, |it| &it.number, facts).await?;
+    let students = work.with_users(facts).await?;
+    work.save("students", &students, |it| &it.number, facts).await?;
     let cards = work.cards_again(&facts.cards).await?;
     work.save("cards", &cards, |it| &it.code, facts).await?;
     work.save_memberships(facts).await?;

@@ -1,8 +1,12 @@
-//! Recurrences of a series: their ids, and what one that is changed says of itself and of those after it.
+//! Recurrences of a series: when they are, their ids, and what one that is changed says of itself and of those after it.
 
-use super::lines::Event;
-use super::when::When;
-use super::{Fault, Feed, Timed};
+use std::collections::BTreeSet;
+
+use jiff::civil::DateTime as Wall;
+
+use super::lines::{Event, Line};
+use super::when::{self, Moment, When, moments};
+use super::{Fault, Feed, MAX_TRIED, Timed};
 use crate::service::timetable::SaveSession;
 
 /// How long what was called off is taken to have lasted, where nothing says so.
@@ -87,10 +91,75 @@ impl<'a> Feed<'a> {
     pub(super) fn recurrence_id(&self, event: &Event) -> Result<(When, i64), Fault> {
         let fault =
             |message: String| Fault { row: event.row, column: "RECURRENCE-ID", message, left_out: false };
-        let when = self.times_of(event, "RECURRENCE-ID").map_err(|it| Fault { left_out: false, ..it })?;
+        let when = self.times_of(event, "RECURRENCE-ID")?;
         let when = when.into_iter().next();
         let when = when.ok_or_else(|| fault("is empty".to_owned()))?;
         let at = when.ms().map_err(fault)?;
         Ok((when, at))
+    }
+
+    /// When an event happens, in wall time of its start's zone: by its start, its rules and further dates, without
+    /// its exceptions.
+    pub(super) fn walls(&self, series: &Timed<'_>) -> Result<Vec<Wall>, Fault> {
+        let event = series.event;
+        let mut walls = BTreeSet::new();
+        if event.line("RRULE").is_none() {
+            walls.insert(series.start.wall);
+        }
+        for rule in event.all("RRULE") {
+            let fault = |message| Fault { row: rule.row, column: "RRULE", message, left_out: false };
+            let found = when::recur(&series.start, &rule.value, self.options.horizon).map_err(fault)?;
+            self.charge(found.len());
+            walls.extend(found);
+            if walls.len() > usize::from(when::MAX_RECURRENCES) {
+                return Err(fault(format!(
+                    "with this rule the event makes more than {} sessions; split it",
+                    when::MAX_RECURRENCES
+                )));
+            }
+            if self.tried.get() > MAX_TRIED {
+                return Err(fault(format!(
+                    "the rules up to this one make more than {MAX_TRIED} recurrences"
+                )));
+            }
+        }
+        let zone = &series.start.zone;
+        let here = |when: &When| {
+            let at =
+                when.ms().and_then(|ms| jiff::Timestamp::from_millisecond(ms).map_err(|e| e.to_string()));
+            at.map(|at| zone.to_datetime(at))
+        };
+        let fault = |column| move |message| Fault { row: event.row, column, message, left_out: false };
+        let read = |line: &Line, column| {
+            let found = moments(line, self.calendar, self.home);
+            found.map_err(|message| Fault { row: line.row, column, message, left_out: false })
+        };
+        for line in event.all("RDATE") {
+            for moment in read(line, "RDATE")? {
+                walls.insert(match moment {
+                    Moment::Time(when) => here(&when).map_err(fault("RDATE"))?,
+                    // On another day, at the series' own time.
+                    Moment::Day(day) => day.to_datetime(series.start.wall.time()),
+                });
+            }
+        }
+        // A day among the exceptions takes out all that is on it.
+        let mut days = BTreeSet::new();
+        for line in event.all("EXDATE") {
+            for moment in read(line, "EXDATE")? {
+                match moment {
+                    Moment::Time(when) => drop(walls.remove(&here(&when).map_err(fault("EXDATE"))?)),
+                    Moment::Day(day) => drop(days.insert(day)),
+                }
+            }
+        }
+        walls.retain(|wall| !days.contains(&wall.date()));
+        if walls.len() > usize::from(when::MAX_RECURRENCES) {
+            return Err(fault("DTSTART")(format!(
+                "the event makes more than {} sessions; split it",
+                when::MAX_RECURRENCES
+            )));
+        }
+        Ok(walls.into_iter().collect())
     }
 }

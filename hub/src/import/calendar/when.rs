@@ -40,26 +40,47 @@ pub(super) enum NoTime {
     Bad(String),
 }
 
+/// One of a property's values.
+pub(super) enum Moment {
+    /// A time.
+    Time(When),
+    /// A whole day.
+    Day(Date),
+}
+
+fn is_of_days(line: &Line) -> bool {
+    line.params.get("VALUE").is_some_and(|value| value.eq_ignore_ascii_case("DATE"))
+}
+
 /// The times of a property: one, or several separated by commas. Of periods only the start counts.
 pub(super) fn times(line: &Line, calendar: &Calendar, home: &TimeZone) -> Result<Vec<When>, NoTime> {
-    if line.params.get("VALUE").is_some_and(|value| value.eq_ignore_ascii_case("DATE")) {
+    if is_of_days(line) {
         return Err(NoTime::Day);
     }
-    let zone = line.params.get("TZID").map(|id| zone(id, calendar)).transpose().map_err(NoTime::Bad)?;
+    let time = |moment| match moment {
+        Moment::Time(when) => Ok(when),
+        Moment::Day(_) => Err(NoTime::Day),
+    };
+    moments(line, calendar, home).map_err(NoTime::Bad)?.into_iter().map(time).collect()
+}
+
+/// The times and days of a property.
+pub(super) fn moments(line: &Line, calendar: &Calendar, home: &TimeZone) -> Result<Vec<Moment>, String> {
+    let zone = line.params.get("TZID").map(|id| zone(id, calendar)).transpose()?;
     let read = |text: &str| {
         let text = text.split('/').next().unwrap_or_default().trim();
-        if text.len() == 8 {
-            return Err(NoTime::Day);
+        if text.len() == 8 || is_of_days(line) {
+            let day = Date::strptime("%Y%m%d", text);
+            return day.map(Moment::Day).map_err(|_| format!("'{text}' is no day such as 20261005"));
         }
         let (text, utc) = text.strip_suffix('Z').map_or((text, false), |text| (text, true));
         let wall = DateTime::strptime("%Y%m%dT%H%M%S", text)
-            .map_err(|_| NoTime::Bad(format!("'{text}' is no time such as 20261005T090000Z")))?;
+            .map_err(|_| format!("'{text}' is no time such as 20261005T090000Z"))?;
         let zone = zone.as_ref().filter(|_| !utc);
         if let Some(from) = zone.and_then(|it| it.from).filter(|from| wall < *from) {
-            let message = format!(
+            return Err(format!(
                 "its time zone changed its clock by other rules before {from}, which are not followed"
-            );
-            return Err(NoTime::Bad(message));
+            ));
         }
         let floating = !utc && zone.is_none();
         let zone = match zone {
@@ -67,7 +88,7 @@ pub(super) fn times(line: &Line, calendar: &Calendar, home: &TimeZone) -> Result
             None if utc => TimeZone::UTC,
             None => home.clone(),
         };
-        Ok(When { wall, zone, floating })
+        Ok(Moment::Time(When { wall, zone, floating }))
     };
     line.value.split(',').map(read).collect()
 }

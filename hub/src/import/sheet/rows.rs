@@ -367,7 +367,7 @@ impl Cells<'_> {
             ));
         };
         let monday = first.monday().map_err(|message| ("weeks", message))?;
-        let pattern = weeks(&self.needed("weeks")?).map_err(|message| ("weeks", message))?;
+        let pattern = weeks(&self.needed("weeks")?, first.number).map_err(|message| ("weeks", message))?;
         let day = day(&self.needed("day")?).map_err(|message| ("day", message))?;
         let mut sessions = Vec::new();
         for week in pattern {

@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::memberships::SaveMembership;
+use super::super::people::SaveStudent;
 use super::super::timetable::SaveGroup;
 use super::Work;
-use crate::import::{Dropped, Facts, List};
+use crate::import::oneroster::NO_STUDENT;
+use crate::import::{Dropped, Facts, List, Place};
 use crate::scalar::LocalDate;
 use crate::store::StoreError;
 
@@ -16,8 +18,9 @@ const ENROLMENTS: &str = "enrolments";
 /// And which it was when the source took it back: said again, that takes no other with it.
 const ENDED: &str = "enrolments ended";
 
-/// What a source calls courses by, and when its classes end.
+/// What a source calls courses and students by, and when its classes end.
 const COURSES: &str = "courses by id";
+const USERS: &str = "users by id";
 const LAST_DAYS: &str = "last days of classes";
 /// And which last day it gave a stay, where it gave one: group, student, first and last day.
 const ENDS: &str = "ends of memberships";
@@ -40,14 +43,14 @@ pub(super) struct Enrolled<'a> {
 impl Work<'_> {
     /// Puts the ids of a source into our names, and says what became of the stays that its enrolments were.
     pub(super) async fn enrolled<'a>(&mut self, facts: &'a Facts) -> Result<Enrolled<'a>, StoreError> {
-        for kind in ["classes by id", "users by id", LAST_DAYS] {
+        for kind in ["classes by id", USERS, LAST_DAYS] {
             self.keep_ids_of(kind, facts).await?;
         }
         let mut list = Cow::Borrowed(&facts.memberships);
         let mut dropped = facts.dropped.clone();
         if !facts.by_id.is_empty() || dropped.iter().any(|stay| stay.by_id != (false, false)) {
             let classes = self.ids("classes by id").await?;
-            let users = self.ids("users by id").await?;
+            let users = self.ids(USERS).await?;
             let ours = |(group, student): (&mut String, &mut String), by_id: (bool, bool)| {
                 for (name, names, by_id) in [(group, &classes, by_id.0), (student, &users, by_id.1)] {
                     if let Some(ours) = names.get(name).filter(|_| by_id) {
@@ -204,6 +207,35 @@ impl Work<'_> {
             }
         }
         Ok(groups)
+    }
+
+    /// The students of some files: those of a difference as the source's ids name them, without users who never were students.
+    pub(super) async fn with_users<'a>(
+        &mut self,
+        facts: &'a Facts,
+    ) -> Result<Cow<'a, List<SaveStudent>>, StoreError> {
+        if facts.users.is_empty() {
+            return Ok(Cow::Borrowed(&facts.students));
+        }
+        let known = self.ids(USERS).await?;
+        let mut list = List { columns: facts.students.columns.clone(), ..List::default() };
+        for (index, student) in facts.students.things.iter().enumerate() {
+            let Some((file, row)) = facts.students.places.get(index) else { continue };
+            let mut student = student.clone();
+            if let Some(user) = facts.users.get(&index) {
+                match known.get(&user.id) {
+                    Some(number) if user.by_id => student.number.clone_from(number),
+                    None if !user.studies => {
+                        let place = Place { file: file.clone(), row: *row, column: None };
+                        self.report.notes.add(place, NO_STUDENT);
+                        continue;
+                    }
+                    _ => {}
+                }
+            }
+            list.push(student, file, *row);
+        }
+        Ok(Cow::Owned(list))
     }
 
     /// Keeps what the files say of ids of a kind.
