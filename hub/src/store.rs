@@ -51,8 +51,8 @@ pub enum StoreError {
         "the disk of the database is full, and nothing was changed: make room there, then try again ({0})"
     )]
     Full(#[source] sqlx::Error),
-    /// The engine turned the transaction down, or was cut off from it; nothing of it is left behind, and it may be
-    /// attempted again as a whole.
+    /// The engine turned the transaction down, was cut off from it or had no time for it; nothing of it is left behind, and
+    /// it may be attempted again as a whole.
     #[error("the database gave a transaction up: {0}")]
     Again(#[source] sqlx::Error),
     /// The engine was cut off while it committed, and could not be asked since whether it did.
@@ -79,10 +79,16 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        // SQLITE_FULL (SQLite's result codes), and disk_full (PostgreSQL manual, appendix A).
-        let full =
-            |told: &dyn sqlx::error::DatabaseError| matches!(told.code().as_deref(), Some("13" | "53100"));
-        if error.as_database_error().is_some_and(full) { Self::Full(error) } else { Self::Engine(error) }
+        let told = error.as_database_error().and_then(|told| told.code());
+        match told.as_deref() {
+            // SQLITE_FULL (SQLite's result codes), and disk_full (PostgreSQL manual, appendix A).
+            Some("13" | "53100") => Self::Full(error),
+            // SQLITE_BUSY: another process writes, an import perhaps. No transaction has begun then.
+            Some("5") => Self::Again(error),
+            // The same within this one.
+            None if matches!(error, sqlx::Error::PoolTimedOut) => Self::Again(error),
+            _ => Self::Engine(error),
+        }
     }
 }
 

@@ -178,3 +178,31 @@ async fn what_cannot_be_fetched_says_why_and_changes_nothing() {
     assert_eq!(refusals(&hub.write("deleteCalendarSource", json!({"id": id})).await), ["NOT_FOUND id"]);
     assert_eq!(sessions(&hub).await, ["A 11:00"], "what it brought stays");
 }
+
+#[tokio::test]
+async fn a_calendar_that_goes_by_another_source_still_calls_off_what_it_names_no_more() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    let hours = ["10", "11", "12", "13", "14", "15", "16", "17", "18", "19"];
+    let events: Vec<(&str, &str)> =
+        ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"].into_iter().zip(hours).collect();
+    let mut server = Server::start(&calendar(&events)).await;
+    let url = format!("http://{}/term.ics", server.address);
+    let mut input = json!({"url": url, "source": "term", "every": "PT15M", "calendar": {"whole": true}});
+    let saved = hub.done("saveCalendarSource calendarSource { id }", input.clone()).await;
+    server.asked().await;
+    let first = until(&hub, |it| it["import"]["state"] == "APPLIED").await["import"]["id"].clone();
+    input["id"] = saved["calendarSource"]["id"].clone();
+    input["source"] = json!("autumn");
+    hub.done("saveCalendarSource calendarSource { id }", input).await;
+    server.asked().await;
+    let again = |it: &Value| it["import"]["state"] == "APPLIED" && it["import"]["id"] != first;
+    let second = until(&hub, again).await["import"]["id"].clone();
+    server.gives(200, "\"2\"", &calendar(&events[1..]));
+    hub.clock.set(&at("08:16"));
+    server.asked().await;
+    until(&hub, |it| it["import"]["state"] == "APPLIED" && it["import"]["id"] != second).await;
+    let found = sessions(&hub).await;
+    assert_eq!(found[..2], ["A 11:00 off", "B 12:00"]);
+}

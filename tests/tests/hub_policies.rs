@@ -224,3 +224,66 @@ async fn a_policy_that_ends_before_a_wider_one_begins_is_not_said_to_change_what
     let found = hub.data(&hub.admin, &preview, json!({})).await;
     assert_eq!(found["attendancePolicyPreview"], json!({"sessions": 0, "changes": []}));
 }
+
+#[tokio::test]
+async fn a_kinds_policy_that_is_tried_until_an_instant_is_not_said_to_change_a_departments_sessions_after_it()
+{
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    hub.done("saveCourses", json!({"courses": [{"code": "LAW", "title": "Law", "department": "Law"}]})).await;
+    let mut lecture = session("LEC", "10:00", "11:00");
+    lecture["course"] = json!("LAW");
+    hub.done("saveSessions", json!({"sessions": [lecture]})).await;
+    let narrow = json!({"from": at("00:00"), "opensBefore": "PT15M", "department": "Law"});
+    assert_eq!(hub.write_as(&hub.admin, "saveAttendancePolicy", narrow).await["errors"], json!([]));
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    hub.clock.set(&at("12:00"));
+    let swipe = gateway.swipe(0, 0, &at("09:40"), &[]);
+    gateway.submit(&hub, &[swipe], &at("12:00")).await;
+    let found = async |until: &str| {
+        let query = format!(
+            "{{ attendancePolicyPreview(input: {{from: \"{}\", kind: LECTURE, opensBefore: \"PT30M\"}}, until: \"{until}\") {{
+                 sessions changes {{ session {{ externalId }} }} }} attendance {{ nodes {{ status }} }} }}",
+            at("00:00")
+        );
+        hub.data(&hub.admin, &query, json!({})).await
+    };
+    let absent = json!([{"status": "ABSENT"}]);
+    let before = found(&at("07:00")).await;
+    assert_eq!(before["attendancePolicyPreview"], json!({"sessions": 0, "changes": []}));
+    assert_eq!(before["attendance"]["nodes"], absent);
+    let with_it = found(&at("11:00")).await;
+    let changes = json!([{"session": {"externalId": "LEC"}}]);
+    assert_eq!(with_it["attendancePolicyPreview"], json!({"sessions": 1, "changes": changes}));
+    assert_eq!(with_it["attendance"]["nodes"], absent);
+}
+
+#[tokio::test]
+async fn a_policy_by_which_nothing_is_judged_otherwise_tells_of_no_session() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    let mut lab = session("LAB", "10:00", "12:00");
+    lab["kind"] = json!("LABORATORY");
+    hub.done("saveSessions", json!({"sessions": [lab, session("LEC", "10:00", "12:00")]})).await;
+    let save = async |policy: serde_json::Value| {
+        let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
+        assert_eq!(saved["errors"], json!([]));
+        let found = hub.read("{ sessions { nodes { externalId revision } } }").await;
+        let mut lines: Vec<String> = found["sessions"]["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| format!("{} {}", it["externalId"].as_str().unwrap(), it["revision"]))
+            .collect();
+        lines.sort();
+        lines
+    };
+    let from = at("00:00");
+    let lab = save(json!({"from": from, "opensBefore": "PT45M", "kind": "LABORATORY"})).await;
+    assert_eq!(lab, ["LAB 2", "LEC 1"]);
+    let all = json!({"from": from, "opensBefore": "PT1H"});
+    assert_eq!(save(all.clone()).await, ["LAB 2", "LEC 2"]);
+    assert_eq!(save(all).await, ["LAB 2", "LEC 2"], "it is so already");
+}

@@ -46,6 +46,10 @@ pub fn fault(error: &StoreError) -> Error {
             "the hub was cut off from its database while it committed: whether this took effect is not known. Look before \
              you ask for it again; swipes are safe to hand over again"
         }
+        StoreError::Again(_) => {
+            "the hub's database was busy, or not to be reached, for half a minute: an import may be writing. Nothing was \
+             changed; try again"
+        }
         StoreError::Full(_) => {
             "the disk of the hub's database is full. Nothing was changed; have room made, then try again"
         }

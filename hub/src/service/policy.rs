@@ -103,8 +103,9 @@ pub(super) fn check(input: &SavePolicy) -> Check {
 
 /// Puts a policy in force for sessions that start before an instant; names what must be derived anew.
 async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(Uuid, Touched), StoreError> {
+    let before = tx.all::<StoredPolicy>().await?;
     let (id, policies) = put_alone(hub, tx, input).await?;
-    Ok((id, judge_anew(tx, &policies, input.scope(), input.from.ms()..until).await?))
+    Ok((id, judge_anew(tx, &before, &policies, input.scope(), input.from.ms()..until).await?))
 }
 
 /// Puts a policy beside the others and changes nothing by it yet; gives its id, and all policies.
@@ -154,9 +155,10 @@ pub async fn delete_policy(hub: &Hub, caller: &Caller, from: i64, scope: Scope<'
                 );
                 return Ok(Err(check.refusals().unwrap_or_default()));
             };
+            let before = policies.clone();
             let policy = policies.swap_remove(index);
             tx.drop_policies(&[policy.id]).await?;
-            let mut touched = judge_anew(&mut tx, &policies, scope, from..i64::MAX).await?;
+            let mut touched = judge_anew(&mut tx, &before, &policies, scope, from..i64::MAX).await?;
             touched.feed_sessions.clone_from(&touched.sessions);
             hub.settle(tx, touched, Some(caller)).await?;
             Ok(Ok(()))
@@ -165,15 +167,21 @@ pub async fn delete_policy(hub: &Hub, caller: &Caller, from: i64, scope: Scope<'
     .await
 }
 
-/// Sets the windows of sessions that start within some time by these policies; names what must be derived anew.
+/// Sets the windows of sessions that start within some time, and are judged otherwise by these policies than by those before;
+/// names what must be derived anew.
 pub(super) async fn judge_anew(
     tx: &mut Tx,
+    before: &[StoredPolicy],
     policies: &[StoredPolicy],
     scope: Scope<'_>,
     starts: std::ops::Range<i64>,
 ) -> Result<Touched, StoreError> {
     let ids = tx.sessions_starting(scope.department, scope.kind, starts.start, starts.end).await?;
-    let sessions = tx.by_ids::<Session>(ids).await?;
+    let mut sessions = tx.by_ids::<Session>(ids).await?;
+    sessions.retain(|session| policy_for(before, session) != policy_for(policies, session));
+    if sessions.is_empty() {
+        return Ok(Touched::default());
+    }
     judge_sessions_anew(tx, policies, sessions, starts).await
 }
 

@@ -33,9 +33,11 @@ pub async fn derive(
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = touched.sessions.iter().copied().collect();
     let listeners = if ids.is_empty() { Vec::new() } else { webhooks::listeners(tx).await? };
+    // One instant for all: who asks later what was known in between is answered by all of it or by nothing.
+    let now = hub.now();
     for chunk in ids.chunks(SESSIONS_AT_ONCE) {
-        let changed =
-            derive_some(hub, tx, chunk, &touched.marked, caller, news, !listeners.is_empty()).await?;
+        let tell = !listeners.is_empty();
+        let changed = derive_some(hub, tx, chunk, now, &touched.marked, caller, news, tell).await?;
         if !listeners.is_empty() {
             webhooks::registers_changed(hub, tx, &listeners, &changed, news).await?;
         }
@@ -63,13 +65,13 @@ async fn derive_some(
     hub: &Hub,
     tx: &mut Tx,
     ids: &[Uuid],
+    now: Instant,
     marked: &BTreeMap<(Uuid, Uuid), String>,
     caller: Option<&Caller>,
     news: &mut Vec<News>,
     tell: bool,
 ) -> Result<Vec<Changed>, StoreError> {
     let known = Known::load(tx, ids).await?;
-    let now = hub.now();
     let mut writes = Writes::default();
     let mut all_changed = Vec::new();
     for (stored, session) in &known.sessions {

@@ -109,6 +109,10 @@ pub async fn save(hub: &Hub, caller: &Caller, input: &SaveSource) -> Answer<Cale
                 failing_since: None,
                 last_error: None,
             };
+            // What it named under another name would be named for ever, and nothing of it be called off.
+            if let Some(before) = before.filter(|before| before.source != saved.source) {
+                tx.forget_source(&before.source).await?;
+            }
             tx.put(std::slice::from_ref(&saved)).await?;
             tx.commit().await?;
             hub.tell(vec![News::Job]);

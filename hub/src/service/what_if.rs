@@ -139,6 +139,7 @@ async fn preview_of(
             // Before anything is done: where writers do not take turns, what others commit between the two shows as a difference.
             let mut committed = hub.read_aside().await?;
             let around = committed.sessions_starting(None, None, part.start, part.end).await?;
+            let before = tx.all::<StoredPolicy>().await?;
             let policies = instead(hub, &mut tx, input, until).await?;
             let near = (input.from.ms().max(part.start.saturating_sub(NEAR_MS)))
                 ..until.min(part.end.saturating_add(NEAR_MS));
@@ -146,7 +147,7 @@ async fn preview_of(
             if around.is_empty() || near.is_empty() {
                 return Ok(Ok((count, changed)));
             }
-            let touched = judge_anew(&mut tx, &policies, input.scope(), near).await?;
+            let touched = judge_anew(&mut tx, &before, &policies, input.scope(), near).await?;
             hub.derive(&mut tx, touched, None).await?;
             // As it is committed, beside as it would be: some sessions at a time, as all marks do not fit in memory.
             for some in around.chunks(AT_ONCE) {
@@ -185,9 +186,35 @@ async fn instead(
             let then = policy_at(&policies, input.scope(), at);
             after.push(stored(hub.mint(), at, input.scope(), &then));
         }
+        after.extend(departments_as_before(hub, &policies, input.scope(), until..=last));
         tx.put(&after).await?;
     }
     Ok(put_alone(hub, tx, input).await?.1)
+}
+
+/// A kind's policy stands above a department's. So where one is put in force to end at an instant, departments without a policy
+/// of their own for that kind get one from then on: what holds for them.
+fn departments_as_before(
+    hub: &Hub,
+    policies: &[StoredPolicy],
+    scope: Scope<'_>,
+    from: std::ops::RangeInclusive<i64>,
+) -> Vec<StoredPolicy> {
+    if scope.department.is_some() || scope.kind.is_none() {
+        return Vec::new();
+    }
+    let begun = policies.iter().map(|policy| policy.from_at).filter(|at| from.contains(at));
+    let instants: BTreeSet<i64> = begun.chain([*from.start()]).collect();
+    let departments: BTreeSet<&str> =
+        policies.iter().filter_map(|policy| policy.department.as_deref()).collect();
+    let mut as_before = Vec::new();
+    for department in departments {
+        let scope = Scope { department: Some(department), ..scope };
+        let own = |at: i64| policies.iter().any(|it| Scope::of(it) == scope && it.from_at == at);
+        let instants = instants.iter().filter(|at| !own(**at));
+        as_before.extend(instants.map(|at| stored(hub.mint(), *at, scope, &policy_at(policies, scope, *at))));
+    }
+    as_before
 }
 
 /// The marks of some sessions that have another status in what is committed than in the other transaction.

@@ -32,9 +32,11 @@ impl Store for PinnedStore {
 
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
-            // Nobody holds a reader while he waits to write: what is read after this is another state.
+            // Nobody holds a reader while he waits to write.
             drop(self.0.begun.lock().await.take());
             let transaction = self.0.store.write().await?;
+            // What is read after this is the state that is written upon, whatever others read meanwhile.
+            drop(self.0.begun.lock().await.take());
             Ok(Box::new(Trial(transaction)) as Box<dyn Transaction>)
         })
     }

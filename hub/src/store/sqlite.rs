@@ -175,7 +175,26 @@ impl Transaction for SqliteTransaction {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions as _, Executor as _};
+
+    use super::super::StoreError;
     use super::by_place;
+
+    #[tokio::test]
+    async fn what_found_another_process_writing_may_be_attempted_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("hub.sqlite"))
+            .create_if_missing(true)
+            .busy_timeout(Duration::ZERO);
+        let (mut one, mut other) = (options.connect().await.unwrap(), options.connect().await.unwrap());
+        one.execute("BEGIN IMMEDIATE").await.unwrap();
+        let busy = StoreError::from(other.execute("BEGIN IMMEDIATE").await.unwrap_err());
+        assert!(matches!(busy, StoreError::Again(_)), "{busy:?}");
+    }
 
     #[test]
     fn numbers_in_order_become_places_and_all_others_stay() {
