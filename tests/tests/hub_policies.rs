@@ -234,7 +234,7 @@ async fn a_kinds_policy_that_is_tried_until_an_instant_is_not_said_to_change_a_d
     hub.done("saveCourses", json!({"courses": [{"code": "LAW", "title": "Law", "department": "Law"}]})).await;
     let mut lecture = session("LEC", "10:00", "11:00");
     lecture["course"] = json!("LAW");
-    hub.done("saveSessions", json!({"sessions": [lecture]})).await;
+    hub.done("saveSessions", json!({"sessions": [lecture, session("EARLY", "06:00", "06:30")]})).await;
     let narrow = json!({"from": at("00:00"), "opensBefore": "PT15M", "department": "Law"});
     assert_eq!(hub.write_as(&hub.admin, "saveAttendancePolicy", narrow).await["errors"], json!([]));
     let mut gateway = Gateway::start(&hub, "GW").await;
@@ -243,20 +243,21 @@ async fn a_kinds_policy_that_is_tried_until_an_instant_is_not_said_to_change_a_d
     gateway.submit(&hub, &[swipe], &at("12:00")).await;
     let found = async |until: &str| {
         let query = format!(
-            "{{ attendancePolicyPreview(input: {{from: \"{}\", kind: LECTURE, opensBefore: \"PT30M\"}}, until: \"{until}\") {{
+            "{{ attendancePolicyPreview(input: {{from: \"{}\", kind: LECTURE, opensBefore: \"PT45M\"}}, until: \"{until}\") {{
                  sessions changes {{ session {{ externalId }} }} }} attendance {{ nodes {{ status }} }} }}",
             at("00:00")
         );
         hub.data(&hub.admin, &query, json!({})).await
     };
-    let absent = json!([{"status": "ABSENT"}]);
+    let stands = hub.read("{ attendance { nodes { status } } }").await["attendance"]["nodes"].take();
+    assert!(stands.as_array().unwrap().contains(&json!({"status": "ABSENT"})), "{stands}");
     let before = found(&at("07:00")).await;
-    assert_eq!(before["attendancePolicyPreview"], json!({"sessions": 0, "changes": []}));
-    assert_eq!(before["attendance"]["nodes"], absent);
+    assert_eq!(before["attendancePolicyPreview"], json!({"sessions": 1, "changes": []}));
+    assert_eq!(before["attendance"]["nodes"], stands);
     let with_it = found(&at("11:00")).await;
     let changes = json!([{"session": {"externalId": "LEC"}}]);
-    assert_eq!(with_it["attendancePolicyPreview"], json!({"sessions": 1, "changes": changes}));
-    assert_eq!(with_it["attendance"]["nodes"], absent);
+    assert_eq!(with_it["attendancePolicyPreview"], json!({"sessions": 2, "changes": changes}));
+    assert_eq!(with_it["attendance"]["nodes"], stands);
 }
 
 #[tokio::test]
