@@ -174,6 +174,7 @@ impl Transaction for SqliteTransaction {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 mod tests {
     use std::time::Duration;
 
