@@ -322,6 +322,63 @@ fn a_batch_with_a_hole_passes_no_watermark_before_the_hole_is_told_of() {
 }
 
 #[test]
+fn beside_another_journal_a_batch_says_nothing_of_the_watermark_and_the_next_heartbeat_does() {
+    let own = Uuid::from_u128(8);
+    for journals in [vec![own], vec![JOURNAL, own]] {
+        let segment = |journal: &Uuid| Segment {
+            name: "s".into(),
+            journal: *journal,
+            first: 1,
+            last: 3,
+            damaged: false,
+        };
+        let segments = journals.iter().map(segment).collect();
+        let standing = Standing { journal: own, next: 4, segments, usage: Usage::default() };
+        let (mut handover, now) = (HandOver::default(), status(0, true));
+        assert_eq!(handover.step(&now, &standing), Step::Heartbeat);
+        drop(handover.heartbeat(&now, &standing, More::default()));
+        // The hub has all of the older one.
+        let has = |journal: &Uuid, through| GatewayHandedOver {
+            journal_id: *journal,
+            through: Counter(through),
+            chain: "01".repeat(32),
+        };
+        for journal in &journals {
+            let has = has(journal, if *journal == own { 0 } else { 3 });
+            let found = handover.wanted(&standing, &has).map(stored);
+            assert!(!handover.learn(&standing, &has, found.as_ref(), Uuid::from_u128(9)));
+        }
+        let answer = GatewayHeartbeatPayload {
+            received_at: DateTime(START),
+            latest_cursor: String::new(),
+            handed_over: Vec::new(),
+            in_step: true,
+            last_taken: Some(Uuid::from_u128(10)),
+            errors: Vec::new(),
+        };
+        handover.heartbeat_answered(&now, &standing, &answer).unwrap();
+        assert!(
+            matches!(handover.step(&now, &standing), Step::Read { journal, from: 1, .. } if journal == own)
+        );
+        let records = (1..=3).map(|number| Stored { journal: own, ..stored(number) }).collect();
+        let sent = handover.batch((own, 1), records, &now, &standing, None, None).unwrap();
+        assert_eq!(sent.input.watermark.0, if journals.len() == 1 { START } else { 0 });
+        let answer = GatewaySubmitSwipesPayload {
+            receipts: Vec::new(),
+            committed_at: DateTime(START),
+            handed_over: vec![has(&own, 3)],
+            renew_journal: false,
+            in_step: true,
+            last_taken: Some(Uuid::from_u128(11)),
+            errors: Vec::new(),
+        };
+        handover.submitted(&sent, &answer, &standing).unwrap();
+        let said = handover.heartbeat(&status(60_000, true), &standing, More::default());
+        assert_eq!(said.watermark.0, START + 60_000);
+    }
+}
+
+#[test]
 fn a_hub_that_was_restored_while_a_record_is_held_back_gets_everything_again() {
     let mut hub = Hub { turns_down: BTreeSet::from([700]), ..Hub::default() };
     let mut handover = HandOver::default();

@@ -334,7 +334,12 @@ impl HandOver {
         let held_back = trying || self.aside.len() > 0;
         let whole = first.sequence == from && last.sequence - first.sequence + 1 == stored.len() as u64;
         let all = whole && !held_back && after.next(&standing.segments).is_none();
-        let watermark = if all { status.durable_before } else { self.watermark };
+        // A batch names its own journal alone: where there are others, the next heartbeat says how far they all are.
+        let watermark = match journals(standing).iter().all(|it| *it == journal) {
+            true if all => status.durable_before,
+            true => self.watermark,
+            false => Instant(0),
+        };
         // Behind what was turned down the hub is told that something is missing: nobody is absent for it meanwhile.
         let done = match self.aside.any_before(journal, first.sequence) {
             true => first.sequence - 1,

@@ -191,9 +191,9 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
                 previous: input.previous.as_deref(),
                 sent_at: input.sent_at.ms(),
             };
-            let Step { in_step, believed, .. } = in_step(hub, &mut tx, &sender, said).await?;
+            let Step { in_step, heard, .. } = in_step(hub, &mut tx, &sender, said).await?;
             if in_step {
-                if complete && believed {
+                if complete && heard {
                     advance(hub, &mut tx, &mut sender, input.watermark.ms(), &mut touched).await?;
                 }
                 // One that came late, behind others, is not what the gateway hears of last.
@@ -263,6 +263,9 @@ struct Step {
     in_step: bool,
     /// What it believes to be here is here.
     believed: bool,
+    /// It names the very answer that this hub gave last: its own id for a call may also stand for one that came once more, to a
+    /// hub that was restored since. A heartbeat says how far every journal is, and is believed either way; a batch is not.
+    heard: bool,
     /// It was given up and came late, behind others: it is out of step by itself.
     late: bool,
 }
@@ -272,17 +275,17 @@ struct Step {
 /// nothing, and are believed.
 async fn in_step(hub: &Hub, tx: &mut Tx, gateway: &Gateway, said: Said<'_>) -> Result<Step, StoreError> {
     let Some(previous) = said.previous else {
-        return Ok(Step { in_step: true, believed: true, late: false });
+        return Ok(Step { in_step: true, believed: true, heard: true, late: false });
     };
     // As long as nothing was taken by its id there is none that it could come behind, however far ahead a clock once was.
     let late = gateway.exchange.is_some() && gateway.reported_at.is_some_and(|last| said.sent_at < last);
     if previous.is_empty() {
-        return Ok(Step { in_step: !late, believed: false, late });
+        return Ok(Step { in_step: !late, believed: false, heard: false, late });
     }
     // The same once more, as a proxy may send it, is in step as well.
     let named = |last: Uuid| previous.iter().any(|it| it.0 == last);
-    let in_step = gateway.exchange.is_some_and(|last| said.id == Some(last) || named(last))
-        || gateway.exchange_answer.is_some_and(named);
+    let heard = gateway.exchange_answer.is_some_and(named);
+    let in_step = heard || gateway.exchange.is_some_and(|last| said.id == Some(last) || named(last));
     if !in_step && !late {
         let now = hub.now().0;
         // Two machines of one identity take turns at this all day.
@@ -294,7 +297,7 @@ async fn in_step(hub: &Hub, tx: &mut Tx, gateway: &Gateway, said: Said<'_>) -> R
         );
         tx.alarm(once, now, "OUT_OF_STEP", Some(gateway.id), detail).await?;
     }
-    Ok(Step { in_step, believed: in_step, late })
+    Ok(Step { in_step, believed: in_step, heard, late })
 }
 
 /// Notes what was taken of a gateway last. It is answered by a word of this hub's own: the same call, when it comes once more to a
@@ -352,7 +355,7 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
                 previous: input.previous.as_deref(),
                 sent_at: input.sent_at.ms(),
             };
-            let Step { in_step, believed, late } = in_step(hub, &mut tx, &sender, said).await?;
+            let Step { in_step, believed, late, .. } = in_step(hub, &mut tx, &sender, said).await?;
             let journals = input.journals.as_deref().unwrap_or_default();
             if late && !in_step {
                 // How the gateway was then says nothing of how it is.
