@@ -73,8 +73,11 @@ const LONGEST_SLEEP_MS: i64 = 1_000;
 const CLOSE_MS: i64 = 5;
 /// How often it is tried again to read them so.
 const CLOSE_READS: u32 = 10;
-/// Which clock chip set the wall clock at the start, if any.
-const RTC: &str = "/sys/class/rtc/rtc0/hctosys";
+/// Where the kernel shows the clock chip: whether it set the wall clock at the start, and what it says itself.
+const RTC: &str = "/sys/class/rtc/rtc0";
+/// A chip that is further than this from the wall clock has not set it, or not to what it shows now: one that lost its time
+/// begins in 1970, and something else has put the clock to where it was last since. Chips show whole seconds.
+const RTC_AGREES_MS: u64 = 3_000;
 
 /// The machine's clocks, as far as they can be believed.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl SystemClock {
     pub fn new(file: PathBuf) -> Self {
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot_id = Uuid::try_parse(text.trim()).unwrap_or(Uuid::nil());
-        let rtc = std::fs::read_to_string(RTC).is_ok_and(|text| text.trim() == "1");
+        let rtc = set_by_chip(Path::new(RTC), clocks().1);
         let kept = kept(&file);
         let keeper = Mutex::new(Timekeeper::new(boot_id, kept.as_ref(), None));
         Self { boot_id, rtc, file, keeper, steps: step::watch_steps() }
@@ -110,6 +113,16 @@ impl SystemClock {
         }
         Sample { wall, since_boot_ms: before + (after - before) / 2, max_error_ms, rtc: self.rtc }
     }
+}
+
+/// Whether a clock chip has set the wall clock, which is `wall` now, and bears it out.
+pub(crate) fn set_by_chip(chip: &Path, wall: Instant) -> bool {
+    let number = |file: &str| {
+        std::fs::read_to_string(chip.join(file)).ok().and_then(|text| text.trim().parse::<i64>().ok())
+    };
+    let agrees =
+        |seconds: i64| wall.since_ms(Instant(seconds.saturating_mul(1_000))).unsigned_abs() <= RTC_AGREES_MS;
+    number("hctosys") == Some(1) && number("since_epoch").is_some_and(agrees)
 }
 
 /// The wall clock, and the time since the start just before and just after it was read.
@@ -187,5 +200,30 @@ impl Clock for SystemClock {
     fn keep(&self) -> io::Result<()> {
         let kept = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).kept();
         crate::private::write_though_full(&self.file, &serde_json::to_vec(&kept)?)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_chip_is_believed_where_it_set_the_clock_and_still_shows_the_same() {
+        let chip = tempfile::tempdir().unwrap();
+        let wall = Instant(1_800_000_000_500);
+        assert!(!set_by_chip(chip.path(), wall), "there is none");
+        for (set, shows, believed) in [
+            ("1\n", "1800000000\n", true),
+            ("1\n", "1799999998\n", true),
+            ("0\n", "1800000000\n", false),
+            // It lost its time, and something else put the clock to where it had been.
+            ("1\n", "94\n", false),
+            ("1\n", "?\n", false),
+        ] {
+            std::fs::write(chip.path().join("hctosys"), set).unwrap();
+            std::fs::write(chip.path().join("since_epoch"), shows).unwrap();
+            assert_eq!(set_by_chip(chip.path(), wall), believed, "{set:?} {shows:?}");
+        }
     }
 }

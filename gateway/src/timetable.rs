@@ -92,6 +92,8 @@ const KEPT_ASIDE: usize = 3;
 const ITEMS_AT_ONCE: usize = 1_000;
 /// How the folder of a cache is called while it is made.
 const NEXT: &str = "next";
+/// A file in a cache's folder that says that it held something: sled may find nothing in what is damaged, and call that whole.
+const FILLED: &str = "filled";
 /// sled writes when it opens: with less room than this beside the cache's own size it is not opened in its place.
 const ROOM_TO_OPEN: u64 = 2 * 1024 * 1024;
 /// File systems in memory, where a cache can be read that its own disk has no room to open.
@@ -222,6 +224,7 @@ impl Cache {
         let made =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fill(&owned, cursor, config, items)));
         let made = made.unwrap_or_else(|_| Err(CacheError::BadData("making it panicked".to_owned())));
+        let made = made.and_then(|()| File::create(next.join(FILLED)).map(drop).map_err(file("mark it")));
         if made.is_err() {
             drop(removed(&next));
         }
@@ -369,6 +372,9 @@ fn try_open(path: &Path) -> Result<(sled::Db, Cached), CacheError> {
     let opened = std::panic::catch_unwind(move || {
         let db = settings(&owned).open()?;
         let cached = read(&db)?;
+        if cached.cursor.is_none() && owned.join(FILLED).exists() {
+            return Err(CacheError::BadData("nothing of it is there any more".to_owned()));
+        }
         Ok((db, cached))
     });
     opened.unwrap_or_else(|_| Err(CacheError::BadData("opening it panicked".to_owned())))

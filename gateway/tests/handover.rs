@@ -78,6 +78,8 @@ fn a_reader_that_comes_or_goes_is_told_at_once_but_not_at_every_flicker() {
 #[derive(Default)]
 struct Hub {
     turns_down: BTreeSet<u64>,
+    /// It fails at those, rather than to say that it does not take them.
+    fails: bool,
     /// Records that the gateway cannot read any more.
     unreadable: BTreeSet<u64>,
     /// Up to which everything is handed over, as far as the hub was told and could take it.
@@ -188,7 +190,7 @@ impl Hub {
                         continue;
                     }
                     let found = handover.wanted(&standing, &has).map(stored);
-                    assert!(!handover.learn(&standing, &has, found.as_ref(), Uuid::from_u128(8)));
+                    assert!(!handover.learn(&standing, &has, found.as_ref()));
                     let answer = GatewayHeartbeatPayload {
                         received_at: DateTime(START),
                         latest_cursor: String::new(),
@@ -211,7 +213,8 @@ impl Hub {
                     let numbers: Vec<u64> =
                         anchors.map(|it| u64::try_from(it.since_boot.0).unwrap()).collect();
                     if numbers.iter().any(|number| self.turns_down.contains(number)) {
-                        handover.failed(&UplinkError::Refused("no".into()));
+                        let no = if self.fails { UplinkError::Failed } else { UplinkError::Refused };
+                        handover.failed(&no("no".into()));
                         continue;
                     }
                     if let Some((most, error)) = self.too_many
@@ -249,23 +252,37 @@ impl Hub {
 }
 
 #[test]
-fn a_record_that_the_hub_turns_down_holds_up_no_other_and_is_handed_over_when_it_is_taken() {
-    let mut hub = Hub { turns_down: BTreeSet::from([10]), ..Hub::default() };
-    let mut handover = HandOver::default();
-    hub.drain(&mut handover, 0);
-    assert_eq!((hub.has.len() as u64, hub.through), (RECORDS - 1, 9), "all but the one");
-    for minute in 1..4 {
-        hub.asked = 0;
-        assert_eq!(hub.drain(&mut handover, minute * 60_000), 1, "it says that it holds one back");
-        assert!(!hub.complete, "no watermark is taken while it is missing");
-        assert!(hub.asked < 5, "{} questions in a minute for one record", hub.asked);
+fn a_record_that_the_hub_turns_down_or_fails_at_holds_up_no_other_and_is_handed_over_when_it_is_taken() {
+    for fails in [false, true] {
+        let mut hub = Hub { turns_down: BTreeSet::from([10]), fails, ..Hub::default() };
+        let mut handover = HandOver::default();
+        hub.drain(&mut handover, 0);
+        assert_eq!((hub.has.len() as u64, hub.through), (RECORDS - 1, 9), "all but the one");
+        for minute in 1..4 {
+            hub.asked = 0;
+            assert_eq!(hub.drain(&mut handover, minute * 60_000), 1, "it says that it holds one back");
+            assert!(!hub.complete, "no watermark is taken while it is missing");
+            assert!(hub.asked < 5, "{} questions in a minute for one record", hub.asked);
+        }
+        // The hub was mended, or the gateway.
+        hub.turns_down.clear();
+        hub.drain(&mut handover, 300_000);
+        assert_eq!((hub.has.len() as u64, hub.through), (RECORDS, RECORDS));
+        assert_eq!(hub.drain(&mut handover, 360_000), 0);
+        assert!(hub.complete);
     }
-    // The hub was mended, or the gateway.
-    hub.turns_down.clear();
-    hub.drain(&mut handover, 300_000);
+}
+
+#[test]
+fn a_hub_that_can_do_nothing_now_is_waited_for_and_no_record_is_taken_to_be_at_fault() {
+    let mut hub = Hub { too_many: Some((0, || UplinkError::Unavailable("full".into()))), ..Hub::default() };
+    let mut handover = HandOver::default();
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hub.drain(&mut handover, 0)));
+    assert!(told.is_err(), "it says the same until the hub takes it");
+    (hub.too_many, hub.asked) = (None, 0);
+    hub.drain(&mut handover, 1_000);
     assert_eq!((hub.has.len() as u64, hub.through), (RECORDS, RECORDS));
-    assert_eq!(hub.drain(&mut handover, 360_000), 0);
-    assert!(hub.complete);
+    assert_eq!(hub.drain(&mut handover, 61_000), 0, "nothing is held back for it");
 }
 
 #[test]
@@ -282,7 +299,8 @@ fn a_hub_that_answers_too_late_or_takes_no_more_at_once_gets_less() {
 fn what_is_wrong_with_the_hub_is_not_taken_for_a_bad_record() {
     let told = |code| UplinkError::told("its disk is full".to_owned(), code);
     assert!(matches!(told(Some("INTERNAL")), UplinkError::Failed(_)));
-    assert!(matches!(told(Some("FORBIDDEN")), UplinkError::Failed(_)));
+    assert!(matches!(told(Some("UNAVAILABLE")), UplinkError::Unavailable(_)));
+    assert!(matches!(told(Some("FORBIDDEN")), UplinkError::Unavailable(_)));
     assert!(matches!(told(Some("BAD_USER_INPUT")), UplinkError::Refused(_)));
     assert!(matches!(told(None), UplinkError::Refused(_)));
 }
@@ -346,7 +364,7 @@ fn beside_another_journal_a_batch_says_nothing_of_the_watermark_and_the_next_hea
         for journal in &journals {
             let has = has(journal, if *journal == own { 0 } else { 3 });
             let found = handover.wanted(&standing, &has).map(stored);
-            assert!(!handover.learn(&standing, &has, found.as_ref(), Uuid::from_u128(9)));
+            assert!(!handover.learn(&standing, &has, found.as_ref()));
         }
         let answer = GatewayHeartbeatPayload {
             received_at: DateTime(START),

@@ -25,6 +25,7 @@ use rollcall_gateway::uplink::acknowledged::Acknowledged;
 use rollcall_gateway::uplink::client::HubClient;
 use rollcall_gateway::uplink::connect::Address;
 use rollcall_gateway::uplink::sender::{SenderTask, Status};
+use rollcall_gateway::uplink::sign::SigningKey;
 use rollcall_tests::hub::{TestHub, at, ms};
 use rollcall_tests::timetable::{Gateway, estate, session, students};
 use serde_json::json;
@@ -210,7 +211,7 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
     let sender = SenderTask {
         client: HubClient::new(address, gateway.token.clone()),
         journal: journal.clone(),
-        key: None,
+        key: Some(SigningKey::load(&folder.path().join("signing.key")).unwrap()),
         durable: seen,
         readers,
         status,
@@ -218,6 +219,7 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
         data: folder.path().to_path_buf(),
         time_is_the_hubs: true,
         acknowledged: Acknowledged::default(),
+        acknowledged_unkept: false,
         cache_damaged: false,
         handing: watch::channel(rollcall_gateway::uplink::sender::Handing::default()).0,
         stop: stopping,

@@ -3,7 +3,10 @@
 //! Called by the binary `chaos`. Each suite runs so many cycles from one seed, checks what must hold, and names the
 //! seed that repeats a failure. A suite that cannot run on this machine says so and is skipped.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod batches;
 pub mod clock;
@@ -96,7 +99,32 @@ pub enum Again {
     WholeRun,
 }
 
+/// The seed that is under way.
+static UNDER_WAY: AtomicU64 = AtomicU64::new(0);
+
+/// Says which seed is under way, for what ends it without a word.
+fn begin(seed: u64) {
+    UNDER_WAY.store(seed, Ordering::Relaxed);
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", text.unwrap_or("no words"))
+}
+
 impl Suite {
+    /// Runs it. A panic of what is attacked breaks the promise as well, and names the seed that was under way.
+    ///
+    /// # Errors
+    /// What did not hold.
+    pub fn attack(&self, run: &Run) -> Result {
+        begin(run.seed);
+        catch_unwind(AssertUnwindSafe(|| (self.run)(run))).unwrap_or_else(|panic| {
+            Err(Broken { seed: UNDER_WAY.load(Ordering::Relaxed), what: words(&*panic) })
+        })
+    }
+
     /// The command that shows a failure again.
     #[must_use]
     pub fn again(&self, run: &Run, broken: &Broken) -> String {
@@ -221,3 +249,22 @@ pub const SUITES: [Suite; 13] = [
 
 /// What came of a suite.
 pub type Result = std::result::Result<Outcome, Broken>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_with_the_seed_that_was_under_way() {
+        fn run(run: &Run) -> Result {
+            begin(run.seed + 2);
+            panic!("index out of bounds")
+        }
+        let suite = Suite { run, ..SUITES[0] };
+        let run = Run { cycles: 9, seed: 40, control: None };
+        let broken = suite.attack(&run).err();
+        let told = broken.map(|broken| (broken.to_string(), suite.again(&run, &broken)));
+        let wanted = ("it panicked: index out of bounds", "chaos simulate --cycles 1 --seed 42");
+        assert_eq!(told, Some((wanted.0.to_owned(), wanted.1.to_owned())));
+    }
+}

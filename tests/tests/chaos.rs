@@ -23,11 +23,13 @@ fn broken(suite: fn(&Run) -> chaos::Result, cycles: u64, control: &str) {
 }
 
 /// Seeds that once broke something, and what it was.
-const ONCE_BROKEN: [(u64, &str); 10] = [
+const ONCE_BROKEN: [(u64, &str); 12] = [
     (
         459,
         "for a hole that a power cut tore in a group, the hub gave up all since the watermark, minutes or weeks",
     ),
+    (12, "a restored hub that got everything again ended registers while it was still coming"),
+    (34, "the same, after a record that it had turned down was taken at last"),
     (
         68,
         "an outage whose end was told after the reader's next one had begun was ended anew, and later, at each start",
@@ -104,7 +106,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 4] = [
+const BROKEN_LATELY: [(u64, &str); 5] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -121,6 +123,11 @@ const BROKEN_LATELY: [(u64, &str); 4] = [
         400_013,
         "the first call of a gateway's start, and the batch that had followed it, came once more to a hub that was restored since: it \
          took the batch's watermark, and lacked what another journal held",
+    ),
+    (
+        700_848,
+        "a gateway that could not keep when it ran said that it had been down since long before, and took registers away for time \
+         that the hub's watermark had passed",
     ),
 ];
 
@@ -184,9 +191,7 @@ fn a_seed_is_the_same_world_whenever_it_is_played() {
 
 #[test]
 fn the_simulation_sees_each_defect_that_is_put_in() {
-    for control in
-        ["ack-before-fsync", "eager-watermark", "eatmydata", "no-dedup", "no-outages", "sled-flush"]
-    {
+    for control in chaos::simulate::CONTROLS {
         broken(chaos::simulate::run, 30, control);
     }
 }

@@ -5,7 +5,7 @@
 use rollcall_hub::service::sweep;
 use rollcall_rules::ids::hole;
 use rollcall_tests::hub::{at, refusals};
-use rollcall_tests::timetable::{alerts, class, is, journal, register, send};
+use rollcall_tests::timetable::{Gateway, alerts, class, is, journal, register, send};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -140,6 +140,39 @@ async fn a_gateway_may_be_declared_lost_from_an_instant_before_it_was_last_heard
     assert_eq!(done["errors"], json!([]));
     hub.clock.set(&at("12:00"));
     sweep::sweep(&hub.running.hub).await.unwrap();
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+}
+
+#[tokio::test]
+async fn a_card_that_was_put_back_from_an_image_takes_no_register_away_that_the_hub_has() {
+    let down = |gateway: &Gateway, code: &str, from: &str, until: Option<&str>| {
+        let reader = gateway.config["readers"].as_array().unwrap().iter().find(|it| it["code"] == code);
+        json!({"outages": [{"outageId": Uuid::from_u128(5), "readerId": reader.unwrap()["readerId"],
+                            "cause": "GATEWAY_DOWN", "from": from, "until": until.map(at)}]})
+    };
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("12:00")).await;
+    let taken = is("FINAL", &["ABSENT", "ABSENT"]);
+    assert_eq!(register(&hub, "X").await, taken);
+    // It runs again at 13:00, and says that it last ran when the image was made.
+    hub.clock.set(&at("13:00"));
+    for until in [None, Some("13:00")] {
+        let told = down(&gateway, "D1", &at("08:30"), until);
+        send(&hub, &gateway, &[], &at("12:00"), told).await;
+        assert_eq!(register(&hub, "X").await, taken);
+    }
+    // But a reader that the hub hung at the door since, and of which it had not heard, it did not serve.
+    let (hub, mut gateway, _) = class().await;
+    hub.clock.set(&at("09:30"));
+    let reader =
+        |code: &str, room: &str| json!({"code": code, "gateway": "GW", "room": room, "kind": "OSDP"});
+    hub.done("saveReaders", json!({"readers": [reader("D1", "R2"), reader("D3", "R1")]})).await;
+    hub.clock.set(&at("12:00"));
+    gateway.heartbeat(&hub, &at("12:00")).await;
+    assert_eq!(register(&hub, "X").await, taken);
+    gateway.refresh(&hub).await;
+    send(&hub, &gateway, &[], &at("12:00"), down(&gateway, "D3", &at("09:25"), None)).await;
     assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
 }
 

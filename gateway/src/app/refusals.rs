@@ -29,6 +29,8 @@ pub(super) struct Unrecorded {
 pub(super) struct Refusals {
     file: Option<File>,
     kept: Option<Unrecorded>,
+    /// The last attempt to keep it failed, as the log says.
+    failing: bool,
 }
 
 impl Refusals {
@@ -36,13 +38,13 @@ impl Refusals {
     pub(super) fn open(data: &Path) -> Self {
         let path = data.join("refusing");
         match read(&path) {
-            Ok((file, kept)) => Self { file: Some(file), kept },
+            Ok((file, kept)) => Self { file: Some(file), kept, failing: false },
             Err(error) => {
                 tracing::warn!(
                     "{} cannot be used: {error}; a restart forgets that swipes were refused",
                     path.display()
                 );
-                Self { file: None, kept: None }
+                Self { file: None, kept: None, failing: false }
             }
         }
     }
@@ -52,16 +54,18 @@ impl Refusals {
         self.kept
     }
 
-    /// Keeps since when something is not recorded; durable when this returns.
+    /// Keeps since when something is not recorded; durable when this returns. What cannot be kept is tried again with the next.
     pub(super) fn keep(&mut self, since: Option<Unrecorded>) {
         if since == self.kept {
             return;
         }
-        self.kept = since;
-        if let Some(file) = &self.file
-            && let Err(error) = write(file, since)
-        {
-            tracing::warn!("since when swipes are refused cannot be kept: {error}");
+        match self.file.as_ref().map_or(Ok(()), |file| write(file, since)) {
+            Ok(()) => (self.kept, self.failing) = (since, false),
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!("since when swipes are refused cannot be kept: {error}");
+                }
+            }
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use rollcall_rules::time::Instant;
+
 use super::Finding;
-use crate::clock::max_error_ms;
+use crate::clock::{max_error_ms, set_by_chip};
 
 /// A larger error than this counts in what is decided at the door, in milliseconds.
 const COUNTS_MS: i64 = 1_000;
@@ -23,8 +25,16 @@ pub(super) fn check(say: &mut impl FnMut(Finding)) {
         }
         None => Finding::warn("clock", "the kernel says nothing of its error", server),
     });
-    say(if Path::new(CHIP).exists() {
-        Finding::pass("clock", "there is a clock chip")
+    let wall = Instant(jiff::Timestamp::now().as_millisecond());
+    say(if set_by_chip(Path::new(CHIP), wall) {
+        Finding::pass("clock", "there is a clock chip, and it set the clock at the start")
+    } else if Path::new(CHIP).exists() {
+        Finding::warn(
+            "clock",
+            "there is a clock chip, but it did not set the clock at the start, or shows another time: it is not believed",
+            "give it its battery, let hwclock --systohc set it once the time is right, then restart; and name its overlay in \
+             config.txt",
+        )
     } else {
         Finding::warn(
             "clock",

@@ -17,12 +17,12 @@ pub trait Disk: Send {
     /// # Errors
     /// When the disk fails.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// Makes a file of this size, all zeros on the medium itself, and makes its name durable. What stood under
-    /// that name is gone.
+    /// Makes a file of this size, all zeros on the medium itself. What stood under that name is gone. The name is durable
+    /// after [`Disk::sync_names`].
     ///
     /// # Errors
     /// When the disk is full ([`io::ErrorKind::StorageFull`]; nothing is left behind) or fails.
-    fn create(&self, name: &str, bytes: u64) -> io::Result<()>;
+    fn create_file(&self, name: &str, bytes: u64) -> io::Result<()>;
     /// Opens a file for writing.
     ///
     /// # Errors
@@ -48,16 +48,49 @@ pub trait Disk: Send {
     /// # Errors
     /// When the disk fails; what was written may be lost then, and no later success changes that.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
+    /// Gives a file another name, in place of what stood there; durable after [`Disk::sync_names`].
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn rename_file(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file; durable after [`Disk::sync_names`].
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn remove_file(&self, name: &str) -> io::Result<()>;
+    /// Makes durable which files there are, and what they are called (`fsync` of the folder).
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn sync_names(&self) -> io::Result<()>;
+    /// Makes a file as [`Disk::create_file`] does, and makes its name durable.
+    ///
+    /// # Errors
+    /// When the disk is full (nothing is left behind) or fails.
+    fn create(&self, name: &str, bytes: u64) -> io::Result<()> {
+        self.create_file(name, bytes)?;
+        self.sync_names().inspect_err(|error| {
+            if is_full(error) {
+                drop(self.remove_file(name));
+            }
+        })
+    }
     /// Gives a file another name, in place of what stood there, and makes that durable.
     ///
     /// # Errors
     /// When the disk fails.
-    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.rename_file(from, to)?;
+        self.sync_names()
+    }
     /// Removes a file and makes that durable.
     ///
     /// # Errors
     /// When the disk fails.
-    fn remove(&self, name: &str) -> io::Result<()>;
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.remove_file(name)?;
+        self.sync_names()
+    }
 }
 
 /// Whether a disk had no room, as a whole or for whoever writes.
@@ -148,10 +181,6 @@ impl Folder {
     pub fn there(path: PathBuf) -> Self {
         Self { path }
     }
-
-    fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
-    }
 }
 
 impl Disk for Folder {
@@ -168,7 +197,7 @@ impl Disk for Folder {
         Ok(names)
     }
 
-    fn create(&self, name: &str, bytes: u64) -> io::Result<()> {
+    fn create_file(&self, name: &str, bytes: u64) -> io::Result<()> {
         let path = self.path.join(name);
         let made = (|| {
             let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
@@ -182,8 +211,7 @@ impl Disk for Folder {
                 file.write_all_at(&zeros[..count], at)?;
                 at += count as u64;
             }
-            file.sync_all()?;
-            self.sync_names()
+            file.sync_all()
         })();
         if made.as_ref().is_err_and(is_full) {
             // Half a file would take the place that is missing.
@@ -222,13 +250,15 @@ impl Disk for Folder {
         file.sync_data()
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.path.join(from), self.path.join(to))?;
-        self.sync_names()
+    fn rename_file(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
     }
 
-    fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path.join(name))?;
-        self.sync_names()
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
     }
 }

@@ -181,7 +181,7 @@ fn a_torn_tail_is_reported_and_what_was_whole_stays_and_the_log_goes_on_under_an
     let folder = tempfile::tempdir().unwrap();
     let (mut log, ..) = open(folder.path());
     log.append(&bodies(3, 40)).unwrap();
-    let id = log.journal();
+    let (id, whole) = (log.journal(), log.read(1, 10).unwrap());
     drop(log);
     let torn = HEADER_BYTES + 3 * RECORD;
     harm(&file(folder.path(), 1), |bytes| bytes[torn..torn + 30].fill(7));
@@ -189,6 +189,10 @@ fn a_torn_tail_is_reported_and_what_was_whole_stays_and_the_log_goes_on_under_an
     assert_eq!(found.len(), 3);
     assert!(matches!(&damages[..], [Damage { open_end: Some(4), torn_tail: true, .. }]), "{damages:?}");
     assert_ne!(log.journal(), id);
+    // What lies before each is known as in a whole segment, wherever one begins to read: what is handed over is signed.
+    for from in 1..=3 {
+        assert_eq!(log.read(from, 10).unwrap(), whole[usize::try_from(from).unwrap() - 1..], "from {from}");
+    }
     assert!(log.append(&bodies(1, 10)).unwrap() > 4);
     drop(log);
     let (_, damages, found) = open(folder.path());
@@ -209,7 +213,12 @@ fn damage_before_whole_records_is_reported_by_number_and_the_whole_ones_behind_i
     let [damage] = &damages[..] else { panic!("{damages:?}") };
     assert_eq!((&damage.missing[..], damage.torn_tail), (&[Range { start: 2, end: 3 }][..], false));
     log.append(&bodies(1, 10)).unwrap();
-    assert_eq!(log.read(1, 100).unwrap().len(), 5);
+    let read = log.read(1, 100).unwrap();
+    assert_eq!(
+        read.iter().map(|it| it.before.is_some()).collect::<Vec<_>>(),
+        [true, false, true, true, true]
+    );
+    assert!(read[2].before == Some(read[1].chain) && log.read(3, 1).unwrap()[0].before.is_none());
     drop(log);
     let (_, damages, found) = open(folder.path());
     assert_eq!(

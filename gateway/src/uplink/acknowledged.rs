@@ -66,6 +66,19 @@ impl Acknowledged {
         self.0 = known;
         old
     }
+
+    /// Notes the segments of a journal of which `whole` says that all of them is at the hub, as [`Acknowledged::note`] does, and
+    /// gives the sequence before which all may be dropped. The segment that is written stays, whatever is in it.
+    pub fn may_drop(
+        &mut self,
+        segments: &[Segment],
+        whole: impl Fn(&Segment) -> bool,
+        now: (Instant, Instant),
+    ) -> Option<u64> {
+        let (_, written) = segments.split_last()?;
+        let old = self.note(written.iter().map(|segment| (segment, whole(segment))), now);
+        written.get(old.checked_sub(1)?).map(|segment| segment.last + 1)
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +117,21 @@ mod tests {
         assert_eq!(old([true, true, true], 133), 1);
         assert_eq!(old([true, true, true], 163), 1);
         assert_eq!(old([true, true, true], 164), 3);
+    }
+
+    #[test]
+    fn what_is_dropped_ends_with_the_last_old_segment_and_never_takes_the_one_that_is_written() {
+        let (found, mut known) = (segments(), Acknowledged::default());
+        let mut drop = |some: &[Segment], at_hub: u64, day: i64| {
+            let at = Instant(day * DAY);
+            known.may_drop(some, |segment| at_hub >= segment.last, (at, at))
+        };
+        assert_eq!(drop(&found, 300, 100), None);
+        assert_eq!(drop(&found, 300, 130), None);
+        assert_eq!(drop(&found, 300, 131), Some(201), "the third is written");
+        assert_eq!(drop(&found, 199, 132), Some(101), "a hub from a backup lacks the end of the second");
+        assert_eq!(drop(&found[1..], 300, 170), None, "and has it again since today");
+        assert_eq!((drop(&found[2..], 300, 400), drop(&[], 300, 400)), (None, None));
     }
 
     #[test]

@@ -43,9 +43,12 @@ pub enum UplinkError {
     /// The hub turned the request down; sending the same again will not help.
     #[error("the hub turned the request down: {0}")]
     Refused(String),
-    /// The hub failed.
+    /// The hub failed, and may again at the same.
     #[error("the hub failed: {0}")]
     Failed(String),
+    /// The hub can do nothing now, whatever is asked of it.
+    #[error("the hub cannot do it now: {0}")]
+    Unavailable(String),
     /// The answer is not what was asked for.
     #[error("the hub's answer cannot be read: {0}")]
     BadAnswer(String),
@@ -62,9 +65,13 @@ impl UplinkError {
     /// what it was sent.
     #[must_use]
     pub fn told<'a>(words: String, codes: impl IntoIterator<Item = &'a str>) -> Self {
-        match codes.into_iter().any(|code| ["INTERNAL", "FORBIDDEN"].contains(&code)) {
-            true => Self::Failed(words),
-            false => Self::Refused(words),
+        let codes: Vec<&str> = codes.into_iter().collect();
+        if codes.contains(&"UNAVAILABLE") || codes.contains(&"FORBIDDEN") {
+            Self::Unavailable(words)
+        } else if codes.contains(&"INTERNAL") {
+            Self::Failed(words)
+        } else {
+            Self::Refused(words)
         }
     }
 }

@@ -10,11 +10,10 @@ use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
 use super::client::UplinkError;
-use super::message::{Batch, clock_input, light, line_input};
+use super::message::{Batch, clock_input};
 use super::operations::{
     Counter, DateTime, Duration, GatewayHandedOver, GatewayHeartbeatInput, GatewayHeartbeatPayload,
-    GatewayJournalInput, GatewayReaderReport, GatewaySubmitSwipesInput, GatewaySubmitSwipesPayload,
-    ReceiptOutcome,
+    GatewayJournalInput, GatewaySubmitSwipesInput, GatewaySubmitSwipesPayload, ReceiptOutcome,
 };
 use super::place::{AtHub, Places};
 use super::sign::SigningKey;
@@ -31,7 +30,7 @@ mod status;
 use aside::Aside;
 use exchange::Exchange;
 pub use parts::{More, Submission};
-use parts::{head, journals, states, unassigned};
+use parts::{head, journals, report, states, unassigned};
 pub use status::{ReaderStatus, Status, Unassigned};
 
 /// How many records go into one batch, unless the hub says less.
@@ -44,6 +43,8 @@ const HEARTBEAT_EVERY_MS: i64 = 60_000;
 const STATES_EVERY_MS: i64 = 2_000;
 /// How often a record that the hub turns down by itself is sent again before the others go on without it.
 const TRIES_OF_ONE: u32 = 5;
+/// So often the hub may fail at a batch, heartbeats between, before what is in it is taken to be at fault.
+const FAILURES: u32 = 5;
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct HandOver {
     again_at: Option<i64>,
     /// How often the present single record was turned down.
     refused: u32,
+    /// How often the hub has failed at batches since it took one.
+    failures: u32,
     /// Those that were turned down so often that the others went on.
     aside: Aside,
     /// One of them is on its way.
@@ -102,6 +105,7 @@ impl Default for HandOver {
             exchange: Exchange::default(),
             again_at: None,
             refused: 0,
+            failures: 0,
             aside: Aside::default(),
             trying: None,
             submitting: false,
@@ -159,22 +163,17 @@ impl HandOver {
             };
             let after = self.places.knows(journal).then_some(Counter(claimed));
             let journal_id = self.places.name(journal);
+            let fork_of = (journal_id != journal).then_some(journal);
+            let (through, none) = (Counter(through), None);
             GatewayJournalInput {
                 journal_id,
+                fork_of,
                 after,
                 first: None,
-                begins: None,
-                through: Counter(through),
+                begins: none,
+                through,
                 chain: None,
             }
-        });
-        let readers = status.readers.iter().map(|reader| GatewayReaderReport {
-            reader_id: reader.id,
-            online: reader.online,
-            light: Some(light(reader.light)),
-            last_swipe_at: reader.last_swipe.map(|at| DateTime(at.0)),
-            firmware: reader.firmware.clone(),
-            line: reader.line.map(line_input),
         });
         let age = status.current_at.map_or(0, |at| status.now.at.since_ms(at).max(0));
         GatewayHeartbeatInput {
@@ -189,7 +188,7 @@ impl HandOver {
             cache_age: Duration(age),
             free_disk_bytes: more.free_bytes.map(Counter),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
-            readers: readers.collect(),
+            readers: status.readers.iter().map(report).collect(),
             journals: Some(said.collect()),
             anchors: None,
             unassigned: Some(status.unassigned.iter().map(unassigned).collect()),
@@ -214,14 +213,8 @@ impl HandOver {
     }
 
     /// Takes in what the hub has of a journal; `found` is the record that [`HandOver::wanted`] named, as far as it
-    /// could be read, and `fresh` an id that was never used. `true` when the journal must go on under another id.
-    pub fn learn(
-        &mut self,
-        standing: &Standing,
-        has: &GatewayHandedOver,
-        found: Option<&Stored>,
-        fresh: Uuid,
-    ) -> bool {
+    /// could be read. `true` when the journal must go on under another id.
+    pub fn learn(&mut self, standing: &Standing, has: &GatewayHandedOver, found: Option<&Stored>) -> bool {
         let at_hub = AtHub { name: has.journal_id, through: has.through.0, chain: has.chain.clone() };
         let journal = self.places.journal(has.journal_id);
         let ours = || standing.segments.iter().filter(|segment| segment.journal == journal);
@@ -229,7 +222,7 @@ impl HandOver {
         // One that cannot be read any more may have been another: what the hub has already it knows again.
         let own = found.filter(|it| it.sequence == at_hub.through).map(|it| hex(&it.chain));
         let before = self.places.through(journal);
-        let forked = self.places.learn(&at_hub, own.as_deref(), dropped, fresh);
+        let forked = self.places.learn(&at_hub, own.as_deref(), dropped);
         if self.places.through(journal) < before {
             // It came from a backup: what was said to be handed over is not there any more.
             self.watermark = Instant(0);
@@ -359,6 +352,7 @@ impl HandOver {
             watermark: DateTime(watermark.0),
             journal: Some(GatewayJournalInput {
                 journal_id: self.places.name(journal),
+                fork_of: None,
                 after: (done > 0).then_some(Counter(done)),
                 first: Some(Counter(first.sequence)),
                 begins: is_own.then(|| Counter(standing.begins(journal))),
@@ -437,7 +431,7 @@ impl HandOver {
                 }
             }
         }
-        self.refused = 0;
+        (self.refused, self.failures) = (0, 0);
         self.batch = BATCH.min(self.batch * 2);
         Ok(answer.renew_journal)
     }
@@ -472,7 +466,19 @@ impl HandOver {
             self.batch = after;
             return after < before;
         }
+        if let (UplinkError::Failed(_), Some((journal, sequence))) = (error, trying) {
+            // It was known to fail at this one.
+            self.aside.insert(journal, sequence);
+            return false;
+        }
         let UplinkError::Refused(reason) = error else {
+            self.failures = if submitting { self.failures } else { 0 };
+            if submitting && matches!(error, UplinkError::Failed(_)) {
+                self.failures += 1;
+                let at_fault = self.failures >= FAILURES;
+                self.refused = if at_fault && self.batch == 1 { TRIES_OF_ONE } else { self.refused };
+                self.batch = if at_fault { (self.batch / 2).max(1) } else { self.batch };
+            }
             // The hub may come back as another one, or from a backup.
             self.reconciled = false;
             if submitting && matches!(error, UplinkError::TimedOut) {

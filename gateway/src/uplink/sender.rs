@@ -59,6 +59,8 @@ pub struct SenderTask {
     pub data: std::path::PathBuf,
     /// Since when the hub has which segments.
     pub acknowledged: Acknowledged,
+    /// That could not be kept for the next start yet.
+    pub acknowledged_unkept: bool,
     /// The timetable copy was found damaged at the start.
     pub cache_damaged: bool,
     /// Whether what the hub says of the time is surely the hub's.
@@ -207,7 +209,7 @@ impl SenderTask {
                 Some(wanted) => self.journal.read(wanted, 1).await?.into_iter().next(),
                 None => None,
             };
-            if handover.learn(standing, has, found.as_ref(), Uuid::new_v4()) {
+            if handover.learn(standing, has, found.as_ref()) {
                 self.renew("the hub has more of this journal than this disk").await;
             }
         }
@@ -236,21 +238,26 @@ impl SenderTask {
         if now.trust == Trust::Untrusted {
             return;
         }
-        let (_, written) =
-            standing.segments.split_last().map_or((None, &[][..]), |(it, old)| (Some(it), old));
         let whole = |segment: &Segment| {
             handover.places().through(segment.journal) >= segment.last && !handover.holds_back(segment)
         };
         let before = self.acknowledged.clone();
-        let segments = written.iter().map(|segment| (segment, whole(segment)));
-        let old = self.acknowledged.note(segments, (now.when.earliest, now.when.latest));
-        if self.acknowledged != before
-            && let Err(error) = self.acknowledged.keep(&self.data.join(ACKNOWLEDGED))
-        {
-            tracing::warn!("since when the hub has what cannot be noted, so it stays for longer: {error}");
+        let times = (now.when.earliest, now.when.latest);
+        let old = self.acknowledged.may_drop(&standing.segments, whole, times);
+        // What a full disk refused is tried again, or the days would begin anew at the next start.
+        if self.acknowledged != before || self.acknowledged_unkept {
+            let kept = self.acknowledged.keep(&self.data.join(ACKNOWLEDGED));
+            if let Err(error) = &kept
+                && !self.acknowledged_unkept
+            {
+                tracing::warn!(
+                    "since when the hub has what cannot be noted, so it stays for longer: {error}"
+                );
+            }
+            self.acknowledged_unkept = kept.is_err();
         }
-        if let Some(segment) = old.checked_sub(1).and_then(|last| written.get(last)) {
-            self.journal.drop_before(segment.last + 1).await;
+        if let Some(sequence) = old {
+            self.journal.drop_before(sequence).await;
         }
     }
 }

@@ -41,21 +41,26 @@ pub fn coded(code: &'static str, message: impl Into<String>) -> Error {
 #[must_use]
 pub fn fault(error: &StoreError) -> Error {
     tracing::error!("a request failed: {error}");
-    let told = match error {
-        StoreError::Unknown(_) => {
+    // One that may go another time is told apart from what would go wrong again: a gateway waits for the one, and goes on without
+    // the record that brings the other about.
+    let (code, told) = match error {
+        StoreError::Unknown(_) => (
+            "UNAVAILABLE",
             "the hub was cut off from its database while it committed: whether this took effect is not known. Look before \
-             you ask for it again; swipes are safe to hand over again"
-        }
-        StoreError::Again(_) => {
+             you ask for it again; swipes are safe to hand over again",
+        ),
+        StoreError::Again(_) => (
+            "UNAVAILABLE",
             "the hub's database was busy, or not to be reached, for half a minute: an import may be writing. Nothing was \
-             changed; try again"
-        }
-        StoreError::Full(_) => {
-            "the disk of the hub's database is full. Nothing was changed; have room made, then try again"
-        }
-        _ => "the hub failed; its log says why. Nothing was changed; try again",
+             changed; try again",
+        ),
+        StoreError::Full(_) => (
+            "UNAVAILABLE",
+            "the disk of the hub's database is full. Nothing was changed; have room made, then try again",
+        ),
+        _ => ("INTERNAL", "the hub failed; its log says why. Nothing was changed; try again"),
     };
-    coded("INTERNAL", told)
+    coded(code, told)
 }
 
 /// A fault that a loader met, shared by all who waited for it.

@@ -57,6 +57,27 @@ impl Tx {
     ) -> Result<BTreeMap<Uuid, i64>, StoreError> {
         let sql = "SELECT reader_id, MIN(COALESCE(from_at, 0)) FROM reader_stay WHERE reader_id IN ({}) \
                    GROUP BY reader_id";
+        self.stays_from(sql, readers).await
+    }
+
+    /// Since when readers hang, or hung, at the last door that they came to; those of which nobody knows are left out.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn latest_stays(
+        &mut self,
+        readers: impl IntoIterator<Item = Uuid>,
+    ) -> Result<BTreeMap<Uuid, i64>, StoreError> {
+        let sql = "SELECT reader_id, MAX(COALESCE(from_at, 0)) FROM reader_stay WHERE reader_id IN ({}) \
+                   GROUP BY reader_id";
+        self.stays_from(sql, readers).await
+    }
+
+    async fn stays_from(
+        &mut self,
+        sql: &str,
+        readers: impl IntoIterator<Item = Uuid>,
+    ) -> Result<BTreeMap<Uuid, i64>, StoreError> {
         let rows = self.fetch_in(sql, &[], readers.into_iter().map(Value::from)).await?;
         rows.into_iter()
             .map(|mut row| Ok((row.next("reader_stay.reader_id")?, row.next("reader_stay.from_at")?)))

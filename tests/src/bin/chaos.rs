@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     }
     let cycles = how.cycles.unwrap_or(suite.cycles);
     let run = Run { cycles, seed: how.seed, control: how.control };
-    match (suite.run)(&run) {
+    match suite.attack(&run) {
         Ok(Outcome::Held(figures)) => {
             println!("chaos {name}: held: {figures}");
             ExitCode::SUCCESS

@@ -1,7 +1,7 @@
 //! The same swipes, handed over in batches that are sent twice, in another order, in other pieces: what the hub then
 //! holds, and every mark, is the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -31,6 +31,7 @@ pub fn run(run: &Run) -> super::Result {
         let (mut left, mut seed, mut sent) = (run.cycles, run.seed, 0);
         while left > 0 {
             let cases = left.min(CASES_ON_HUB);
+            super::begin(seed);
             sent += world(seed, cases, run.control.is_some()).await.map_err(|what| Broken { seed, what })?;
             left -= cases;
             seed += 1;
@@ -42,22 +43,49 @@ pub fn run(run: &Run) -> super::Result {
     })
 }
 
-/// One hub, its swipes, and so many batches of them. Gives how many swipes were sent.
-async fn world(seed: u64, cases: u64, no_dedup: bool) -> Result<usize, String> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+/// A hub with two sessions that overlap in R1, and a class list of twelve of its twenty students.
+async fn campus() -> (TestHub, Gateway) {
     let hub = TestHub::start().await;
     estate(&hub).await;
     students(&hub, 20, 12).await;
     let sessions = [session("X", "09:00", "10:00"), session("Y", "09:40", "11:00")];
     hub.done("saveSessions", json!({"sessions": sessions})).await;
-    let mut gateway = Gateway::start(&hub, "GW").await;
-    let mut swipes = Vec::new();
+    let gateway = Gateway::start(&hub, "GW").await;
+    hub.clock.set(&at("12:00"));
+    (hub, gateway)
+}
+
+/// Everything that a session's register says, by student; of the swipes when they were.
+async fn marks(hub: &TestHub, session: &str) -> Vec<Value> {
+    let fields =
+        "status source arrivedAt minutesLate sharedSwipe honoured student { number } swipes { swipedAt }";
+    let query = format!(
+        "{{ session(by: {{externalId: \"{session}\"}}) {{ register {{ entries(first: 100) {{ nodes {{ {fields} }} }} }} }} }}"
+    );
+    let mut entries = hub.read(&query).await["session"]["register"]["entries"]["nodes"].take();
+    let mut entries = entries.as_array_mut().map(std::mem::take).unwrap_or_default();
+    for entry in &mut entries {
+        if let Some(swipes) = entry["swipes"].as_array_mut() {
+            swipes.sort_by_key(Value::to_string);
+        }
+    }
+    entries.sort_by_key(|entry| entry["student"]["number"].to_string());
+    entries
+}
+
+/// One hub, its swipes, and so many batches of them. Gives how many swipes were sent.
+async fn world(seed: u64, cases: u64, no_dedup: bool) -> Result<usize, String> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (hub, mut gateway) = campus().await;
+    let (in_order, mut other_gateway) = campus().await;
+    let (mut swipes, mut once) = (Vec::new(), BTreeMap::new());
     let mut expected: [BTreeSet<usize>; 2] = Default::default();
     for _ in 0..SWIPES {
         let (student, minute) = (rng.random_range(0..20), rng.random_range(8 * 60 + 10..11 * 60 + 20));
         let door = rng.random_range(0..2);
         let when = at(&format!("{:02}:{:02}", minute / 60, minute % 60));
         swipes.push(gateway.swipe(student, door, &when, &[]));
+        once.insert((minute, once.len()), other_gateway.swipe(student, door, &when, &[]));
         for (list, (opens, closes)) in
             expected.iter_mut().zip([(8 * 60 + 30, 10 * 60), (9 * 60 + 10, 11 * 60)])
         {
@@ -66,7 +94,8 @@ async fn world(seed: u64, cases: u64, no_dedup: bool) -> Result<usize, String> {
             }
         }
     }
-    hub.clock.set(&at("12:00"));
+    let once: Vec<Value> = once.into_values().collect();
+    other_gateway.submit(&in_order, &once, &at("08:00")).await;
     let mut sent = 0;
     let mut unsent: Vec<usize> = (0..SWIPES).collect();
     for case in 0..cases {
@@ -101,19 +130,19 @@ async fn world(seed: u64, cases: u64, no_dedup: bool) -> Result<usize, String> {
         return Err(format!("{} swipes stand at the hub, {SWIPES} were made", stored["totalCount"]));
     }
     for (id, wanted) in ["X", "Y"].iter().zip(&expected) {
-        let query = format!(
-            "{{ session(by: {{externalId: \"{id}\"}}) {{ register {{ entries(first: 100) {{ nodes {{ status student {{ number }} }} }} }} }} }}"
-        );
-        let entries = hub.read(&query).await["session"]["register"]["entries"]["nodes"].clone();
+        let entries = marks(&hub, id).await;
         let present: BTreeSet<usize> = entries
-            .as_array()
-            .into_iter()
-            .flatten()
+            .iter()
             .filter(|entry| entry["status"] == "PRESENT")
             .filter_map(|entry| entry["student"]["number"].as_str()?[1..].parse().ok())
             .collect();
         if present != *wanted {
             return Err(format!("at {id} PRESENT are {present:?} where {wanted:?} belong"));
+        }
+        // Nor when they came, what counts for it, or anything else: as at a hub that got each once, in order, in one piece.
+        let same = marks(&in_order, id).await;
+        if let Some((found, wanted)) = entries.iter().zip(&same).find(|(found, wanted)| found != wanted) {
+            return Err(format!("at {id} stands {found} where {wanted} belongs"));
         }
     }
     Ok(sent)

@@ -57,7 +57,7 @@ pub fn run(run: &Run) -> super::Result {
                 continue;
             }
             Ok(Err(what)) => what,
-            Err(panic) => format!("it panicked: {}", words(&*panic)),
+            Err(panic) => super::words(&*panic),
         };
         found = Err(Broken { seed, what });
         break;
@@ -69,11 +69,6 @@ pub fn run(run: &Run) -> super::Result {
         run.cycles,
         bytes >> 20
     )))
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words")
 }
 
 /// Makes the seed's case and checks it; how many bytes it has.

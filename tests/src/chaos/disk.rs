@@ -25,6 +25,7 @@ pub fn run(run: &Run) -> super::Result {
     let (mut passes, mut spots) = (0, 0);
     for seed in run.seed..run.seed + run.cycles {
         let broken = |what: String| Broken { seed, what };
+        super::begin(seed);
         let whole = SimDisk::new(seed);
         append(&whole, seed).map_err(|error| broken(format!("a whole disk failed: {error}")))?;
         let operations = whole.state().operations;

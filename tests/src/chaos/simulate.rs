@@ -46,9 +46,16 @@ const LISTED: usize = 40;
 /// In so many seeds each of the strange faults happens.
 const ENOUGH: u64 = 50;
 /// The defects that this suite can see. `sled-flush` is a sync that reaches no further than the kernel, as sled's
-/// does: the same as `eatmydata`.
-pub const CONTROLS: [&str; 6] =
-    ["ack-before-fsync", "eager-watermark", "eatmydata", "no-dedup", "no-outages", "sled-flush"];
+/// does: the same as `eatmydata`. With `no-name-sync` files are made, and their names not synced.
+pub const CONTROLS: [&str; 7] = [
+    "ack-before-fsync",
+    "eager-watermark",
+    "eatmydata",
+    "no-dedup",
+    "no-name-sync",
+    "no-outages",
+    "sled-flush",
+];
 
 /// A reader at a door.
 struct Door {
@@ -120,6 +127,7 @@ async fn seeds(run: &Run) -> super::Result {
         if futures_util::poll!(interrupted.as_mut()).is_ready() {
             break;
         }
+        super::begin(seed);
         let place = tempfile::tempdir_in(folder.path()).map_err(|error| setup(error, seed))?;
         let mut world = World::new(&base, seed, place.path(), run.control.as_deref()).await;
         let drained = world.play().await;

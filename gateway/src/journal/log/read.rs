@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use uuid::Uuid;
+
 use super::super::disk::{Disk, Readable, is_bad_spot, read_around};
-use super::super::format::{Chain, FormatError, HEADER_BYTES, Header, RECORD_HEAD_BYTES, decode_record};
+use super::super::format::{
+    Chain, FormatError, HEADER_BYTES, Head, Header, RECORD_HEAD_BYTES, chain, decode_record,
+};
 use super::super::scan::{self, Whole, gaps, salvage};
 use super::open::damage;
 use super::{Damage, JournalError, Log, Segment, Stored, disk};
@@ -96,6 +100,21 @@ impl<D: Disk> Log<D> {
         let Some(kept) = self.salvaged.get_mut(&segment.first) else { return Ok(()) };
         let wanted: Vec<(u64, Range<u64>)> =
             kept.range(from..).map(|(at, place)| (*at, place.clone())).collect();
+        // What lies before the first of them, where it can be read: a signature needs it.
+        let earlier = from.checked_sub(1).and_then(|at| Some((at, kept.get(&at)?.clone())));
+        let mut behind = match earlier {
+            Some((at, place)) => read_one(&self.disk, &name, &place, segment.journal)
+                .ok()
+                .filter(|(head, _)| head.sequence == at)
+                .map(|(head, _)| (at, head.chain)),
+            None => self
+                .disk
+                .read_at(&name, 0, HEADER_BYTES)
+                .ok()
+                .and_then(|bytes| Header::decode(&bytes).ok())
+                .filter(|header| (header.journal, header.first) == (segment.journal, segment.first))
+                .map(|header| (header.first.saturating_sub(1), header.chain)),
+        };
         let mut lost = None;
         let mut missing = Vec::new();
         // In place of each that cannot be read any more comes the next: no whole one may be passed over.
@@ -103,19 +122,18 @@ impl<D: Disk> Log<D> {
             if found.len() >= limit {
                 break;
             }
-            let bytes = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
-            let what = match self.disk.read_at(&name, place.start, bytes) {
-                Ok(bytes) => match decode_record(&bytes, segment.journal) {
-                    Ok(Some((head, body))) if head.sequence == sequence => {
-                        let (journal, chain, body) = (segment.journal, head.chain, body.to_vec());
-                        found.push(Stored { journal, sequence, before: None, chain, body });
-                        continue;
-                    }
-                    Ok(_) => FormatError::Behind,
-                    Err(what) => what,
-                },
-                Err(error) if is_bad_spot(&error) => FormatError::Unreadable,
-                Err(error) => return Err(disk("read a record")(error)),
+            let what = match read_one(&self.disk, &name, &place, segment.journal) {
+                Ok((head, body)) if head.sequence == sequence => {
+                    let fits = |before: &Chain| chain(before, sequence, &body) == head.chain;
+                    let before = behind.filter(|(at, _)| at + 1 == sequence).map(|(_, chain)| chain);
+                    behind = Some((sequence, head.chain));
+                    let (journal, chain) = (segment.journal, head.chain);
+                    found.push(Stored { journal, sequence, before: before.filter(fits), chain, body });
+                    continue;
+                }
+                Ok(_) => FormatError::Behind,
+                Err(Unread::Bad(what)) => what,
+                Err(Unread::Disk(error)) => return Err(disk("read a record")(error)),
             };
             kept.remove(&sequence);
             missing.push(sequence..sequence + 1);
@@ -208,5 +226,32 @@ impl<D: Disk> Log<D> {
         }
         self.resume = Some(at);
         Ok(true)
+    }
+}
+
+/// Why a record could not be read.
+enum Unread {
+    /// It is not whole any more.
+    Bad(FormatError),
+    /// The disk failed.
+    Disk(std::io::Error),
+}
+
+/// Reads the record at a place of a file.
+fn read_one<D: Disk>(
+    disk: &D,
+    name: &str,
+    place: &Range<u64>,
+    journal: Uuid,
+) -> Result<(Head, Vec<u8>), Unread> {
+    let bytes = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
+    let bytes = disk.read_at(name, place.start, bytes).map_err(|error| match is_bad_spot(&error) {
+        true => Unread::Bad(FormatError::Unreadable),
+        false => Unread::Disk(error),
+    })?;
+    match decode_record(&bytes, journal) {
+        Ok(Some((head, body))) => Ok((head, body.to_vec())),
+        Ok(None) => Err(Unread::Bad(FormatError::Behind)),
+        Err(what) => Err(Unread::Bad(what)),
     }
 }

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
-use super::super::operations::{DateTime, GatewayHeadInput, GatewaySubmitSwipesInput, UnassignedReaderInput};
+use super::super::message::{light, line_input};
+use super::super::operations::{
+    DateTime, GatewayHeadInput, GatewayReaderReport, GatewaySubmitSwipesInput, UnassignedReaderInput,
+};
 use super::super::sign::SigningKey;
-use super::status::{Status, Unassigned};
+use super::status::{ReaderStatus, Status, Unassigned};
 use crate::core::hex;
 use crate::core::time::Source;
 use crate::journal::log::Stored;
@@ -42,6 +45,18 @@ pub(super) fn states(status: &Status) -> BTreeMap<String, (bool, bool)> {
     let known = status.readers.iter().map(|reader| (reader.code.clone(), (true, reader.online)));
     let unknown = status.unassigned.iter().map(|reader| (reader.code.clone(), (false, reader.online)));
     known.chain(unknown).collect()
+}
+
+/// How a reader is.
+pub(super) fn report(reader: &ReaderStatus) -> GatewayReaderReport {
+    GatewayReaderReport {
+        reader_id: reader.id,
+        online: reader.online,
+        light: Some(light(reader.light)),
+        last_swipe_at: reader.last_swipe.map(|at| DateTime(at.0)),
+        firmware: reader.firmware.clone(),
+        line: reader.line.map(line_input),
+    }
 }
 
 /// A reader that the hub does not know.

@@ -53,6 +53,7 @@ pub struct GatewaySwipeInput {
 #[expect(missing_docs, reason = "schema.graphql says what each field means")]
 pub struct GatewayJournalInput {
     pub journal_id: uuid::Uuid,
+    pub fork_of: Option<uuid::Uuid>,
     pub after: Option<Counter>,
     pub first: Option<Counter>,
     pub begins: Option<Counter>,

@@ -38,6 +38,16 @@ pub(super) async fn take(
     let (mut complete, mut all, mut hole) = (true, Vec::new(), None);
     for said in journals {
         let id = said.journal_id.0;
+        if let Some(own) = &said.fork_of {
+            let detail = format!(
+                "the hub has records of journal {} that are not on the disk of gateway {}, or others in their place: its card was \
+                 cloned, put back from an image, or lost what it had written. It goes on as journal {id}, and hands over what it \
+                 has; see that no other machine goes by its name",
+                own.0, gateway.code
+            );
+            let once = super::batch::alarm_id("JOURNAL_FORKED", id.as_bytes());
+            tx.alarm(once, hub.now().0, "JOURNAL_FORKED", Some(gateway.id), detail).await?;
+        }
         let mut has = known.iter().find(|has| has.journal_id == id).cloned().unwrap_or(HandedOver {
             journal_id: id,
             through: 0,

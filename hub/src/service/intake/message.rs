@@ -131,6 +131,9 @@ pub struct GatewaySubmitSwipesInput {
 pub struct GatewayJournalInput {
     /// The journal.
     pub journal_id: UuidScalar,
+    /// The journal's own id, where the hub has another journal of that id, as of a card that was cloned or put back from an image;
+    /// `journalId` is a name beside it then.
+    pub fork_of: Option<UuidScalar>,
     /// The record that came before this batch; null when the batch begins with the first that the gateway has.
     pub after: Option<Counter>,
     /// The first record of this batch: where it is not the next after what the hub has, those between are gone from the

@@ -26,6 +26,8 @@ pub(super) async fn take(
     let now = hub.now().0;
     let known = tx.by_ids::<Outage>(outages.iter().map(|said| said.outage_id.0)).await?;
     let known: BTreeMap<Uuid, Outage> = known.into_iter().map(|outage| (outage.id, outage)).collect();
+    let hung =
+        tx.latest_stays(outages.iter().filter_map(|said| said.reader_id.as_ref().map(|id| id.0))).await?;
     for (index, said) in outages.iter().enumerate() {
         // Of one that began and ended within the batch the end says all: else everything since would be derived for its beginning.
         let is_same = |later: &GatewayOutageInput| {
@@ -68,6 +70,15 @@ pub(super) async fn take(
             continue;
         }
         let from = passed.map_or(from, |passed| from.max(passed));
+        // Up to its watermark it ran, whatever a card says that was put back from an image: but not at a door at which the hub has
+        // hung a reader since, of which the gateway had not heard.
+        let ran_until = gateway.watermark.filter(|ran| {
+            let hung_since =
+                said.reader_id.as_ref().and_then(|id| hung.get(&id.0)).is_some_and(|at| *at > from);
+            let beyond = *ran <= now && until.is_none_or(|until| until > *ran);
+            cause == OutageCause::GatewayDown && before.is_none() && beyond && !hung_since
+        });
+        let from = ran_until.map_or(from, |ran| from.max(ran));
         let outage = Outage {
             id: said.outage_id.0,
             gateway_id: gateway.id,

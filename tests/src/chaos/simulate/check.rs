@@ -314,6 +314,15 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
             {
                 tracing::info!(%reader, from, until, "outage");
             }
+            for (door, at) in DOORS.iter().enumerate().filter(|(_, door)| session.ever_in(door.room)) {
+                let spans = world.service[door].doubtful.until(world.now());
+                tracing::info!(
+                    reader = at.reader,
+                    room = at.room,
+                    ?spans,
+                    "not served, as far as can be doubted"
+                );
+            }
             tracing::info!(session.id, ?window, ?rooms, "window");
             broken.push(format!(
                 "NO_REGISTER: {unheld} at {}, whose rooms had a reader but for {} s at the most",

@@ -1,7 +1,8 @@
 //! A disk in memory that loses what was not synced, tears writes, fails and fills up: by a seed.
 //!
 //! A sector is 512 bytes. What is written is in the page cache until a sync; a power cut keeps any part of it. After
-//! a sync that failed, the cache holds what the medium may not, and no later sync says so.
+//! a sync that failed, the cache holds what the medium may not, and no later sync says so. Of what was done to names since they
+//! were last synced a power cut undoes any number of the latest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -33,6 +34,34 @@ struct File {
     bad: BTreeSet<usize>,
 }
 
+/// How something that was done to names is undone.
+#[derive(Clone)]
+enum Undo {
+    /// A file was made in place of another, if any.
+    Made(String, Option<File>),
+    /// A file was renamed from one name to another, in place of what stood there.
+    Renamed(String, String, Option<File>),
+    /// A file was removed.
+    Removed(String, File),
+}
+
+impl Undo {
+    fn apply(self, files: &mut BTreeMap<String, File>) {
+        match self {
+            Self::Made(name, before) => {
+                files.remove(&name);
+                files.extend(before.map(|file| (name, file)));
+            }
+            Self::Renamed(from, to, before) => {
+                let file = files.remove(&to);
+                files.extend(file.map(|file| (from, file)));
+                files.extend(before.map(|file| (to, file)));
+            }
+            Self::Removed(name, file) => drop(files.insert(name, file)),
+        }
+    }
+}
+
 /// The folder as it stands.
 #[derive(Clone)]
 pub struct State {
@@ -46,6 +75,10 @@ pub struct State {
     pub cut: bool,
     /// Syncs do nothing and say they did: a control.
     pub sync_lies: bool,
+    /// Syncs of names do nothing and say they did: a control.
+    pub name_sync_lies: bool,
+    /// What was done to names since they were synced, and how it is undone.
+    unsynced: Vec<Undo>,
     /// How many operations that change something were asked for.
     pub operations: u64,
 }
@@ -83,8 +116,17 @@ impl SimDisk {
     pub fn new(seed: u64) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let files = BTreeMap::new();
-        let state =
-            State { files, rng, fault: None, full: false, cut: false, sync_lies: false, operations: 0 };
+        let state = State {
+            files,
+            rng,
+            fault: None,
+            full: false,
+            cut: false,
+            sync_lies: false,
+            name_sync_lies: false,
+            unsynced: Vec::new(),
+            operations: 0,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -103,7 +145,12 @@ impl SimDisk {
         let mut state = self.state();
         state.cut = true;
         state.fault = None;
-        let State { files, rng, .. } = &mut *state;
+        let State { files, rng, unsynced, .. } = &mut *state;
+        if !unsynced.is_empty() {
+            let kept = rng.random_range(0..=unsynced.len());
+            unsynced.drain(kept..).rev().for_each(|undo| undo.apply(files));
+            unsynced.clear();
+        }
         for file in files.values_mut() {
             let kept: f64 = [0.0, 0.5, 1.0][rng.random_range(0..3)];
             let sectors: Vec<usize> = file.dirty.iter().copied().filter(|_| rng.random_bool(kept)).collect();
@@ -133,13 +180,16 @@ impl SimDisk {
             file.dirty.clear();
         }
         (state.fault, state.full, state.cut) = (None, false, false);
+        state.unsynced.clear();
         Self(Arc::new(Mutex::new(state)))
     }
 
     /// Another card is put in.
     pub fn replace(&self, other: &Self) {
         let files = other.copy_of_medium().state().files.clone();
-        self.state().files = files;
+        let mut state = self.state();
+        state.files = files;
+        state.unsynced.clear();
     }
 
     /// Changes the bytes of a file on the medium.
@@ -218,7 +268,7 @@ impl Disk for SimDisk {
         Ok(self.state().files.keys().cloned().collect())
     }
 
-    fn create(&self, name: &str, bytes: u64) -> io::Result<()> {
+    fn create_file(&self, name: &str, bytes: u64) -> io::Result<()> {
         let mut state = self.state();
         let fault = Self::begin(&mut state)?;
         if fault == Some(Fault::NoSpace) || (fault.is_none() && state.full) {
@@ -234,7 +284,11 @@ impl Disk for SimDisk {
         if fault.is_none() || state.rng.random_bool(0.5) {
             let zeros = vec![0; made];
             let file = File { cache: zeros.clone(), medium: zeros, ..File::default() };
-            state.files.insert(name.to_owned(), file);
+            let before = state.files.insert(name.to_owned(), file);
+            // Where it failed half-way, that was already drawn.
+            if fault.is_none() {
+                state.unsynced.push(Undo::Made(name.to_owned(), before));
+            }
         }
         match fault {
             None => Ok(()),
@@ -300,12 +354,15 @@ impl Disk for SimDisk {
         }
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+    fn rename_file(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         let fault = Self::begin(&mut state)?;
         if fault.is_none() || state.rng.random_bool(0.5) {
             let file = state.files.remove(from).ok_or_else(|| missing(from))?;
-            state.files.insert(to.to_owned(), file);
+            let before = state.files.insert(to.to_owned(), file);
+            if fault.is_none() {
+                state.unsynced.push(Undo::Renamed(from.to_owned(), to.to_owned(), before));
+            }
         }
         match fault {
             None => Ok(()),
@@ -313,15 +370,28 @@ impl Disk for SimDisk {
         }
     }
 
-    fn remove(&self, name: &str) -> io::Result<()> {
+    fn remove_file(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         let fault = Self::begin(&mut state)?;
         if fault.is_none() || state.rng.random_bool(0.5) {
-            state.files.remove(name);
+            let file = state.files.remove(name);
+            let undo = file.filter(|_| fault.is_none()).map(|file| Undo::Removed(name.to_owned(), file));
+            state.unsynced.extend(undo);
         }
         match fault {
             None => Ok(()),
             Some(fault) => Err(self.failed(state, fault)),
         }
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let mut state = self.state();
+        if state.cut {
+            return Err(io::Error::other("the power is gone"));
+        }
+        if !state.name_sync_lies {
+            state.unsynced.clear();
+        }
+        Ok(())
     }
 }

@@ -233,6 +233,7 @@ impl World {
         for (index, facts) in base.gateways.iter().enumerate() {
             let disk = SimDisk::new(rng.random());
             disk.state().sync_lies = matches!(control, Some("eatmydata" | "sled-flush"));
+            disk.state().name_sync_lies = control == Some("no-name-sync");
             let machine = Machine {
                 boot: Uuid::from_u128(rng.random()),
                 started: now - rng.random_range(1_000..1_000_000),
