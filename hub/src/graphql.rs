@@ -19,6 +19,7 @@ pub mod event;
 pub mod export;
 pub mod feed;
 pub mod gateway;
+pub mod history;
 pub mod id;
 pub mod import;
 pub mod loader;

@@ -28,6 +28,7 @@ pub mod estate;
 pub mod exports;
 pub mod feed;
 pub mod hindsight;
+pub mod history;
 pub mod import;
 pub mod intake;
 pub mod jobs;
@@ -39,6 +40,7 @@ pub mod policy;
 pub mod refusal;
 pub mod registers;
 pub mod report;
+pub mod room_use;
 pub mod sources;
 pub mod sweep;
 pub mod timetable;
@@ -78,6 +80,8 @@ pub enum News {
     Register {
         /// The session.
         session: Uuid,
+        /// How many marks that there were before are others now, or gone.
+        marks_changed: usize,
     },
     /// A building's feed moved on.
     Feed(Uuid),
@@ -106,6 +110,8 @@ pub struct Touched {
     pub feed_cards: BTreeSet<Uuid>,
     /// Gateways whose own configuration may be another.
     pub feed_gateways: BTreeSet<Uuid>,
+    /// Sessions and stays in groups as they were before.
+    pub was: history::Was,
 }
 
 /// On whose behalf something is done.
@@ -142,6 +148,7 @@ impl Touched {
         self.feed_gone_memberships.extend(other.feed_gone_memberships);
         self.feed_cards.extend(other.feed_cards);
         self.feed_gateways.extend(other.feed_gateways);
+        self.was.extend(other.was);
     }
 }
 
@@ -362,6 +369,7 @@ impl Hub {
         caller: Option<&Caller>,
     ) -> Result<Vec<News>, StoreError> {
         let mut news = Vec::new();
+        history::note(self, tx, std::mem::take(&mut touched.was), caller).await?;
         if !touched.swipes.is_empty() {
             // Ids grow with time, so that those judged together lie close and need little of the timetable.
             let swipes: Vec<Uuid> = touched.swipes.iter().copied().collect();

@@ -245,21 +245,13 @@ pub struct Tx {
     statements: Arc<AtomicU64>,
     /// What people are called to by it.
     raised: Vec<entity::Alarm>,
-    /// How many changes of marks the history got by it.
-    marks_changed: u64,
 }
 
 impl Tx {
     /// Wraps a transaction; `statements` counts what it runs.
     #[must_use]
     pub fn new(inner: Box<dyn Transaction>, statements: Arc<AtomicU64>) -> Self {
-        Self { inner, statements, raised: Vec::new(), marks_changed: 0 }
-    }
-
-    /// How many changes of marks the history got by this transaction, marks that went among them.
-    #[must_use]
-    pub fn marks_changed(&self) -> u64 {
-        self.marks_changed
+        Self { inner, statements, raised: Vec::new() }
     }
 
     /// Runs a statement; gives the count of rows changed.

@@ -320,6 +320,24 @@ async fn pages_walked_either_way_show_every_row_once() {
         let (_, body) = hub.post(Some(&hub.integration), &query, json!({})).await;
         assert_eq!(body["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{arguments}");
     }
+    // Nor a place in another list, or in this one by another order.
+    let started = async |list: &str| {
+        let page = hub.read(&format!("{{ {list} {{ pageInfo {{ endCursor }} }} }}")).await;
+        page.as_object().unwrap().values().next().unwrap()["pageInfo"]["endCursor"].clone()
+    };
+    let (by_name, by_number) =
+        (started("students(first: 2)").await, started("students(first: 2, orderBy: {field: NUMBER})").await);
+    for (list, cursor, taken) in [
+        ("students(orderBy: {field: NUMBER}, after: CURSOR)", &by_name, false),
+        ("students(orderBy: {field: NUMBER}, after: CURSOR)", &by_number, true),
+        ("students(orderBy: {field: NAME, direction: DESC}, before: CURSOR)", &by_name, true),
+        ("sessions(before: CURSOR)", &by_name, false),
+    ] {
+        let query = format!("{{ {} {{ nodes {{ id }} }} }}", list.replace("CURSOR", &cursor.to_string()));
+        let (_, body) = hub.post(Some(&hub.integration), &query, json!({})).await;
+        let code = body["errors"][0]["extensions"]["code"].as_str();
+        assert_eq!(code, (!taken).then_some("BAD_USER_INPUT"), "{query} {body}");
+    }
 }
 
 #[tokio::test]

@@ -314,6 +314,37 @@ async fn a_card_that_a_source_left_out_is_good_again_once_it_is_named_and_one_th
 }
 
 #[tokio::test]
+async fn a_card_that_is_named_no_more_ends_when_another_came_to_be_known_by_the_same() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 12, 0).await;
+    hub.clock.set(&at("10:30"));
+    let mapping = "kind = 'cards'\nwhole = true\n[columns]\ncode = 'Code'\nstudent = 'Student'\nuid = 'Uid'\nfrom = 'From'\n\
+                   until = 'Until'\n[formats]\ndate = '%Y-%m-%d'\n";
+    let import = async |rows: String| {
+        let text = format!("Code,Student,Uid,From,Until\n{rows}");
+        let mut facts = Facts::default();
+        let zone = hub.running.hub.zone();
+        sheet::read(&mut facts, "c.csv", text.as_bytes(), zone, &Mapping::read(mapping).unwrap());
+        imported(&hub, &facts, &order("cards")).await
+    };
+    let row = |index: usize| format!("N{index},{},0400{index:04},2026-09-01,\n", number(index));
+    let first: String = (0..12).map(row).collect();
+    assert_eq!(counts(&import(first).await), [("cards", [12, 0, 0, 0])]);
+    // Somebody held it before, and somebody else since Saturday.
+    let rest: String = (0..11).map(row).collect();
+    let (held, since) = ("H,S00005,04000011,2026-08-01,2026-08-14\n", "M,S00003,04000011,2026-10-03,\n");
+    // That card was somebody else's at the same time cannot be.
+    let wrong = import(format!("{rest}N,S00003,04000011,2026-09-01,\n")).await;
+    assert_eq!(wrong.problems.count, 1, "{wrong:?}");
+    assert_eq!(counts(&import(format!("{rest}{held}{since}")).await), [("cards", [2, 0, 1, 11])]);
+    let found = hub.read("{ student(by: {number: \"S00011\"}) { cards { code endedAt } } }").await;
+    let ended =
+        found["student"]["cards"].as_array().unwrap().iter().find(|card| card["code"] == "N11").unwrap();
+    assert_eq!(ended["endedAt"], "2026-10-03T00:00:00.000+01:00");
+}
+
+#[tokio::test]
 async fn all_mistakes_that_only_the_database_shows_are_counted() {
     let hub = TestHub::start().await;
     estate(&hub).await;

@@ -8,9 +8,9 @@ use rollcall_hub::clock::Clock as _;
 use rollcall_hub::service::attempt::Attempt;
 use rollcall_hub::service::{jobs, upload};
 use rollcall_hub::store::entity::{Entity as _, ImportJob, ImportState};
-use rollcall_tests::hub::{TestHub, ms, refusals};
+use rollcall_tests::hub::{TestHub, at, ms, refusals};
 use rollcall_tests::programs::PATIENCE;
-use rollcall_tests::timetable::estate;
+use rollcall_tests::timetable::{Gateway, estate, number, session, students};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
@@ -104,6 +104,41 @@ async fn a_file_is_checked_shown_applied_and_the_same_again_changes_nothing() {
         .read("{ imports(first: 5) { totalCount nodes { id state } } node: imports { nodes { source } } }")
         .await;
     assert_eq!(list["imports"]["totalCount"], 2);
+}
+
+#[tokio::test]
+async fn the_registers_that_an_import_changes_are_named_before_it_is_applied() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 2, 2).await;
+    hub.done(
+        "saveSessions",
+        json!({"sessions": [session("S", "09:00", "10:00"), session("T", "12:00", "13:00")]}),
+    )
+    .await;
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    hub.clock.set(&at("10:30"));
+    let green = gateway.swipe(0, 0, &at("09:02"), &[]);
+    assert_eq!(gateway.submit(&hub, &[green], &at("10:30")).await, ["STORED"]);
+    // S00000 leaves the group in the evening of the day before; S00001 is on the list as before.
+    let lists = format!(
+        "Group,Student number,First day,Last day\nG,{},21/09/2026,04/10/2026\nG,{},21/09/2026,\n",
+        number(0),
+        number(1)
+    );
+    let change = json!({"mapping": mapping("class-lists.toml"), "source": "sits"});
+    let checked = settled(&hub, &start(&hub, &order(&hub, &lists, change).await).await).await;
+    assert_eq!(checked["state"], "CHECKED", "{checked}");
+    let changed = async || {
+        let shape = "outcome { registersDerived marksChanged registersChanged { marksChanged session { externalId } } }";
+        let query = format!("{{ import(id: {}) {{ {shape} }} }}", checked["id"]);
+        hub.read(&query).await["import"]["outcome"].take()
+    };
+    let wanted = json!({"registersDerived": 2, "marksChanged": 2, "registersChanged": [
+        {"marksChanged": 1, "session": {"externalId": "S"}}, {"marksChanged": 1, "session": {"externalId": "T"}}]});
+    assert_eq!(changed().await, wanted);
+    assert_eq!(apply(&hub, &checked["id"]).await["errors"], json!([]));
+    assert_eq!(changed().await, wanted);
 }
 
 #[tokio::test]

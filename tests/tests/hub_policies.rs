@@ -24,6 +24,12 @@ async fn opens(hub: &TestHub) -> Vec<String> {
     lines
 }
 
+/// Saves a policy, which must take effect.
+async fn saved(hub: &TestHub, policy: serde_json::Value) {
+    let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
+    assert_eq!(saved["errors"], json!([]));
+}
+
 #[tokio::test]
 async fn a_kind_of_session_has_a_policy_of_its_own_that_goes_before_the_institutions() {
     let hub = TestHub::start().await;
@@ -32,10 +38,7 @@ async fn a_kind_of_session_has_a_policy_of_its_own_that_goes_before_the_institut
     let mut lab = session("LAB", "10:00", "12:00");
     lab["kind"] = json!("LABORATORY");
     hub.done("saveSessions", json!({"sessions": [lab, session("LEC", "10:00", "12:00")]})).await;
-    let save = async |policy: serde_json::Value| {
-        let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
-        assert_eq!(saved["errors"], json!([]));
-    };
+    let save = async |policy: serde_json::Value| saved(&hub, policy).await;
     hub.clock.set(&at("09:00"));
     assert_eq!(opens(&hub).await, ["LAB PT30M SCHEDULED", "LEC PT30M SCHEDULED"]);
     let preview = format!(
@@ -103,10 +106,7 @@ async fn a_departments_policy_goes_before_the_institutions_and_behind_that_of_a_
         it
     });
     hub.done("saveSessions", json!({"sessions": sessions})).await;
-    let save = async |policy: serde_json::Value| {
-        let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
-        assert_eq!(saved["errors"], json!([]));
-    };
+    let save = async |policy: serde_json::Value| saved(&hub, policy).await;
     hub.clock.set(&at("09:00"));
     let from = at("00:00");
     save(json!({"from": from, "opensBefore": "PT10M"})).await;
@@ -269,8 +269,7 @@ async fn a_policy_by_which_nothing_is_judged_otherwise_tells_of_no_session() {
     lab["kind"] = json!("LABORATORY");
     hub.done("saveSessions", json!({"sessions": [lab, session("LEC", "10:00", "12:00")]})).await;
     let save = async |policy: serde_json::Value| {
-        let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
-        assert_eq!(saved["errors"], json!([]));
+        saved(&hub, policy).await;
         let found = hub.read("{ sessions { nodes { externalId revision } } }").await;
         let mut lines: Vec<String> = found["sessions"]["nodes"]
             .as_array()

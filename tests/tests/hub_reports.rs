@@ -155,6 +155,39 @@ async fn rooms_say_what_they_were_booked_for_and_what_became_of_it() {
 }
 
 #[tokio::test]
+async fn sessions_side_by_side_in_a_room_fill_it_together_and_their_time_counts_once() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 4, 2).await;
+    hub.done("saveGroups", json!({"groups": [{"code": "H", "course": "C"}]})).await;
+    let stay = |student: usize| json!({"group": "H", "student": number(student), "from": "2026-09-21"});
+    hub.done("saveMemberships", json!({"memberships": [stay(1), stay(2), stay(3)]})).await;
+    let mut beside = session("S2", "09:30", "10:30");
+    beside["groups"] = json!(["H"]);
+    let sessions =
+        json!({"sessions": [session("S1", "09:00", "10:00"), beside, session("S3", "10:30", "11:30")]});
+    hub.done("saveSessions", sessions).await;
+    let mut gateway = Gateway::start(&hub, "GW").await;
+    let (one, other) = (gateway.session("09:00").to_owned(), gateway.session("09:30").to_owned());
+    let swipes = [
+        gateway.swipe(0, 0, &at("09:05"), &[one.as_str()]),
+        gateway.swipe(1, 0, &at("09:05"), &[one.as_str(), other.as_str()]),
+        gateway.swipe(2, 0, &at("09:25"), &[other.as_str()]),
+        gateway.swipe(3, 0, &at("09:25"), &[other.as_str()]),
+    ];
+    hub.clock.set(&at("12:00"));
+    gateway.submit(&hub, &swipes, &at("12:00")).await;
+    // Two came to the one and three to the other, four in all.
+    for (seats, overcrowded) in [(5, 0), (4, 0), (3, 2), (2, 2)] {
+        hub.done("saveRoom", json!({"code": "R1", "building": "A", "capacity": seats})).await;
+        let fields = "sessions booked used overcrowdedSessions";
+        let found = hub.read(&format!("{{ roomUse({DAY}) {{ {fields} }} }}")).await["roomUse"][0].take();
+        let wanted = json!({"sessions": 3, "booked": "PT2H30M", "used": "PT1H30M", "overcrowdedSessions": overcrowded});
+        assert_eq!(found, wanted, "{seats} seats");
+    }
+}
+
+#[tokio::test]
 async fn a_register_answers_what_was_known_at_an_instant_beside_what_is_known_now() {
     let hub = TestHub::start().await;
     a_day(&hub).await;

@@ -11,6 +11,7 @@ use rollcall_hub::clock::SystemClock;
 use rollcall_hub::import::recipe::{DEFAULT_BUILDINGS, Recipe};
 use rollcall_hub::import::sheet::Mapping;
 use rollcall_hub::import::{Facts, MAX_FILE_BYTES, Problems, read_file};
+use rollcall_hub::scalar::DateTime;
 use rollcall_hub::service::import::{Order, Report, import};
 use rollcall_hub::store::StoreError;
 use rollcall_hub::store::entity::SessionKind;
@@ -23,6 +24,9 @@ const EXAMPLES: &str = "Examples:
   rollcall-hub import itc2019 --term-start 2027-02-15 problem.xml solution.xml
   rollcall-hub import ical --source library --room LIB-1 library.ics
   curl -s https://timetable.example.ac.uk/all.ics | rollcall-hub import ical --source all --whole -";
+
+/// Of how many registers the output says that they change.
+const REGISTERS_SHOWN: usize = 20;
 
 #[derive(Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -167,7 +171,7 @@ impl Common {
             out.flush()?;
             bail!("{} problems; nothing was changed", report.problems.count);
         }
-        difference(&mut out, &report)?;
+        difference(&mut out, &report, &rollcall_hub::config::zone(&self.data.time_zone)?)?;
         Ok(out.flush()?)
     }
 }
@@ -182,7 +186,11 @@ fn list(out: &mut impl std::io::Write, what: &str, problems: &Problems) -> std::
     }
 }
 
-fn difference(out: &mut impl std::io::Write, report: &Report) -> std::io::Result<()> {
+fn difference(
+    out: &mut impl std::io::Write,
+    report: &Report,
+    zone: &jiff::tz::TimeZone,
+) -> std::io::Result<()> {
     for (kind, tally) in &report.kinds {
         writeln!(
             out,
@@ -195,5 +203,14 @@ fn difference(out: &mut impl std::io::Write, report: &Report) -> std::io::Result
         "registers derived anew: {}; marks that there were, and are others now: {}",
         report.registers, report.marks_changed
     )?;
+    for it in report.registers_changed.iter().take(REGISTERS_SHOWN) {
+        let session = &it.session;
+        let name = session.external_id.as_deref().unwrap_or(&session.title);
+        let at = DateTime::new(session.starts_at, zone);
+        writeln!(out, "  {name}, {at}, {}: {} marks", session.title, it.marks_changed)?;
+    }
+    if report.registers_changed.len() > REGISTERS_SHOWN {
+        writeln!(out, "  and more; the API names them: import {{ outcome {{ registersChanged }} }}")?;
+    }
     writeln!(out, "{}", if report.applied { "applied" } else { "a dry run: nothing was changed" })
 }

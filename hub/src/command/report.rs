@@ -11,7 +11,8 @@ use rollcall_hub::clock::SystemClock;
 use rollcall_hub::export::harmless;
 use rollcall_hub::scalar::LocalDate;
 use rollcall_hub::service::Hub;
-use rollcall_hub::service::report::{Counts, Grouping, attendance, marks, room_use};
+use rollcall_hub::service::report::{Counts, Grouping, attendance, marks};
+use rollcall_hub::service::room_use::room_use;
 use rollcall_hub::store::entity::AttendanceStatus;
 
 use super::Data;

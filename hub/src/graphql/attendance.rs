@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::connection::{self, DateTimeRange, Total, connection, in_range, page_of};
 use super::context::{Needs, READERS, fault, hub, local};
+use super::history::token;
 use super::id::Kind;
 use super::loader::{self, ChangesOfMark, GroupsOfSession, RosterOfSession, SwipesOfSession};
 use super::people::{OrderDirection, Student};
@@ -16,7 +17,7 @@ use crate::store::Value;
 use crate::store::entity::{self, AttendanceSource, AttendanceStatus, Entity as _};
 use crate::store::known;
 use crate::store::list;
-use crate::store::page::{Cursor, List, Page, pages};
+use crate::store::page::{Cursor, List, Page, order_of, pages};
 use crate::store::register::AttendanceChange as StoredChange;
 
 /// How many marks of one register are read in one go.
@@ -122,10 +123,7 @@ impl AttendanceChange {
     }
     /// Name of the token whose holder decided; null where the rules did.
     async fn by(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        match self.0.by_token {
-            Some(token) => Ok(loader::one::<entity::Token>(ctx, token).await?.map(|token| token.name)),
-            None => Ok(None),
-        }
+        token(ctx, self.0.by_token).await
     }
     /// The status before.
     async fn from(&self) -> Option<AttendanceStatus> {
@@ -404,6 +402,12 @@ pub async fn entries(
                     .is_none_or(|ids| Kind::Student.all_of(ids).contains(&mark.student_id))
         })
     };
+    let by = match order.field {
+        AttendanceOrderField::StudentName => "name",
+        AttendanceOrderField::SessionStart | AttendanceOrderField::StudentNumber => "number",
+        AttendanceOrderField::UpdatedAt => "updated",
+    };
+    connection::goes_by(&page, by)?;
     let mut rows: Vec<(Cursor, (entity::Attendance, entity::Student))> = roster
         .into_iter()
         .filter(|(mark, _)| passes(mark))
@@ -415,7 +419,7 @@ pub async fn entries(
                 }
                 AttendanceOrderField::UpdatedAt => format!("{:020}", mark.updated_at),
             };
-            (Cursor { key: Value::Text(key), id: mark.id }, (mark, student))
+            (Cursor { order: order_of(by), key: Value::Text(key), id: mark.id }, (mark, student))
         })
         .collect();
     rows.sort_by(|(one, _), (other, _)| (one.text(), one.id).cmp(&(other.text(), other.id)));

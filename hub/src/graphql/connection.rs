@@ -109,6 +109,16 @@ pub fn page(
     Ok(Page { limit, after: cursor("after", after)?, before: cursor("before", before)?, backwards })
 }
 
+/// Refuses a page whose cursors are places in another order than the one by `key`.
+pub fn goes_by(page: &Page, key: &str) -> Result<()> {
+    if page.goes_by(key) {
+        return Ok(());
+    }
+    let message =
+        "'after' or 'before' is a cursor of another list, or of this one in another order; begin without it";
+    Err(coded("BAD_USER_INPUT", message))
+}
+
 /// How the rows of a whole connection are counted.
 #[derive(Debug, Clone)]
 pub enum Total {
@@ -248,6 +258,7 @@ pub async fn read<E: crate::store::entity::Entity>(
         Some(list.columns),
         list.columns.split_once('.').map(|(name, _)| columns_of::<E>(name)).as_deref()
     );
+    goes_by(page, list.key)?;
     let paged = loader::page::<E>(ctx, &list, page).await?;
     Ok((paged, Total::Of(list)))
 }

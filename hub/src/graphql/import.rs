@@ -1,12 +1,14 @@
 //! Imports over the API: files that were uploaded, checked, shown as a difference, and applied.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use uuid::Uuid;
 
 use super::connection::{self, connection, page};
 use super::context::{Needs, READERS, WRITERS, caller, coded, fault, hub, local};
 use super::id::Kind;
 use super::loader;
 use super::payload::{UserError, user_errors};
+use super::session::Session;
 use crate::import::recipe::{DEFAULT_BUILDINGS, Recipe};
 use crate::scalar::{DateTime, LocalDate, UuidScalar};
 use crate::service::jobs::{self, Difference, Outcome, StartImport, Told};
@@ -60,6 +62,25 @@ impl Import {
     }
 }
 
+/// A register of which an import changes marks that there were.
+pub struct RegisterChanged {
+    session: Uuid,
+    marks: i64,
+}
+
+/// A register of which an import changes marks that there were.
+#[Object(guard = "Needs(READERS)")]
+impl RegisterChanged {
+    /// Its session, as it is now.
+    async fn session(&self, ctx: &Context<'_>) -> Result<Option<Session>> {
+        Ok(loader::one(ctx, self.session).await?.map(Session))
+    }
+    /// How many marks are others, or gone.
+    async fn marks_changed(&self) -> i64 {
+        self.marks
+    }
+}
+
 /// What came, or would come, of an import.
 pub struct ImportOutcome(Outcome);
 
@@ -77,6 +98,15 @@ impl ImportOutcome {
     /// How many marks that there were before are others by it.
     async fn marks_changed(&self) -> i64 {
         self.0.marks_changed
+    }
+    /// The registers that those marks stand in, by the start of their session: the first of them, 1000 at the most.
+    #[graphql(complexity = "10 + child_complexity")]
+    async fn registers_changed(
+        &self,
+        #[graphql(desc = "So many of them.", default = 100)] first: i32,
+    ) -> Vec<RegisterChanged> {
+        let some = self::first(&self.0.registers_changed, first).iter();
+        some.map(|(session, marks)| RegisterChanged { session: *session, marks: *marks }).collect()
     }
     /// What keeps it from being applied: the first of them, 1000 at the most.
     #[graphql(complexity = "10 + child_complexity")]

@@ -21,7 +21,8 @@ use crate::service::people::credentials_of;
 use crate::service::report::{self, Counts};
 use crate::service::{Hub, decide, hindsight, registers};
 use crate::store::entity::{
-    Attendance, Card, Entity, Gateway, Group, Policy, Reader, Room, Session, Student, Swipe,
+    Attendance, Card, Entity, Gateway, Group, MembershipChange, Policy, Reader, Room, Session, SessionChange,
+    Student, Swipe,
 };
 use crate::store::page::{List, Page, Paged, counts, pages};
 use crate::store::register::AttendanceChange;
@@ -128,6 +129,10 @@ children! {
     CardsOfStudent: Card, by student_id;
     /// The marks of a session.
     MarksOfSession: Attendance, by session_id;
+    /// What a session was before each change, oldest first.
+    ChangesOfSession: SessionChange, by session_id;
+    /// What a student's stays were before each change, oldest first.
+    StaysThatChanged: MembershipChange, by student_id;
 }
 
 macro_rules! lists {

@@ -9,8 +9,9 @@ use super::attendance::{
 use super::calendar::calendar_path;
 use super::connection::{self, DateRange, connection, page};
 use super::context::{Needs, READERS, coded, hub, local};
+use super::history::StudentGroupMembershipChange;
 use super::id::Kind;
-use super::loader::{self, CardsOfStudent, CountsOfStudent, CredentialOfCard};
+use super::loader::{self, CardsOfStudent, CountsOfStudent, CredentialOfCard, StaysThatChanged};
 use super::session::{StudentGroupMembership, StudentGroupMembershipConnection};
 use crate::scalar::{DateTime, LocalDate};
 use crate::service::calendars::Whose;
@@ -108,6 +109,11 @@ impl Student {
         let list = on_day(list::memberships().and("m.student_id = {}", self.0.id), on);
         let (paged, total) = connection::read(ctx, list, &page(first, after, last, before)?).await?;
         Ok(StudentGroupMembershipConnection::new(paged, total, StudentGroupMembership))
+    }
+    /// What stays in groups were before each change, and those that were taken back, newest change first.
+    async fn group_history(&self, ctx: &Context<'_>) -> Result<Vec<StudentGroupMembershipChange>> {
+        let changes = loader::list(ctx, StaysThatChanged(self.0.id)).await?;
+        Ok(changes.into_iter().rev().map(StudentGroupMembershipChange).collect())
     }
     /// Marks, newest session first unless told.
     #[graphql(complexity = "5 + child_complexity")]

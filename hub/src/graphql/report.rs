@@ -9,6 +9,7 @@ use super::id::{Kind, Node};
 use super::query::node;
 use crate::scalar::{DateTime, Duration, LocalDate};
 use crate::service::report::{self, Grouping};
+use crate::service::room_use::room_use;
 
 /// The longest stretch that one report covers, in days: a year and a bit.
 pub(super) const MAX_DAYS: i64 = 400;
@@ -95,14 +96,15 @@ pub struct RoomUse {
     room: Room,
     /// Sessions booked in it, those called off left out.
     sessions: i32,
-    /// How long it was booked.
+    /// How long it was booked; sessions side by side count once.
     booked: Duration,
-    /// How long sessions lasted to which somebody came; of a session in several rooms, through this one's doors.
+    /// How long it was booked for sessions to which somebody came, counted alike; of a session in several rooms, through this one's
+    /// doors.
     used: Duration,
     /// Sessions whose register was taken and to which nobody came, though somebody was expected; of a session in several
     /// rooms, through this one's doors.
     ghost_sessions: i32,
-    /// Sessions to which more came than the room has seats.
+    /// Sessions to which more came through the room's doors than it has seats, or to them and those beside them together.
     overcrowded_sessions: i32,
     /// Sessions whose register could not be taken, or is not final yet.
     unknown_sessions: i32,
@@ -178,7 +180,7 @@ impl Reports {
         #[graphql(desc = "The days.")] period: ReportPeriodInput,
     ) -> Result<Vec<RoomUse>> {
         period.check()?;
-        let found = report::room_use(hub(ctx)?, period.from, period.until).await;
+        let found = room_use(hub(ctx)?, period.from, period.until).await;
         let rooms = found.map_err(|error| fault(&error))?.into_iter().map(|it| RoomUse {
             sessions: count(it.sessions),
             booked: Duration(it.booked_ms),

@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::connection::{self, DateTimeRange, connection, in_range, page};
 use super::context::{Needs, READERS, fault, hub, local, word};
 use super::estate::Room;
+use super::history::SessionChange;
 use super::id::Kind;
-use super::loader::{self, GroupsOfSession, Policies, RoomsOfSession};
+use super::loader::{self, ChangesOfSession, GroupsOfSession, Policies, RoomsOfSession};
 use super::people::{Student, on_day};
 use super::register::{Register, RegisterState};
 use crate::scalar::{DateTime, Duration, LocalDate};
@@ -158,7 +159,7 @@ impl StudentGroupMembership {
     }
 }
 
-fn date(text: &str) -> Result<LocalDate> {
+pub(super) fn date(text: &str) -> Result<LocalDate> {
     let parsed = text.parse().map(LocalDate);
     parsed.map_err(|_| {
         fault(&crate::store::StoreError::BadData { place: "membership.from_on", found: text.to_owned() })
@@ -274,6 +275,11 @@ impl Session {
     /// Grows with each change to the session.
     async fn revision(&self) -> i64 {
         self.0.revision
+    }
+    /// What it was before each change of its time, rooms, groups or of what it is, newest first.
+    async fn history(&self, ctx: &Context<'_>) -> Result<Vec<SessionChange>> {
+        let changes = loader::list(ctx, ChangesOfSession(self.0.id)).await?;
+        Ok(changes.into_iter().rev().map(SessionChange).collect())
     }
 }
 

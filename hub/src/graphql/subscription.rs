@@ -88,7 +88,7 @@ impl Subscription {
                 tokio::select! {
                     () = events.closed() => return,
                     piece = news.recv() => match piece {
-                        Ok(News::Register { session }) if session == known.session => {}
+                        Ok(News::Register { session, .. }) if session == known.session => {}
                         Ok(_) => continue,
                         Err(RecvError::Lagged(_)) => {}
                         Err(RecvError::Closed) => return,

@@ -3,21 +3,20 @@
 //!
 //! A dry run does all of it and lets go of the transaction, so what it says of registers is what would happen.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use uuid::Uuid;
+use rollcall_rules::card::CardRead;
 
 use super::attempt::Attempt;
 use super::bulk::{Put, Save, Tally};
 use super::memberships::{lasting, leave, never_were};
-use super::people::SaveCard;
 use super::refusal::Check;
 use super::{Caller, Hub, News, Touched};
 use crate::import::{Facts, List, Place, Problems};
-use crate::store::entity::{Card, Student};
+use crate::store::entity::{Session, Student};
 use crate::store::{Boxed, StoreError, Tx};
 
+mod cards;
 mod enrolments;
 mod sessions;
 
@@ -40,7 +39,9 @@ pub struct Report {
     /// How many registers it derived anew.
     pub registers: usize,
     /// How many marks that there were before are others now.
-    pub marks_changed: i64,
+    pub marks_changed: usize,
+    /// The registers that those stand in, by the start of their session: the first [`MOST_REGISTERS`].
+    pub registers_changed: Vec<RegisterChanged>,
     /// What was left out.
     pub notes: Problems,
     /// What keeps it from being applied.
@@ -49,12 +50,20 @@ pub struct Report {
     pub applied: bool,
 }
 
+/// A register of which marks that there were are others by an import.
+#[derive(Debug, Clone)]
+pub struct RegisterChanged {
+    /// Its session, as it is by the import.
+    pub session: Session,
+    /// How many marks.
+    pub marks_changed: usize,
+}
+
+/// Of how many registers a report says that they change.
+pub const MOST_REGISTERS: usize = 1000;
+
 /// The part of what a source named before that may go unasked, as one in so many.
 const REMOVALS_UNASKED: usize = 10;
-
-/// Of which kind names are kept of cards that have ended because a source did not name them: what a source took away it can give
-/// back, and what a person took away it cannot.
-const ENDED: &str = "cards ended";
 
 /// Imports what some files say.
 ///
@@ -114,7 +123,14 @@ async fn prepare_all(
     if report.problems.count > 0 {
         return Ok((None, report));
     }
-    let mut work = Work { hub, tx: attempt.write().await?, touched: Touched::default(), order, report };
+    let mut work = Work {
+        hub,
+        tx: attempt.write().await?,
+        touched: Touched::default(),
+        order,
+        report,
+        named_credentials: BTreeMap::new(),
+    };
     work.save("buildings", &facts.buildings, |it| &it.code, facts).await?;
     work.save("rooms", &facts.rooms, |it| &it.code, facts).await?;
     work.save("readers", &facts.readers, |it| &it.code, facts).await?;
@@ -127,14 +143,29 @@ async fn prepare_all(
     work.save("cards", &cards, |it| &it.code, facts).await?;
     work.save_memberships(facts).await?;
     work.save_sessions(facts).await?;
-    let Work { mut tx, touched, mut report, .. } = work;
+    let Work { mut tx, mut touched, mut report, .. } = work;
+    touched.was.source = Some(order.source.clone());
     if report.problems.count > 0 {
         return Ok((None, report));
     }
-    let before = tx.marks_changed();
     let news = hub.derive(&mut tx, touched, caller).await?;
-    report.marks_changed = i64::try_from(tx.marks_changed() - before).unwrap_or(i64::MAX);
-    report.registers = news.iter().filter(|piece| matches!(piece, News::Register { .. })).count();
+    let mut changed = BTreeMap::new();
+    for piece in &news {
+        if let News::Register { session, marks_changed } = piece {
+            report.registers += 1;
+            report.marks_changed += marks_changed;
+            changed.insert(*session, *marks_changed);
+        }
+    }
+    changed.retain(|_, marks_changed| *marks_changed > 0);
+    let mut sessions = tx.by_ids::<Session>(changed.keys().copied()).await?;
+    sessions.sort_by_key(|session| (session.starts_at, session.id));
+    sessions.truncate(MOST_REGISTERS);
+    let told = |session: Session| {
+        let marks_changed = changed.get(&session.id).copied().unwrap_or_default();
+        RegisterChanged { session, marks_changed }
+    };
+    report.registers_changed = sessions.into_iter().map(told).collect();
     Ok((Some(Ready { tx, news }), report))
 }
 
@@ -156,6 +187,8 @@ struct Work<'a> {
     touched: Touched,
     order: &'a Order,
     report: Report,
+    /// From when the cards that the files name are known by a credential.
+    named_credentials: BTreeMap<CardRead, Vec<i64>>,
 }
 
 impl Work<'_> {
@@ -171,17 +204,20 @@ impl Work<'_> {
             return Ok(());
         }
         tracing::info!("{} {kind}", list.things.len());
-        let mut put = self.put(kind, list).await?;
         let names = list.things.iter().map(|thing| name(thing).to_owned()).collect();
         let gone = self.gone(kind, names, |_| whole).await?;
+        // Before the rest: what a card that has gone was known by may be another's by now.
         let (removed, of) = match kind {
             "students" => self.withdraw(&gone).await?,
             "cards" => self.end_cards(&gone).await?,
             // A place, a course or a group that is not named any more harms nobody, and history rests on it.
             _ => (0, 0),
         };
+        let mut put = self.put(kind, list).await?;
         put.tally.removed = removed;
-        self.guard(kind, &gone, removed, of);
+        if self.report.problems.count == 0 {
+            self.guard(kind, &gone, removed, of);
+        }
         self.report.kinds.push((kind, put.tally));
         Ok(())
     }
@@ -301,24 +337,6 @@ impl Work<'_> {
         self.tx.forget_imported(&self.order.source, kind, &gone).await
     }
 
-    /// Cards that ended because the source did not name them are good again when it does.
-    async fn cards_again<'a>(
-        &mut self,
-        list: &'a List<SaveCard>,
-    ) -> Result<Cow<'a, List<SaveCard>>, StoreError> {
-        let ended = self.tx.imported(&self.order.source, ENDED).await?;
-        if ended.is_empty() {
-            return Ok(Cow::Borrowed(list));
-        }
-        let mut list = list.clone();
-        let again = |it: &&mut SaveCard| ended.contains(&it.code);
-        for card in list.things.iter_mut().filter(again) {
-            card.unsaid.0.retain(|field| *field != "until");
-        }
-        self.remember(ENDED, &BTreeSet::new(), &list.things.iter().map(|it| &it.code).collect()).await?;
-        Ok(Cow::Owned(list))
-    }
-
     /// Refuses an import by which more than a tenth goes of what the source named and could go.
     fn guard(&mut self, kind: &'static str, gone: &Gone, removed: usize, of: usize) {
         if removed * REMOVALS_UNASKED <= of || self.order.accept_removals {
@@ -344,23 +362,5 @@ impl Work<'_> {
         students.iter_mut().for_each(|student| student.state = Withdrawn);
         self.tx.put(&students).await?;
         Ok((students.len(), of))
-    }
-
-    async fn end_cards(&mut self, gone: &Gone) -> Result<(usize, usize), StoreError> {
-        let now = self.hub.now().0;
-        let mut cards = self.tx.by_keys::<Card>(gone.before.iter().map(String::as_str)).await?;
-        cards.retain(|card| card.until_at.is_none_or(|until| until > now));
-        let of = cards.len();
-        let names: BTreeSet<&String> = gone.names.iter().collect();
-        cards.retain(|card| names.contains(&card.code));
-        cards.iter_mut().for_each(|card| card.until_at = Some(now.max(card.from_at)));
-        self.tx.put(&cards).await?;
-        self.remember(ENDED, &cards.iter().map(|card| &card.code).collect(), &BTreeSet::new()).await?;
-        self.touched.feed_cards.extend(cards.iter().map(|card| card.id));
-        let owners: Vec<Uuid> = cards.iter().map(|card| card.student_id).collect();
-        if self.tx.any_swipe().await? {
-            self.touched.swipes.extend(self.tx.swipes_of_students(&owners).await?);
-        }
-        Ok((cards.len(), of))
     }
 }

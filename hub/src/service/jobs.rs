@@ -81,6 +81,9 @@ pub struct Outcome {
     pub registers: i64,
     /// How many marks that there were before are others now.
     pub marks_changed: i64,
+    /// Sessions in whose registers those stand, by their start, and how many in each; the first thousand.
+    #[serde(default)]
+    pub registers_changed: Vec<(Uuid, i64)>,
     /// What is wrong, the first thousand.
     pub problems: Vec<Told>,
     /// How many things are wrong.
@@ -120,7 +123,12 @@ impl Outcome {
         Self {
             differences: report.kinds.iter().map(difference).collect(),
             registers: number(report.registers),
-            marks_changed: report.marks_changed,
+            marks_changed: number(report.marks_changed),
+            registers_changed: report
+                .registers_changed
+                .iter()
+                .map(|it| (it.session.id, number(it.marks_changed)))
+                .collect(),
             problems: told(&report.problems),
             problem_count: number(report.problems.count),
             notes,

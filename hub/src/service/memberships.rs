@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally};
 use super::estate::{find, present};
+use super::history::Kind;
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
 use crate::scalar::{DateTime, LocalDate};
@@ -132,7 +133,8 @@ impl Save for SaveMembership {
         let changed: Vec<Membership> =
             stays.iter().filter(|stay| before(stay) != Some(stay)).cloned().collect();
         tx.put(&changed).await?;
-        let touched = touched_by(tx, &changed).await?;
+        let mut touched = touched_by(tx, &changed).await?;
+        touched.was.stays(Kind::Changed, changed.iter().filter_map(before));
         Ok(Put { ids: stays.into_iter().map(|stay| stay.id).collect(), touched, tally })
     }
 }
@@ -184,6 +186,7 @@ async fn drop_stays(tx: &mut Tx, stays: &[Membership]) -> Result<Touched, StoreE
     tx.execute_in("DELETE FROM membership WHERE id IN ({})", &[], ids().map(Value::from)).await?;
     let mut touched = touched_by(tx, stays).await?;
     touched.feed_gone_memberships.extend(ids());
+    touched.was.stays(Kind::Removed, stays);
     Ok(touched)
 }
 
@@ -297,6 +300,8 @@ pub(super) async fn leave(
     let stays = stays.into_iter().filter(|stay| meant(stay) && open(stay));
     let (mut ended, fresh): (Vec<Membership>, Vec<Membership>) =
         stays.partition(|stay| stay.from_at < midnight);
+    left.touched.was.stays(Kind::Changed, &ended);
+    left.touched.was.stays(Kind::Removed, &fresh);
     for stay in &mut ended {
         stay.until_on = Some(yesterday.to_string());
         stay.until_at = Some(midnight);
@@ -307,7 +312,7 @@ pub(super) async fn leave(
     left.count = ended.len() + fresh.len();
     let gone: Vec<Uuid> = fresh.iter().map(|stay| stay.id).collect();
     ended.extend(fresh);
-    left.touched = touched_by(tx, &ended).await?;
+    left.touched.extend(touched_by(tx, &ended).await?);
     left.touched.feed_gone_memberships.extend(gone);
     Ok(left)
 }

@@ -349,7 +349,7 @@ pub(super) async fn ensure_keys(
     write_keys(tx, buildings, &credentials, cards).await
 }
 
-fn read_credential(input: &CredentialInput) -> Result<CardRead, String> {
+pub(super) fn read_credential(input: &CredentialInput) -> Result<CardRead, String> {
     match (&input.uid, input.format, &input.raw) {
         (Some(uid), None, None) => CardRead::from_uid(&hex(uid)?).map_err(|error| error.to_string()),
         (None, Some(format), None) => {

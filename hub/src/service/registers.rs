@@ -78,6 +78,7 @@ async fn derive_some(
         let register = known.register(session, now);
         let before = known.marks.get(&stored.id).map_or(&[][..], Vec::as_slice);
         let (first, first_gone) = (writes.marks.len(), writes.gone.len());
+        let changes = writes.changes.len() + first_gone;
         let marks = writes.compare(hub, stored, before, &register.entries, marked, caller, &known, now);
         let state = match register.state {
             State::Cancelled => StoredState::Cancelled,
@@ -110,7 +111,8 @@ async fn derive_some(
                 });
             }
             writes.sessions.push(session);
-            news.push(News::Register { session: stored.id });
+            let marks_changed = writes.changes.len() + writes.gone.len() - changes;
+            news.push(News::Register { session: stored.id, marks_changed });
         }
     }
     tx.put(&writes.marks).await?;

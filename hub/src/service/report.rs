@@ -1,4 +1,4 @@
-//! Ready-made figures: attendance by what people ask for, and what rooms were booked and used for.
+//! Ready-made figures: attendance by what people ask for.
 //!
 //! Every figure comes with what it was counted from: marks by status, sessions, the days. A share leaves out every mark
 //! but PRESENT and ABSENT, as everywhere.
@@ -97,29 +97,6 @@ pub struct AttendanceReport {
     pub rows: Vec<ReportRow>,
 }
 
-/// How a room was used.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RoomUse {
-    /// The room.
-    pub room: Room,
-    /// Sessions booked in it, those called off left out.
-    pub sessions: i64,
-    /// How long it was booked, in milliseconds.
-    pub booked_ms: i64,
-    /// How long sessions lasted to which somebody came; of a session in several rooms, through this one's doors.
-    pub used_ms: i64,
-    /// Sessions whose register was taken and to which nobody came; of a session in several rooms, through this one's doors.
-    pub ghosts: i64,
-    /// Sessions to which more came through the room's doors than it has seats.
-    pub overcrowded: i64,
-    /// Sessions whose register could not be taken, or is not final yet: of them nothing is known.
-    pub unknown: i64,
-    /// Seats booked: students expected, over all sessions whose register was taken.
-    pub expected: i64,
-    /// Students who came, over the same.
-    pub present: i64,
-}
-
 fn grouped(by: Grouping) -> Grouped {
     match by {
         Grouping::Building => Grouped {
@@ -146,7 +123,7 @@ fn grouped(by: Grouping) -> Grouped {
 }
 
 /// The instants at which the first day begins and the last one ends.
-fn span(hub: &Hub, from: LocalDate, until: LocalDate) -> Option<(i64, i64)> {
+pub(super) fn span(hub: &Hub, from: LocalDate, until: LocalDate) -> Option<(i64, i64)> {
     Some((from.starts_at(hub.zone()).ok()?, until.ends_at(hub.zone()).ok()?))
 }
 
@@ -278,56 +255,4 @@ pub async fn marks<E: From<StoreError>>(
         day = LocalDate(next);
     }
     Ok(())
-}
-
-/// What rooms were booked for and what became of it, over sessions that start from one day to another, both included.
-///
-/// # Errors
-/// When the store fails.
-pub async fn room_use(hub: &Hub, from: LocalDate, until: LocalDate) -> Result<Vec<RoomUse>, StoreError> {
-    let mut tx = hub.read().await?;
-    let Some((from, until)) = span(hub, from, until) else { return Ok(Vec::new()) };
-    let held = tx.held_in_rooms(from, until).await?;
-    let mut rooms: BTreeMap<Uuid, RoomUse> = BTreeMap::new();
-    for room in tx.all::<Room>().await? {
-        let none = RoomUse {
-            room: room.clone(),
-            sessions: 0,
-            booked_ms: 0,
-            used_ms: 0,
-            ghosts: 0,
-            overcrowded: 0,
-            unknown: 0,
-            expected: 0,
-            present: 0,
-        };
-        rooms.insert(room.id, none);
-    }
-    let mut rooms_of: BTreeMap<Uuid, usize> = BTreeMap::new();
-    for session in &held {
-        *rooms_of.entry(session.session).or_default() += 1;
-    }
-    for session in held {
-        // Where a session has several rooms, each is used by those who came through its own doors.
-        let shared = rooms_of.get(&session.session).is_some_and(|rooms| *rooms > 1);
-        let came = if shared { session.here } else { session.present };
-        let Some(room) = rooms.get_mut(&session.room) else { continue };
-        let length = session.ends_at - session.starts_at;
-        room.sessions += 1;
-        room.booked_ms += length;
-        room.used_ms += if came > 0 { length } else { 0 };
-        room.overcrowded += i64::from(room.room.capacity.is_some_and(|seats| session.here > seats));
-        // Nobody is missed where nobody was expected: such a session has no class list.
-        room.ghosts += i64::from(session.taken && session.booked > 0 && came == 0);
-        if !session.taken {
-            room.unknown += 1;
-        } else if !shared {
-            // Who was expected in which of several rooms, nobody said.
-            room.expected += session.booked;
-            room.present += session.present;
-        }
-    }
-    let mut rooms: Vec<RoomUse> = rooms.into_values().collect();
-    rooms.sort_by(|one, other| one.room.code.cmp(&other.room.code));
-    Ok(rooms)
 }

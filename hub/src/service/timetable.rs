@@ -21,7 +21,8 @@ use crate::store::timetable::{LONGEST_OPENING_MS, SessionRoom};
 use crate::store::{StoreError, Tx};
 
 mod rooms;
-use rooms::{leave_at, moved_within, room_timeline, rooms_now, stays_put};
+pub(in crate::service) use rooms::rooms_now;
+use rooms::{leave_at, moved_within, room_timeline, stays_put};
 
 /// A course, by its code: new, or written over.
 #[derive(Debug, Clone, InputObject)]
@@ -376,6 +377,9 @@ impl Saved {
         self.tally.count(same);
         if same != Some(true) {
             session.revision += 1;
+            if let Some((was, rooms, groups)) = before {
+                self.touched.was.session(was, rooms, groups);
+            }
             for room in before.into_iter().flat_map(|(_, rooms, _)| rooms).chain(&rooms) {
                 self.doors.push((room.room_id, window.opens.0, window.closes.0));
                 if let Some((session, ..)) = before {

@@ -180,6 +180,7 @@ macro_rules! words {
 mod calendar;
 mod correction;
 mod estate;
+mod history;
 mod import;
 mod people;
 mod teaching;
@@ -189,6 +190,7 @@ mod words;
 pub use calendar::*;
 pub use correction::*;
 pub use estate::*;
+pub use history::*;
 pub use import::*;
 pub use people::*;
 pub use teaching::*;

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 24] = [
+const VERSIONS: [(i64, &str, &str); 25] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -37,6 +37,11 @@ const VERSIONS: [(i64, &str, &str); 24] = [
     (22, "import items by name", include_str!("../../migrations/0022_import_item_by_name.sql")),
     (23, "uncertain swipes", include_str!("../../migrations/0023_uncertain_swipes.sql")),
     (24, "exchange answer", include_str!("../../migrations/0024_exchange_answer.sql")),
+    (
+        25,
+        "sessions and stays as they were",
+        include_str!("../../migrations/0025_sessions_and_stays_as_they_were.sql"),
+    ),
 ];
 
 /// All versions, with the text as an engine wants it.

@@ -11,6 +11,8 @@ use super::{Row, StoreError, Tx, Value};
 /// Where a row stands in its list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
+    /// Which order it is a place in: see [`order_of`]; 0 where nobody knows.
+    pub order: u16,
     /// The sort key: text or a number.
     pub key: Value,
     /// The id, which breaks ties.
@@ -26,7 +28,7 @@ impl Cursor {
             Value::Int(number) => format!("i{number}"),
             Value::Null | Value::Bytes(_) => "n".to_owned(),
         };
-        URL_SAFE_NO_PAD.encode(format!("{}{key}", self.id.simple()))
+        URL_SAFE_NO_PAD.encode(format!("{}{:04x}{key}", self.id.simple(), self.order))
     }
 
     /// The sort key as text; empty when it is none.
@@ -40,13 +42,23 @@ impl Cursor {
     pub fn decode(text: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let id = Uuid::try_parse(text.get(..32)?).ok()?;
-        let key = match (text.get(32..33)?, text.get(33..)?) {
+        let order = text.get(32..36)?;
+        if !order.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        let key = match (text.get(36..37)?, text.get(37..)?) {
             ("t", rest) => Value::Text(rest.to_owned()),
             ("i", rest) => Value::Int(rest.parse().ok()?),
             _ => return None,
         };
-        Some(Self { key, id })
+        Some(Self { order: u16::from_str_radix(order, 16).ok()?, key, id })
     }
+}
+
+/// A number for the order by a key, so that a place in one order is not taken for one in another.
+#[must_use]
+pub fn order_of(key: &str) -> u16 {
+    key.bytes().fold(1, |sum, byte| sum.wrapping_mul(31).wrapping_add(u16::from(byte)))
 }
 
 /// Which page is wanted.
@@ -67,6 +79,12 @@ impl Page {
     #[must_use]
     pub fn first(limit: usize) -> Self {
         Self { limit, after: None, before: None, backwards: false }
+    }
+
+    /// Whether its cursors are places in the order by a key.
+    #[must_use]
+    pub fn goes_by(&self, key: &str) -> bool {
+        [&self.after, &self.before].into_iter().flatten().all(|cursor| cursor.order == order_of(key))
     }
 }
 
@@ -199,7 +217,9 @@ pub async fn pages<T>(
     for mut row in tx.fetch(&parts.join(" UNION ALL "), all).await? {
         let index: i64 = row.next("part")?;
         let key = row.next::<Raw>("sort key")?.0;
-        let cursor = Cursor { key, id: row.next("id")? };
+        let order = usize::try_from(index).ok().and_then(|index| wanted.get(index));
+        let order = order.map_or(0, |(list, _)| order_of(list.key));
+        let cursor = Cursor { order, key, id: row.next("id")? };
         if let Some(rows) = usize::try_from(index).ok().and_then(|index| found.get_mut(index)) {
             rows.push((cursor, read(&mut row)?));
         }

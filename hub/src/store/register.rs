@@ -225,8 +225,7 @@ impl Tx {
                    shared_swipe, honoured, revision, updated_at, gone_at) SELECT id, session_id, student_id, status, source, \
                    arrived_at, minutes_late, shared_swipe, honoured, revision, updated_at, CAST($1 AS BIGINT) \
                    FROM attendance WHERE id IN ({})";
-        let gone = self.execute_in(sql, &[at.into()], ids.iter().map(|id| (*id).into())).await?;
-        self.marks_changed += gone;
+        self.execute_in(sql, &[at.into()], ids.iter().map(|id| (*id).into())).await?;
         self.execute_in("DELETE FROM attendance WHERE id IN ({})", &[], ids.iter().map(|id| (*id).into()))
             .await?;
         Ok(())
@@ -281,7 +280,7 @@ impl Tx {
         let sql = "INSERT INTO attendance_change (attendance_id, revision, at, by_token, from_status, to_status, source, \
                    reason, from_source, from_arrived_at, from_minutes_late, from_shared_swipe, from_honoured, \
                    from_updated_at) VALUES {}";
-        self.marks_changed += self.insert(sql, rows).await?;
+        self.insert(sql, rows).await?;
         Ok(())
     }
 

@@ -225,4 +225,19 @@ impl Tx {
             })
             .collect()
     }
+
+    /// How many students came to some sessions through a room's doors, each counted once.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn came_through(
+        &mut self,
+        room: uuid::Uuid,
+        sessions: &[uuid::Uuid],
+    ) -> Result<i64, StoreError> {
+        let sql = "SELECT DISTINCT c.student_id FROM credit c JOIN swipe w ON w.id = c.swipe_id \
+                   WHERE w.room_id = $1 AND c.session_id IN ({})";
+        let rows = self.fetch_in(sql, &[room.into()], sessions.iter().map(|id| (*id).into())).await?;
+        Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX))
+    }
 }

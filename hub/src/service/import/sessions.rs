@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::super::bulk::Unsaid;
 use super::super::feed::to_hex;
+use super::super::history::sessions_as_they_are;
 use super::super::timetable::SaveSession;
 use super::{Gone, Work};
 use crate::import::calendar::series_of;
@@ -145,6 +146,7 @@ impl Work<'_> {
         let of = sessions.len();
         let names: BTreeSet<&String> = gone.names.iter().collect();
         sessions.retain(|session| session.external_id.as_ref().is_some_and(|id| names.contains(id)));
+        self.touched.was.extend(sessions_as_they_are(&mut self.tx, &sessions).await?);
         for session in &mut sessions {
             session.cancelled = true;
             session.revision += 1;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::store::timetable::SessionRoom;
 
 /// The rooms that hold a session from now on for ever.
-pub(super) fn rooms_now(held: &[SessionRoom]) -> impl Iterator<Item = Uuid> {
+pub(in crate::service) fn rooms_now(held: &[SessionRoom]) -> impl Iterator<Item = Uuid> {
     held.iter().filter(|room| room.until_at.is_none()).map(|room| room.room_id)
 }
 

@@ -1,0 +1,71 @@
+//! Sessions and stays in groups as they were before each change.
+
+use uuid::Uuid;
+
+use super::{Entity, MembershipReason, SessionKind};
+use crate::store::{Row, StoreError, Value};
+
+entity! {
+    /// A session as it was until a change.
+    SessionChange in "session_change" by "id" {
+        /// The change's id; grows with time.
+        id: Uuid,
+        /// The session.
+        session_id: Uuid,
+        /// When it changed.
+        at: i64,
+        /// The token of whoever changed it; none where an import on the command line did, or the hub by itself.
+        by_token: Option<Uuid>,
+        /// The source whose import changed it.
+        source: Option<String>,
+        /// The revision that it had.
+        revision: i64,
+        /// What it was.
+        kind: SessionKind,
+        /// Its title.
+        title: String,
+        /// Its course.
+        course_id: Option<Uuid>,
+        /// Its start.
+        starts_at: i64,
+        /// Its end.
+        ends_at: i64,
+        /// Called off.
+        cancelled: bool,
+        /// Its rooms, those left out that it had left before: ids with spaces between.
+        room_ids: String,
+        /// Its groups: ids with spaces between.
+        group_ids: String,
+    }
+}
+entity! {
+    /// A stay in a group as it was until it changed, or was taken back.
+    MembershipChange in "membership_change" by "id" {
+        /// The change's id; grows with time.
+        id: Uuid,
+        /// The stay.
+        membership_id: Uuid,
+        /// The group.
+        group_id: Uuid,
+        /// The student.
+        student_id: Uuid,
+        /// When it changed.
+        at: i64,
+        /// As for a session.
+        by_token: Option<Uuid>,
+        /// As for a session.
+        source: Option<String>,
+        /// Taken back then: it should never have been.
+        removed: bool,
+        /// Its first day.
+        from_on: String,
+        /// Its last day.
+        until_on: Option<String>,
+        /// From when it held.
+        from_at: i64,
+        /// Until when, excluded.
+        until_at: Option<i64>,
+        /// Why.
+        reason: MembershipReason,
+    }
+}

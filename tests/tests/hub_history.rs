@@ -1,0 +1,111 @@
+//! What sessions and stays in groups were before each change, who changed them, and when.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
+
+use rollcall_tests::hub::{TestHub, at};
+use rollcall_tests::import::{feed_of, imported, order, problems};
+use rollcall_tests::timetable::{estate, join, number, session, students};
+use serde_json::{Value, json};
+
+const FIELDS: &str = "at by source revision title startsAt endsAt cancelled rooms { code } groups { code }";
+
+async fn history(hub: &TestHub) -> Vec<Value> {
+    let query = format!("{{ session(by: {{externalId: \"X\"}}) {{ history {{ {FIELDS} }} }} }}");
+    hub.read(&query).await["session"]["history"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn what_a_session_was_before_each_change_is_kept_with_who_changed_it_and_when() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    hub.done("saveSession", session("X", "10:00", "11:00")).await;
+    hub.done("saveSession", session("X", "10:00", "11:00")).await;
+    assert_eq!(history(&hub).await, [Value::Null; 0], "new, and said again as it is");
+    // Moved to another room on the day, with a door left open; then called off.
+    hub.clock.set(&at("09:50"));
+    let mut moved = session("X", "10:00", "11:00");
+    (moved["rooms"], moved["oldRoomsUntil"]) = (json!(["R2"]), json!(at("10:05")));
+    hub.done("saveSession", moved.clone()).await;
+    hub.clock.set(&at("09:55"));
+    (moved["cancelled"], moved["groups"]) = (json!(true), json!([]));
+    hub.done("saveSession", moved).await;
+    let was = |when: &str, revision: u32, room: &str| {
+        json!({"at": when, "by": "timetable-sync", "source": null, "revision": revision, "title": "X",
+               "startsAt": "2026-10-05T11:00:00.000+01:00", "endsAt": "2026-10-05T12:00:00.000+01:00",
+               "cancelled": false, "rooms": [{"code": room}], "groups": [{"code": "G"}]})
+    };
+    let wanted =
+        [was("2026-10-05T10:55:00.000+01:00", 2, "R2"), was("2026-10-05T10:50:00.000+01:00", 1, "R1")];
+    assert_eq!(history(&hub).await, wanted);
+}
+
+#[tokio::test]
+async fn an_import_that_moves_or_calls_a_session_off_says_its_source_and_a_preview_says_nothing() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    let event = |id: &str, hour: u32| {
+        format!(
+            "BEGIN:VEVENT\nUID:{id}\nSUMMARY:{id}\nDTSTART:20261005T{hour}0000Z\nDURATION:PT1H\nEND:VEVENT\n"
+        )
+    };
+    let calendar = |events: &[String]| format!("BEGIN:VCALENDAR\n{}END:VCALENDAR\n", events.concat());
+    let both = [event("X", 12), event("Y", 12)];
+    let (moved, gone) = ([event("X", 13), event("Y", 12)], [event("Y", 12)]);
+    for (events, preview) in
+        [(&both[..], false), (&moved, true), (&moved, false), (&gone, true), (&gone, false)]
+    {
+        let mut order = order("feed");
+        (order.dry_run, order.accept_removals) = (preview, true);
+        let mut facts = feed_of(&calendar(events), &[], &[]);
+        facts.whole.push("sessions");
+        let report = imported(&hub, &facts, &order).await;
+        assert_eq!(problems(&report), Vec::<String>::new());
+    }
+    let found: Vec<Value> = history(&hub)
+        .await
+        .into_iter()
+        .map(|it| json!([it["by"], it["source"], it["startsAt"], it["cancelled"]]))
+        .collect();
+    let wanted = [
+        json!([null, "feed", "2026-10-05T14:00:00.000+01:00", false]),
+        json!([null, "feed", "2026-10-05T13:00:00.000+01:00", false]),
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[tokio::test]
+async fn a_stay_that_was_cut_short_or_taken_back_is_kept_as_it_was() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 0).await;
+    join(&hub, 0..1, "2026-09-21").await;
+    hub.clock.set(&at("09:50"));
+    let until = json!({"group": "G", "student": number(0), "from": "2026-09-21", "until": "2026-10-05", "untilAt": at("09:59")});
+    hub.done("saveMembership", until.clone()).await;
+    hub.done("saveMembership", until).await;
+    hub.clock.set(&at("09:55"));
+    let stay = json!({"group": "G", "student": number(0), "from": "2026-09-21"});
+    hub.done("removeMemberships", json!({"memberships": [stay]})).await;
+    let fields = "at by source removed group { code } student { number } from until untilAt reason";
+    let query = format!(
+        "{{ student(by: {{number: \"{}\"}}) {{ groups {{ totalCount }} groupHistory {{ {fields} }} }} }}",
+        number(0)
+    );
+    let student = hub.read(&query).await["student"].take();
+    assert_eq!(student["groups"]["totalCount"], 0);
+    let was = |when: &str, removed: bool, until: Value, until_at: Value| {
+        json!({"at": when, "by": "timetable-sync", "source": null, "removed": removed, "group": {"code": "G"},
+               "student": {"number": number(0)}, "from": "2026-09-21", "until": until, "untilAt": until_at,
+               "reason": "ENROLMENT"})
+    };
+    let wanted = json!([
+        was(
+            "2026-10-05T10:55:00.000+01:00",
+            true,
+            json!("2026-10-05"),
+            json!("2026-10-05T10:59:00.000+01:00")
+        ),
+        was("2026-10-05T10:50:00.000+01:00", false, Value::Null, Value::Null),
+    ]);
+    assert_eq!(student["groupHistory"], wanted);
+}
