@@ -269,7 +269,6 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         data: config.data.clone(),
         time_is_the_hubs,
         acknowledged: Acknowledged::load(&config.data.join(ACKNOWLEDGED)),
-        acknowledged_unkept: false,
         cache_damaged: damaged.is_some(),
         handing,
         stop: stopping.clone(),

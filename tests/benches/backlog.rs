@@ -219,7 +219,6 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
         data: folder.path().to_path_buf(),
         time_is_the_hubs: true,
         acknowledged: Acknowledged::default(),
-        acknowledged_unkept: false,
         cache_damaged: false,
         handing: watch::channel(rollcall_gateway::uplink::sender::Handing::default()).0,
         stop: stopping,

@@ -14,7 +14,13 @@ pub const KEEP_MS: i64 = 30 * 24 * 3_600_000;
 
 /// What is known of segments, by journal and last record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acknowledged(Vec<Since>);
+#[serde(transparent)]
+pub struct Acknowledged {
+    since: Vec<Since>,
+    /// The disk does not have it as it is.
+    #[serde(skip)]
+    unkept: bool,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Since {
@@ -32,12 +38,16 @@ impl Acknowledged {
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
-    /// Keeps it for the next start.
+    /// Keeps for the next start what is another since it was kept last.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn keep(&self, path: &Path) -> std::io::Result<()> {
-        crate::private::write(path, &serde_json::to_vec(self)?)
+    /// When the disk refuses: it is to be tried again, or the days begin anew at the next start.
+    pub fn keep(&mut self, path: &Path) -> std::io::Result<()> {
+        if self.unkept {
+            crate::private::write(path, &serde_json::to_vec(self)?)?;
+            self.unkept = false;
+        }
+        Ok(())
     }
 
     /// Notes which segments, in order, are at the hub whole, at an instant that is not too early. Gives how many of them,
@@ -56,14 +66,15 @@ impl Acknowledged {
                 before_are_old = false;
                 continue;
             }
-            let noted = self.0.iter().find(|it| (it.journal, it.last) == (journal, last));
+            let noted = self.since.iter().find(|it| (it.journal, it.last) == (journal, last));
             // A clock that was ahead when it was noted must not hold it for ever.
             let at = noted.map_or(latest.0, |it| it.at.min(latest.0));
             before_are_old &= earliest.since_ms(Instant(at)) > KEEP_MS;
             old += usize::from(before_are_old);
             known.push(Since { journal, last, at });
         }
-        self.0 = known;
+        self.unkept |= self.since != known;
+        self.since = known;
         old
     }
 
@@ -153,8 +164,9 @@ mod tests {
         assert_eq!(Acknowledged::load(&path), Acknowledged::default());
         let mut known = Acknowledged::default();
         known.note(segments().iter().map(|it| (it, true)), (Instant(0), Instant(DAY)));
+        assert!(known.keep(&folder.path().join("none").join("acknowledged.json")).is_err());
         known.keep(&path).unwrap();
-        assert_eq!(Acknowledged::load(&path), known);
+        assert_eq!(Acknowledged::load(&path), known, "what was refused is tried again");
         std::fs::write(&path, b"[{").unwrap();
         assert_eq!(Acknowledged::load(&path), Acknowledged::default());
     }

@@ -116,7 +116,9 @@ impl HubClient {
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(UplinkError::NotLetIn(status)),
             StatusCode::PAYLOAD_TOO_LARGE => return Err(UplinkError::TooLarge),
-            status if status.is_server_error() => return Err(UplinkError::Failed(status.to_string())),
+            // Of what a proxy says for it nobody knows whether it was done.
+            StatusCode::INTERNAL_SERVER_ERROR => return Err(UplinkError::Failed(status.to_string())),
+            status if status.is_server_error() => return Err(UplinkError::Unavailable(status.to_string())),
             _ => {}
         }
         let response: GraphQlResponse<Q, Coded> =

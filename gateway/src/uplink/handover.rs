@@ -24,13 +24,14 @@ use crate::journal::writer::Standing;
 
 mod aside;
 mod exchange;
+mod failing;
 mod parts;
 mod status;
 
 use aside::Aside;
 use exchange::Exchange;
 pub use parts::{More, Submission};
-use parts::{head, journals, report, states, unassigned};
+use parts::{behind, head, journals, report, states, unassigned};
 pub use status::{ReaderStatus, Status, Unassigned};
 
 /// How many records go into one batch, unless the hub says less.
@@ -88,8 +89,10 @@ pub struct HandOver {
     aside: Aside,
     /// One of them is on its way.
     trying: Option<(Uuid, u64)>,
-    /// What is asked of the hub is a batch.
-    submitting: bool,
+    /// What is asked of the hub is a batch, from this record on.
+    submitting: Option<(Uuid, u64)>,
+    /// The hub has another journal of the name of one of these: how far this one has come it is to be asked before more is sent.
+    forked: bool,
 }
 
 impl Default for HandOver {
@@ -108,7 +111,8 @@ impl Default for HandOver {
             failures: 0,
             aside: Aside::default(),
             trying: None,
-            submitting: false,
+            submitting: None,
+            forked: false,
         }
     }
 }
@@ -163,15 +167,13 @@ impl HandOver {
             };
             let after = self.places.knows(journal).then_some(Counter(claimed));
             let journal_id = self.places.name(journal);
-            let fork_of = (journal_id != journal).then_some(journal);
-            let (through, none) = (Counter(through), None);
             GatewayJournalInput {
                 journal_id,
-                fork_of,
+                fork_of: (journal_id != journal).then_some(journal),
                 after,
                 first: None,
-                begins: none,
-                through,
+                begins: None,
+                through: Counter(through),
                 chain: None,
             }
         });
@@ -213,8 +215,14 @@ impl HandOver {
     }
 
     /// Takes in what the hub has of a journal; `found` is the record that [`HandOver::wanted`] named, as far as it
-    /// could be read. `true` when the journal must go on under another id.
-    pub fn learn(&mut self, standing: &Standing, has: &GatewayHandedOver, found: Option<&Stored>) -> bool {
+    /// could be read. `true` when the journal must go on under another id, which is `fresh` then.
+    pub fn learn(
+        &mut self,
+        standing: &Standing,
+        has: &GatewayHandedOver,
+        found: Option<&Stored>,
+        fresh: Uuid,
+    ) -> bool {
         let at_hub = AtHub { name: has.journal_id, through: has.through.0, chain: has.chain.clone() };
         let journal = self.places.journal(has.journal_id);
         let ours = || standing.segments.iter().filter(|segment| segment.journal == journal);
@@ -222,7 +230,9 @@ impl HandOver {
         // One that cannot be read any more may have been another: what the hub has already it knows again.
         let own = found.filter(|it| it.sequence == at_hub.through).map(|it| hex(&it.chain));
         let before = self.places.through(journal);
-        let forked = self.places.learn(&at_hub, own.as_deref(), dropped);
+        let next = if journal == standing.journal { fresh } else { behind(standing, journal) };
+        let forked = self.places.learn(&at_hub, own.as_deref(), dropped, next);
+        self.forked |= forked;
         if self.places.through(journal) < before {
             // It came from a backup: what was said to be handed over is not there any more.
             self.watermark = Instant(0);
@@ -251,7 +261,7 @@ impl HandOver {
         if !answer.in_step {
             self.out_of_step();
         }
-        self.reconciled = true;
+        self.reconciled = !std::mem::take(&mut self.forked);
         self.aside.again();
         let every = if status.heartbeat_ms > 0 { status.heartbeat_ms } else { HEARTBEAT_EVERY_MS };
         let now = status.now.since_boot_ms;
@@ -319,7 +329,7 @@ impl HandOver {
             return None;
         }
         self.trying = trying.then_some((journal, from));
-        self.submitting = true;
+        self.submitting = Some((journal, first.sequence));
         let mut after = self.places.clone();
         after.advance(journal, through);
         // With the last of all that is durable, everything before now is handed over: unless some were turned down, of whatever
@@ -381,7 +391,7 @@ impl HandOver {
         if let Some(error) = answer.errors.first() {
             return Err(UplinkError::Refused(error.message.clone()));
         }
-        self.submitting = false;
+        self.submitting = None;
         let renew = self.taken(sent, answer)?;
         self.exchange.answered(answer.in_step, answer.last_taken);
         if !answer.in_step {
@@ -454,53 +464,5 @@ impl HandOver {
     #[must_use]
     pub fn holds_back(&self, segment: &Segment) -> bool {
         self.aside.first_from(segment.journal, segment.first).is_some_and(|first| first <= segment.last)
-    }
-
-    /// Asking did not work. `true` when the same may be tried again at once, in smaller pieces.
-    pub fn failed(&mut self, error: &UplinkError) -> bool {
-        let trying = self.trying.take();
-        let submitting = std::mem::take(&mut self.submitting);
-        if submitting && trying.is_none() && matches!(error, UplinkError::TooLarge) {
-            // Not what is in it is at fault: nothing is held back for it, and a single one is said again in a while.
-            let (before, after) = (self.batch, (self.batch / 2).max(1));
-            self.batch = after;
-            return after < before;
-        }
-        if let (UplinkError::Failed(_), Some((journal, sequence))) = (error, trying) {
-            // It was known to fail at this one.
-            self.aside.insert(journal, sequence);
-            return false;
-        }
-        let UplinkError::Refused(reason) = error else {
-            self.failures = if submitting { self.failures } else { 0 };
-            if submitting && matches!(error, UplinkError::Failed(_)) {
-                self.failures += 1;
-                let at_fault = self.failures >= FAILURES;
-                self.refused = if at_fault && self.batch == 1 { TRIES_OF_ONE } else { self.refused };
-                self.batch = if at_fault { (self.batch / 2).max(1) } else { self.batch };
-            }
-            // The hub may come back as another one, or from a backup.
-            self.reconciled = false;
-            if submitting && matches!(error, UplinkError::TimedOut) {
-                // What is too much for it in that time would be again.
-                self.batch = self.batch.min((self.batch / 2).max(SLOW_BATCH));
-            }
-            return false;
-        };
-        if let Some((journal, sequence)) = trying {
-            self.aside.insert(journal, sequence);
-            return true;
-        }
-        if !submitting {
-            // A heartbeat was turned down, and no record.
-            return false;
-        }
-        if self.batch > 1 {
-            self.batch = (self.batch / 2).max(1);
-            tracing::error!("{reason}; sending {} at a time to find what is at fault", self.batch);
-            return true;
-        }
-        self.refused += 1;
-        false
     }
 }

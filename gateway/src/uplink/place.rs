@@ -66,14 +66,15 @@ impl Places {
 
     /// Takes in what the hub has under a name; `own` is our chain value behind that record, if we have the record, and
     /// `dropped` that the record was handed over and dropped. `true` when the journal turns out to be another one than
-    /// the hub's: it is noted under a name of its own from then on, which is the same after each restart.
-    pub fn learn(&mut self, at_hub: &AtHub, own: Option<&str>, dropped: bool) -> bool {
+    /// the hub's: it is noted under a name of its own from then on. `next` is the journal that this disk went on with, or will,
+    /// and makes that name the same after each restart and another on each machine.
+    pub fn learn(&mut self, at_hub: &AtHub, own: Option<&str>, dropped: bool, next: Uuid) -> bool {
         let journal = self.journal(at_hub.name);
         let same = at_hub.through == 0 || dropped || own == Some(at_hub.chain.as_str());
         if !same {
             self.through.insert(journal, 0);
             self.at_hub.insert(journal, 0);
-            self.forked.insert(journal, beside(at_hub));
+            self.forked.insert(journal, Uuid::new_v5(&at_hub.name, next.as_bytes()));
         } else if self.at_hub.insert(journal, at_hub.through) != Some(at_hub.through) {
             self.through.insert(journal, at_hub.through);
         }
@@ -117,11 +118,6 @@ impl Places {
     }
 }
 
-/// A name for a journal beside another that the hub has under the same one, and that nobody writes any more.
-fn beside(at_hub: &AtHub) -> Uuid {
-    Uuid::new_v5(&at_hub.name, format!("{} {}", at_hub.through, at_hub.chain).as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +138,7 @@ mod tests {
         let segments = [segment(A, 1, 50), segment(A, 51, 80), segment(B, 1_000_081, 1_000_090)];
         let mut places = Places::default();
         assert_eq!(places.next(&segments), Some((A, 1)));
-        assert!(!places.learn(&hub(A, 60, "c"), Some("c"), false));
+        assert!(!places.learn(&hub(A, 60, "c"), Some("c"), false, B));
         assert_eq!((places.next(&segments), places.backlog(&segments)), (Some((A, 61)), 30));
         places.advance(A, 80);
         assert_eq!(places.next(&segments), Some((B, 1_000_081)));
@@ -154,21 +150,21 @@ mod tests {
     fn a_hub_that_has_less_than_before_gets_everything_behind_it_again() {
         let mut places = Places::default();
         places.advance(A, 80);
-        assert!(!places.learn(&hub(A, 20, "c"), Some("c"), false));
+        assert!(!places.learn(&hub(A, 20, "c"), Some("c"), false, B));
         assert_eq!(places.next(&[segment(A, 1, 80)]), Some((A, 21)));
     }
 
     #[test]
     fn what_was_passed_over_is_not_claimed_to_be_at_the_hub_and_not_tried_again_until_the_hub_has_less() {
         let (mut places, segments) = (Places::default(), [segment(A, 1, 80)]);
-        places.learn(&hub(A, 0, ""), None, false);
+        places.learn(&hub(A, 0, ""), None, false, B);
         places.handed_over(A, 60);
         places.advance(A, 80);
         for _ in 0..2 {
             assert_eq!((places.at_hub(A), places.through(A), places.next(&segments)), (60, 80, None));
-            places.learn(&hub(A, 60, "c"), Some("c"), false);
+            places.learn(&hub(A, 60, "c"), Some("c"), false, B);
         }
-        places.learn(&hub(A, 20, "b"), Some("b"), false);
+        places.learn(&hub(A, 20, "b"), Some("b"), false, B);
         assert_eq!((places.at_hub(A), places.next(&segments)), (20, Some((A, 21))));
     }
 
@@ -176,24 +172,24 @@ mod tests {
     fn a_number_that_this_disk_does_not_know_or_another_record_under_it_is_another_journal_and_all_is_sent() {
         for own in [None, Some("other")] {
             let mut places = Places::default();
-            assert!(places.learn(&hub(A, 100, "c"), own, false));
+            assert!(places.learn(&hub(A, 100, "c"), own, false, B));
             let name = places.name(A);
             assert_ne!(name, A);
             assert_eq!(places.next(&[segment(A, 1, 95)]), Some((A, 1)));
             places.advance(A, 95);
-            assert!(!places.learn(&hub(name, 95, "d"), Some("d"), false));
+            assert!(!places.learn(&hub(name, 95, "d"), Some("d"), false, B));
             assert_eq!(places.next(&[segment(A, 1, 95)]), None);
             // After a restart it goes by the same name, of which the hub knows how far it has come.
             let mut again = Places::default();
-            assert!(again.learn(&hub(A, 100, "c"), own, false));
+            assert!(again.learn(&hub(A, 120, "e"), own, false, B), "the other machine went on with it");
             assert_eq!(again.name(A), name);
-            assert!(!again.learn(&hub(name, 95, "d"), Some("d"), false));
+            assert!(!again.learn(&hub(name, 95, "d"), Some("d"), false, B));
             assert_eq!(again.next(&[segment(A, 1, 95)]), None);
             // Put back once more, it is another one again.
-            assert!(again.learn(&hub(name, 95, "d"), None, false));
+            assert!(again.learn(&hub(name, 95, "d"), None, false, B));
             assert!(![A, name].contains(&again.name(A)));
             // A hub that was restored has less under that name, too.
-            assert!(!places.learn(&hub(name, 0, ""), None, false));
+            assert!(!places.learn(&hub(name, 0, ""), None, false, B));
             assert_eq!(places.next(&[segment(A, 1, 95)]), Some((A, 1)));
         }
     }

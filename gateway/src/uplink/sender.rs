@@ -59,8 +59,6 @@ pub struct SenderTask {
     pub data: std::path::PathBuf,
     /// Since when the hub has which segments.
     pub acknowledged: Acknowledged,
-    /// That could not be kept for the next start yet.
-    pub acknowledged_unkept: bool,
     /// The timetable copy was found damaged at the start.
     pub cache_damaged: bool,
     /// Whether what the hub says of the time is surely the hub's.
@@ -168,7 +166,7 @@ impl SenderTask {
         let answer = self.client.ask(SubmitSwipes::build(variables)).await?.gateway_submit_swipes;
         self.heard(Instant(answer.committed_at.0), asked);
         if handover.submitted(&sent, &answer, standing)? {
-            self.renew("the hub had a number of this journal with another body").await;
+            self.renew(Uuid::new_v4(), "the hub had a number of this journal with another body").await;
         }
         tracing::debug!(swipes = answer.receipts.len(), "handed over");
         Ok(())
@@ -182,8 +180,7 @@ impl SenderTask {
         self.handing.send_modify(|it| (it.heard_at, it.failing) = (Some(at), None));
     }
 
-    async fn renew(&self, why: &str) {
-        let fresh = Uuid::new_v4();
+    async fn renew(&self, fresh: Uuid, why: &str) {
         tracing::error!(journal = %fresh, "{why}: the storage was cloned or rolled back; going on under another journal id");
         self.journal.renew(fresh).await;
     }
@@ -209,8 +206,9 @@ impl SenderTask {
                 Some(wanted) => self.journal.read(wanted, 1).await?.into_iter().next(),
                 None => None,
             };
-            if handover.learn(standing, has, found.as_ref()) {
-                self.renew("the hub has more of this journal than this disk").await;
+            let fresh = Uuid::new_v4();
+            if handover.learn(standing, has, found.as_ref(), fresh) {
+                self.renew(fresh, "the hub has more of this journal than this disk").await;
             }
         }
         Ok(handover.heartbeat_answered(status, standing, &answer)?)
@@ -244,17 +242,12 @@ impl SenderTask {
         let before = self.acknowledged.clone();
         let times = (now.when.earliest, now.when.latest);
         let old = self.acknowledged.may_drop(&standing.segments, whole, times);
-        // What a full disk refused is tried again, or the days would begin anew at the next start.
-        if self.acknowledged != before || self.acknowledged_unkept {
-            let kept = self.acknowledged.keep(&self.data.join(ACKNOWLEDGED));
-            if let Err(error) = &kept
-                && !self.acknowledged_unkept
-            {
-                tracing::warn!(
-                    "since when the hub has what cannot be noted, so it stays for longer: {error}"
-                );
-            }
-            self.acknowledged_unkept = kept.is_err();
+        // Once, and not at each attempt.
+        let is_news = self.acknowledged != before;
+        if let Err(error) = self.acknowledged.keep(&self.data.join(ACKNOWLEDGED))
+            && is_news
+        {
+            tracing::warn!("since when the hub has what cannot be noted, so it stays for longer: {error}");
         }
         if let Some(sequence) = old {
             self.journal.drop_before(sequence).await;

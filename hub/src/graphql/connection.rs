@@ -114,8 +114,7 @@ pub fn goes_by(page: &Page, key: &str) -> Result<()> {
     if page.goes_by(key) {
         return Ok(());
     }
-    let message =
-        "'after' or 'before' is a cursor of another list, or of this one in another order; begin without it";
+    let message = "'after' or 'before' is a cursor of another order; begin without it";
     Err(coded("BAD_USER_INPUT", message))
 }
 

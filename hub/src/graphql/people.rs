@@ -111,6 +111,7 @@ impl Student {
         Ok(StudentGroupMembershipConnection::new(paged, total, StudentGroupMembership))
     }
     /// What stays in groups were before each change, and those that were taken back, newest change first.
+    #[graphql(complexity = "10 + child_complexity")]
     async fn group_history(&self, ctx: &Context<'_>) -> Result<Vec<StudentGroupMembershipChange>> {
         let changes = loader::list(ctx, StaysThatChanged(self.0.id)).await?;
         Ok(changes.into_iter().rev().map(StudentGroupMembershipChange).collect())

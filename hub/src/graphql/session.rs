@@ -277,6 +277,7 @@ impl Session {
         self.0.revision
     }
     /// What it was before each change of its time, rooms, groups or of what it is, newest first.
+    #[graphql(complexity = "10 + child_complexity")]
     async fn history(&self, ctx: &Context<'_>) -> Result<Vec<SessionChange>> {
         let changes = loader::list(ctx, ChangesOfSession(self.0.id)).await?;
         Ok(changes.into_iter().rev().map(SessionChange).collect())

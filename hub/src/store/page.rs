@@ -1,6 +1,6 @@
 //! Pages of a long list, by keyset: rows added or removed elsewhere neither repeat nor hide rows.
 //!
-//! A cursor is the sort key and the id of a row. `node` lists of the API are made of these.
+//! A cursor is the sort key and the id of a row, and which key that is. `node` lists of the API are made of these.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -141,6 +141,9 @@ async fn world(seed: u64, cases: u64, no_dedup: bool) -> Result<usize, String> {
         }
         // Nor when they came, what counts for it, or anything else: as at a hub that got each once, in order, in one piece.
         let same = marks(&in_order, id).await;
+        if entries.len() != same.len() {
+            return Err(format!("at {id} stand {} marks where {} belong", entries.len(), same.len()));
+        }
         if let Some((found, wanted)) = entries.iter().zip(&same).find(|(found, wanted)| found != wanted) {
             return Err(format!("at {id} stands {found} where {wanted} belongs"));
         }

@@ -79,6 +79,12 @@ pub(super) fn journals(standing: &Standing) -> Vec<Uuid> {
     journals
 }
 
+/// The journal that was begun on this disk after another one.
+pub(super) fn behind(standing: &Standing, journal: Uuid) -> Uuid {
+    let mut from = standing.segments.iter().map(|segment| segment.journal).skip_while(|it| *it != journal);
+    from.find(|it| *it != journal).unwrap_or(standing.journal)
+}
+
 /// The signature under a batch's end; none where a record before or in it could not be read.
 pub(super) fn head(
     key: Option<&SigningKey>,

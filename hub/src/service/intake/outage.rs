@@ -79,6 +79,7 @@ pub(super) async fn take(
             cause == OutageCause::GatewayDown && before.is_none() && beyond && !hung_since
         });
         let from = ran_until.map_or(from, |ran| from.max(ran));
+        let since = before.map_or(from, |before| before.from_at);
         let outage = Outage {
             id: said.outage_id.0,
             gateway_id: gateway.id,

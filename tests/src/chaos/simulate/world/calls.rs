@@ -140,7 +140,7 @@ impl World {
                         .and_then(|found| found.into_iter().next());
                     // A name was drawn here once: without it seeds that broke something would be other worlds.
                     let _: u128 = self.rng.random();
-                    if handover.learn(&standing, has, found.as_ref()) {
+                    if handover.learn(&standing, has, found.as_ref(), fresh) {
                         log.renew(fresh);
                     }
                 }
