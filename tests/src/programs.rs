@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,6 +76,21 @@ enum Line {
     Logged(String),
 }
 
+/// What every program of this process's tests said, the newest lines of each: where one says nothing, another may say why.
+static SAID: Mutex<Vec<(String, Arc<Mutex<VecDeque<String>>>)>> = Mutex::new(Vec::new());
+/// So many lines of each are kept for that.
+const LINES_KEPT: usize = 80;
+
+/// What all programs said last.
+fn all_said() -> String {
+    let mut text = String::new();
+    for (name, lines) in SAID.lock().unwrap().iter() {
+        text += &format!("-- {name} said last:\n");
+        lines.lock().unwrap().iter().for_each(|line| text += &format!("{line}\n"));
+    }
+    text
+}
+
 /// A program that runs; killed when dropped.
 pub struct Program {
     name: String,
@@ -114,9 +130,21 @@ pub async fn run_with<A: AsRef<OsStr>>(name: &str, arguments: &[A], environment:
     Ended::of(ended)
 }
 
-async fn listen(from: impl AsyncRead + Unpin, kind: fn(String) -> Line, to: UnboundedSender<Line>) {
+async fn listen(
+    from: impl AsyncRead + Unpin,
+    kind: fn(String) -> Line,
+    to: UnboundedSender<Line>,
+    said: Arc<Mutex<VecDeque<String>>>,
+) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(line)) = lines.next_line().await {
+        {
+            let mut said = said.lock().unwrap();
+            said.push_back(line.clone());
+            if said.len() > LINES_KEPT {
+                said.pop_front();
+            }
+        }
         if to.send(kind(line)).is_err() {
             return;
         }
@@ -167,9 +195,11 @@ impl Program {
     fn spawn(name: &str, mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (said, lines) = unbounded_channel();
-        tokio::spawn(listen(child.stdout.take().unwrap(), Line::Printed, said.clone()));
-        tokio::spawn(listen(child.stderr.take().unwrap(), Line::Logged, said));
+        let (to, lines) = unbounded_channel();
+        let said = Arc::new(Mutex::new(VecDeque::new()));
+        SAID.lock().unwrap().push((name.to_owned(), said.clone()));
+        tokio::spawn(listen(child.stdout.take().unwrap(), Line::Printed, to.clone(), said.clone()));
+        tokio::spawn(listen(child.stderr.take().unwrap(), Line::Logged, to, said));
         let input = child.stdin.take();
         let (unread, heard) = (VecDeque::new(), Vec::new());
         Self { name: name.to_owned(), child, input, lines, unread, heard, printed: None }
@@ -191,7 +221,12 @@ impl Program {
                 Ok(Some(line)) => self.hear(line),
                 Ok(None) => panic!("{} ended without '{text}'; it said:\n{}", self.name, self.all()),
                 Err(_) => {
-                    panic!("{} did not say '{text}' in {patience:?}; it said:\n{}", self.name, self.all())
+                    let all = self.all();
+                    panic!(
+                        "{} did not say '{text}' in {patience:?}; it said:\n{all}\n{}",
+                        self.name,
+                        all_said()
+                    )
                 }
             }
         }
@@ -319,7 +354,8 @@ where
         if wanted(&found) {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}; last seen: {found:#?}");
+        let said = if Instant::now() < deadline { continue } else { all_said() };
+        panic!("{what}: not within {PATIENCE:?}; last seen: {found:#?}\n{said}");
     }
 }
 
