@@ -46,17 +46,22 @@ fn status(at: i64, online: bool) -> Status {
     }
 }
 
-#[test]
-fn a_reader_that_comes_or_goes_is_told_at_once_but_not_at_every_flicker() {
-    let standing = Standing { journal: Uuid::nil(), next: 1, segments: Vec::new(), usage: Usage::default() };
-    let answer = GatewayHeartbeatPayload {
+/// What the hub answers to a heartbeat.
+fn answered(in_step: bool, last_taken: Option<Uuid>) -> GatewayHeartbeatPayload {
+    GatewayHeartbeatPayload {
         received_at: DateTime(START),
         latest_cursor: String::new(),
         handed_over: Vec::new(),
-        in_step: true,
-        last_taken: None,
+        in_step,
+        last_taken,
         errors: Vec::new(),
-    };
+    }
+}
+
+#[test]
+fn a_reader_that_comes_or_goes_is_told_at_once_but_not_at_every_flicker() {
+    let standing = Standing { journal: Uuid::nil(), next: 1, segments: Vec::new(), usage: Usage::default() };
+    let answer = answered(true, None);
     let mut handover = HandOver::default();
     let said = status(0, false);
     assert_eq!(handover.step(&said, &standing), Step::Heartbeat, "it says hello");
@@ -194,14 +199,7 @@ impl Hub {
                     }
                     let found = handover.wanted(&standing, &has).map(stored);
                     assert!(!handover.learn(&standing, &has, found.as_ref(), Uuid::from_u128(8)));
-                    let answer = GatewayHeartbeatPayload {
-                        received_at: DateTime(START),
-                        latest_cursor: String::new(),
-                        handed_over: Vec::new(),
-                        in_step,
-                        last_taken: self.last,
-                        errors: Vec::new(),
-                    };
+                    let answer = answered(in_step, self.last);
                     handover.heartbeat_answered(&status, &standing, &answer).unwrap();
                 }
                 Step::Read { journal, from, limit } => {
@@ -370,14 +368,7 @@ fn beside_another_journal_a_batch_says_nothing_of_the_watermark_and_the_next_hea
             let found = handover.wanted(&standing, &has).map(stored);
             assert!(!handover.learn(&standing, &has, found.as_ref(), Uuid::from_u128(8)));
         }
-        let answer = GatewayHeartbeatPayload {
-            received_at: DateTime(START),
-            latest_cursor: String::new(),
-            handed_over: Vec::new(),
-            in_step: true,
-            last_taken: Some(Uuid::from_u128(10)),
-            errors: Vec::new(),
-        };
+        let answer = answered(true, Some(Uuid::from_u128(10)));
         handover.heartbeat_answered(&now, &standing, &answer).unwrap();
         assert!(
             matches!(handover.step(&now, &standing), Step::Read { journal, from: 1, .. } if journal == own)

@@ -22,14 +22,7 @@ fn a_journal_of_which_the_hub_has_another_is_asked_for_by_its_own_name_before_an
             };
             let found = handover.wanted(&standing, &has).map(stored);
             let renew = handover.learn(&standing, &has, found.as_ref(), fresh);
-            let answer = GatewayHeartbeatPayload {
-                received_at: DateTime(START),
-                latest_cursor: String::new(),
-                handed_over: Vec::new(),
-                in_step: true,
-                last_taken: None,
-                errors: Vec::new(),
-            };
+            let answer = answered(true, None);
             handover.heartbeat_answered(&status, &standing, &answer).unwrap();
             (said.journal_id, said.fork_of, renew)
         };
