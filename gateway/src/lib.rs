@@ -10,6 +10,7 @@ pub mod check;
 pub mod clock;
 pub mod config;
 pub mod core;
+mod give;
 pub mod journal;
 pub mod keys;
 pub mod mqtt;

@@ -106,7 +106,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 5] = [
+const BROKEN_LATELY: [(u64, &str); 6] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -128,6 +128,10 @@ const BROKEN_LATELY: [(u64, &str); 5] = [
         700_848,
         "a gateway that could not keep when it ran said that it had been down since long before, and took registers away for time \
          that the hub's watermark had passed",
+    ),
+    (
+        909_965,
+        "a record rotted and a hub was restored in the same millisecond, and the model took the one to have come after the other",
     ),
 ];
 

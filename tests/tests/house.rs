@@ -131,6 +131,20 @@ fn sql_stays_below_the_stores_door_and_out_of_the_graphql_room() {
     }
 }
 
+/// Each look at a `watch` is a lock, held to the end of its statement: a second one in the same waits for whoever wants to write in
+/// between, who waits for the first (tokio's documentation of `watch::Receiver::borrow`).
+#[test]
+fn no_statement_looks_twice_at_what_somebody_watches() {
+    for room in ["gateway/src", "hub/src", "reader-sim/src", "tests/src"] {
+        for path in sources(&root().join(room)) {
+            for statement in code(&path).split([';', '{', '}']) {
+                let looks = statement.matches(".borrow()").count();
+                assert!(looks < 2, "{}: {statement}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn main_files_are_read_in_ten_seconds() {
     for program in ["gateway", "hub", "reader-sim"] {

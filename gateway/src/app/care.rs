@@ -36,8 +36,7 @@ impl Hands {
             self.mind.handle(Input::Room, now);
             self.note_room(refusing, now);
         }
-        let percent = usage.percent();
-        let step = [95, 80, 50].into_iter().find(|step| percent >= *step).unwrap_or(0);
+        let (percent, step) = (usage.percent(), usage.warning());
         if step > self.warned {
             let advice = "free space, raise journal.max_mib, or bring the hub back so that old swipes may go";
             if step == 95 {
@@ -99,8 +98,9 @@ impl Hands {
         }
     }
 
-    /// The time is kept before anything is shown by it: a restart must not know less than the door has seen.
-    pub(super) fn keep_new_time(&mut self) {
+    /// The time is kept before anything is shown by it: a restart must not know less than the door has seen. Tells whether it is
+    /// another.
+    pub(super) fn keep_new_time(&mut self) -> bool {
         let tie = self
             .clock
             .tie()
@@ -113,6 +113,7 @@ impl Hands {
             self.kept_tie = tie;
             self.keep_clock();
         }
+        !same
     }
 
     pub(super) fn keep_clock(&self) {

@@ -1,6 +1,6 @@
 //! How the gateway's tasks speak to the one that owns the mind.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::QUEUE;
 use crate::ascii::line as ascii;
@@ -9,6 +9,7 @@ use crate::journal::writer::Written;
 use crate::mqtt::client::ReaderSaid;
 use crate::osdp::panel::Event;
 use crate::page::DoorsAsk;
+use crate::timetable::item::CachedConfig;
 use crate::uplink::sender::StatusAsk;
 use crate::walk::WalkAsk;
 
@@ -81,5 +82,41 @@ impl Channels {
             _keep: keep,
         };
         (Self { bus, ascii, mqtt, written, input, status, doors, walk, broken }, hearing)
+    }
+}
+
+/// How often the hub is told, in milliseconds, and how many swipes at once. Both by one look: whoever looks a second time while the
+/// first look lasts waits for whoever wants to write in between, who waits for him.
+pub(super) fn pace(configured: &watch::Receiver<CachedConfig>) -> (i64, usize) {
+    let configured = configured.borrow();
+    (configured.heartbeat_ms, configured.max_batch)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_reads_the_pace_and_whoever_sets_it_never_wait_for_each_other() {
+        let (sets, reads) = watch::channel(CachedConfig::default());
+        let (ended, waits) = std::sync::mpsc::channel();
+        let other = ended.clone();
+        std::thread::spawn(move || {
+            for number in 0..300_000 {
+                sets.send_replace(CachedConfig { heartbeat_ms: number, ..CachedConfig::default() });
+            }
+            other.send(0).unwrap();
+            // Kept until the reader has ended.
+            std::thread::park();
+        });
+        std::thread::spawn(move || {
+            let highest = (0..300_000).map(|_| pace(&reads).0).max();
+            ended.send(highest.unwrap()).unwrap();
+        });
+        for _ in 0..2 {
+            let told = waits.recv_timeout(std::time::Duration::from_secs(60));
+            assert!(told.is_ok_and(|number| number < 300_000), "they wait for each other");
+        }
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::channels::Hearing;
+use super::channels::{Hearing, pace};
 use super::notes::Notes;
 use super::refusals::{Refusals, Unrecorded};
 use crate::ascii::line as ascii;
@@ -42,6 +42,8 @@ const LAST_RED: Duration = Duration::from_secs(2);
 const LAST_OFF: Duration = Duration::from_millis(600);
 /// How often what must survive a restart is kept, and the journal's fill is looked at.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
+/// After so much from MQTT readers in a row the others have a turn.
+const MQTT_IN_A_ROW: u32 = 64;
 
 /// Where a reader hangs.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +134,7 @@ impl Hands {
     ) -> anyhow::Result<()> {
         let mut steps = self.clock.steps();
         let mut minutes = tokio::time::interval(KEEP_EVERY);
+        let mut in_a_row = 0;
         self.act().await;
         while self.fault.is_none() {
             let clock = self.clock.clone();
@@ -143,13 +146,20 @@ impl Hands {
             };
             let happening = tokio::select! {
                 biased;
-                Some(written) = hear.written.recv() => Happening::Written(written),
+                written = hear.written.recv() => match written {
+                    Some(written) => Happening::Written(written),
+                    None => Happening::Broken("the journal's thread has ended by a fault".to_owned()),
+                },
                 Some((bus, address, event)) = hear.bus.recv() => Happening::Bus(bus, address, event),
                 Some((code, event)) = hear.ascii.recv() => Happening::Ascii(code, event),
                 Some(said) = hear.mqtt.recv() => Happening::Mqtt(said),
                 Some(reply) = hear.status.recv() => Happening::Status(reply),
                 Some(input) = hear.input.recv() => Happening::Input(input),
                 Some(reason) = hear.broken.recv() => Happening::Broken(reason),
+                // Who lost a part of itself would live on without doors, hub or time, and nobody would know.
+                Some(Err(ended)) = tasks.join_next() => {
+                    Happening::Broken(format!("a part of the gateway has ended by a fault: {ended}"))
+                }
                 Ok(()) = current.changed() => Happening::Current,
                 () = stepped(&mut steps) => Happening::Stepped,
                 _ = minutes.tick() => Happening::Minute,
@@ -162,10 +172,25 @@ impl Hands {
             if matches!(happening, Happening::Stop) {
                 break;
             }
+            in_a_row = if matches!(happening, Happening::Mqtt(_)) { in_a_row + 1 } else { 0 };
+            if in_a_row >= MQTT_IN_A_ROW {
+                // What comes from readers without a pause must not keep others from their turn.
+                in_a_row = 0;
+                if *asked.borrow() {
+                    break;
+                }
+                while let Ok(reply) = hear.status.try_recv() {
+                    self.handle(Happening::Status(reply), &cache);
+                }
+                self.handle(Happening::Tick, &cache);
+            }
             if matches!(happening, Happening::Minute) {
                 self.look_after().await;
             }
-            self.keep_new_time();
+            if self.keep_new_time() {
+                // What waits for a time must not wait for its next tick.
+                self.handle(Happening::Tick, &cache);
+            }
             match happening {
                 Happening::Walk(asked) => self.walked(asked).await,
                 happening => self.handle(happening, &cache),
@@ -403,6 +428,7 @@ impl Hands {
     fn status(&self) -> Status {
         let now = self.clock.read();
         let rests = self.mind.rests();
+        let (heartbeat_ms, max_batch) = pace(&self.configured);
         Status {
             now,
             durable_before: self
@@ -430,8 +456,8 @@ impl Hands {
                 .collect(),
             unassigned: self.unassigned(),
             current_at: self.current_at,
-            heartbeat_ms: self.configured.borrow().heartbeat_ms,
-            max_batch: self.configured.borrow().max_batch,
+            heartbeat_ms,
+            max_batch,
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
 use super::form::{Debounce, Decoder, Form};
 use super::twn4;
+use crate::give::give_and_take;
 use crate::serial::write;
 
 /// How long to wait before a port is opened again.
@@ -24,6 +25,8 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 /// A reader that must be asked and is silent for so long is gone.
 const SILENT_AFTER: Duration = Duration::from_secs(8);
+/// How often the light at rest is said again: a reader that lost its power shows nothing, and says nothing of it.
+const SAID_AGAIN: Duration = Duration::from_secs(5);
 /// How long a flash lasts.
 const FLASH: Duration = Duration::from_millis(1_200);
 /// The longest line of an answer.
@@ -121,6 +124,8 @@ struct Line {
     debounce: Debounce,
     answer: Vec<u8>,
     rest: Colour,
+    /// Another one was ordered while an event was handed over, and is to be said.
+    unsaid: bool,
     flash_until: Option<Instant>,
     online: bool,
     heard: Instant,
@@ -149,6 +154,7 @@ pub async fn run(
         debounce: Debounce::new(quiet_ms),
         answer: Vec::new(),
         rest: Colour::Off,
+        unsaid: false,
         flash_until: None,
         online: false,
         heard: now,
@@ -204,16 +210,18 @@ impl Line {
         let mut ask = tokio::time::interval(ASK_EVERY);
         ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.heard = Instant::now();
-        if asked {
-            write(port, twn4::LIGHTS_READY).await?;
-        } else {
+        let mut again = tokio::time::interval(SAID_AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        if !asked {
             self.is_online(true).await;
         }
         (self.flash_until, self.asked) = (None, None);
-        write(port, &self.settings.speech.light(self.rest)).await?;
         let mut buffer = [0u8; 256];
         loop {
             let flash_over = self.flash_until;
+            if std::mem::take(&mut self.unsaid) && flash_over.is_none() {
+                write(port, &self.settings.speech.light(self.rest)).await?;
+            }
             tokio::select! {
                 read = port.read(&mut buffer) => match read? {
                     0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
@@ -234,6 +242,12 @@ impl Line {
                 },
                 () = tokio::time::sleep_until(flash_over.unwrap_or(self.started)), if flash_over.is_some() => {
                     self.flash_until = None;
+                    write(port, &self.settings.speech.light(self.rest)).await?;
+                }
+                _ = again.tick(), if flash_over.is_none() => {
+                    if asked {
+                        write(port, twn4::LIGHTS_READY).await?;
+                    }
                     write(port, &self.settings.speech.light(self.rest)).await?;
                 }
                 _ = ask.tick(), if asked => {
@@ -303,8 +317,14 @@ impl Line {
         }
     }
 
-    /// The other end is gone only when the gateway stops.
-    async fn tell(&self, event: Event) {
-        let _ = self.events.send(event).await;
+    /// Whoever is to hear it may be waiting to give an order; a flash comes too late then.
+    async fn tell(&mut self, event: Event) {
+        let Self { events, orders, rest, unsaid, .. } = self;
+        give_and_take(events, event, orders, |order| {
+            if let LightOrder::Rest(colour) = order {
+                (*rest, *unsaid) = (colour, true);
+            }
+        })
+        .await;
     }
 }

@@ -117,6 +117,12 @@ impl Usage {
     pub fn percent(&self) -> u64 {
         if self.disk_full { 100 } else { self.used.saturating_mul(100) / self.quota.max(1) }
     }
+
+    /// Of which fill people are to be warned, in percent; 0 while there is room enough.
+    #[must_use]
+    pub fn warning(&self) -> u64 {
+        [95, 80, 50].into_iter().find(|step| self.percent() >= *step).unwrap_or(0)
+    }
 }
 
 /// How large segments are, and how much they may take together, in bytes.

@@ -310,6 +310,27 @@ fn at_its_quota_the_log_refuses_and_keeps_all_and_takes_again_when_there_is_room
 }
 
 #[test]
+fn people_are_warned_when_half_of_the_quota_is_used_and_four_fifths_and_nearly_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Folder::open(folder.path().to_path_buf()).unwrap();
+    let limits = Limits { segment: 1 << 16, quota: 20 << 16 };
+    let (mut log, _) = Log::open(disk, Uuid::from_u128(1), limits, |_| {}).unwrap();
+    let mut warned = vec![(log.usage().warning(), log.usage().percent())];
+    while log.append(&bodies(1, 9_000)).is_ok() {
+        let is = (log.usage().warning(), log.usage().percent());
+        if warned.last().unwrap().0 != is.0 {
+            warned.push(is);
+        }
+    }
+    assert_eq!(warned, [(0, 0), (50, 50), (80, 80), (95, 95)]);
+    assert_eq!((log.usage().percent(), log.usage().warning()), (100, 95));
+    log.drop_before(100).unwrap();
+    assert!(log.usage().warning() < 50, "{:?}", log.usage());
+    let full = Usage { disk_full: true, ..log.usage() };
+    assert_eq!(full.warning(), 95);
+}
+
+#[test]
 fn a_renewed_journal_has_a_segment_and_numbers_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, ..) = open(folder.path());

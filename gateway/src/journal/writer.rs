@@ -23,6 +23,8 @@ const MAX_GROUP_BYTES: usize = 1024 * 1024;
 
 /// A group waits for more at most this part of what the last one took to be written and synced.
 const SHARE_OF_A_SYNC: u32 = 4;
+/// However long a sync took: a card that stood still once must not keep the next swipe waiting.
+const MOST_PATIENCE: Duration = Duration::from_millis(10);
 
 /// What may be asked of the journal.
 enum Ask {
@@ -215,7 +217,10 @@ fn run<D: Disk>(mut log: Log<D>, mut asks: mpsc::Receiver<Ask>, written: &mpsc::
                 }
                 let begun = Instant::now();
                 let appended = log.append(&bodies);
-                pace = Pace { group: bodies.len(), patience: begun.elapsed() / SHARE_OF_A_SYNC };
+                pace = Pace {
+                    group: bodies.len(),
+                    patience: (begun.elapsed() / SHARE_OF_A_SYNC).min(MOST_PATIENCE),
+                };
                 let told = match appended {
                     Ok(first) => {
                         let done = Written::Durable(tickets.into_iter().zip(first..).collect());

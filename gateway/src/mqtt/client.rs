@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::payload::{Birth, LightFlash, LightSet, SwipeAck, SwipeMessage, is_ready};
 use super::topic::{Channel, parse, said_by_readers, topic};
 use crate::core::ReaderClock;
+use crate::give::give_and_take;
 
 /// A light goes off by itself when it was not said again for so long.
 const LEASE_S: u32 = 90;
@@ -110,6 +111,8 @@ struct Client {
     next_id: u64,
     /// The broker has confirmed the subscription. Until it has, no light is said: a reader that shines is heard.
     hears: bool,
+    /// It was asked to, on this connection.
+    subscribed: bool,
 }
 
 /// Talks to the readers until told to stop.
@@ -132,6 +135,8 @@ pub async fn run(
         unsaid: BTreeSet::new(),
         next_id: 0,
         hears: false,
+        // Only once there is a connection.
+        subscribed: true,
     };
     let mut renew = tokio::time::interval(RENEW_EVERY);
     loop {
@@ -141,6 +146,7 @@ pub async fn run(
             let polled = events.poll();
             tokio::pin!(polled);
             loop {
+                client.subscribe();
                 client.say_rests();
                 tokio::select! {
                     event = &mut polled => break event,
@@ -153,7 +159,10 @@ pub async fn run(
                 }
             }
         };
-        client.heard(event, &said, &mut events).await;
+        if let Some(heard) = client.heard(event, &mut events).await {
+            // Whoever is to hear it may be waiting to give an order.
+            give_and_take(&said, heard, &mut orders, |order| client.carry_out(order)).await;
+        }
     }
 }
 
@@ -161,27 +170,19 @@ impl Client {
     async fn heard(
         &mut self,
         event: Result<Event, rumqttc::ConnectionError>,
-        said: &mpsc::Sender<ReaderSaid>,
         _events: &mut EventLoop,
-    ) {
+    ) -> Option<ReaderSaid> {
         match event {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 tracing::debug!("connected to the broker");
-                self.hears = false;
-                let filter = said_by_readers(&self.gateway);
-                if let Err(error) = self.client.try_subscribe(filter, QoS::AtLeastOnce) {
-                    tracing::error!("cannot subscribe: {error}");
-                }
+                (self.hears, self.subscribed) = (false, false);
             }
             Ok(Event::Incoming(Packet::SubAck(_))) => {
                 self.hears = true;
                 self.say_all_rests();
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
-                if let Some(heard) = self.read(&publish.topic, &publish.payload, publish.retain) {
-                    // The other end is gone only when the gateway stops.
-                    let _ = said.send(heard).await;
-                }
+                return self.read(&publish.topic, &publish.payload, publish.retain);
             }
             Ok(_) => {}
             Err(error) => {
@@ -189,6 +190,15 @@ impl Client {
                 tracing::warn!("the broker is not there: {error}; trying again");
                 tokio::time::sleep(RECONNECT_AFTER).await;
             }
+        }
+        None
+    }
+
+    /// Subscribes once there is room to: what was to be sent while the broker was away may have filled the queue.
+    fn subscribe(&mut self) {
+        if !self.subscribed {
+            let filter = said_by_readers(&self.gateway);
+            self.subscribed = self.client.try_subscribe(filter, QoS::AtLeastOnce).is_ok();
         }
     }
 

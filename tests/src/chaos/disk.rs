@@ -26,7 +26,7 @@ pub fn run(run: &Run) -> super::Result {
     for seed in run.seed..run.seed + run.cycles {
         let broken = |what: String| Broken { seed, what };
         super::begin(seed);
-        let whole = SimDisk::new(seed);
+        let whole = disk_of(seed);
         append(&whole, seed).map_err(|error| broken(format!("a whole disk failed: {error}")))?;
         let operations = whole.state().operations;
         for operation in 0..operations {
@@ -40,10 +40,17 @@ pub fn run(run: &Run) -> super::Result {
         spots += used::spots(seed).map_err(broken)?;
     }
     Ok(Outcome::Held(format!(
-        "{passes} passes, EIO, ENOSPC and a power cut at each write, sync, rename, creation and removal in turn, of a new \
+        "{passes} passes, EIO, ENOSPC and a power cut at each write, sync (of the folder too), rename, creation and removal in turn, of a new \
          journal and of one with damage that is opened, read and trimmed, a full disk, and {spots} spots that cannot be \
          read: everything acknowledged is there or reported, nothing more was promised"
     )))
+}
+
+/// A disk on which syncs of the folder may fail, too.
+fn disk_of(seed: u64) -> SimDisk {
+    let disk = SimDisk::new(seed);
+    disk.state().name_syncs_fail = true;
+    disk
 }
 
 fn body(number: u8) -> Vec<u8> {
@@ -74,7 +81,7 @@ fn rest(log: &mut Log<SimDisk>, number: u8) -> Result<(), JournalError> {
 }
 
 fn pass(seed: u64, operation: u64, fault: Fault) -> Result<(), String> {
-    let disk = SimDisk::new(seed);
+    let disk = disk_of(seed);
     disk.fail_in(operation, fault);
     let mut acknowledged = BTreeSet::new();
     let ended = append_into(&disk, seed, &mut acknowledged);
@@ -116,7 +123,7 @@ fn pass(seed: u64, operation: u64, fault: Fault) -> Result<(), String> {
 
 /// No room: refused, nothing lost, a start works, and it goes on when there is room.
 fn full(seed: u64) -> Result<(), String> {
-    let disk = SimDisk::new(seed);
+    let disk = disk_of(seed);
     let wrong = |error: JournalError| error.to_string();
     let (mut log, _) = Log::open(disk.clone(), Uuid::from_u128(1), LIMITS, |_| {}).map_err(wrong)?;
     log.append(&[body(0)]).map_err(wrong)?;

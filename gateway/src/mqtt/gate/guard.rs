@@ -141,6 +141,15 @@ impl Hello {
         Self::read(&packet).map(Some)
     }
 
+    /// How long the broker waits for a word, in seconds: always longer than the gate, which says the last will where a client has
+    /// fallen silent, and could not over a connection that the broker has given up by then. The broker takes no 0 for ever.
+    fn brokers_keep_alive(&self) -> u16 {
+        match self.keep_alive {
+            0 => 1_200,
+            seconds => seconds.saturating_mul(2).saturating_add(10),
+        }
+    }
+
     /// CONNECT for the broker: without the password and the last will, which are the gate's.
     ///
     /// # Errors
@@ -150,12 +159,12 @@ impl Hello {
         let written = match self.version {
             Version::V4 => {
                 let mut connect = v4::Connect::new(self.client_id.clone());
-                (connect.keep_alive, connect.clean_session) = (self.keep_alive, self.clean);
+                (connect.keep_alive, connect.clean_session) = (self.brokers_keep_alive(), self.clean);
                 v4::Packet::Connect(connect).write(&mut bytes, MAX_CONNECT).map_err(|error| error.to_string())
             }
             Version::V5 => {
                 let connect = v5::Connect {
-                    keep_alive: self.keep_alive,
+                    keep_alive: self.brokers_keep_alive(),
                     client_id: self.client_id.clone(),
                     clean_start: self.clean,
                     properties: None,
@@ -370,8 +379,9 @@ mod tests {
         let again = Hello::take(&mut BytesMut::from(&onward[..]))?.unwrap();
         assert_eq!(
             (&again.client_id, again.keep_alive, &again.will),
-            (&hello.client_id, hello.keep_alive, &None)
+            (&hello.client_id, hello.brokers_keep_alive(), &None)
         );
+        assert!(again.keep_alive > hello.keep_alive, "the gate gives up before the broker does");
         Guard::admit("GW-A", &hello)
     }
 

@@ -8,7 +8,7 @@ use rollcall_gateway::journal::log::{Damage, JournalError, Limits, Log, Stored};
 use uuid::Uuid;
 
 use super::super::simulate::{Fault, SimDisk};
-use super::{LIMITS, body, rest};
+use super::{LIMITS, body, disk_of, rest};
 
 /// How many records there are before the life that is swept.
 const BEFORE: u8 = 50;
@@ -40,7 +40,7 @@ fn opened(
 
 /// A journal of several segments.
 fn filled(seed: u64, limits: Limits) -> Result<SimDisk, JournalError> {
-    let disk = SimDisk::new(seed);
+    let disk = disk_of(seed);
     let (mut log, ..) = opened(&disk, limits, 1)?;
     for number in 0..BEFORE {
         log.append(&[body(number)])?;

@@ -77,6 +77,8 @@ pub struct State {
     pub sync_lies: bool,
     /// Syncs of names do nothing and say they did: a control.
     pub name_sync_lies: bool,
+    /// Syncs of names are operations that may fail, as all others are.
+    pub name_syncs_fail: bool,
     /// What was done to names since they were synced, and how it is undone.
     unsynced: Vec<Undo>,
     /// How many operations that change something were asked for.
@@ -124,6 +126,7 @@ impl SimDisk {
             cut: false,
             sync_lies: false,
             name_sync_lies: false,
+            name_syncs_fail: false,
             unsynced: Vec::new(),
             operations: 0,
         };
@@ -388,6 +391,13 @@ impl Disk for SimDisk {
         let mut state = self.state();
         if state.cut {
             return Err(io::Error::other("the power is gone"));
+        }
+        let fault = if state.name_syncs_fail { Self::begin(&mut state)? } else { None };
+        if let Some(fault) = fault {
+            // Some of them may be there already.
+            let State { rng, unsynced, .. } = &mut *state;
+            unsynced.drain(..rng.random_range(0..=unsynced.len()));
+            return Err(self.failed(state, fault));
         }
         if !state.name_sync_lies {
             state.unsynced.clear();

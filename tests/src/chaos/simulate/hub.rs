@@ -24,7 +24,8 @@ pub(super) struct SimHub {
     clock: Arc<TestClock>,
     zone: jiff::tz::TimeZone,
     up: Option<(Hub, HubSchema)>,
-    restores: u32,
+    /// How often it was restored.
+    pub(super) restores: u32,
 }
 
 impl SimHub {

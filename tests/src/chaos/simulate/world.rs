@@ -76,8 +76,8 @@ pub(super) struct Presentation {
     pub kept: bool,
     /// Its storage was replaced before it could be handed over.
     pub forgiven: bool,
-    /// When its record rotted, and whether the hub had it by then.
-    pub rotten: Option<(i64, bool)>,
+    /// Its record rotted: how often the hub had been restored by then, and whether it had it.
+    pub rotten: Option<(u32, bool)>,
     /// Its storage was put back to before it, while the reader still had it: it may come twice.
     pub twice: bool,
 }
@@ -192,8 +192,6 @@ pub(super) struct World {
     trouble: Option<Trouble>,
     /// When the clock's file of a gateway could not be written, by gateway.
     pub clock_failed: Vec<Vec<(i64, i64)>>,
-    /// When the hub came back from a backup last.
-    restored_at: Option<i64>,
     cache_rng: ChaCha8Rng,
     /// Caches may be lost.
     frail_caches: bool,
@@ -274,7 +272,6 @@ impl World {
             plan_rng: ChaCha8Rng::seed_from_u64(seed ^ 0x91a0),
             trouble: troubled.then(|| Trouble::new(seed, count)),
             clock_failed: vec![Vec::new(); count],
-            restored_at: None,
             cache_rng: ChaCha8Rng::seed_from_u64(seed ^ 0xcac4e),
             frail_caches: control != Some(STILL),
             unknown: Vec::new(),
@@ -445,8 +442,7 @@ impl World {
 
     /// Its only record rotted: nobody can have it any more.
     pub(super) fn is_rotten(&self, it: &Presentation) -> bool {
-        it.rotten
-            .is_some_and(|(at, at_hub)| !at_hub || self.restored_at.is_some_and(|restored| restored > at))
+        it.rotten.is_some_and(|(restores, at_hub)| !at_hub || self.hub.restores > restores)
     }
 
     /// How many records were turned down and rotted, and how many clocks could not be kept.

@@ -76,7 +76,6 @@ impl World {
                 if self.backed_up {
                     self.hub.restore(&self.backup.clone()).await;
                     self.backed_up = false;
-                    self.restored_at = Some(self.now);
                     // Its timetable is that of then.
                     self.plan = self.backed_plan;
                     self.tell_all();

@@ -89,7 +89,7 @@ impl World {
             tracing::info!(at = self.now, gateway = index, swipe = ?id, "fault rot");
             trouble.seen[1] += 1;
             let at_hub = id.is_some_and(|id| there.contains(&id));
-            self.presentations[place].rotten = Some((self.now, at_hub));
+            self.presentations[place].rotten = Some((self.hub.restores, at_hub));
         }
     }
 
