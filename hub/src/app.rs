@@ -12,6 +12,7 @@ use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
 use crate::config::{Config, Database};
@@ -97,6 +98,10 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
         )
     })?;
     listener.set_nonblocking(true)?;
+    // Before anybody is served: what others bring about from here on is told of.
+    let (mut seen, mut swipes) = (feed::Seen::default(), SeenSwipes::default());
+    seen.look(&hub).await?;
+    swipes.look(&hub).await?;
     let address = listener.local_addr()?;
     let schema = graphql::schema(hub.clone());
     let shared = Shared { hub: hub.clone(), schema: schema.clone(), documents: Documents::default() };
@@ -135,7 +140,7 @@ async fn start_serving(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result
     let watching = hub.clone();
     let watcher = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(WATCH_EVERY);
-        let (mut seen, mut swipes) = (feed::Seen::default(), SeenSwipes::default());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             if let Err(error) = seen.look(&watching).await {
@@ -184,6 +189,19 @@ async fn work(hub: Hub, schema: Option<HubSchema>) {
 }
 
 impl RunningHub {
+    /// Waits until a part of it ends that nobody asked to: none does but by a fault, and without it the rest is no hub.
+    pub async fn broken(&mut self) -> anyhow::Error {
+        let Self { server, sweeper, watcher, workers, .. } = self;
+        let (what, ended) = tokio::select! {
+            ended = server => ("server", ended.map(drop)),
+            ended = sweeper => ("look for what time brings about", ended),
+            ended = watcher => ("look for what came in elsewhere", ended),
+            (ended, ..) = futures_util::future::select_all(workers) => ("work on imports, exports, webhooks and calendars", ended),
+        };
+        let why = ended.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+        anyhow::anyhow!("the hub's {what} is over by a fault, so the hub ends: {why}")
+    }
+
     /// Stops: no new requests, running ones get five seconds.
     ///
     /// # Errors

@@ -230,7 +230,7 @@ impl Serve {
         config.allow_private = self.allow_private_addresses;
         // From the first moment on: whoever hears that it serves may tell it to stop.
         let mut stop = Stop::listen()?;
-        let running = tokio::select! {
+        let mut running = tokio::select! {
             running = app::start(&config, Arc::new(SystemClock)) => running?,
             () = stop.told() => return Ok(()),
         };
@@ -246,7 +246,10 @@ impl Serve {
                 }
             );
         }
-        stop.told().await;
+        tokio::select! {
+            () = stop.told() => {}
+            broken = running.broken() => return Err(broken),
+        }
         tracing::info!("stopping");
         running.stop().await
     }

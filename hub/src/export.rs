@@ -12,9 +12,10 @@ use async_graphql::{Name, Positioned, Request, Value, Variables};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::graphql::batch;
+use crate::graphql::HubSchema;
 use crate::graphql::connection::MAX_PAGE;
-use crate::graphql::{HubSchema, MAX_DEPTH};
+use crate::graphql::context::{INTERNAL, UNAVAILABLE};
+use crate::graphql::{batch, wide};
 use crate::service::exports::MAX_EXPORT_BYTES;
 use crate::service::lease::{LEASE_MS, Leased as _, MAX_ATTEMPTS, replace, take_up};
 use crate::service::upload::{Incoming, forget};
@@ -47,6 +48,9 @@ impl Plan {
     /// Why its list cannot be exported.
     pub fn of(query: &str) -> Result<Self, String> {
         let document = parse_query(query).map_err(|error| format!("the query cannot be read: {error}"))?;
+        if let Some(refused) = wide::refused(&document) {
+            return Err(refused);
+        }
         let operation = match &document.operations {
             DocumentOperations::Single(operation) => operation,
             DocumentOperations::Multiple(named) => match &named.values().collect::<Vec<_>>()[..] {
@@ -83,7 +87,7 @@ impl Plan {
             return Err(SHAPE.to_owned());
         }
         let mut columns = Vec::new();
-        collect(&document, &nodes, &mut Vec::new(), 0, &mut columns)?;
+        collect(&document, &nodes, &mut Vec::new(), &mut columns)?;
         Ok(Self { query: query.to_owned(), path, columns })
     }
 
@@ -157,37 +161,32 @@ fn find<'a>(selection: &'a SelectionSet, path: &mut Vec<Name>) -> Option<&'a Fie
     found
 }
 
-/// The columns below a selection; `spreads` counts the fragments on the way there.
+/// The columns below a selection.
 fn collect(
     document: &ExecutableDocument,
     selection: &SelectionSet,
     path: &mut Vec<Name>,
-    spreads: usize,
     columns: &mut Vec<Vec<Name>>,
 ) -> Result<(), String> {
-    // A fragment that holds itself never ends; validation refuses it too, but comes later.
-    if spreads > MAX_DEPTH {
-        return Err("fragments nest too deeply".to_owned());
-    }
     for item in &selection.items {
         match &item.node {
             Selection::Field(field) => {
                 let field = &field.node;
                 path.push(field.response_key().node.clone());
                 if !field.selection_set.node.items.is_empty() {
-                    collect(document, &field.selection_set.node, path, spreads, columns)?;
+                    collect(document, &field.selection_set.node, path, columns)?;
                 } else if !columns.contains(path) {
                     columns.push(path.clone());
                 }
                 path.pop();
             }
             Selection::InlineFragment(part) => {
-                collect(document, &part.node.selection_set.node, path, spreads, columns)?;
+                collect(document, &part.node.selection_set.node, path, columns)?;
             }
             Selection::FragmentSpread(part) => {
                 let name = &part.node.fragment_name.node;
                 let part = document.fragments.get(name).ok_or(format!("there is no fragment '{name}'"))?;
-                collect(document, &part.node.selection_set.node, path, spreads + 1, columns)?;
+                collect(document, &part.node.selection_set.node, path, columns)?;
             }
         }
     }
@@ -208,7 +207,8 @@ pub async fn try_out(
     let plan = Plan::of(query)?;
     let variables = read_variables(variables)?;
     let request = plan.request(&variables, 1, None).data(caller.clone());
-    answer(schema, request, hub).await.and_then(|data| plan.rows(data)).map(drop)
+    let data = answer(schema, request, hub).await.map_err(|failed| failed.message)?;
+    plan.rows(data).map(drop)
 }
 
 fn read_variables(text: &str) -> Result<Variables, String> {
@@ -218,12 +218,19 @@ fn read_variables(text: &str) -> Result<Variables, String> {
     }
 }
 
-async fn answer(schema: &HubSchema, request: Request, hub: &Hub) -> Result<Value, String> {
+/// Why a page is not there.
+struct Failed {
+    message: String,
+    /// The query is not to blame: it may be there another time.
+    for_now: bool,
+}
+
+async fn answer(schema: &HubSchema, request: Request, hub: &Hub) -> Result<Value, Failed> {
     let response = batch::execute(schema, request, hub.clone()).await;
-    match response.errors.first() {
-        None => Ok(response.data),
-        Some(error) => Err(error.message.clone()),
-    }
+    let Some(error) = response.errors.first() else { return Ok(response.data) };
+    let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+    let for_now = [UNAVAILABLE, INTERNAL].iter().any(|it| code == Some(&Value::from(*it)));
+    Err(Failed { message: error.message.clone(), for_now })
 }
 
 /// Works on the export that has waited longest, if any does.
@@ -305,7 +312,15 @@ async fn carry_out(hub: &Hub, schema: &HubSchema, held: &mut ExportJob) -> Resul
     for page in 1.. {
         let request = plan.request(&variables, MAX_PAGE, after.as_deref());
         let request = request.data(caller.clone());
-        let (rows, next) = match answer(schema, request, &pinned).await.and_then(|data| plan.rows(data)) {
+        let rows = match answer(schema, request, &pinned).await {
+            Ok(data) => plan.rows(data),
+            Err(failed) if failed.for_now => {
+                file.forget().await?;
+                return Err(StoreError::Again(failed.message.into()));
+            }
+            Err(failed) => Err(failed.message),
+        };
+        let (rows, next) = match rows {
             Ok(found) => found,
             Err(message) => {
                 file.forget().await?;

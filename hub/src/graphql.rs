@@ -37,6 +37,7 @@ pub mod subscription;
 pub mod swipe;
 pub mod viewer;
 pub mod webhook;
+pub mod wide;
 pub mod withdrawn;
 
 /// How deep a query may nest.

@@ -40,27 +40,30 @@ mod webhook;
 /// A future in a box, for traits that are used as objects.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What an engine, or the way to it, says went wrong.
+pub type Fault = Box<dyn std::error::Error + Send + Sync>;
+
 /// What went wrong below this door.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The engine refused or failed.
     #[error("the database failed: {0}")]
-    Engine(#[source] sqlx::Error),
+    Engine(#[source] Fault),
     /// There is no room for what was to be written.
     #[error(
         "the disk of the database is full, and nothing was changed: make room there, then try again ({0})"
     )]
-    Full(#[source] sqlx::Error),
+    Full(#[source] Fault),
     /// The engine turned the transaction down, was cut off from it or had no time for it; nothing of it is left behind, and
     /// it may be attempted again as a whole.
     #[error("the database gave a transaction up: {0}")]
-    Again(#[source] sqlx::Error),
+    Again(#[source] Fault),
     /// The engine was cut off while it committed, and could not be asked since whether it did.
     #[error(
         "the database was cut off while it committed, and does not answer since: whether this took effect is not known. \
          Look before you ask for it again"
     )]
-    Unknown(#[source] sqlx::Error),
+    Unknown(#[source] Fault),
     /// The database was made by a newer version of this program, or is not one of ours.
     #[error("{0}")]
     Version(String),
@@ -79,15 +82,12 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let told = error.as_database_error().and_then(|told| told.code());
-        match told.as_deref() {
-            // SQLITE_FULL (SQLite's result codes), and disk_full (PostgreSQL manual, appendix A).
-            Some("13" | "53100") => Self::Full(error),
-            // SQLITE_BUSY: another process writes, an import perhaps. No transaction has begun then.
-            Some("5") => Self::Again(error),
-            // The same within this one.
-            None if matches!(error, sqlx::Error::PoolTimedOut) => Self::Again(error),
-            _ => Self::Engine(error),
+        match error.as_database_error().and_then(|told| told.code()).as_deref() {
+            // disk_full (PostgreSQL manual, appendix A), and SQLITE_FULL (SQLite's result codes) of a migration.
+            Some("13" | "53100") => Self::Full(error.into()),
+            // No transaction has begun then.
+            None if matches!(error, sqlx::Error::PoolTimedOut) => Self::Again(error.into()),
+            _ => Self::Engine(error.into()),
         }
     }
 }

@@ -105,3 +105,17 @@ async fn eighty_rows_cost_as_many_statements_as_ten() {
         "{costs:?}"
     );
 }
+
+#[tokio::test]
+async fn a_short_query_whose_fragments_multiply_is_refused_before_anybody_walks_through_it() {
+    let hub = TestHub::start().await;
+    let part = |number: u32| {
+        let next = format!("...f{} ", number + 1).repeat(3);
+        format!("fragment f{number} on Query {{ {next} }} ")
+    };
+    let parts: String = (0..30).map(part).collect();
+    let query = format!("{{ ...f0 }} {parts} fragment f30 on Query {{ viewer {{ __typename }} }}");
+    let (_, body) = hub.post(Some(&hub.integration), &query, json!({})).await;
+    assert_eq!(body["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{body}");
+    assert!(body["errors"][0]["message"].as_str().unwrap().contains("20000 fields"), "{body}");
+}

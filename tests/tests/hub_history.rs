@@ -109,3 +109,113 @@ async fn a_stay_that_was_cut_short_or_taken_back_is_kept_as_it_was() {
     ]);
     assert_eq!(student["groupHistory"], wanted);
 }
+
+#[tokio::test]
+async fn marks_are_asked_for_by_what_their_session_was_when_they_were_known() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    let others = json!({"courses": [{"code": "D", "title": "Other course"}]});
+    hub.done("saveCourses", others).await;
+    hub.done("saveGroups", json!({"groups": [{"code": "H", "course": "D"}]})).await;
+    let of = |session: &mut Value, group: &str, course: &str| {
+        (session["groups"], session["course"]) = (json!([group]), json!(course));
+    };
+    let mut was = session("X", "10:00", "11:00");
+    of(&mut was, "G", "C");
+    hub.done("saveSession", was).await;
+    // Later that morning it is put off, and is for others.
+    hub.clock.set(&at("09:00"));
+    let mut is = session("X", "14:00", "15:00");
+    of(&mut is, "H", "D");
+    hub.done("saveSession", is).await;
+    let stay = json!({"memberships": [{"group": "H", "student": number(0), "from": "2026-09-21"}]});
+    hub.done("saveMemberships", stay).await;
+
+    let id = async |kind: &str, code: &str| {
+        hub.read(&format!("{{ {kind}(by: {{code: \"{code}\"}}) {{ id }} }}")).await[kind]["id"].clone()
+    };
+    let (g, h) = (id("group", "G").await, id("group", "H").await);
+    let (c, d) = (id("course", "C").await, id("course", "D").await);
+    let morning = format!("sessionStartsIn: {{from: \"{}\", until: \"{}\"}}", at("09:30"), at("11:00"));
+    let afternoon = format!("sessionStartsIn: {{from: \"{}\", until: \"{}\"}}", at("13:30"), at("15:00"));
+    let count = async |known: &str, filter: &str| {
+        let query =
+            format!("{{ attendance(filter: {{{filter}}} {known}) {{ totalCount nodes {{ status }} }} }}");
+        let found = hub.read(&query).await["attendance"].take();
+        assert_eq!(found["totalCount"], found["nodes"].as_array().unwrap().len());
+        found["totalCount"].as_u64().unwrap()
+    };
+    let before = format!(", asKnownAt: \"{}\"", at("08:59"));
+    let after = format!(", asKnownAt: \"{}\"", at("09:00"));
+    let (groups, courses) = (format!("groupIds: [{g}]"), format!("courseIds: [{c}]"));
+    let (groups_now, courses_now) = (format!("groupIds: [{h}, {h}]"), format!("courseIds: [{d}]"));
+    for (then, now) in [(&morning, &afternoon), (&groups, &groups_now), (&courses, &courses_now)] {
+        assert_eq!((count(&before, then).await, count(&before, now).await), (1, 0), "{then} before");
+        assert_eq!((count(&after, then).await, count(&after, now).await), (0, 1), "{now} since");
+        assert_eq!((count("", then).await, count("", now).await), (0, 1), "{now} now");
+    }
+    let none = "groupIds: []";
+    assert_eq!(count(&before, none).await, count("", none).await);
+}
+
+#[tokio::test]
+async fn a_card_is_kept_as_it_was_before_somebody_ended_it_or_gave_it_another_number() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 0).await;
+    let card = |uid: &str, until: Value| {
+        json!({"code": "K0", "student": number(0), "credentials": [{"uid": uid}], "from": "2026-09-01T00:00:00Z",
+               "until": until})
+    };
+    let history = async || {
+        let fields = "at by source card { code } numberTail issuedAt endedAt";
+        let query =
+            format!("{{ student(by: {{number: \"{}\"}}) {{ cardHistory {{ {fields} }} }} }}", number(0));
+        hub.read(&query).await["student"]["cardHistory"].take()
+    };
+    assert_eq!(history().await, json!([]), "new");
+    hub.clock.set(&at("09:50"));
+    hub.done("saveCard", card("04a1b2c3d4abcd", Value::Null)).await;
+    hub.done("saveCard", card("04a1b2c3d4abcd", Value::Null)).await;
+    hub.clock.set(&at("09:55"));
+    hub.done("saveCard", card("04a1b2c3d4abcd", json!(at("09:54")))).await;
+    let was = |when: &str, tail: &str| {
+        json!({"at": when, "by": "timetable-sync", "source": null, "card": {"code": "K0"}, "numberTail": tail,
+               "issuedAt": "2026-09-01T01:00:00.000+01:00", "endedAt": null})
+    };
+    let wanted = [was("2026-10-05T10:55:00.000+01:00", "abcd"), was("2026-10-05T10:50:00.000+01:00", "0000")];
+    assert_eq!(history().await, json!(wanted));
+}
+
+#[tokio::test]
+async fn each_policy_that_was_saved_or_withdrawn_is_kept_with_who_did_and_when() {
+    let hub = TestHub::start().await;
+    let edits = async || {
+        let fields = "at by withdrawn policy { from kind department opensBefore overlap }";
+        hub.read(&format!("{{ attendancePolicyEdits {{ {fields} }} }}")).await["attendancePolicyEdits"].take()
+    };
+    let policy =
+        |opens: &str| json!({"from": "2026-09-01T00:00:00Z", "kind": "LABORATORY", "opensBefore": opens});
+    let preview = "{ attendancePolicyPreview(input: {from: \"2026-09-01T00:00:00Z\"}, until: \"2026-10-01T00:00:00Z\") { sessions } }";
+    let (_, body) = hub.post(Some(&hub.admin), preview, json!({})).await;
+    assert_eq!(body["errors"], Value::Null, "{body}");
+    assert_eq!(edits().await, json!([]), "nothing was saved");
+    for (when, opens) in [("09:50", "PT15M"), ("09:51", "PT15M"), ("09:55", "PT20M")] {
+        hub.clock.set(&at(when));
+        assert_eq!(
+            hub.write_as(&hub.admin, "saveAttendancePolicy", policy(opens)).await["errors"],
+            json!([])
+        );
+    }
+    hub.clock.set(&at("09:58"));
+    let which = json!({"from": "2026-09-01T00:00:00Z", "kind": "LABORATORY"});
+    assert_eq!(hub.write_as(&hub.admin, "deleteAttendancePolicy", which).await["errors"], json!([]));
+    let edit = |when: &str, withdrawn: bool, opens: &str| {
+        json!({"at": format!("2026-10-05T10:{when}:00.000+01:00"), "by": "admin", "withdrawn": withdrawn,
+               "policy": {"from": "2026-09-01T01:00:00.000+01:00", "kind": "LABORATORY", "department": null,
+                          "opensBefore": opens, "overlap": "EVERY_OPEN"}})
+    };
+    let wanted = [edit("58", true, "PT20M"), edit("55", false, "PT20M"), edit("50", false, "PT15M")];
+    assert_eq!(edits().await, json!(wanted));
+}

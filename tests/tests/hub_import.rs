@@ -338,10 +338,16 @@ async fn a_card_that_is_named_no_more_ends_when_another_came_to_be_known_by_the_
     let wrong = import(format!("{rest}N,S00003,04000011,2026-09-01,\n")).await;
     assert_eq!(wrong.problems.count, 1, "{wrong:?}");
     assert_eq!(counts(&import(format!("{rest}{held}{since}")).await), [("cards", [2, 0, 1, 11])]);
-    let found = hub.read("{ student(by: {number: \"S00011\"}) { cards { code endedAt } } }").await;
+    let query = "{ student(by: {number: \"S00011\"}) { cards { code endedAt }
+                   cardHistory { at by source card { code endedAt } numberTail issuedAt endedAt } } }";
+    let found = hub.read(query).await;
     let ended =
         found["student"]["cards"].as_array().unwrap().iter().find(|card| card["code"] == "N11").unwrap();
     assert_eq!(ended["endedAt"], "2026-10-03T00:00:00.000+01:00");
+    let card = json!({"code": "N11", "endedAt": "2026-10-03T00:00:00.000+01:00"});
+    let was = json!({"at": "2026-10-05T11:30:00.000+01:00", "by": null, "source": "cards", "card": card, "numberTail": "0011",
+                     "issuedAt": "2026-09-01T00:00:00.000+01:00", "endedAt": null});
+    assert_eq!(found["student"]["cardHistory"], json!([was]));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use uuid::Uuid;
 
 use super::connection::{self, DateTimeRange, Total, connection, in_range, page_of};
-use super::context::{Needs, READERS, fault, hub, local};
+use super::context::{Needs, READERS, count_rows, fault, hub, local};
 use super::history::token;
 use super::id::Kind;
 use super::loader::{self, ChangesOfMark, GroupsOfSession, RosterOfSession, SwipesOfSession};
@@ -270,7 +270,7 @@ pub struct AttendanceConnectionArguments {
     pub as_known_at: Option<DateTime>,
 }
 
-fn filtered(mut list: List, filter: Option<&AttendanceFilter>) -> List {
+fn filtered(mut list: List, filter: Option<&AttendanceFilter>, as_known: bool) -> List {
     let Some(filter) = filter else { return list };
     if let Some(statuses) = &filter.statuses {
         list = list.and_in("a.status IN ({})", statuses.iter().map(|status| (*status).into()));
@@ -289,7 +289,11 @@ fn filtered(mut list: List, filter: Option<&AttendanceFilter>) -> List {
     }
     if let Some(wanted) = &filter.group_ids {
         let condition = "a.session_id IN (SELECT session_id FROM session_group WHERE group_id IN ({}))";
-        list = list.and_in(condition, ids(Kind::Group, wanted));
+        list = if as_known {
+            known::and_of_groups(list, &Kind::Group.all_of(wanted))
+        } else {
+            list.and_in(condition, ids(Kind::Group, wanted))
+        };
     }
     if let Some(since) = &filter.updated_since {
         list = list.and("a.updated_at >= {}", since.ms());
@@ -328,7 +332,7 @@ pub async fn attendance_page(
         let starts = filter.and_then(|filter| filter.session_starts_in.as_ref());
         list = known::as_known_at(list, at, starts.map(DateTimeRange::bounds));
     }
-    list = filtered(list, filter);
+    list = filtered(list, filter, as_known_at.is_some());
     if let Some(student) = student {
         list = list.and("a.student_id = {}", student);
     }
@@ -429,7 +433,9 @@ pub async fn entries(
     }
     let total = Total::Known(i64::try_from(rows.len()).unwrap_or(i64::MAX));
     let wrap = |(mark, student)| AttendanceRecord { student: Some(student), ..AttendanceRecord::of(mark) };
-    Ok(AttendanceRecordConnection::new(page_of(rows, &page, descending), total, wrap))
+    let paged = page_of(rows, &page, descending);
+    count_rows(ctx, paged.rows.len())?;
+    Ok(AttendanceRecordConnection::new(paged, total, wrap))
 }
 
 connection! {

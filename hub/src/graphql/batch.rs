@@ -9,14 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use async_graphql::{Request, Response};
+use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::{Pos, Request, Response};
 use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, FuturesUnordered};
+use futures_util::stream::{self, BoxStream, FuturesUnordered};
 use futures_util::task::AtomicWaker;
 use futures_util::{FutureExt, Stream, StreamExt};
 
-use super::HubSchema;
+use super::context::{Rows, coded};
 use super::loader::Loaders;
+use super::{HubSchema, wide};
 use crate::service::Hub;
 
 /// How often a request is polled in one go before others have their turn.
@@ -39,7 +41,10 @@ impl Queue {
 }
 
 /// Carries a request out over a hub.
-pub async fn execute(schema: &HubSchema, request: Request, hub: Hub) -> Response {
+pub async fn execute(schema: &HubSchema, mut request: Request, hub: Hub) -> Response {
+    if let Some(refused) = too_wide(&mut request) {
+        return refused;
+    }
     let queue = Queue::default();
     let request = with_loaders(request, hub, &queue);
     Driven::new(schema.execute(request).boxed(), queue).await
@@ -48,16 +53,32 @@ pub async fn execute(schema: &HubSchema, request: Request, hub: Hub) -> Response
 /// Carries a request out over a hub, with one response or with many.
 pub fn execute_stream(
     schema: &HubSchema,
-    request: Request,
+    mut request: Request,
     hub: Hub,
 ) -> impl Stream<Item = Response> + Send + use<> {
     let queue = Queue::default();
-    let request = with_loaders(request, hub, &queue);
-    Driven::new(schema.execute_stream(request).boxed(), queue)
+    let responses = match too_wide(&mut request) {
+        Some(refused) => stream::once(std::future::ready(refused)).boxed(),
+        None => schema.execute_stream(with_loaders(request, hub, &queue)).boxed(),
+    };
+    Driven::new(responses, queue)
 }
 
-fn with_loaders(request: Request, hub: Hub, queue: &Queue) -> Request {
+/// The answer to what no later step could bear to walk through. What does not parse is left to them.
+fn too_wide(request: &mut Request) -> Option<Response> {
+    let message = wide::refused(request.parsed_query().ok()?)?;
+    let error = coded("BAD_USER_INPUT", message).into_server_error(Pos::default());
+    Some(Response::from_errors(vec![error]))
+}
+
+fn with_loaders(mut request: Request, hub: Hub, queue: &Queue) -> Request {
     let asked = queue.clone();
+    let answers_once = |document: &ExecutableDocument| {
+        document.operations.iter().all(|(_, operation)| operation.node.ty != OperationType::Subscription)
+    };
+    if request.parsed_query().is_ok_and(answers_once) {
+        request = request.data(Rows::default());
+    }
     request.data(Loaders::new(hub.clone(), move |read| asked.push(read))).data(hub)
 }
 

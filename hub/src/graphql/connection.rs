@@ -8,7 +8,7 @@ use async_graphql::{
     Context, ContextSelectionSet, InputObject, OutputType, Positioned, Result, ServerResult, SimpleObject,
 };
 
-use super::context::coded;
+use super::context::{coded, count_rows};
 use super::loader;
 use crate::scalar::{DateTime, LocalDate};
 use crate::store::entity::columns_of;
@@ -259,5 +259,6 @@ pub async fn read<E: crate::store::entity::Entity>(
     );
     goes_by(page, list.key)?;
     let paged = loader::page::<E>(ctx, &list, page).await?;
+    count_rows(ctx, paged.rows.len())?;
     Ok((paged, Total::Of(list)))
 }

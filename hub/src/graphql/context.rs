@@ -1,6 +1,7 @@
 //! What every resolver may ask of its request: the hub, the caller, the loaders; and how faults are told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Error, ErrorExtensions, Guard, Result};
@@ -37,6 +38,32 @@ pub fn coded(code: &'static str, message: impl Into<String>) -> Error {
     Error::new(message.into()).extend_with(|_, extensions| extensions.set("code", code))
 }
 
+/// How many rows of lists one answer may hold: each is some hundred bytes in memory until the answer has been sent.
+const MAX_ROWS: usize = 500_000;
+
+/// How many rows of lists an answer holds so far; lists within lists multiply them, whatever few different ones are read.
+#[derive(Default)]
+pub struct Rows(AtomicUsize);
+
+/// Counts rows of a list that an answer is to hold.
+///
+/// # Errors
+/// When these are too many.
+pub fn count_rows(ctx: &Context<'_>, more: usize) -> Result<()> {
+    let Some(rows) = ctx.data_opt::<Rows>() else { return Ok(()) };
+    if rows.0.fetch_add(more, Ordering::Relaxed) + more <= MAX_ROWS {
+        return Ok(());
+    }
+    let message =
+        format!("the answer would hold more than {MAX_ROWS} rows: ask for fewer at once, or start an export");
+    Err(coded("BAD_USER_INPUT", message))
+}
+
+/// The code of what may go another time.
+pub const UNAVAILABLE: &str = "UNAVAILABLE";
+/// The code of what failed.
+pub const INTERNAL: &str = "INTERNAL";
+
 /// A fault of ours: logged here, told without detail.
 #[must_use]
 pub fn fault(error: &StoreError) -> Error {
@@ -45,20 +72,20 @@ pub fn fault(error: &StoreError) -> Error {
     // the record that brings the other about.
     let (code, told) = match error {
         StoreError::Unknown(_) => (
-            "UNAVAILABLE",
+            UNAVAILABLE,
             "the hub was cut off from its database while it committed: whether this took effect is not known. Look before \
              you ask for it again; swipes are safe to hand over again",
         ),
         StoreError::Again(_) => (
-            "UNAVAILABLE",
+            UNAVAILABLE,
             "the hub's database was busy, or not to be reached, for half a minute: an import may be writing. Nothing was \
              changed; try again",
         ),
         StoreError::Full(_) => (
-            "UNAVAILABLE",
+            UNAVAILABLE,
             "the disk of the hub's database is full. Nothing was changed; have room made, then try again",
         ),
-        _ => ("INTERNAL", "the hub failed; its log says why. Nothing was changed; try again"),
+        _ => (INTERNAL, "the hub failed; its log says why. Nothing was changed; try again"),
     };
     coded(code, told)
 }

@@ -1,4 +1,4 @@
-//! Sessions and stays in groups as they were before each change.
+//! Sessions, stays in groups and cards as they were before each change.
 
 use async_graphql::{Context, Object, Result};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::context::{Needs, READERS, fault, local};
 use super::estate::Room;
 use super::loader;
-use super::people::Student;
+use super::people::{Card, Student};
 use super::session::{Course, Group, date};
 use crate::scalar::{DateTime, LocalDate};
 use crate::service::history::ids_from_text;
@@ -125,6 +125,42 @@ impl StudentGroupMembershipChange {
     /// Why.
     async fn reason(&self) -> MembershipReason {
         self.0.reason
+    }
+}
+
+/// A card as it was until a change.
+pub struct CardChange(pub entity::CardChange);
+
+/// A card as it was until a change.
+#[Object(guard = "Needs(READERS)")]
+impl CardChange {
+    /// When it changed; until then it was as the other fields say.
+    async fn at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.at)
+    }
+    /// Name of the token whose holder changed it; null where an import did that nobody asked for over the API.
+    async fn by(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        token(ctx, self.0.by_token).await
+    }
+    /// The source whose import changed it; null where a person did.
+    async fn source(&self) -> Option<&str> {
+        self.0.source.as_deref()
+    }
+    /// The card, as it is now.
+    async fn card(&self, ctx: &Context<'_>) -> Result<Option<Card>> {
+        Ok(loader::one(ctx, self.0.card_id).await?.map(Card))
+    }
+    /// The last four hex digits of its number.
+    async fn number_tail(&self) -> &str {
+        &self.0.number_tail
+    }
+    /// Valid from here.
+    async fn issued_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.from_at)
+    }
+    /// Valid until here, excluded; null where it had no end.
+    async fn ended_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        self.0.until_at.map(|at| local(ctx, at)).transpose()
     }
 }
 

@@ -21,8 +21,8 @@ use crate::service::people::credentials_of;
 use crate::service::report::{self, Counts};
 use crate::service::{Hub, decide, hindsight, registers};
 use crate::store::entity::{
-    Attendance, Card, Entity, Gateway, Group, MembershipChange, Policy, Reader, Room, Session, SessionChange,
-    Student, Swipe,
+    Attendance, Card, CardChange, Entity, Gateway, Group, MembershipChange, Policy, Reader, Room, Session,
+    SessionChange, Student, Swipe,
 };
 use crate::store::page::{List, Page, Paged, counts, pages};
 use crate::store::register::AttendanceChange;
@@ -133,6 +133,8 @@ children! {
     ChangesOfSession: SessionChange, by session_id;
     /// What a student's stays were before each change, oldest first.
     StaysThatChanged: MembershipChange, by student_id;
+    /// What a student's cards were before each change, oldest first.
+    CardsThatChanged: CardChange, by student_id;
 }
 
 macro_rules! lists {

@@ -9,13 +9,15 @@ use super::attendance::{
 use super::calendar::calendar_path;
 use super::connection::{self, DateRange, connection, page};
 use super::context::{Needs, READERS, coded, hub, local};
-use super::history::StudentGroupMembershipChange;
+use super::history::{CardChange, StudentGroupMembershipChange};
 use super::id::Kind;
-use super::loader::{self, CardsOfStudent, CountsOfStudent, CredentialOfCard, StaysThatChanged};
+use super::loader::{
+    self, CardsOfStudent, CardsThatChanged, CountsOfStudent, CredentialOfCard, StaysThatChanged,
+};
 use super::session::{StudentGroupMembership, StudentGroupMembershipConnection};
 use crate::scalar::{DateTime, LocalDate};
 use crate::service::calendars::Whose;
-use crate::service::feed::to_hex;
+use crate::service::people::number_tail;
 use crate::store::entity::{self, StudentState};
 use crate::store::list;
 use crate::store::page::List;
@@ -116,6 +118,12 @@ impl Student {
         let changes = loader::list(ctx, StaysThatChanged(self.0.id)).await?;
         Ok(changes.into_iter().rev().map(StudentGroupMembershipChange).collect())
     }
+    /// What cards were before each change, newest change first: who ended one, and when.
+    #[graphql(complexity = "10 + child_complexity")]
+    async fn card_history(&self, ctx: &Context<'_>) -> Result<Vec<CardChange>> {
+        let changes = loader::list(ctx, CardsThatChanged(self.0.id)).await?;
+        Ok(changes.into_iter().rev().map(CardChange).collect())
+    }
     /// Marks, newest session first unless told.
     #[graphql(complexity = "5 + child_complexity")]
     async fn attendance(
@@ -178,11 +186,7 @@ impl Card {
     }
     /// The last four hex digits of the card's number, of its first credential.
     async fn number_tail(&self, ctx: &Context<'_>) -> Result<String> {
-        let first = loader::list(ctx, CredentialOfCard(self.0.id)).await?.into_iter().next();
-        Ok(first.map_or_else(String::new, |read| {
-            let digits = to_hex(read.raw());
-            digits[digits.len().saturating_sub(4)..].to_owned()
-        }))
+        Ok(number_tail(loader::list(ctx, CredentialOfCard(self.0.id)).await?.first()))
     }
     /// Whether it is valid now.
     async fn state(&self, ctx: &Context<'_>) -> Result<CardState> {

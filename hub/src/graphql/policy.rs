@@ -4,6 +4,7 @@ use async_graphql::{Context, InputObject, Object, Result, SimpleObject};
 use uuid::Uuid;
 
 use super::context::{DECIDERS, Needs, READERS, caller, coded, fault, hub, local};
+use super::history::token;
 use super::loader::{self, Policies};
 use super::payload::{UserError, user_errors};
 use super::people::Student;
@@ -56,6 +57,41 @@ impl SavedPolicy {
     /// How long after its end a register waits for a silent gateway.
     async fn settle_limit(&self) -> Duration {
         Duration(self.0.settle_limit_ms)
+    }
+}
+
+/// A policy as somebody saved it, or as it was when somebody withdrew it.
+pub struct PolicyEdit(entity::PolicyEdit);
+
+/// A policy as somebody saved it, or as it was when somebody withdrew it.
+#[Object(name = "AttendancePolicyEdit", guard = "Needs(READERS)")]
+impl PolicyEdit {
+    /// When.
+    async fn at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        local(ctx, self.0.at)
+    }
+    /// Name of the token whose holder did.
+    async fn by(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        token(ctx, self.0.by_token).await
+    }
+    /// Withdrawn then; otherwise saved, in the place of any that began at the same instant for the same sessions.
+    async fn withdrawn(&self) -> bool {
+        self.0.withdrawn
+    }
+    /// The policy.
+    async fn policy(&self) -> SavedPolicy {
+        let edit = self.0.clone();
+        SavedPolicy(entity::Policy {
+            id: edit.id,
+            from_at: edit.from_at,
+            kind: edit.kind,
+            opens_before_ms: edit.opens_before_ms,
+            closes_after_ms: edit.closes_after_ms,
+            overlap: edit.overlap,
+            outage_tolerance_ms: edit.outage_tolerance_ms,
+            settle_limit_ms: edit.settle_limit_ms,
+            department: edit.department,
+        })
     }
 }
 
@@ -126,6 +162,15 @@ impl PolicyReads {
     #[graphql(guard = "Needs(READERS)")]
     async fn attendance_policies(&self, ctx: &Context<'_>) -> Result<Vec<SavedPolicy>> {
         Ok(loader::list(ctx, Policies).await?.into_iter().map(SavedPolicy).collect())
+    }
+
+    /// Each policy that was saved and each that was withdrawn, by whom and when, the newest first: by which rules registers were
+    /// made at an earlier time.
+    #[graphql(guard = "Needs(READERS)", complexity = "10 + child_complexity")]
+    async fn attendance_policy_edits(&self, ctx: &Context<'_>) -> Result<Vec<PolicyEdit>> {
+        let read = async { hub(ctx)?.read().await.map_err(|error| fault(&error)) };
+        let edits = read.await?.all::<entity::PolicyEdit>().await.map_err(|error| fault(&error))?;
+        Ok(edits.into_iter().rev().map(PolicyEdit).collect())
     }
 
     /// What would be if a policy had held for sessions that start from its `from` until an instant: how many marks would be

@@ -35,7 +35,8 @@ pub enum SwipeDecider {
 /// Why one session did or did not get the swipe.
 #[derive(Clone, SimpleObject)]
 pub struct SessionConsidered {
-    /// The session, as it is now. What its window and overlap rest on is its `policy`.
+    /// The session, as it is now; what it was before is in its `history`. What its window and overlap rest on is its `policy`, and
+    /// what that was before in `attendancePolicyEdits`.
     session: Session,
     /// When its window opened, as far as who decided knew.
     opens_at: DateTime,

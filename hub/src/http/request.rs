@@ -1,21 +1,30 @@
 //! Requests of GraphQL over HTTP: POST with JSON, GET for queries only (GraphQL-over-HTTP specification,
 //! section 5).
 
+use std::time::Duration;
+
 use async_graphql::parser::types::{DocumentOperations, OperationType};
 use async_graphql::{Request, Value, Variables};
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts, RawQuery, State};
-use axum::response::Response;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use axum::extract::{FromRequest, FromRequestParts, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use tokio::time::timeout;
 
 use super::auth::{Refused, bearer, caller};
 use super::response::{Media, executed, refusal};
 use super::{Shared, socket};
 use crate::graphql::batch;
+use crate::graphql::context::{INTERNAL, UNAVAILABLE};
 use crate::service::{Caller, Hub};
+use crate::store::StoreError;
 
+/// Of how many bytes a body is read before it is known who sends it.
+const ANYBODYS_BODY: usize = 64 * 1024;
+/// How long a body may be on its way.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
 /// A NUL character as JSON writes it.
 const NUL: &[u8] = br"\u0000";
 
@@ -23,8 +32,23 @@ const NUL: &[u8] = br"\u0000";
 type Parsed = Result<Request, String>;
 
 /// Carries out a POST.
-pub async fn post(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn post(State(shared): State<Shared>, request: axum::extract::Request) -> Response {
+    let headers = request.headers().clone();
     let Some(media) = Media::accepted(&headers) else { return not_acceptable() };
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_none_or(|bytes| bytes > ANYBODYS_BODY)
+        && let Err(response) = let_in(&shared.hub, &headers, media).await
+    {
+        return response;
+    }
+    let body = match timeout(BODY_WITHIN, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(rejected)) => return rejected.into_response(),
+        Err(_) => {
+            let message = "the request did not come within a minute";
+            return refusal(StatusCode::REQUEST_TIMEOUT, media, "REQUEST_TIMEOUT", message);
+        }
+    };
     let pinned = shared.hub.pinned();
     let caller = match let_in(&pinned, &headers, media).await {
         Ok(caller) => caller,
@@ -98,7 +122,11 @@ pub async fn let_in(hub: &Hub, headers: &HeaderMap, media: Media) -> Result<Call
     caller(hub, bearer(headers)).await.map_err(|refused| {
         let (status, code) = match refused {
             Refused::Missing | Refused::Unknown => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
-            Refused::Fault(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+            // As `graphql::context::fault` tells them apart.
+            Refused::Fault(StoreError::Again(_) | StoreError::Full(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE)
+            }
+            Refused::Fault(_) => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
         };
         refusal(status, media, code, refused.message())
     })

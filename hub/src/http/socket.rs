@@ -1,6 +1,7 @@
 //! The GraphQL socket: the graphql-transport-ws protocol over a WebSocket.
 //!
-//! One task a socket; each operation runs as a stream in it. Close codes are the protocol's own.
+//! One task a socket, and one for each operation: what holds a reader or the writer of the database never waits for a peer that
+//! does not take its messages. Close codes are the protocol's own.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -11,9 +12,11 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use futures_util::stream::{AbortHandle, Abortable, SelectAll, Stream, StreamExt};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::Shared;
-use super::auth::caller;
+use super::auth::{Refused, caller};
 use super::request::from_json;
 use super::response::body;
 use crate::graphql::batch;
@@ -82,6 +85,33 @@ struct Session {
     running: HashMap<String, AbortHandle>,
 }
 
+/// An operation in a task of its own, which ends when nobody listens any more.
+struct Operation {
+    answers: mpsc::Receiver<async_graphql::Response>,
+    task: JoinHandle<()>,
+}
+
+impl Operation {
+    fn start(responses: impl Stream<Item = async_graphql::Response> + Send + 'static) -> Self {
+        let (say, answers) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let mut responses = std::pin::pin!(responses);
+            while let Some(response) = responses.next().await {
+                if say.send(response).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { answers, task }
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// `Err(None)`: the peer closes, or has gone.
 type Step<T = ()> = Result<T, Option<Close>>;
 
@@ -93,7 +123,7 @@ async fn send(socket: &mut WebSocket, message: Value) -> Step {
     send_frame(socket, Message::Text(message.to_string().into())).await
 }
 
-/// Sends, or gives the socket up: while this waits nothing else of the socket goes on, reads of the store included.
+/// Sends, or gives the socket up: while this waits nothing else of the socket is heard or said.
 async fn send_frame(socket: &mut WebSocket, message: Message) -> Step {
     match tokio::time::timeout(SEND_WITHIN, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
@@ -160,8 +190,8 @@ impl Session {
             let header = field("authorization").or_else(|| field("Authorization"))?;
             header.strip_prefix("Bearer ").or(Some(header))
         });
-        let token = told.map(str::to_owned).or_else(|| self.token.take());
-        match caller(&self.shared.hub, token.as_deref()).await {
+        self.token = told.map(str::to_owned).or_else(|| self.token.take());
+        match caller(&self.shared.hub, self.token.as_deref()).await {
             Ok(caller) => self.caller = Some(caller),
             Err(_) => return close(4403, "Forbidden"),
         }
@@ -175,7 +205,13 @@ impl Session {
         payload: &Value,
         streams: &mut SelectAll<Running>,
     ) -> Step {
-        let Some(caller) = self.caller.clone() else { return close(4401, "Unauthorized") };
+        let Some(known) = self.caller.clone() else { return close(4401, "Unauthorized") };
+        // A token may have been taken back since.
+        let caller = match caller(&self.shared.hub, self.token.as_deref()).await {
+            Ok(caller) => caller,
+            Err(Refused::Fault(_)) => known,
+            Err(_) => return close(4403, "Forbidden"),
+        };
         if self.running.contains_key(id) {
             return close(4409, format!("Subscriber for {id} already exists"));
         }
@@ -191,8 +227,11 @@ impl Session {
         let (handle, registration) = AbortHandle::new_pair();
         let name = id.to_owned();
         let end = (name.clone(), None);
-        let answers = batch::execute_stream(&self.shared.schema, request, self.shared.hub.clone())
-            .map(move |response| (name.clone(), Some(response)));
+        let responses = batch::execute_stream(&self.shared.schema, request, self.shared.hub.clone());
+        let answers = futures_util::stream::unfold(Operation::start(responses), async |mut operation| {
+            operation.answers.recv().await.map(|response| (response, operation))
+        });
+        let answers = answers.map(move |response| (name.clone(), Some(response)));
         let whole = answers.chain(futures_util::stream::iter([end]));
         streams.push(Box::pin(Abortable::new(whole, registration)));
         self.running.insert(id.to_owned(), handle);

@@ -1,6 +1,7 @@
 //! What hubs beside this one took in over the same database: nobody else tells this one's subscribers of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
@@ -8,8 +9,13 @@ use super::{Hub, News};
 use crate::store::entity::Swipe;
 use crate::store::{StoreError, Tx};
 
-/// Swipes that this hub took in itself, and told of, since it last looked.
-pub(super) type Here = tokio::sync::Mutex<HashSet<Uuid>>;
+/// Swipes that this hub takes in itself, and tells of: whether each was committed yet. Nobody who waits for anything holds it, for
+/// whoever commits holds up all others that write.
+pub(super) type Here = Mutex<HashMap<Uuid, bool>>;
+
+fn lock(here: &Here) -> MutexGuard<'_, HashMap<Uuid, bool>> {
+    here.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Notes in their transaction how far swipes have come in.
 pub(super) async fn note(tx: &mut Tx, swipes: &[Swipe]) -> Result<(), StoreError> {
@@ -21,12 +27,34 @@ pub(super) async fn note(tx: &mut Tx, swipes: &[Swipe]) -> Result<(), StoreError
     tx.note_intake(&heads).await
 }
 
-/// Commits swipes that came in here. No look falls between the commit and the note that this hub tells of them.
+/// Commits swipes that came in here. Before anybody can see them it is noted that this hub tells of them; where it is not known to
+/// have committed them, the next look does.
 pub(super) async fn commit(hub: &Hub, tx: Tx, swipes: &[Swipe]) -> Result<(), StoreError> {
-    let mut here = hub.here.lock().await;
+    let mut noted = Noted { here: &hub.here, swipes, committed: false };
+    lock(&hub.here).extend(swipes.iter().map(|swipe| (swipe.id, false)));
     tx.commit().await?;
-    here.extend(swipes.iter().map(|swipe| swipe.id));
+    noted.committed = true;
     Ok(())
+}
+
+/// Swipes whose commit is under way.
+struct Noted<'a> {
+    here: &'a Here,
+    swipes: &'a [Swipe],
+    committed: bool,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let mut here = lock(self.here);
+        for swipe in self.swipes {
+            if self.committed {
+                here.insert(swipe.id, true);
+            } else {
+                here.remove(&swipe.id);
+            }
+        }
+    }
 }
 
 /// How far each journal had come in when it was last looked at.
@@ -40,7 +68,9 @@ impl SeenSwipes {
     /// # Errors
     /// When the store fails.
     pub async fn look(&mut self, hub: &Hub) -> Result<(), StoreError> {
-        let mut here = hub.here.lock().await;
+        let committed = |(id, committed): (&Uuid, &bool)| committed.then_some(*id);
+        // All of these lie before the heads that are read from here on.
+        let before_heads: HashSet<Uuid> = lock(&hub.here).iter().filter_map(committed).collect();
         let mut tx = hub.read_aside().await?;
         let heads = tx.intake_heads().await?;
         let mut came = Vec::new();
@@ -49,13 +79,12 @@ impl SeenSwipes {
                 let after = before.get(journal).copied().unwrap_or(i64::MIN);
                 if after < *through {
                     let swipes = tx.swipes_of_journal(*journal, after, *through).await?;
-                    came.extend(swipes.into_iter().filter(|id| !here.contains(id)).map(News::Swipe));
+                    let here = lock(&hub.here);
+                    came.extend(swipes.into_iter().filter(|id| !here.contains_key(id)).map(News::Swipe));
                 }
             }
         }
-        // All that was committed here lies before these heads.
-        here.clear();
-        drop(here);
+        lock(&hub.here).retain(|id, _| !before_heads.contains(id));
         self.0 = Some(heads);
         hub.tell(came);
         Ok(())

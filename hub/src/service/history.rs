@@ -1,13 +1,18 @@
-//! What sessions and stays in groups were before each change, noted in the transaction that changes them: who moved a lecture,
-//! when, and where it was until then.
+//! What sessions, stays in groups, cards and policies were before each change, noted in the transaction that changes them: who
+//! moved a lecture, when, and where it was until then.
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use rollcall_rules::card::CardRead;
+
+use super::people::number_tail;
 use super::timetable::rooms_now;
 use super::{Caller, Hub};
-use crate::store::entity::{Membership, MembershipChange, Session, SessionChange};
+use crate::store::entity::{
+    Card, CardChange, Membership, MembershipChange, Policy, PolicyEdit, Session, SessionChange,
+};
 use crate::store::timetable::SessionRoom;
 use crate::store::{StoreError, Tx};
 
@@ -16,6 +21,8 @@ use crate::store::{StoreError, Tx};
 pub struct Was {
     sessions: Vec<SessionWas>,
     stays: Vec<(Membership, Kind)>,
+    cards: Vec<(Card, String)>,
+    policies: Vec<(Policy, Kind)>,
     /// The source whose import it is.
     pub source: Option<String>,
 }
@@ -27,12 +34,12 @@ struct SessionWas {
     groups: Vec<Uuid>,
 }
 
-/// What became of a stay.
+/// What became of a stay or a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// It is another now.
     Changed,
-    /// It was taken back.
+    /// It was taken back, or withdrawn.
     Removed,
 }
 
@@ -41,6 +48,8 @@ impl Was {
     pub(super) fn extend(&mut self, other: Self) {
         self.sessions.extend(other.sessions);
         self.stays.extend(other.stays);
+        self.cards.extend(other.cards);
+        self.policies.extend(other.policies);
         self.source = other.source.or(self.source.take());
     }
 
@@ -58,6 +67,16 @@ impl Was {
     /// Adds stays.
     pub(super) fn stays<'a>(&mut self, kind: Kind, stays: impl IntoIterator<Item = &'a Membership>) {
         self.stays.extend(stays.into_iter().map(|stay| (stay.clone(), kind)));
+    }
+
+    /// Adds a card, with what it was known by.
+    pub(super) fn card(&mut self, card: &Card, reads: &[CardRead]) {
+        self.cards.push((card.clone(), number_tail(reads.first())));
+    }
+
+    /// Adds a policy as it is since somebody saved it, or was when it was withdrawn.
+    pub(super) fn policy(&mut self, kind: Kind, policy: Policy) {
+        self.policies.push((policy, kind));
     }
 }
 
@@ -93,7 +112,7 @@ pub(super) async fn note(
     was: Was,
     caller: Option<&Caller>,
 ) -> Result<(), StoreError> {
-    let Was { sessions, stays, source } = was;
+    let Was { sessions, stays, cards, policies, source } = was;
     let (at, by_token) = (hub.now().0, caller.map(|caller| caller.token_id));
     let changes: Vec<SessionChange> = sessions
         .into_iter()
@@ -133,7 +152,40 @@ pub(super) async fn note(
             reason: stay.reason,
         })
         .collect();
-    tx.put(&changes).await
+    tx.put(&changes).await?;
+    let changes: Vec<CardChange> = cards
+        .into_iter()
+        .map(|(card, number_tail)| CardChange {
+            id: hub.mint(),
+            card_id: card.id,
+            student_id: card.student_id,
+            at,
+            by_token,
+            source: source.clone(),
+            from_at: card.from_at,
+            until_at: card.until_at,
+            number_tail,
+        })
+        .collect();
+    tx.put(&changes).await?;
+    let edits: Vec<PolicyEdit> = policies
+        .into_iter()
+        .map(|(policy, kind)| PolicyEdit {
+            id: hub.mint(),
+            at,
+            by_token,
+            withdrawn: kind == Kind::Removed,
+            from_at: policy.from_at,
+            kind: policy.kind,
+            opens_before_ms: policy.opens_before_ms,
+            closes_after_ms: policy.closes_after_ms,
+            overlap: policy.overlap,
+            outage_tolerance_ms: policy.outage_tolerance_ms,
+            settle_limit_ms: policy.settle_limit_ms,
+            department: policy.department,
+        })
+        .collect();
+    tx.put(&edits).await
 }
 
 /// Ids as they stand in a column.

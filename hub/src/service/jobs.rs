@@ -195,6 +195,16 @@ impl ImportJob {
 /// # Errors
 /// When the store fails.
 pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<ImportJob> {
+    start_while(hub, caller, asked, None).await
+}
+
+/// The same, as long as a calendar is still fetched as it was when its fetching began.
+pub(super) async fn start_while(
+    hub: &Hub,
+    caller: &Caller,
+    asked: &StartImport,
+    calendar: Option<&CalendarSource>,
+) -> Answer<ImportJob> {
     hub.whole(|attempt| {
         Box::pin(async move {
             let mut check = Check::default();
@@ -218,6 +228,10 @@ pub async fn start(hub: &Hub, caller: &Caller, asked: &StartImport) -> Answer<Im
                 found: error.to_string(),
             })?;
             let mut tx = attempt.write().await?;
+            let is_now = tx.by_ids::<CalendarSource>(calendar.map(|it| it.id)).await?;
+            if is_now.first() != calendar {
+                check.refuse(Code::WrongState, "source", "the calendar was changed or dropped meanwhile");
+            }
             let files: Vec<Uuid> = asked.uploads.iter().flatten().copied().collect();
             let there = tx.by_ids::<Upload>(files.iter().copied()).await?;
             let uploads = files.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",");

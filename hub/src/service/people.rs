@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally, Unsaid};
 use super::estate::{find, present};
+use super::feed::to_hex;
 use super::refusal::{Check, Code};
 use super::{Hub, Touched};
 use crate::scalar::DateTime;
@@ -220,6 +221,9 @@ impl Save for SaveCard {
             .collect();
         tx.insert("INSERT INTO credential (card_id, bits, raw) VALUES {}", rows).await?;
         let mut touched = Touched { feed_cards: ids.iter().copied().collect(), ..Touched::default() };
+        for was in cards.iter().filter_map(|card| old.get(&card.code)) {
+            touched.was.card(was, seen_as.get(&was.id).map_or(&[], Vec::as_slice));
+        }
         let buildings = tx.all::<Building>().await?;
         write_keys(tx, &buildings, &credentials, &ids).await?;
         if tx.any_swipe().await? {
@@ -305,6 +309,15 @@ async fn write_keys(
         tx.insert("INSERT INTO card_key (building_id, card_key, epoch, card_id) VALUES {}", rows).await?;
     }
     Ok(())
+}
+
+/// The last four hex digits of what a card is known by.
+#[must_use]
+pub fn number_tail(read: Option<&CardRead>) -> String {
+    read.map_or_else(String::new, |read| {
+        let digits = to_hex(read.raw());
+        digits[digits.len().saturating_sub(4)..].to_owned()
+    })
 }
 
 /// All cards there are.

@@ -5,6 +5,7 @@ use rollcall_rules::policy::{Overlap, Policy};
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
+use super::history::Kind;
 use super::refusal::{Answer, Check, Code};
 use super::{Caller, Hub, Touched};
 use crate::scalar::{DateTime, Duration};
@@ -105,7 +106,11 @@ pub(super) fn check(input: &SavePolicy) -> Check {
 async fn put(hub: &Hub, tx: &mut Tx, input: &SavePolicy, until: i64) -> Result<(Uuid, Touched), StoreError> {
     let before = tx.all::<StoredPolicy>().await?;
     let (id, policies) = put_alone(hub, tx, input).await?;
-    Ok((id, judge_anew(tx, &before, &policies, input.scope(), input.from.ms()..until).await?))
+    let mut touched = judge_anew(tx, &before, &policies, input.scope(), input.from.ms()..until).await?;
+    if let Some(policy) = policies.into_iter().find(|policy| policy.id == id && !before.contains(policy)) {
+        touched.was.policy(Kind::Changed, policy);
+    }
+    Ok((id, touched))
 }
 
 /// Puts a policy beside the others and changes nothing by it yet; gives its id, and all policies.
@@ -160,6 +165,7 @@ pub async fn delete_policy(hub: &Hub, caller: &Caller, from: i64, scope: Scope<'
             tx.drop_policies(&[policy.id]).await?;
             let mut touched = judge_anew(&mut tx, &before, &policies, scope, from..i64::MAX).await?;
             touched.feed_sessions.clone_from(&touched.sessions);
+            touched.was.policy(Kind::Removed, policy);
             hub.settle(tx, touched, Some(caller)).await?;
             Ok(Ok(()))
         })

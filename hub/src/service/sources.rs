@@ -304,5 +304,5 @@ async fn ask(hub: &Hub, taken: &CalendarSource, bytes: &[u8]) -> Result<Result<U
         dry_run: false,
         accept_removals: false,
     };
-    Ok(jobs::start(hub, &caller, &asked).await?.map(|job| job.id).map_err(words))
+    Ok(jobs::start_while(hub, &caller, &asked, Some(taken)).await?.map(|job| job.id).map_err(words))
 }

@@ -1,7 +1,8 @@
 //! Attendance as it was known at an earlier instant: when a letter was sent, for instance.
 //!
 //! A mark's id says when it was made (UUID version 7), its history what it was before each change, and marks that went are
-//! kept as they last were. Nothing of that is ever written over, so what was known can always be said again.
+//! kept as they last were. So is what a session was before each change: a lecture that was moved since is asked for by the day on
+//! which it was to be then. Nothing of that is ever written over, so what was known can always be said again.
 
 use uuid::Uuid;
 
@@ -9,7 +10,8 @@ use super::Value;
 use super::page::List;
 
 /// Marks `a` as they were before the first change that came later than `$1`, those that were not made yet (ids from `$2` on)
-/// left out; of sessions that start from `$3` until before `$4`, or of all.
+/// left out; of sessions that start, or once started, from `$3` until before `$4`, or of all. Sessions `s` as they were likewise,
+/// `groups_then` where another time or other groups came later.
 macro_rules! from {
     ($of:literal) => {
         concat!(
@@ -30,7 +32,11 @@ macro_rules! from {
             $of,
             ") m LEFT JOIN attendance_change c ON c.attendance_id = m.id AND c.revision = \
              (SELECT MIN(l.revision) FROM attendance_change l WHERE l.attendance_id = m.id AND l.at > $1)) a \
-             JOIN student st ON st.id = a.student_id JOIN session s ON s.id = a.session_id"
+             JOIN student st ON st.id = a.student_id JOIN (SELECT n.id, c.group_ids AS groups_then, \
+             CASE WHEN c.at IS NULL THEN n.starts_at ELSE c.starts_at END AS starts_at, \
+             CASE WHEN c.at IS NULL THEN n.course_id ELSE c.course_id END AS course_id \
+             FROM session n LEFT JOIN session_change c ON c.id = (SELECT l.id FROM session_change l \
+             WHERE l.session_id = n.id AND l.at > $1 ORDER BY l.id LIMIT 1)) s ON s.id = a.session_id"
         )
     };
 }
@@ -43,11 +49,33 @@ pub fn as_known_at(list: List, at: i64, starts: Option<std::ops::Range<i64>>) ->
     let from = match starts {
         Some(starts) => {
             values.extend([starts.start.into(), starts.end.into()]);
-            from!(" AND session_id IN (SELECT id FROM session WHERE starts_at >= $3 AND starts_at < $4)")
+            from!(
+                " AND session_id IN (SELECT id FROM session WHERE starts_at >= $3 AND starts_at < $4 \
+                 UNION SELECT session_id FROM session_change WHERE starts_at >= $3 AND starts_at < $4)"
+            )
         }
         None => from!(""),
     };
     List { from, values, ..list }
+}
+
+/// Those marks of such a list whose session was for one of some groups then.
+#[must_use]
+pub fn and_of_groups(mut list: List, groups: &[Uuid]) -> List {
+    if groups.is_empty() {
+        return list.and_in("a.session_id IN ({})", []);
+    }
+    let now = super::lists::marks(list.values.len() + 1, groups.len());
+    list.values.extend(groups.iter().map(|group| Value::from(*group)));
+    let first = list.values.len() + 1;
+    let then: Vec<String> =
+        (first..).zip(groups).map(|(place, _)| format!("s.groups_then LIKE ${place}")).collect();
+    list.values.extend(groups.iter().map(|group| Value::from(format!("%{group}%"))));
+    list.wheres.push(format!(
+        "(s.groups_then IS NULL AND a.session_id IN (SELECT session_id FROM session_group WHERE group_id IN ({now})) OR {})",
+        then.join(" OR ")
+    ));
+    list
 }
 
 /// The lowest id that is made after an instant: six bytes of milliseconds lead it (RFC 9562, section 5.7).

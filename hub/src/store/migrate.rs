@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 25] = [
+const VERSIONS: [(i64, &str, &str); 26] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -42,6 +42,11 @@ const VERSIONS: [(i64, &str, &str); 25] = [
         "sessions and stays as they were",
         include_str!("../../migrations/0025_sessions_and_stays_as_they_were.sql"),
     ),
+    (
+        26,
+        "cards and policies as they were",
+        include_str!("../../migrations/0026_cards_and_policies_as_they_were.sql"),
+    ),
 ];
 
 /// All versions, with the text as an engine wants it.
@@ -64,7 +69,7 @@ pub(super) fn explain(error: MigrateError, name: &str) -> StoreError {
             "the database {name} has another schema of version {version} than this program: it is not one of ours, \
              or of a version that was never released; nothing was changed"
         )),
-        MigrateError::Execute(error) => StoreError::Engine(error),
+        MigrateError::Execute(error) => error.into(),
         other => StoreError::Version(format!("{name}: {other}")),
     }
 }

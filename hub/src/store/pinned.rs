@@ -32,11 +32,11 @@ impl Store for PinnedStore {
 
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
-            // Nobody holds a reader while he waits to write.
-            drop(self.0.begun.lock().await.take());
+            // Nobody holds a reader while he waits to write, and nobody who asks for the same begins to read meanwhile. What is
+            // read after this is the state that is written upon.
+            let mut begun = self.0.begun.lock().await;
+            drop(begun.take());
             let transaction = self.0.store.write().await?;
-            // What is read after this is the state that is written upon, whatever others read meanwhile.
-            drop(self.0.begun.lock().await.take());
             Ok(Box::new(Trial(transaction)) as Box<dyn Transaction>)
         })
     }

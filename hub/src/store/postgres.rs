@@ -10,6 +10,7 @@
 //! `transaction_outcome`, and whoever then puts that id there himself, marked as his, either finds the transaction's, or has
 //! made sure that it never comes (the engine makes him wait for a transaction that is still under way).
 
+use std::io::ErrorKind;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -28,9 +29,12 @@ use sqlx::{
 
 use uuid::Uuid;
 
+use self::outcome::Outcome;
 use super::lists::TakesLists;
 use super::migrate::{explain, migrator};
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
+
+mod outcome;
 
 /// How many connections one hub reads through at the most.
 const READERS: u32 = 14;
@@ -44,10 +48,11 @@ const WRITER_LOCK: i64 = 0x726f_6c6c_6361_6c6c;
 /// Tried out when a database is opened.
 const TRIED_LOCK: i64 = WRITER_LOCK + 1;
 
-/// For how long a hub asks what became of a commit.
-const ASKED_FOR: Duration = Duration::from_secs(30);
-/// How long it waits before it asks again.
-const ASKED_EVERY: Duration = Duration::from_millis(100);
+/// How long a commit may take. A server that went without a word, or waits for a standby that did, is asked by another connection then.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(60);
+/// After how long the server ends a transaction in which it is asked nothing more: that of a hub whose machine or network went without
+/// a word holds up every other hub until then, and by the defaults of TCP that would be hours.
+const IDLE_AT_MOST: &str = "300s";
 /// For how long ids of transactions are kept, in seconds; far longer than anyone asks.
 const OUTCOMES_KEPT_S: i64 = 3_600;
 /// After how many transactions of this hub old ids are dropped.
@@ -101,7 +106,7 @@ fn without_isolation(url: &str) -> Result<(String, Writing), StoreError> {
 /// What the engine said of a transaction that was not asked to commit yet: whatever cut it short, nothing of it is left.
 fn given_up(error: sqlx::Error, writing: Writing) -> StoreError {
     match class(&error, writing) {
-        Class::TurnedDown | Class::CutOff => StoreError::Again(error),
+        Class::TurnedDown | Class::CutOff => StoreError::Again(error.into()),
         Class::Other => error.into(),
     }
 }
@@ -174,7 +179,9 @@ impl PostgresStore {
         let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(30));
         // Apart, so that readers never wait behind writers who wait for their turn.
         let count = if writing == Writing::InTurn { WRITERS } else { WRITERS_AT_ONCE };
-        let writers = pool.clone().max_connections(count).connect_with(options.clone()).await?;
+        let writing_options =
+            options.clone().options([("idle_in_transaction_session_timeout", IDLE_AT_MOST)]);
+        let writers = pool.clone().max_connections(count).connect_with(writing_options).await?;
         let mut migrator = migrator(translate);
         let locks = locks_hold(&writers).await;
         if writing == Writing::InTurn && !*locks.as_ref().unwrap_or(&true) {
@@ -187,7 +194,7 @@ impl PostgresStore {
         }
         // An engine may know no such lock at all (undefined_function, feature_not_supported).
         let locks = match locks {
-            Err(StoreError::Engine(error)) if writing == Writing::Serializable => {
+            Err(error) if writing == Writing::Serializable => {
                 let code = error.as_database_error().and_then(|told| told.code());
                 match code.as_deref() {
                     Some("42883" | "0A000") => false,
@@ -226,7 +233,7 @@ impl PostgresStore {
 }
 
 /// Whether a lock that one holds is kept from another: an engine may know its name and do nothing.
-async fn locks_hold(writers: &PgPool) -> Result<bool, StoreError> {
+async fn locks_hold(writers: &PgPool) -> Result<bool, sqlx::Error> {
     let (mut one, mut other) = (writers.begin().await?, writers.begin().await?);
     let attempt = || sqlx::query_scalar::<_, bool>("SELECT pg_try_advisory_xact_lock($1)").bind(TRIED_LOCK);
     // Another hub that tries it just now has it from the first; then it holds as well.
@@ -298,8 +305,6 @@ impl Store for PostgresStore {
     }
 }
 
-/// In place of a time in the row of whoever asked whether a transaction took effect, and made sure that it does not.
-const ASKED: i64 = 0;
 /// Notes a transaction's id.
 const NOTE: &str = "INSERT INTO transaction_outcome (id, at) VALUES ($1, EXTRACT(EPOCH FROM now())::BIGINT)";
 /// The same, and waits for its turn.
@@ -311,46 +316,6 @@ struct PostgresTransaction {
     /// Where it writes: how to find out what became of it.
     writes: Option<Outcome>,
     writing: Writing,
-}
-
-/// How to find out whether a transaction took effect.
-struct Outcome {
-    id: Uuid,
-    options: Arc<PgConnectOptions>,
-}
-
-impl Outcome {
-    /// Whether it took effect, now that nobody is left who could still commit it.
-    async fn ask(&self, cut: sqlx::Error) -> Result<(), StoreError> {
-        let once = async || {
-            // Not by those that write: they may all wait for whoever waits for this.
-            let mut connection = self.options.connect().await?;
-            // Both are one transaction (PostgreSQL manual, 55.2.2.1): an earlier question whose answer was lost has left
-            // nothing but what this one leaves.
-            let id = self.id.simple();
-            let sql = format!(
-                "INSERT INTO transaction_outcome (id, at) VALUES ('\\x{id}', {ASKED}) ON CONFLICT (id) DO NOTHING; \
-                 SELECT at <> {ASKED} FROM transaction_outcome WHERE id = '\\x{id}'"
-            );
-            let found = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql))).await;
-            drop(connection.close().await);
-            found?.first().map_or(Ok(false), |row| row.try_get::<bool, _>(0))
-        };
-        let asking = async {
-            loop {
-                match once().await {
-                    Ok(took_effect) => return took_effect,
-                    Err(error) => tracing::debug!("what became of a commit cannot be asked yet: {error}"),
-                }
-                tokio::time::sleep(ASKED_EVERY).await;
-            }
-        };
-        match tokio::time::timeout(ASKED_FOR, asking).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(StoreError::Again(cut)),
-            Err(_) => Err(StoreError::Unknown(cut)),
-        }
-    }
 }
 
 /// Nothing, of whatever type its place has.
@@ -470,9 +435,11 @@ impl Transaction for PostgresTransaction {
 
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {
         Box::pin(async move {
-            let Err(error) = self.transaction.commit().await else { return Ok(()) };
+            let committed = tokio::time::timeout(COMMITTED_WITHIN, self.transaction.commit()).await;
+            let late = |_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
+            let Err(error) = committed.unwrap_or_else(late) else { return Ok(()) };
             match (self.writes, class(&error, self.writing)) {
-                (_, Class::TurnedDown) => Err(StoreError::Again(error)),
+                (_, Class::TurnedDown) => Err(StoreError::Again(error.into())),
                 (Some(outcome), Class::CutOff) => outcome.ask(error).await,
                 _ => Err(error.into()),
             }

@@ -1,32 +1,63 @@
 //! SQLite behind the store's door: WAL, `synchronous = FULL`, one writer, several readers.
+//!
+//! A statement runs on the thread that asks for it: most take some ten microseconds, far less than to wake another thread and to be
+//! woken by it. A read that turns out to be long is given up there after a while and begins anew on a thread for what blocks, and
+//! the next time it begins there. While something long is written, and while the disk is waited for, the runtime's other work goes
+//! elsewhere. Since hardly a statement waits for another thread any more, whoever asks for many gives others their turn.
 
-use std::path::Path;
-use std::time::Duration;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use futures_util::TryStreamExt as _;
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, Executor, Row as _, Sqlite, TypeInfo, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::task::coop::consume_budget;
 
 use super::migrate::{explain, migrator};
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
-/// How many queries may read at once; each holds one of these from its first statement to its last.
-const READERS: u32 = 10;
-/// How much of the file one of them keeps in memory, in KiB; the writer keeps more.
-const READER_CACHE: &str = "-8192";
+mod statement;
+#[cfg(test)]
+mod tests;
 
-/// How many rows the engine's thread reads ahead of whoever asked: more than any query here gives, since all rows are
-/// wanted at once and a thread that waits for another after each fifty costs more than the query does.
-const ROWS_AHEAD: usize = 65_536;
+/// How many queries may read at once; each holds one of these from its first statement to its last.
+const READERS: usize = 10;
+/// How many of their connections stay open while nobody reads.
+const KEPT_OPEN: usize = 4;
+/// How much of the file one of them keeps in memory, in KiB; the writer keeps more.
+const READER_CACHE: i64 = -8_192;
+const WRITER_CACHE: i64 = -32_768;
+/// How many statements of a connection are kept as they were compiled.
+const STATEMENTS_KEPT: usize = 256;
+/// How long one waits for a connection, and for other processes that write; and after how long these are asked again.
+const LENT_WITHIN: Duration = Duration::from_secs(30);
+const BUSY_FOR: Duration = Duration::from_secs(10);
+const BUSY_AGAIN: Duration = Duration::from_millis(5);
+/// After so many instructions of SQLite's machine it is looked whether a read is to go on.
+const LOOKED_EVERY: i32 = 200;
+/// For how long a read may keep the thread that asks.
+const BRIEFLY: Duration = Duration::from_millis(2);
+/// A statement that took so long is done elsewhere the next time.
+const SLOW: Duration = Duration::from_millis(4);
+/// And of one that took so long the log tells.
+const VERY_SLOW: Duration = Duration::from_secs(1);
+/// How many slow statements are remembered.
+const SLOW_KNOWN: usize = 1_024;
+/// One that writes and has more values than this is done elsewhere from the first.
+const MANY_VALUES: usize = 500;
+/// For how long whoever asks for one statement after the other may keep others from their turn.
+const TURN: Duration = Duration::from_millis(2);
 
 /// A SQLite database in a file.
 pub struct SqliteStore {
-    readers: SqlitePool,
-    writer: SqlitePool,
+    readers: Arc<Pool>,
+    writer: Arc<Pool>,
 }
 
 impl SqliteStore {
@@ -39,170 +70,340 @@ impl SqliteStore {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .statement_cache_capacity(256)
-            .row_buffer_size(ROWS_AHEAD)
-            .busy_timeout(Duration::from_secs(10))
-            .pragma("cache_size", "-32768");
-        // A file in this process needs no asking whether it is still there.
-        let pool =
-            SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(30)).test_before_acquire(false);
-        let writer = pool.clone().max_connections(1).connect_with(options.clone()).await?;
+            .busy_timeout(BUSY_FOR);
+        let once = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
         let name = path.display().to_string();
-        migrator(str::to_owned).run(&writer).await.map_err(|error| explain(error, &name))?;
-        let readers = pool
-            .max_connections(READERS)
-            .after_connect(move |connection, _| Box::pin(again(connection, "BEGIN")))
-            .after_release(move |connection, _| {
-                Box::pin(async { again(connection, "ROLLBACK; BEGIN").await.map(|()| true) })
+        migrator(str::to_owned).run(&once).await.map_err(|error| explain(error, &name))?;
+        once.close().await;
+        let pool = |writes, count| {
+            let places = Arc::new(Semaphore::new(count));
+            Arc::new(Pool {
+                path: path.to_owned(),
+                writes,
+                idle: Mutex::default(),
+                places,
+                slow: Mutex::default(),
             })
-            .connect_with(options.pragma("cache_size", READER_CACHE).pragma("query_only", "on"))
-            .await?;
-        Ok(Self { readers, writer })
+        };
+        Ok(Self { readers: pool(false, READERS), writer: pool(true, 1) })
     }
 }
 
-/// A reader's transaction is begun when the one before it ended: until its first statement it sees and holds nothing, and
-/// nobody has to wait for it to begin.
-async fn again(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
-    connection.execute(sqlx::raw_sql(sql)).await.map(drop)
+/// Connections of one kind, opened when they are first needed.
+struct Pool {
+    path: PathBuf,
+    writes: bool,
+    idle: Mutex<Vec<Connection>>,
+    places: Arc<Semaphore>,
+    /// Statements that took long, by their texts' hashes.
+    slow: Mutex<HashSet<u64>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hash(sql: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    sql.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Pool {
+    async fn lend(self: &Arc<Self>) -> Result<Lent, StoreError> {
+        let place = tokio::time::timeout(LENT_WITHIN, self.places.clone().acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(StoreError::Again("it had no turn".into())) };
+        let idle = lock(&self.idle).pop();
+        let connection = idle.map_or_else(|| self.connect(), Ok)?;
+        Ok(Lent { connection: Some(connection), pool: self.clone(), _place: place })
+    }
+
+    fn connect(&self) -> Result<Connection, StoreError> {
+        let connection = Connection::open_with_flags(
+            &self.path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        connection.busy_timeout(BUSY_FOR)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let cache = if self.writes { WRITER_CACHE } else { READER_CACHE };
+        connection.pragma_update(None, "cache_size", cache)?;
+        connection.pragma_update(None, "query_only", !self.writes)?;
+        if self.writes {
+            // It waits for its beginning elsewhere, and for nothing after it.
+            connection.busy_timeout(Duration::ZERO)?;
+        }
+        Ok(connection)
+    }
+
+    fn is_slow(&self, sql: &str) -> bool {
+        lock(&self.slow).contains(&hash(sql))
+    }
+
+    fn note(&self, sql: &str, took: Duration) {
+        if took < SLOW {
+            return;
+        }
+        if took >= VERY_SLOW {
+            let beginning: String = sql.chars().take(400).collect();
+            tracing::warn!(seconds = took.as_secs_f64(), "a statement took long: {beginning}");
+        }
+        let mut slow = lock(&self.slow);
+        if slow.len() >= SLOW_KNOWN {
+            slow.clear();
+        }
+        slow.insert(hash(sql));
+    }
+}
+
+/// A connection until it is dropped; then whatever was not committed is taken back, and it is another's.
+struct Lent {
+    connection: Option<Connection>,
+    pool: Arc<Pool>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Lent {
+    fn connection(&self) -> Result<&Connection, StoreError> {
+        self.connection.as_ref().ok_or_else(|| StoreError::Engine("a connection was lost".into()))
+    }
+
+    /// The same, as long as its transaction lasts: the engine ends one by itself, for instance where its disk is full, and what came
+    /// after would stand alone.
+    fn in_transaction(&self) -> Result<&Connection, StoreError> {
+        let connection = self.connection()?;
+        if connection.is_autocommit() {
+            return Err(StoreError::Engine("the engine took this transaction back".into()));
+        }
+        Ok(connection)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        // One that cannot be brought back to its beginning is closed, which takes back as much.
+        if connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok() {
+            let mut idle = lock(&self.pool.idle);
+            if idle.len() < KEPT_OPEN {
+                idle.push(connection);
+            }
+        }
+    }
 }
 
 impl Store for SqliteStore {
     fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
-            let transaction = SqliteTransaction::Reads(self.readers.acquire().await?);
-            Ok(Box::new(transaction) as Box<dyn Transaction>)
+            let lent = self.readers.lend().await?;
+            // Until its first statement it sees and holds nothing.
+            lent.connection()?.execute_batch("BEGIN")?;
+            let reads =
+                Reads { pool: self.readers.clone(), lent: Some(lent), away: None, turn: Turn::default() };
+            Ok(Box::new(reads) as Box<dyn Transaction>)
         })
     }
 
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
         Box::pin(async move {
-            let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            Ok(Box::new(SqliteTransaction::Writes(transaction)) as Box<dyn Transaction>)
+            let writes = Writes::begin(self.writer.lend().await?, BUSY_FOR).await?;
+            Ok(Box::new(writes) as Box<dyn Transaction>)
         })
     }
 }
 
-enum SqliteTransaction {
-    Reads(PoolConnection<Sqlite>),
-    Writes(sqlx::Transaction<'static, Sqlite>),
+/// Does what may block while the runtime's other work goes elsewhere, where there is an elsewhere.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }
 
-impl SqliteTransaction {
-    fn connection(&mut self) -> &mut SqliteConnection {
-        match self {
-            Self::Reads(connection) => connection,
-            Self::Writes(transaction) => transaction,
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(error.into()),
+            // Another process writes, an import perhaps. No transaction has begun then.
+            Some(ErrorCode::DatabaseBusy) => Self::Again(error.into()),
+            _ => Self::Engine(error.into()),
         }
     }
 }
 
-/// The same statement with `?` for `$1`, `$2`, … where they stand in order and once each. To SQLite a number with `$` is
-/// a name, and it walks through all names for each value that is bound: thousands of values took seconds.
-fn by_place(sql: &str) -> String {
-    let mut text = String::with_capacity(sql.len());
-    let mut pieces = sql.split('$');
-    text.extend(pieces.next());
-    for (index, piece) in pieces.enumerate() {
-        let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
-        if piece[..digits].parse() != Ok(index + 1) {
-            return sql.to_owned();
+/// For how long others have had no turn.
+#[derive(Default)]
+struct Turn(Duration);
+
+impl Turn {
+    async fn after(&mut self, took: Duration) {
+        self.0 += took;
+        if self.0 >= TURN {
+            self.0 = Duration::ZERO;
+            tokio::task::yield_now().await;
         }
-        text.push('?');
-        text.push_str(&piece[digits..]);
     }
-    text
 }
 
-fn bind(sql: &str, values: Vec<Value>) -> sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments> {
-    let mut query = sqlx::query(AssertSqlSafe(by_place(sql)));
-    for value in values {
-        query = match value {
-            Value::Null => query.bind(None::<i64>),
-            Value::Int(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Bytes(bytes) => query.bind(bytes),
-        };
-    }
-    query
+/// A read on a thread of its own, which gives the connection back.
+type Away = JoinHandle<(Lent, Result<Vec<Row>, StoreError>)>;
+
+/// One that reads.
+struct Reads {
+    pool: Arc<Pool>,
+    /// None while a thread for long reads has it.
+    lent: Option<Lent>,
+    away: Option<Away>,
+    turn: Turn,
 }
 
-fn row(row: &SqliteRow) -> Result<Row, StoreError> {
-    let mut values = Vec::with_capacity(row.len());
-    for index in 0..row.len() {
-        let raw = row.try_get_raw(index)?;
-        let value = if raw.is_null() {
-            Value::Null
-        } else {
-            match raw.type_info().name() {
-                "INTEGER" => Value::Int(row.try_get_unchecked(index)?),
-                "BLOB" => Value::Bytes(row.try_get_unchecked(index)?),
-                _ => Value::Text(row.try_get_unchecked(index)?),
-            }
-        };
-        values.push(value);
+/// Tells a long read, once dropped, that nobody waits for it any more.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    Ok(Row::new(values))
 }
 
-impl Transaction for SqliteTransaction {
-    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
-        Box::pin(async move { Ok(self.connection().execute(bind(sql, values)).await?.rows_affected()) })
+impl Reads {
+    /// Reads on this thread, for a short while: nothing where that was too short.
+    fn briefly(&self, sql: &str, values: &[Value]) -> Result<Option<Vec<Row>>, StoreError> {
+        let connection = self.lent.as_ref().ok_or_else(lost)?.in_transaction()?;
+        let until = Instant::now() + BRIEFLY;
+        connection.progress_handler(LOOKED_EVERY, Some(move || Instant::now() >= until))?;
+        let read = statement::fetch(connection, sql, values);
+        connection.progress_handler(0, None::<fn() -> bool>)?;
+        match read {
+            Ok(rows) => Ok(Some(rows)),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads on a thread for what blocks.
+    async fn at_length(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let lent = self.lent.take().ok_or_else(lost)?;
+        let gone = Arc::new(AtomicBool::new(false));
+        let waiting = Waiting(gone.clone());
+        let sql = sql.to_owned();
+        self.away = Some(tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let rows = lent.in_transaction().and_then(|connection| {
+                connection.progress_handler(LOOKED_EVERY, Some(move || gone.load(Ordering::Relaxed)))?;
+                let read = statement::fetch(connection, &sql, &values);
+                connection.progress_handler(0, None::<fn() -> bool>)?;
+                Ok(read?)
+            });
+            lent.pool.note(&sql, began.elapsed());
+            (lent, rows)
+        }));
+        let rows = self.back().await;
+        drop(waiting);
+        rows
+    }
+
+    /// Waits for the thread that has the connection. Whoever asked for what it reads may have gone meanwhile; then it breaks off.
+    async fn back(&mut self) -> Result<Vec<Row>, StoreError> {
+        let Some(away) = &mut self.away else { return Ok(Vec::new()) };
+        let ended = away.await;
+        self.away = None;
+        let (lent, rows) = ended.map_err(|error| StoreError::Engine(error.into()))?;
+        self.lent = Some(lent);
+        rows
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::Engine("a long read of this transaction ended in a panic".into())
+}
+
+impl Transaction for Reads {
+    fn execute<'a>(&'a mut self, _: &'a str, _: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
+        Box::pin(async { Err(StoreError::ReadOnly) })
     }
 
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
         Box::pin(async move {
-            // Row by row: the engine's own rows take several times the memory of ours.
-            let mut found = self.connection().fetch(bind(sql, values));
-            let mut rows = Vec::new();
-            while let Some(it) = found.try_next().await? {
-                rows.push(row(&it)?);
+            consume_budget().await;
+            if self.away.is_some() {
+                // That it was broken off is news to nobody.
+                drop(self.back().await);
             }
-            Ok(rows)
+            if !self.pool.is_slow(sql) {
+                let began = Instant::now();
+                let read = self.briefly(sql, &values)?;
+                let took = began.elapsed();
+                self.pool.note(sql, if read.is_some() { took } else { took.max(SLOW) });
+                if let Some(rows) = read {
+                    self.turn.after(took).await;
+                    return Ok(rows);
+                }
+            }
+            self.at_length(sql, values).await
         })
     }
 
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {
-        Box::pin(async move {
-            match *self {
-                Self::Reads(_) => Ok(()),
-                Self::Writes(transaction) => Ok(transaction.commit().await?),
-            }
-        })
+        Box::pin(async { Ok(()) })
     }
 }
 
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
-mod tests {
-    use std::time::Duration;
+/// One that writes.
+struct Writes {
+    lent: Lent,
+    turn: Turn,
+}
 
-    use sqlx::sqlite::SqliteConnectOptions;
-    use sqlx::{ConnectOptions as _, Executor as _};
-
-    use super::super::StoreError;
-    use super::by_place;
-
-    #[tokio::test]
-    async fn what_found_another_process_writing_may_be_attempted_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new()
-            .filename(folder.path().join("hub.sqlite"))
-            .create_if_missing(true)
-            .busy_timeout(Duration::ZERO);
-        let (mut one, mut other) = (options.connect().await.unwrap(), options.connect().await.unwrap());
-        one.execute("BEGIN IMMEDIATE").await.unwrap();
-        let busy = StoreError::from(other.execute("BEGIN IMMEDIATE").await.unwrap_err());
-        assert!(matches!(busy, StoreError::Again(_)), "{busy:?}");
+impl Writes {
+    /// Begins, once no other process writes; nobody is held up where one does.
+    async fn begin(lent: Lent, within: Duration) -> Result<Self, StoreError> {
+        let gives_up = Instant::now() + within;
+        loop {
+            let begun = lent.connection().and_then(|it| Ok(it.execute_batch("BEGIN IMMEDIATE")?));
+            match begun {
+                Ok(()) => return Ok(Self { lent, turn: Turn::default() }),
+                Err(StoreError::Again(_)) if Instant::now() < gives_up => {
+                    tokio::time::sleep(BUSY_AGAIN).await
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
-    #[test]
-    fn numbers_in_order_become_places_and_all_others_stay() {
-        assert_eq!(by_place("INSERT INTO t VALUES ($1,$2),($3,$4)"), "INSERT INTO t VALUES (?,?),(?,?)");
-        assert_eq!(by_place("SELECT 1"), "SELECT 1");
-        for kept in ["WHERE a = $1 OR b = $1", "WHERE a = $2 AND b = $1", "LIKE '$' || $1"] {
-            assert_eq!(by_place(kept), kept);
-        }
+    /// Carries a statement out, where it will keep nobody from their turn.
+    async fn carry_out<T>(
+        &mut self,
+        sql: &str,
+        values: Vec<Value>,
+        how: fn(&Connection, &str, &[Value]) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        consume_budget().await;
+        let began = Instant::now();
+        let connection = self.lent.in_transaction()?;
+        let done = if values.len() > MANY_VALUES || self.lent.pool.is_slow(sql) {
+            aside(|| how(connection, sql, &values))
+        } else {
+            how(connection, sql, &values)
+        };
+        let took = began.elapsed();
+        self.lent.pool.note(sql, took);
+        self.turn.after(took).await;
+        Ok(done?)
+    }
+}
+
+impl Transaction for Writes {
+    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
+        Box::pin(self.carry_out(sql, values, statement::execute))
+    }
+
+    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
+        Box::pin(self.carry_out(sql, values, statement::fetch))
+    }
+
+    fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {
+        Box::pin(async move { aside(|| Ok(self.lent.in_transaction()?.execute_batch("COMMIT")?)) })
     }
 }

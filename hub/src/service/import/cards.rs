@@ -51,8 +51,10 @@ impl Work<'_> {
         let ids: Vec<Uuid> = cards.iter().map(|card| card.id).collect();
         let known_by = credentials_of(&mut self.tx, &ids).await?;
         for card in &mut cards {
-            let reads = known_by.get(&card.id).into_iter().flatten();
-            let held_from = reads.filter_map(|read| self.named_credentials.get(read)).flatten().copied();
+            let reads = known_by.get(&card.id).map_or(&[][..], Vec::as_slice);
+            self.touched.was.card(card, reads);
+            let held_from =
+                reads.iter().filter_map(|read| self.named_credentials.get(read)).flatten().copied();
             let handed_on = held_from.filter(|from| *from > card.from_at).min();
             card.until_at = Some(handed_on.map_or(now, |at| at.min(now)).max(card.from_at));
         }

@@ -1,8 +1,8 @@
-//! Sessions and stays in groups as they were before each change.
+//! Sessions, stays in groups and cards as they were before each change; policies as they were saved.
 
 use uuid::Uuid;
 
-use super::{Entity, MembershipReason, SessionKind};
+use super::{Entity, MembershipReason, OverlapRule, SessionKind};
 use crate::store::{Row, StoreError, Value};
 
 entity! {
@@ -67,5 +67,57 @@ entity! {
         until_at: Option<i64>,
         /// Why.
         reason: MembershipReason,
+    }
+}
+entity! {
+    /// A card as it was until a change.
+    CardChange in "card_change" by "id" {
+        /// The change's id; grows with time.
+        id: Uuid,
+        /// The card.
+        card_id: Uuid,
+        /// Whose it is.
+        student_id: Uuid,
+        /// When it changed.
+        at: i64,
+        /// As for a session.
+        by_token: Option<Uuid>,
+        /// As for a session.
+        source: Option<String>,
+        /// Valid from here.
+        from_at: i64,
+        /// Valid until here, excluded.
+        until_at: Option<i64>,
+        /// The end of the number by which it was known.
+        number_tail: String,
+    }
+}
+entity! {
+    /// A policy as somebody saved it, or as it was when somebody withdrew it.
+    PolicyEdit in "policy_edit" by "id" {
+        /// The edit's id; grows with time.
+        id: Uuid,
+        /// When.
+        at: i64,
+        /// The token of whoever it was.
+        by_token: Option<Uuid>,
+        /// Withdrawn then, and not saved.
+        withdrawn: bool,
+        /// In force from here.
+        from_at: i64,
+        /// As for a policy.
+        kind: Option<SessionKind>,
+        /// How long before the start the window opens.
+        opens_before_ms: i64,
+        /// How long after the end it closes.
+        closes_after_ms: i64,
+        /// Which sessions a swipe is credited to.
+        overlap: OverlapRule,
+        /// How much outage is borne.
+        outage_tolerance_ms: i64,
+        /// How long a silent gateway is waited for.
+        settle_limit_ms: i64,
+        /// As for a policy.
+        department: Option<String>,
     }
 }
