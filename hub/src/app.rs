@@ -193,10 +193,10 @@ impl RunningHub {
     pub async fn broken(&mut self) -> anyhow::Error {
         let Self { server, sweeper, watcher, workers, .. } = self;
         let (what, ended) = tokio::select! {
-            ended = server => ("server", ended.map(drop)),
-            ended = sweeper => ("look for what time brings about", ended),
-            ended = watcher => ("look for what came in elsewhere", ended),
-            (ended, ..) = futures_util::future::select_all(workers) => ("work on imports, exports, webhooks and calendars", ended),
+            ended = server => ("server", ended.map_err(anyhow::Error::from).and_then(|served| served.map_err(Into::into))),
+            ended = sweeper => ("look for what time brings about", ended.map_err(Into::into)),
+            ended = watcher => ("look for what came in elsewhere", ended.map_err(Into::into)),
+            (ended, ..) = futures_util::future::select_all(workers) => ("work on imports, exports, webhooks and calendars", ended.map_err(Into::into)),
         };
         let why = ended.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
         anyhow::anyhow!("the hub's {what} is over by a fault, so the hub ends: {why}")

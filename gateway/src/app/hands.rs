@@ -22,6 +22,7 @@ use crate::clock::{BUILT_AFTER, Clock, Source};
 use crate::core::outages::Outages;
 use crate::core::undated::Undated;
 use crate::core::{Answer, Gateway, Input, Output};
+use crate::journal::log::JournalError;
 use crate::journal::record::{ReaderRecord, Record, SwipeRecord};
 use crate::journal::writer::{Journal, Written};
 use crate::mqtt::client::{MqttOrder, ReaderSaid};
@@ -42,7 +43,7 @@ const LAST_RED: Duration = Duration::from_secs(2);
 const LAST_OFF: Duration = Duration::from_millis(600);
 /// How often what must survive a restart is kept, and the journal's fill is looked at.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
-/// After so much from MQTT readers in a row the others have a turn.
+/// After so much from MQTT readers in a row all others have a turn, for what comes from them may have no pause.
 const MQTT_IN_A_ROW: u32 = 64;
 
 /// Where a reader hangs.
@@ -148,11 +149,12 @@ impl Hands {
                 biased;
                 written = hear.written.recv() => match written {
                     Some(written) => Happening::Written(written),
-                    None => Happening::Broken("the journal's thread has ended by a fault".to_owned()),
+                    // Its thread has ended by a fault.
+                    None => Happening::Written(Written::Failed(Vec::new(), Arc::new(JournalError::Failed))),
                 },
                 Some((bus, address, event)) = hear.bus.recv() => Happening::Bus(bus, address, event),
                 Some((code, event)) = hear.ascii.recv() => Happening::Ascii(code, event),
-                Some(said) = hear.mqtt.recv() => Happening::Mqtt(said),
+                Some(said) = hear.mqtt.recv(), if in_a_row < MQTT_IN_A_ROW => Happening::Mqtt(said),
                 Some(reply) = hear.status.recv() => Happening::Status(reply),
                 Some(input) = hear.input.recv() => Happening::Input(input),
                 Some(reason) = hear.broken.recv() => Happening::Broken(reason),
@@ -168,22 +170,19 @@ impl Hands {
                 // Last: who only looks must not delay a light.
                 Some(reply) = hear.doors.recv() => Happening::Doors(reply),
                 Some(asked) = hear.walk.recv() => Happening::Walk(asked),
+                () = std::future::ready(()), if in_a_row >= MQTT_IN_A_ROW => {
+                    in_a_row = 0;
+                    continue;
+                }
             };
             if matches!(happening, Happening::Stop) {
                 break;
             }
-            in_a_row = if matches!(happening, Happening::Mqtt(_)) { in_a_row + 1 } else { 0 };
-            if in_a_row >= MQTT_IN_A_ROW {
-                // What comes from readers without a pause must not keep others from their turn.
-                in_a_row = 0;
-                if *asked.borrow() {
-                    break;
-                }
-                while let Ok(reply) = hear.status.try_recv() {
-                    self.handle(Happening::Status(reply), &cache);
-                }
-                self.handle(Happening::Tick, &cache);
-            }
+            in_a_row = match happening {
+                Happening::Mqtt(_) => in_a_row + 1,
+                Happening::Written(_) | Happening::Bus(..) | Happening::Ascii(..) => in_a_row,
+                _ => 0,
+            };
             if matches!(happening, Happening::Minute) {
                 self.look_after().await;
             }

@@ -220,6 +220,9 @@ impl Line {
         loop {
             let flash_over = self.flash_until;
             if std::mem::take(&mut self.unsaid) && flash_over.is_none() {
+                if asked {
+                    write(port, twn4::LIGHTS_READY).await?;
+                }
                 write(port, &self.settings.speech.light(self.rest)).await?;
             }
             tokio::select! {
@@ -244,10 +247,7 @@ impl Line {
                     self.flash_until = None;
                     write(port, &self.settings.speech.light(self.rest)).await?;
                 }
-                _ = again.tick(), if flash_over.is_none() => {
-                    if asked {
-                        write(port, twn4::LIGHTS_READY).await?;
-                    }
+                _ = again.tick(), if flash_over.is_none() && !asked => {
                     write(port, &self.settings.speech.light(self.rest)).await?;
                 }
                 _ = ask.tick(), if asked => {
@@ -296,6 +296,8 @@ impl Line {
                 (self.heard, self.asked) = (Instant::now(), None);
                 if !self.online {
                     self.is_online(true).await;
+                    // It may have been without power.
+                    self.unsaid = true;
                 }
             }
             if let Some(twn4::Answer::Card(card)) = answer {

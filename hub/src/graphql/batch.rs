@@ -73,8 +73,14 @@ fn too_wide(request: &mut Request) -> Option<Response> {
 
 fn with_loaders(mut request: Request, hub: Hub, queue: &Queue) -> Request {
     let asked = queue.clone();
+    // The operation that is carried out; a subscription's answers have no end.
+    let wanted = request.operation_name.clone();
     let answers_once = |document: &ExecutableDocument| {
-        document.operations.iter().all(|(_, operation)| operation.node.ty != OperationType::Subscription)
+        let mut all = document.operations.iter();
+        !all.any(|(name, operation)| {
+            operation.node.ty == OperationType::Subscription
+                && wanted.as_ref().is_none_or(|wanted| name.is_none_or(|name| name.as_str() == wanted))
+        })
     };
     if request.parsed_query().is_ok_and(answers_once) {
         request = request.data(Rows::default());

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
 
+use async_graphql::Pos;
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
@@ -20,6 +21,7 @@ use super::auth::{Refused, caller};
 use super::request::from_json;
 use super::response::body;
 use crate::graphql::batch;
+use crate::graphql::context::{INTERNAL, coded};
 use crate::service::Caller;
 
 /// The protocol's name.
@@ -30,6 +32,8 @@ const SEND_WITHIN: Duration = Duration::from_secs(10);
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the hub asks whether the client is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long it may take to look a token up again.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 /// How long the closing handshake may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The most operations that one socket runs at once.
@@ -153,8 +157,23 @@ impl Session {
                     }
                 }
                 () = &mut init, if self.caller.is_none() => return close(4408, "Connection initialisation timeout"),
-                _ = ping.tick() => send_frame(socket, Message::Ping(Bytes::new())).await?,
+                _ = ping.tick() => {
+                    self.still_known().await?;
+                    send_frame(socket, Message::Ping(Bytes::new())).await?;
+                }
             }
+        }
+    }
+
+    /// A token may be taken back while a subscription runs. A store that is busy just now is asked another time.
+    async fn still_known(&self) -> Step {
+        if self.caller.is_none() {
+            return Ok(());
+        }
+        let known = caller(&self.shared.hub, self.token.as_deref());
+        match tokio::time::timeout(KNOWN_WITHIN, known).await {
+            Ok(Err(Refused::Missing | Refused::Unknown)) => close(4403, "Forbidden"),
+            _ => Ok(()),
         }
     }
 
@@ -228,8 +247,15 @@ impl Session {
         let name = id.to_owned();
         let end = (name.clone(), None);
         let responses = batch::execute_stream(&self.shared.schema, request, self.shared.hub.clone());
-        let answers = futures_util::stream::unfold(Operation::start(responses), async |mut operation| {
-            operation.answers.recv().await.map(|response| (response, operation))
+        let answers = futures_util::stream::unfold(Some(Operation::start(responses)), async |running| {
+            let mut operation = running?;
+            if let Some(response) = operation.answers.recv().await {
+                return Some((response, Some(operation)));
+            }
+            // One that failed has not said all there was to say.
+            let failed = (&mut operation.task).await.is_err();
+            let error = coded(INTERNAL, "the hub failed; its log says why").into_server_error(Pos::default());
+            failed.then(|| (async_graphql::Response::from_errors(vec![error]), None))
         });
         let answers = answers.map(move |response| (name.clone(), Some(response)));
         let whole = answers.chain(futures_util::stream::iter([end]));

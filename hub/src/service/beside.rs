@@ -30,8 +30,14 @@ pub(super) async fn note(tx: &mut Tx, swipes: &[Swipe]) -> Result<(), StoreError
 /// Commits swipes that came in here. Before anybody can see them it is noted that this hub tells of them; where it is not known to
 /// have committed them, the next look does.
 pub(super) async fn commit(hub: &Hub, tx: Tx, swipes: &[Swipe]) -> Result<(), StoreError> {
-    let mut noted = Noted { here: &hub.here, swipes, committed: false };
-    lock(&hub.here).extend(swipes.iter().map(|swipe| (swipe.id, false)));
+    let mut noted = Noted { here: &hub.here, ids: Vec::new(), committed: false };
+    {
+        let mut here = lock(&hub.here);
+        // One that is there already is told of by whoever put it there.
+        let mine = swipes.iter().map(|swipe| swipe.id).filter(|id| !here.contains_key(id));
+        noted.ids = mine.collect();
+        here.extend(noted.ids.iter().map(|id| (*id, false)));
+    }
     tx.commit().await?;
     noted.committed = true;
     Ok(())
@@ -40,18 +46,18 @@ pub(super) async fn commit(hub: &Hub, tx: Tx, swipes: &[Swipe]) -> Result<(), St
 /// Swipes whose commit is under way.
 struct Noted<'a> {
     here: &'a Here,
-    swipes: &'a [Swipe],
+    ids: Vec<Uuid>,
     committed: bool,
 }
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
         let mut here = lock(self.here);
-        for swipe in self.swipes {
+        for id in &self.ids {
             if self.committed {
-                here.insert(swipe.id, true);
+                here.insert(*id, true);
             } else {
-                here.remove(&swipe.id);
+                here.remove(id);
             }
         }
     }
@@ -59,7 +65,11 @@ impl Drop for Noted<'_> {
 
 /// How far each journal had come in when it was last looked at.
 #[derive(Debug, Default)]
-pub struct SeenSwipes(Option<BTreeMap<Uuid, i64>>);
+pub struct SeenSwipes {
+    heads: Option<BTreeMap<Uuid, i64>>,
+    /// Swipes that were seen while this hub had no answer to their commit yet.
+    passed: HashSet<Uuid>,
+}
 
 impl SeenSwipes {
     /// Tells whoever listens of swipes that came in since the last look, and not here. One that a gateway hands over behind
@@ -68,24 +78,42 @@ impl SeenSwipes {
     /// # Errors
     /// When the store fails.
     pub async fn look(&mut self, hub: &Hub) -> Result<(), StoreError> {
+        let (mut unsaid, mut came) = (Vec::new(), Vec::new());
         let committed = |(id, committed): (&Uuid, &bool)| committed.then_some(*id);
         // All of these lie before the heads that are read from here on.
-        let before_heads: HashSet<Uuid> = lock(&hub.here).iter().filter_map(committed).collect();
+        let before_heads: HashSet<Uuid> = {
+            let here = lock(&hub.here);
+            self.passed.retain(|id| match here.get(id) {
+                Some(committed) => !committed,
+                // The commit took effect, and whoever asked for it never heard so.
+                None => {
+                    unsaid.push(News::Swipe(*id));
+                    false
+                }
+            });
+            here.iter().filter_map(committed).collect()
+        };
+        hub.tell(unsaid);
         let mut tx = hub.read_aside().await?;
         let heads = tx.intake_heads().await?;
-        let mut came = Vec::new();
-        if let Some(before) = &self.0 {
+        if let Some(before) = &self.heads {
             for (journal, through) in &heads {
                 let after = before.get(journal).copied().unwrap_or(i64::MIN);
                 if after < *through {
                     let swipes = tx.swipes_of_journal(*journal, after, *through).await?;
                     let here = lock(&hub.here);
-                    came.extend(swipes.into_iter().filter(|id| !here.contains_key(id)).map(News::Swipe));
+                    for id in swipes {
+                        match here.get(&id) {
+                            None => came.push(News::Swipe(id)),
+                            Some(true) => {}
+                            Some(false) => drop(self.passed.insert(id)),
+                        }
+                    }
                 }
             }
         }
         lock(&hub.here).retain(|id, _| !before_heads.contains(id));
-        self.0 = Some(heads);
+        self.heads = Some(heads);
         hub.tell(came);
         Ok(())
     }

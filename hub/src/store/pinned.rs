@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::lists::TakesLists;
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
@@ -14,13 +14,15 @@ pub struct PinnedStore(Arc<Pinned>);
 struct Pinned {
     store: Arc<dyn Store>,
     begun: Mutex<Option<Box<dyn Transaction>>>,
+    /// Held by who writes, for as long as he does: he reads beside it, so the next may not yet keep others from reading.
+    trials: Arc<Mutex<()>>,
 }
 
 impl PinnedStore {
     /// A store over another.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self(Arc::new(Pinned { store, begun: Mutex::new(None) }))
+        Self(Arc::new(Pinned { store, begun: Mutex::new(None), trials: Arc::default() }))
     }
 }
 
@@ -34,28 +36,32 @@ impl Store for PinnedStore {
         Box::pin(async move {
             // Nobody holds a reader while he waits to write, and nobody who asks for the same begins to read meanwhile. What is
             // read after this is the state that is written upon.
+            let alone = self.0.trials.clone().lock_owned().await;
             let mut begun = self.0.begun.lock().await;
             drop(begun.take());
             let transaction = self.0.store.write().await?;
-            Ok(Box::new(Trial(transaction)) as Box<dyn Transaction>)
+            Ok(Box::new(Trial { transaction, _alone: alone }) as Box<dyn Transaction>)
         })
     }
 }
 
 /// A transaction that writes for as long as it is there.
-struct Trial(Box<dyn Transaction>);
+struct Trial {
+    transaction: Box<dyn Transaction>,
+    _alone: OwnedMutexGuard<()>,
+}
 
 impl Transaction for Trial {
     fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<u64, StoreError>> {
-        self.0.execute(sql, values)
+        self.transaction.execute(sql, values)
     }
 
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
-        self.0.fetch(sql, values)
+        self.transaction.fetch(sql, values)
     }
 
     fn lists(&mut self) -> Option<&mut dyn TakesLists> {
-        self.0.lists()
+        self.transaction.lists()
     }
 
     fn commit(self: Box<Self>) -> Boxed<'static, Result<(), StoreError>> {

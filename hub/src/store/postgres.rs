@@ -135,6 +135,8 @@ fn class(error: &sqlx::Error, writing: Writing) -> Class {
             Some("23505") if writing == Writing::Serializable => Class::TurnedDown,
             // Transaction rollback (SQL:2016, class 40), but for the one that says that nobody knows.
             Some("40003") => Class::CutOff,
+            // It was asked nothing for too long (idle_in_transaction_session_timeout).
+            Some("25P03") => Class::TurnedDown,
             Some(code) if code.starts_with("40") => Class::TurnedDown,
             // Connection exception, and the server's going and coming (PostgreSQL manual, appendix A).
             Some(code) if code.starts_with("08") || code.starts_with("57P0") => Class::CutOff,
@@ -181,7 +183,7 @@ impl PostgresStore {
         let count = if writing == Writing::InTurn { WRITERS } else { WRITERS_AT_ONCE };
         let writing_options =
             options.clone().options([("idle_in_transaction_session_timeout", IDLE_AT_MOST)]);
-        let writers = pool.clone().max_connections(count).connect_with(writing_options).await?;
+        let writers = pool.clone().max_connections(count).connect_with(writing_options.clone()).await?;
         let mut migrator = migrator(translate);
         let locks = locks_hold(&writers).await;
         if writing == Writing::InTurn && !*locks.as_ref().unwrap_or(&true) {
@@ -207,7 +209,7 @@ impl PostgresStore {
         migrator.run(&writers).await.map_err(|error| explain(error, &shown(url)))?;
         let readers = pool.max_connections(READERS).connect_with(options.clone()).await?;
         Ok(Self {
-            options: Arc::new(options),
+            options: Arc::new(writing_options),
             readers,
             writers,
             writing,

@@ -141,6 +141,11 @@ impl Pool {
         lock(&self.slow).contains(&hash(sql))
     }
 
+    /// A statement that was taken to be slow was not: the machine was busy, or the disk.
+    fn forget(&self, sql: &str) {
+        lock(&self.slow).remove(&hash(sql));
+    }
+
     fn note(&self, sql: &str, took: Duration) {
         if took < SLOW {
             return;
@@ -296,7 +301,10 @@ impl Reads {
                 connection.progress_handler(0, None::<fn() -> bool>)?;
                 Ok(read?)
             });
-            lent.pool.note(&sql, began.elapsed());
+            match began.elapsed() {
+                short if short < BRIEFLY => lent.pool.forget(&sql),
+                took => lent.pool.note(&sql, took),
+            }
             (lent, rows)
         }));
         let rows = self.back().await;
@@ -382,13 +390,18 @@ impl Writes {
         consume_budget().await;
         let began = Instant::now();
         let connection = self.lent.in_transaction()?;
-        let done = if values.len() > MANY_VALUES || self.lent.pool.is_slow(sql) {
+        let is_slow = self.lent.pool.is_slow(sql);
+        let done = if values.len() > MANY_VALUES || is_slow {
             aside(|| how(connection, sql, &values))
         } else {
             how(connection, sql, &values)
         };
         let took = began.elapsed();
-        self.lent.pool.note(sql, took);
+        if is_slow && took < BRIEFLY {
+            self.lent.pool.forget(sql);
+        } else {
+            self.lent.pool.note(sql, took);
+        }
         self.turn.after(took).await;
         Ok(done?)
     }

@@ -66,11 +66,13 @@ fn by_place(sql: &str) -> String {
 
 fn by_number(sql: &str) -> String {
     let mut pieces = sql.split('$');
-    let first = pieces.next().unwrap_or_default().to_owned();
-    pieces.fold(first, |text, piece| {
-        let mark = if piece.starts_with(|first: char| first.is_ascii_digit()) { '?' } else { '$' };
-        format!("{text}{mark}{piece}")
-    })
+    let mut text = String::with_capacity(sql.len());
+    text.extend(pieces.next());
+    for piece in pieces {
+        text.push(if piece.starts_with(|first: char| first.is_ascii_digit()) { '?' } else { '$' });
+        text.push_str(piece);
+    }
+    text
 }
 
 #[cfg(test)]
