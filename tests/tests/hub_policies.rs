@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
 use rollcall_tests::hub::{TestHub, at};
-use rollcall_tests::timetable::{Gateway, estate, session, students};
+use rollcall_tests::timetable::{Gateway, estate, number, session, students};
 use serde_json::json;
 
 /// How long before its start each session opens, and the state of its register; a filter knows the same of the registers.
@@ -286,4 +286,29 @@ async fn a_policy_by_which_nothing_is_judged_otherwise_tells_of_no_session() {
     let all = json!({"from": from, "opensBefore": "PT1H"});
     assert_eq!(save(all.clone()).await, ["LAB 2", "LEC 2"]);
     assert_eq!(save(all).await, ["LAB 2", "LEC 2"], "it is so already");
+}
+
+#[tokio::test]
+async fn several_previews_in_one_request_have_their_turns_and_keep_nobody_from_reading() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    hub.done("saveSession", session("LEC", "10:00", "11:00")).await;
+    let preview = |name: &str| {
+        format!(
+            "{name}: attendancePolicyPreview(input: {{from: \"{}\", opensBefore: \"PT45M\"}}, until: \"{}\") {{ sessions }}",
+            at("00:00"),
+            at("23:00")
+        )
+    };
+    let query = format!(
+        "{{ {} {} {} students(first: 1) {{ nodes {{ number }} }} }}",
+        preview("one"),
+        preview("two"),
+        preview("three")
+    );
+    let found = hub.data(&hub.admin, &query, json!({})).await;
+    let sessions = json!({"sessions": 1});
+    let students = json!({"nodes": [{"number": number(0)}]});
+    assert_eq!(found, json!({"one": sessions, "two": sessions, "three": sessions, "students": students}));
 }
