@@ -38,7 +38,7 @@ mod tests {
         const COUNT: usize = 1_000;
         let (events, mut heard) = mpsc::channel(1);
         let (orders, mut taken) = mpsc::channel(1);
-        // As the main loop: one order for each event, and nothing else while there is no room for it.
+        // As the main loop: some orders for each event, and nothing else while there is no room for them.
         let mind = tokio::spawn(async move {
             while let Some(event) = heard.recv().await {
                 for _ in 0..3 {

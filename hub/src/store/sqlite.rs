@@ -302,7 +302,7 @@ impl Reads {
                 Ok(read?)
             });
             match began.elapsed() {
-                short if short < BRIEFLY => lent.pool.forget(&sql),
+                short if short < BRIEFLY && rows.is_ok() => lent.pool.forget(&sql),
                 took => lent.pool.note(&sql, took),
             }
             (lent, rows)
