@@ -53,6 +53,7 @@ mod heard;
 mod installer;
 mod notes;
 mod refusals;
+mod standing;
 
 use channels::Channels;
 use found::Found;
@@ -211,12 +212,16 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         last_durable,
         current_at: cached.synced_at.map(Instant),
         noting: None,
+        keeping: None,
+        keep_again: false,
+        asked: None,
         configured: configured_seen,
         kept_tie: None,
         undated: found.undated,
         recent: VecDeque::new(),
         warned: 0,
         fault: None,
+        refused_at_end: None,
         _lock: lock,
     };
     start_buses(config, &ReaderKeys::load(&config.data)?, &mut hands, &happen, &stopping, &mut tasks);

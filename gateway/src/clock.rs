@@ -84,7 +84,8 @@ const RTC_AGREES_MS: u64 = 3_000;
 pub struct SystemClock {
     boot_id: Uuid,
     rtc: bool,
-    file: PathBuf,
+    /// Written by one at a time.
+    file: Mutex<PathBuf>,
     keeper: Mutex<Timekeeper>,
     steps: watch::Receiver<u64>,
 }
@@ -98,7 +99,7 @@ impl SystemClock {
         let rtc = set_by_chip(Path::new(RTC), clocks().1);
         let kept = kept(&file);
         let keeper = Mutex::new(Timekeeper::new(boot_id, kept.as_ref(), None));
-        Self { boot_id, rtc, file, keeper, steps: step::watch_steps() }
+        Self { boot_id, rtc, file: Mutex::new(file), keeper, steps: step::watch_steps() }
     }
 
     fn sample(&self) -> Sample {
@@ -198,8 +199,10 @@ impl Clock for SystemClock {
     }
 
     fn keep(&self) -> io::Result<()> {
+        // First: what is written last must be what was known last.
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).kept();
-        crate::private::write_though_full(&self.file, &serde_json::to_vec(&kept)?)
+        crate::private::write_though_full(&file, &serde_json::to_vec(&kept)?)
     }
 }
 

@@ -233,8 +233,12 @@ impl Gateway {
                 self.rests.insert(code.clone(), colour);
                 self.outputs.push_back(Output::Rest { reader: code.clone(), colour });
             }
-            let change = reader.room.and_then(|room| self.timetable.next_change(room, now.at));
-            next = next.into_iter().chain(change).min();
+            // A light goes on once the earliest instant that it may be has come to where it is on, and off once the latest has.
+            for bound in [now.when.earliest, now.when.latest] {
+                let change = reader.room.and_then(|room| self.timetable.next_change(room, bound));
+                let change = change.map(|at| now.at.plus_ms(at.since_ms(bound)));
+                next = next.into_iter().chain(change).min();
+            }
         }
         for code in
             self.rests.keys().filter(|code| !self.readers.contains_key(*code)).cloned().collect::<Vec<_>>()

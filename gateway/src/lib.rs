@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod ascii;
+mod aside;
 pub mod check;
 pub mod clock;
 pub mod config;

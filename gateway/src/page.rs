@@ -15,12 +15,18 @@ use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::{Stream, stream};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::journal::writer::Journal;
 use crate::uplink::sender::Handing;
@@ -36,6 +42,9 @@ use look::{Doors, Look};
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// The gateway's main loop answers within this, or something is wrong.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whoever is connected says within this what it wants to see.
+const ASKS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Asks the gateway's mind how the doors are.
 pub type DoorsAsk = oneshot::Sender<Doors>;
@@ -99,11 +108,30 @@ pub async fn serve(
         // Asked by watchdogs, which know no password; it says nothing but how it is.
         .route("/health", get(health))
         .with_state(shared);
-    let served = axum::serve(Few::new(listener), router)
-        .with_graceful_shutdown(async move { crate::stop::told(&mut stopping).await });
-    if let Err(error) = served.await {
-        tracing::warn!("the status page ended: {error}");
+    talk(Few::new(listener), router, ASKS_WITHIN, &mut stopping).await;
+}
+
+/// Answers until told to stop. Whoever has not said within `patience` what it wants is hung up on: there are few places.
+async fn talk(mut few: Few, router: Router, patience: Duration, stop: &mut watch::Receiver<bool>) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(patience);
+    let (mut talking, hanging_up) = (JoinSet::new(), GracefulShutdown::new());
+    loop {
+        tokio::select! {
+            (stream, from) = few.accept() => {
+                let service = TowerToHyperService::new(router.clone());
+                let talk = hanging_up.watch(http.serve_connection(TokioIo::new(stream), service));
+                talking.spawn(async move {
+                    if let Err(error) = talk.await {
+                        tracing::debug!(%from, "the status page was not heard out: {error}");
+                    }
+                });
+            }
+            Some(_) = talking.join_next() => {}
+            () = crate::stop::told(stop) => break,
+        }
     }
+    hanging_up.shutdown().await;
 }
 
 async fn asset(kind: &'static str, body: &'static str) -> Response {
@@ -178,4 +206,37 @@ async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<E
         Some((Ok(event), (windows, stop, ticks)))
     });
     Sse::new(told).keep_alive(KeepAlive::default())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_say_what_it_wants_gives_its_place_to_another() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, mut stop) = watch::channel(false);
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let served = tokio::spawn(async move {
+            talk(Few::new(listener), router, Duration::from_millis(200), &mut stop).await;
+        });
+        let mut silent = Vec::new();
+        for _ in 0..few::CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HT").await.unwrap();
+            silent.push(stream);
+        }
+        let mut last = TcpStream::connect(address).await.unwrap();
+        last.write_all(b"GET / HTTP/1.1\r\nhost: door\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let heard = tokio::time::timeout(Duration::from_secs(60), last.read_to_string(&mut answer)).await;
+        assert!(heard.is_ok() && answer.ends_with("here"), "no place came free: {answer:?}");
+        tell.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(60), served).await.unwrap().unwrap();
+    }
 }

@@ -1,13 +1,36 @@
 //! What all serial lines have in common.
 
 use std::io::{Error, ErrorKind};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio_serial::SerialStream;
+use tokio::runtime::Handle;
+use tokio_serial::{SerialPortBuilderExt, SerialStream};
+
+use crate::aside::aside;
 
 /// An adapter that takes nothing for so long is taken for gone.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Opens a port. A driver may take its time for that, or for ever: other doors do not wait for it.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) async fn open(port: &Path, baud: u32) -> std::io::Result<SerialStream> {
+    let (settings, runtime) = (tokio_serial::new(port.to_string_lossy(), baud), Handle::current());
+    let opened = aside("serial port", move || {
+        let _within = runtime.enter();
+        settings.open_native_async()
+    });
+    opened.await.map_err(Error::other)?.map_err(Error::from)
+}
+
+/// Closes a port: the kernel waits half a minute for what an adapter does not take.
+pub(crate) fn close(port: SerialStream) {
+    // Nobody waits for it.
+    drop(aside("serial port", move || drop(port)));
+}
 
 /// Writes to a port; one that takes nothing any more must not keep other doors waiting.
 ///

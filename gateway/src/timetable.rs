@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 mod digest;
@@ -268,19 +267,6 @@ impl Cache {
         let value = bytes(&at)?;
         self.with(Duration::ZERO, |db| Ok(db.insert(SYNCED, value).map(drop)?))
     }
-}
-
-/// Does something with the cache in a thread of its own, for which nobody has to wait: neither a door nor the end of the program.
-/// None comes where no thread could be had, or it panicked.
-pub fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
-    let (done, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("cache".to_owned());
-    // Whoever asked may have gone.
-    let begun = thread.spawn(move || drop(done.send(work())));
-    if let Err(error) = begun {
-        tracing::error!("no thread for the timetable cache: {error}");
-    }
-    answer
 }
 
 /// Makes a database with these contents, synced.

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rollcall_rules::light::Colour;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ use crate::page::look::Recent;
 const MAX_QUESTION: u64 = 1_024;
 /// How many installers may be at it at once.
 const MAX_CONNECTIONS: usize = 4;
+/// How long to wait when the machine has no connection to give.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,8 +153,8 @@ pub async fn serve(listener: UnixListener, asks: mpsc::Sender<WalkAsk>, mut stop
                 }
                 Ok(_) => tracing::debug!("one installer too many"),
                 Err(error) => {
-                    tracing::warn!("no door for 'walk' any more: {error}");
-                    return;
+                    tracing::warn!("nobody can come in for 'walk' just now: {error}");
+                    tokio::time::sleep(AGAIN_AFTER).await;
                 }
             },
             Some(_) = talking.join_next() => {}

@@ -14,6 +14,7 @@ use rollcall_gateway::uplink::operations::{
     Counter, DateTime, GatewayHandedOver, GatewayHeartbeatPayload, GatewayJournalInput,
     GatewaySubmitSwipesPayload,
 };
+use rollcall_gateway::uplink::sign::SigningKey;
 use rollcall_rules::light::Colour;
 use rollcall_rules::time::{Instant, Uncertain};
 use uuid::Uuid;
@@ -104,6 +105,11 @@ struct Hub {
     out_of_step: usize,
     /// What becomes of batches of more than so many.
     too_many: Option<(usize, fn() -> UplinkError)>,
+    /// What the gateway signs with, and the records that stand under a signature.
+    key: Option<SigningKey>,
+    signed: BTreeSet<u64>,
+    /// The gateway has found out that some cannot be read, and what tells of them is not durable yet.
+    untold: bool,
     /// Records that came since.
     more: u64,
     asked: usize,
@@ -173,9 +179,14 @@ impl Hub {
         let segment = Segment { name: "s".into(), journal: JOURNAL, first: 1, last, damaged: false };
         let standing =
             Standing { journal: JOURNAL, next: last + 1, segments: vec![segment], usage: Usage::default() };
-        let status = status(at, true);
+        let mut status = status(at, true);
+        self.untold = false;
         let mut held_back = -1;
         loop {
+            if self.untold {
+                // As the gateway has it from its notes.
+                status.durable_before = Instant(0);
+            }
             self.asked += 1;
             assert!(self.asked < 200, "it says the same over and over; the hub has {}", self.has.len());
             let away = self.loses == 0 && self.unheard > 0;
@@ -207,8 +218,14 @@ impl Hub {
                         .take(limit)
                         .filter(|it| !self.unreadable.contains(it))
                         .map(stored)
+                        .map(|it| match self.unreadable.contains(&(it.sequence - 1)) {
+                            true => Stored { before: None, ..it },
+                            false => it,
+                        })
                         .collect();
-                    let sent = handover.batch((journal, from), records, &status, &standing, None, None);
+                    self.untold |= (from..=last).take(limit).any(|it| self.unreadable.contains(&it));
+                    let key = self.key.as_ref();
+                    let sent = handover.batch((journal, from), records, &status, &standing, key, None);
                     let Some(sent) = sent else { continue };
                     let anchors = sent.input.anchors.iter().flatten();
                     let numbers: Vec<u64> =
@@ -223,6 +240,9 @@ impl Hub {
                     {
                         handover.failed(&error());
                         continue;
+                    }
+                    if sent.input.head.is_some() {
+                        self.signed.extend(&numbers);
                     }
                     self.has.extend(numbers);
                     let in_step = self.in_step(sent.input.previous.as_ref());
@@ -333,12 +353,24 @@ fn a_batch_with_a_hole_passes_no_watermark_before_the_hole_is_told_of() {
         let mut hub = Hub { unreadable: BTreeSet::from([hole]), ..Hub::default() };
         let mut handover = HandOver::default();
         hub.drain(&mut handover, 0);
-        let in_last_batch = hole > 1_500;
-        assert_eq!(hub.watermark, if in_last_batch { 0 } else { START }, "{hole}");
+        assert_eq!(hub.watermark, 0, "{hole}");
         // What tells of it holds the watermark from now on, until it is handed over itself.
         hub.drain(&mut handover, 60_000);
         assert_eq!(hub.watermark, START + 60_000, "{hole}");
     }
+}
+
+#[test]
+fn a_hole_takes_no_more_from_the_signature_than_the_record_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hub = Hub {
+        unreadable: BTreeSet::from([300, 700, 701]),
+        key: Some(SigningKey::load(&folder.path().join("key")).unwrap()),
+        ..Hub::default()
+    };
+    hub.drain(&mut HandOver::default(), 0);
+    let unsigned: Vec<u64> = hub.has.difference(&hub.signed).copied().collect();
+    assert_eq!((unsigned, hub.has.len() as u64), (vec![301, 702], RECORDS - 3));
 }
 
 #[test]

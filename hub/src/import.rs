@@ -28,6 +28,9 @@ const MAX_ROWS: usize = 2_000_000;
 /// thousands of sessions, each with its own.
 const MAX_TITLE: usize = 200;
 const MAX_NAMES: usize = 4_000;
+/// And how many rooms, and how many groups.
+const MAX_ROOMS: usize = 20;
+const MAX_GROUPS: usize = 100;
 /// How many problems are kept; the rest is only counted.
 const MAX_PROBLEMS: usize = 1_000;
 

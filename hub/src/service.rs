@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, StoppedClock};
 use crate::store::pinned::PinnedStore;
+use crate::store::soon::SoonStore;
 use crate::store::{Boxed, Store, StoreError, Tx};
 
 pub mod access;
@@ -60,6 +61,8 @@ pub struct Hub {
     clock: Arc<dyn Clock>,
     zone: TimeZone,
     news: broadcast::Sender<News>,
+    /// Apart, so that who waits for swipes is not behind on thousands of registers that an import changes.
+    swipes: broadcast::Sender<Uuid>,
     statements: Arc<AtomicU64>,
     /// The last id's time in milliseconds, and its number in that millisecond: 12 bits.
     minted: Arc<AtomicU64>,
@@ -167,6 +170,7 @@ impl Hub {
             clock,
             zone,
             news: broadcast::channel(NEWS_CAPACITY).0,
+            swipes: broadcast::channel(NEWS_CAPACITY).0,
             statements: Arc::new(AtomicU64::new(0)),
             minted: Arc::new(AtomicU64::new(0)),
             instance: Uuid::nil(),
@@ -268,12 +272,12 @@ impl Hub {
         Ok(Tx::new(self.store.read().await?, self.statements.clone()))
     }
 
-    /// Begins to read what nobody asked for, and what is therefore not counted.
+    /// Begins to read what nobody asked for, and what is therefore not counted; it waits behind no report.
     ///
     /// # Errors
     /// When the store fails.
     async fn read_aside(&self) -> Result<Tx, StoreError> {
-        Ok(Tx::new(self.store.read().await?, Arc::default()))
+        Ok(Tx::new(self.store.read_soon().await?, Arc::default()))
     }
 
     /// The same hub over the state that the database has at its first read, at this instant for ever: all its reads
@@ -282,6 +286,25 @@ impl Hub {
     pub fn pinned(&self) -> Self {
         let store = Arc::new(PinnedStore::new(self.store.clone()));
         Self { store, clock: Arc::new(StoppedClock(self.now())), ..self.clone() }
+    }
+
+    /// The same hub for what takes little and must wait behind no report: a token, and whatever a gateway asks.
+    #[must_use]
+    pub fn at_once(&self) -> Self {
+        Self { store: Arc::new(SoonStore(self.store.clone())), ..self.clone() }
+    }
+
+    /// The same hub for what may take long, and therefore takes its turn.
+    #[must_use]
+    pub fn in_turn(&self) -> Self {
+        let store = self.store.in_turn().unwrap_or_else(|| self.store.clone());
+        Self { store, ..self.clone() }
+    }
+
+    /// Whether whoever begins to read now has to wait until another has read.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.store.is_crowded()
     }
 
     /// How many SQL statements were run so far.
@@ -308,7 +331,13 @@ impl Hub {
         self.instance
     }
 
-    /// Listens to the news from now on.
+    /// Listens to swipes that come in from now on.
+    #[must_use]
+    pub fn listen_to_swipes(&self) -> broadcast::Receiver<Uuid> {
+        self.swipes.subscribe()
+    }
+
+    /// Listens to all other news from now on.
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<News> {
         self.news.subscribe()
@@ -388,7 +417,10 @@ impl Hub {
     pub(crate) fn tell(&self, news: Vec<News>) {
         for piece in news {
             // Nobody listening is no fault.
-            let _ = self.news.send(piece);
+            match piece {
+                News::Swipe(id) => drop(self.swipes.send(id)),
+                piece => drop(self.news.send(piece)),
+            }
         }
     }
 }

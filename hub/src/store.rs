@@ -31,6 +31,7 @@ pub mod postgres;
 pub mod register;
 pub mod report;
 mod setting;
+pub mod soon;
 pub mod sqlite;
 pub mod swipe;
 pub mod timetable;
@@ -217,6 +218,18 @@ impl<T: FromValue> FromValue for Option<T> {
 pub trait Store: Send + Sync {
     /// Begins a transaction that only reads, on one consistent state.
     fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>>;
+    /// The same for what must not wait behind those who read for long: whoever reads so reads little, or holds up all who write.
+    fn read_soon(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
+        self.read()
+    }
+    /// The store in which reads take their turn, where this is another.
+    fn in_turn(&self) -> Option<Arc<dyn Store>> {
+        None
+    }
+    /// Whether whoever begins to read now has to wait until another has read.
+    fn is_crowded(&self) -> bool {
+        false
+    }
     /// Begins a transaction that writes. They run one after the other.
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>>;
     /// Makes room for what is of the months around an instant, in milliseconds, where an engine keeps months apart.

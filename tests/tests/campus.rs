@@ -39,6 +39,18 @@ fn answers(trace: &Path) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_campus_plays_the_same_over_a_postgresql_of_its_own() {
+    let size = ["--students", "60", "--rooms", "8", "--buildings", "2", "--seed", "3"];
+    let mut played = Vec::new();
+    for database in [&[][..], &["--database", "postgres"]] {
+        let totals = play(&[&size[..], database].concat()).await;
+        assert_eq!(number(&totals, "differences"), 0, "{totals}");
+        played.push(["registers", "swipes", "present"].map(|key| number(&totals, key)));
+    }
+    assert!(played[0][1] > 100 && played[0] == played[1], "{played:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_campus_agrees_with_the_oracle_and_the_same_seed_plays_the_same_day() {
     let folder = TempDir::new().unwrap();
     let mut seen = Vec::new();

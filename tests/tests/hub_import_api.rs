@@ -107,6 +107,20 @@ async fn a_file_is_checked_shown_applied_and_the_same_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_an_import_came_to_is_told_for_a_season_and_what_it_did_stays() {
+    let hub = TestHub::start().await;
+    let input = order(&hub, STUDENTS, json!({"dryRun": false})).await;
+    let applied = settled(&hub, &start(&hub, &input).await).await;
+    let query = format!("{{ import(id: {}) {{ state }} students {{ totalCount }} }}", applied["id"]);
+    let began = rollcall_tests::hub::ms(&at("08:00"));
+    for (ms, state) in [(0, json!({"state": "APPLIED"})), (1, Value::Null)] {
+        hub.clock.set_ms(began + upload::JOBS_KEPT_MS + ms);
+        upload::forget_old(&hub.running.hub).await.unwrap();
+        assert_eq!(hub.read(&query).await, json!({"import": state, "students": {"totalCount": 2}}));
+    }
+}
+
+#[tokio::test]
 async fn the_registers_that_an_import_changes_are_named_before_it_is_applied() {
     let hub = TestHub::start().await;
     estate(&hub).await;

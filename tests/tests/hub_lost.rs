@@ -41,6 +41,31 @@ async fn nobody_is_absent_where_swipes_were_refused_and_nobody_knows_whose_howev
 }
 
 #[tokio::test]
+async fn who_saw_green_on_a_card_that_was_put_back_is_not_absent_for_it() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("10:55"));
+    gateway.heartbeat(&hub, &at("10:55")).await;
+    // The last five minutes went with the card; its image from this morning comes back at noon, and says so twice.
+    hub.clock.set(&at("12:00"));
+    for _ in 0..2 {
+        let input = json!({
+            "sentAt": at("12:00"), "watermark": at("12:00"), "clock": {"trust": "SYNCED", "source": "NTP"}, "backlog": 0,
+            "cacheCursor": "", "cacheAge": "PT1S", "softwareVersion": "test", "readers": [],
+            "journals": [{"journalId": Uuid::from_u128(8), "forkOf": Uuid::from_u128(7), "through": 0}],
+        });
+        let payload = hub.write_as(&gateway.token, "gatewayHeartbeat", input).await;
+        assert_eq!(payload["errors"], json!([]));
+        assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+    }
+    let query = "{ gateway(by: {code: \"GW\"}) { outages { nodes { cause from until } } } }";
+    let found = hub.read(query).await;
+    assert_eq!(
+        found["gateway"]["outages"]["nodes"],
+        json!([{"cause": "STORAGE_LOST", "from": "2026-10-05T11:55:00.000+01:00", "until": "2026-10-05T13:00:00.000+01:00"}])
+    );
+}
+
+#[tokio::test]
 async fn a_gateway_that_came_back_after_it_was_declared_lost_is_awaited_again() {
     let (hub, gateway, _) = class().await;
     hub.clock.set(&at("09:10"));

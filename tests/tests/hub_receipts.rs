@@ -7,7 +7,7 @@ use rollcall_gateway::journal::format::chain;
 use rollcall_gateway::uplink::sign::SigningKey;
 use rollcall_hub::service::intake::evidence::Evidence;
 use rollcall_tests::hub::{at, ms};
-use rollcall_tests::timetable::{alerts, class, send};
+use rollcall_tests::timetable::{Gateway, alerts, class, send};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -93,6 +93,36 @@ async fn of_a_cloned_journal_a_swipe_has_the_receipt_that_was_signed_over_it_or_
         .collect();
     found.sort_by_key(|(_, none)| *none);
     assert_eq!(found, [(&json!("S00000"), false), (&json!("S00001"), true)]);
+}
+
+#[tokio::test]
+async fn nobody_signs_over_what_a_gateway_signed() {
+    let (hub, mut gateway, held) = class().await;
+    hub.clock.set(&at("12:00"));
+    let folder = tempfile::tempdir().unwrap();
+    let key = |name: &str| SigningKey::load(&folder.path().join(name)).unwrap();
+    let mut swipes = vec![gateway.swipe(0, 0, &at("10:01"), &[&held])];
+    let head = signed(&key("own"), &mut swipes);
+    send(&hub, &gateway, &swipes, &at("11:00"), head).await;
+    let own = swipes[0]["swipeId"].as_str().unwrap().to_owned();
+    // Another gateway, and then another key, over a stretch that reaches further.
+    hub.done("saveGateways", json!({"gateways": [{"code": "GW2", "building": "A"}]})).await;
+    let reader = json!({"code": "D9", "gateway": "GW2", "room": "R1", "kind": "OSDP"});
+    hub.done("saveReaders", json!({"readers": [reader]})).await;
+    let mut other = Gateway::start(&hub, "GW2").await;
+    for sender in [&mut other, &mut gateway] {
+        let mut further = [swipes[0].clone(), sender.swipe(1, 0, &at("10:02"), &[&held])];
+        further[1]["sequence"] = json!(swipes[0]["sequence"].as_u64().unwrap() + 1);
+        let head = signed(&key("another"), &mut further);
+        let input = {
+            let mut input = sender.batch(&further[1..], &at("11:00"));
+            input.as_object_mut().unwrap().extend(head.as_object().unwrap().clone());
+            input
+        };
+        hub.write_as(&sender.token, "gatewaySubmitSwipes receipts { outcome }", input).await;
+        let found = hub.read(&format!("{{ swipe(id: \"{own}\") {{ receipt {{ publicKey }} }} }}")).await;
+        assert_eq!(found["swipe"]["receipt"]["publicKey"], key("own").public());
+    }
 }
 
 #[tokio::test]

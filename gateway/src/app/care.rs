@@ -1,22 +1,31 @@
 //! What is looked after beside the doors: the time that must survive a restart, and the journal's room and health.
 
+use std::time::Duration;
+
 use rollcall_rules::anchor::NEGLIGIBLE_MS;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
 use super::hands::Hands;
 use super::refusals::Unrecorded;
+use crate::aside::{aside, comes, goes_on};
 use crate::core::Input;
 use crate::core::outages::Cause;
 use crate::core::reading::{NO_TIME_BEFORE, Reading};
 use crate::journal::log::Damage;
 use crate::journal::lost::Hole;
 use crate::journal::record::Record;
+use crate::journal::writer::Standing;
+
+/// A new time is kept within this, or shown by all the same.
+const KEPT_WITHIN: Duration = Duration::from_secs(2);
 
 impl Hands {
     /// What is looked after once a minute: the clock's file, the journal's fill, damage found while it ran.
-    pub(super) async fn look_after(&mut self) {
-        self.keep_clock();
+    pub(super) fn look_after(&mut self) {
+        if !goes_on(&mut self.keeping) {
+            self.keep_clock();
+        }
         let now = self.clock.read();
         // Swipes of an uncertain time are dated by the first tie that comes after them.
         let tie = self.clock.tie().map(|(anchor, source)| (self.clock.boot_id(), anchor, source));
@@ -24,8 +33,14 @@ impl Hands {
             self.notes.add(Record::Anchor(dated));
         }
         self.note_forgotten(now);
-        self.journal.keep_end().await;
-        let Some(standing) = self.journal.standing().await else { return };
+        self.journal.keep_end();
+        if self.asked.is_none() {
+            self.asked = self.journal.ask_standing();
+        }
+    }
+
+    /// The journal has said how it stands.
+    pub(super) fn stands(&mut self, standing: &Standing, now: Reading) {
         let usage = standing.usage;
         if usage.has_room {
             self.notes.room();
@@ -71,6 +86,16 @@ impl Hands {
         }
     }
 
+    /// Keeps since when swipes are refused, for the next start.
+    pub(super) async fn keep_refusals(&mut self) {
+        match (&self.fault, self.refused_at_end) {
+            (None, _) => self.refusals.keep(self.refused_since()).await,
+            (Some(_), Some(since)) => self.refusals.keep(Some(since)).await,
+            // It ends for another reason, and nobody saw red for it.
+            (Some(_), None) => {}
+        }
+    }
+
     /// Since when swipes are, or were, refused, as far as the next start must know.
     pub(super) fn refused_since(&self) -> Option<Unrecorded> {
         let refusing = self.mind.refusing_since();
@@ -98,9 +123,9 @@ impl Hands {
         }
     }
 
-    /// The time is kept before anything is shown by it: a restart must not know less than the door has seen. Tells whether it is
-    /// another.
-    pub(super) fn keep_new_time(&mut self) -> bool {
+    /// The time is kept before anything is shown by it: a restart must not know less than the door has seen. A disk that hangs is
+    /// not waited for, or the doors would hang with it. Tells whether it is another.
+    pub(super) async fn keep_new_time(&mut self) -> bool {
         let tie = self
             .clock
             .tie()
@@ -111,16 +136,45 @@ impl Hands {
         };
         if !same {
             self.kept_tie = tie;
+            self.clock_kept_within(KEPT_WITHIN).await;
+        } else if self.keep_again && !goes_on(&mut self.keeping) {
+            // The card did not take it in time; nobody waits for it any more.
+            self.keep_again = false;
             self.keep_clock();
         }
         !same
     }
 
-    pub(super) fn keep_clock(&self) {
-        if let Err(error) = self.clock.keep() {
+    /// Keeps the time, as it is now or later, and waits so long for it at the most.
+    pub(super) async fn clock_kept_within(&mut self, patience: Duration) {
+        self.keep_again = true;
+        let kept = async {
+            if let Some(kept) = &mut self.keeping {
+                // What went before may know less.
+                let _ = kept.await;
+            }
+            self.keep_clock();
+            comes(&mut self.keeping).await;
+        };
+        let kept = tokio::time::timeout(patience, kept).await;
+        if kept.is_ok() {
+            self.keep_again = false;
+        } else {
             tracing::warn!(
-                "the clock's file cannot be written: {error}; after a power cut the time is less certain"
+                "the clock's file is still being written; after a power cut the time is less certain"
             );
         }
+    }
+
+    /// Keeps the time beside the doors: a card may take seconds for it.
+    fn keep_clock(&mut self) {
+        let clock = self.clock.clone();
+        self.keeping = Some(aside("clock's file", move || {
+            if let Err(error) = clock.keep() {
+                tracing::warn!(
+                    "the clock's file cannot be written: {error}; after a power cut the time is less certain"
+                );
+            }
+        }));
     }
 }

@@ -9,22 +9,22 @@ use anyhow::bail;
 use rollcall_rules::light::Colour;
 use rollcall_rules::time::Instant;
 use rollcall_rules::verdict::Decision;
-use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::channels::{Hearing, pace};
+use super::channels::Hearing;
 use super::notes::Notes;
 use super::refusals::{Refusals, Unrecorded};
 use crate::ascii::line as ascii;
 use crate::ascii::line::LightOrder;
-use crate::clock::{BUILT_AFTER, Clock, Source};
+use crate::aside::{aside, comes, goes_on};
+use crate::clock::{Clock, Source};
 use crate::core::outages::Outages;
 use crate::core::undated::Undated;
 use crate::core::{Answer, Gateway, Input, Output};
 use crate::journal::log::JournalError;
 use crate::journal::record::{ReaderRecord, Record, SwipeRecord};
-use crate::journal::writer::{Journal, Written};
+use crate::journal::writer::{Journal, Standing, Written};
 use crate::mqtt::client::{MqttOrder, ReaderSaid};
 use crate::osdp::bus::BusOrder;
 use crate::osdp::command::LedColour;
@@ -32,9 +32,8 @@ use crate::osdp::panel::{Event, LineQuality};
 use crate::page::DoorsAsk;
 use crate::page::look::{Doors, RECENT, Recent};
 use crate::timetable::item::CachedConfig;
-use crate::timetable::{Cache, CacheError, aside};
-use crate::uplink::operations::ReaderKind;
-use crate::uplink::sender::{ReaderStatus, Status, StatusAsk, Unassigned};
+use crate::timetable::{Cache, CacheError};
+use crate::uplink::sender::StatusAsk;
 use crate::walk::WalkAsk;
 
 /// How long a fatal fault leaves readers to show red before the gateway ends.
@@ -91,6 +90,12 @@ pub(super) struct Hands {
     pub(super) current_at: Option<Instant>,
     /// That is being noted in the cache.
     pub(super) noting: Option<oneshot::Receiver<()>>,
+    /// The clock's file is being written.
+    pub(super) keeping: Option<oneshot::Receiver<()>>,
+    /// What is being written may be less than what is known now.
+    pub(super) keep_again: bool,
+    /// The journal was asked how it stands.
+    pub(super) asked: Option<oneshot::Receiver<Standing>>,
     /// Source and start of the time that was kept last, in milliseconds since the epoch.
     pub(super) kept_tie: Option<(Source, i64)>,
     pub(super) configured: watch::Receiver<CachedConfig>,
@@ -101,6 +106,8 @@ pub(super) struct Hands {
     /// The fill of the journal that was warned of last, in percent.
     pub(super) warned: u64,
     pub(super) fault: Option<String>,
+    /// Since when the next start must say that swipes were refused, once the disk has failed.
+    pub(super) refused_at_end: Option<Unrecorded>,
     pub(super) _lock: File,
 }
 
@@ -117,6 +124,7 @@ enum Happening {
     Current,
     Tick,
     Minute,
+    Standing(Standing),
     Stepped,
     Broken(String),
     Stop,
@@ -165,6 +173,7 @@ impl Hands {
                 Ok(()) = current.changed() => Happening::Current,
                 () = stepped(&mut steps) => Happening::Stepped,
                 _ = minutes.tick() => Happening::Minute,
+                Some(standing) = comes(&mut self.asked) => Happening::Standing(standing),
                 () = crate::stop::told(&mut asked) => Happening::Stop,
                 () = tick => Happening::Tick,
                 // Last: who only looks must not delay a light.
@@ -184,9 +193,9 @@ impl Hands {
                 _ => 0,
             };
             if matches!(happening, Happening::Minute) {
-                self.look_after().await;
+                self.look_after();
             }
-            if self.keep_new_time() {
+            if self.keep_new_time().await {
                 // What waits for a time must not wait for its next tick.
                 self.handle(Happening::Tick, &cache);
             }
@@ -195,18 +204,16 @@ impl Hands {
                 happening => self.handle(happening, &cache),
             }
             // Before anybody sees red for it.
-            if self.fault.is_none() {
-                self.refusals.keep(self.refused_since());
-            }
+            self.keep_refusals().await;
             self.act().await;
         }
-        self.keep_clock();
         match &self.fault {
             Some(reason) => {
                 tracing::error!("{reason}; showing red where swipes were refused, then ending");
                 // Swipes that were under way get their red before the process ends.
                 while let Ok(Some(written)) = tokio::time::timeout(LAST_RED, hear.written.recv()).await {
                     self.handle(Happening::Written(written), &cache);
+                    self.keep_refusals().await;
                     self.act().await;
                 }
             }
@@ -216,6 +223,7 @@ impl Hands {
                 tokio::time::sleep(LAST_OFF).await;
             }
         }
+        self.clock_kept_within(LAST_RED).await;
         stop.send_replace(true);
         // Tasks end by themselves at their next look; those that hang on a network are cut off.
         let ended = async { while tasks.join_next().await.is_some() {} };
@@ -270,12 +278,12 @@ impl Hands {
             Happening::Written(Written::Damaged(damages)) => self.note_damage(damages, now),
             Happening::Written(Written::Failed(tickets, error)) => {
                 // Whoever sees red now was there: the next start must say so, also of those before.
-                let known = [self.refused_since(), self.refusals.since()];
+                let known = [self.refused_since(), self.refusals.since(), self.refused_at_end];
                 let known = known.into_iter().flatten().filter(|it| it.swipes).map(|it| it.since);
                 // And since when the gateway had been off, where that is not told: the clock's file does not know it any more.
                 let known = known.chain(self.notes.down_since());
                 let since = known.fold(self.mind.unkept_since(now.when.earliest), Instant::min);
-                self.refusals.keep(Some(Unrecorded { since, swipes: true }));
+                self.refused_at_end = Some(Unrecorded { since, swipes: true });
                 for ticket in tickets {
                     self.mind.handle(Input::NotDurable { ticket }, now);
                 }
@@ -304,10 +312,9 @@ impl Hands {
             }
             Happening::Current => {
                 self.current_at = Some(now.at);
-                let under_way = |it: &mut oneshot::Receiver<()>| it.try_recv() == Err(TryRecvError::Empty);
-                if !self.noting.as_mut().is_some_and(under_way) {
+                if !goes_on(&mut self.noting) {
                     let cache = cache.clone();
-                    self.noting = Some(aside(move || match cache.synced(now.at.0) {
+                    self.noting = Some(aside("timetable cache", move || match cache.synced(now.at.0) {
                         Ok(()) => {}
                         Err(CacheError::Busy) => tracing::debug!("when the copy was current is not noted"),
                         Err(error) => tracing::warn!("{error}"),
@@ -319,6 +326,7 @@ impl Hands {
                 self.mind.handle(Input::Tick, now);
             }
             Happening::Tick | Happening::Minute => self.mind.handle(Input::Tick, now),
+            Happening::Standing(standing) => self.stands(&standing, now),
             Happening::Broken(reason) => self.fault = Some(reason),
             Happening::Walk(_) | Happening::Stop => {}
         }
@@ -406,57 +414,6 @@ impl Hands {
         let codes: Vec<String> = self.mind.rests().keys().cloned().collect();
         for code in codes {
             self.rest(code, Colour::Off).await;
-        }
-    }
-
-    /// Readers that are here and that the hub does not know; an MQTT reader once it has spoken.
-    pub(super) fn unassigned(&self) -> Vec<Unassigned> {
-        let serial = self.places.keys().map(|code| (code, ReaderKind::Osdp));
-        let all = serial.chain(self.ascii.keys().map(|code| (code, ReaderKind::Ascii)));
-        let heard = self.seen.keys().map(|code| (code, ReaderKind::Mqtt));
-        let mut found: BTreeMap<&String, ReaderKind> = heard.collect();
-        found.extend(all);
-        let unknown = found.into_iter().filter(|(code, _)| self.mind.reader(code).is_none());
-        let described = unknown.map(|(code, kind)| {
-            let Seen { online, serial, firmware, .. } = self.seen.get(code).cloned().unwrap_or_default();
-            Unassigned { code: code.clone(), kind, online, serial, firmware }
-        });
-        described.collect()
-    }
-
-    fn status(&self) -> Status {
-        let now = self.clock.read();
-        let rests = self.mind.rests();
-        let (heartbeat_ms, max_batch) = pace(&self.configured);
-        Status {
-            now,
-            durable_before: self
-                .notes
-                .untold_since()
-                .into_iter()
-                .fold(self.mind.durable_before(now.when.earliest.max(BUILT_AFTER)), Instant::min),
-            last_durable: self.last_durable,
-            basis: self.mind.basis().to_owned(),
-            readers: self
-                .mind
-                .readers()
-                .map(|reader| {
-                    let seen = self.seen.get(&reader.code).cloned().unwrap_or_default();
-                    ReaderStatus {
-                        id: reader.id,
-                        code: reader.code.clone(),
-                        online: seen.online,
-                        light: rests.get(&reader.code).copied().unwrap_or(Colour::Off),
-                        firmware: seen.firmware,
-                        last_swipe: seen.last_swipe,
-                        line: seen.line,
-                    }
-                })
-                .collect(),
-            unassigned: self.unassigned(),
-            current_at: self.current_at,
-            heartbeat_ms,
-            max_batch,
         }
     }
 }

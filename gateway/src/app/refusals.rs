@@ -7,14 +7,22 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rollcall_rules::time::Instant;
+use tokio::sync::oneshot;
+
+use crate::aside::aside;
 
 /// Milliseconds since the epoch in so many digits; all 0 when nothing waits for room. The first is 1 where no swipe was
 /// refused, and only notes wait.
 const DIGITS: usize = 20;
 /// That first digit's worth.
 const NOTES_ONLY: u64 = 10_000_000_000_000_000_000;
+
+/// The doors wait so long at the most until the disk has it.
+const KEPT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Since when something could not be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +35,12 @@ pub(super) struct Unrecorded {
 
 /// The file, as far as it can be had.
 pub(super) struct Refusals {
-    file: Option<File>,
+    file: Option<Arc<File>>,
     kept: Option<Unrecorded>,
+    /// What is being written, beside the doors.
+    writing: Option<(Option<Unrecorded>, oneshot::Receiver<io::Result<()>>)>,
+    /// It was waited for as long as anybody may wait.
+    hangs: bool,
     /// The last attempt to keep it failed, as the log says.
     failing: bool,
 }
@@ -38,13 +50,15 @@ impl Refusals {
     pub(super) fn open(data: &Path) -> Self {
         let path = data.join("refusing");
         match read(&path) {
-            Ok((file, kept)) => Self { file: Some(file), kept, failing: false },
+            Ok((file, kept)) => {
+                Self { file: Some(Arc::new(file)), kept, writing: None, hangs: false, failing: false }
+            }
             Err(error) => {
                 tracing::warn!(
                     "{} cannot be used: {error}; a restart forgets that swipes were refused",
                     path.display()
                 );
-                Self { file: None, kept: None, failing: false }
+                Self { file: None, kept: None, writing: None, hangs: false, failing: false }
             }
         }
     }
@@ -54,16 +68,40 @@ impl Refusals {
         self.kept
     }
 
-    /// Keeps since when something is not recorded; durable when this returns. What cannot be kept is tried again with the next.
-    pub(super) fn keep(&mut self, since: Option<Unrecorded>) {
-        if since == self.kept {
-            return;
-        }
-        match self.file.as_ref().map_or(Ok(()), |file| write(file, since)) {
-            Ok(()) => (self.kept, self.failing) = (since, false),
-            Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!("since when swipes are refused cannot be kept: {error}");
+    /// Keeps since when something is not recorded; durable when this returns, unless the disk hangs: then nobody waits for it longer
+    /// than he may, and once only. What cannot be kept is tried again with the next.
+    pub(super) async fn keep(&mut self, since: Option<Unrecorded>) {
+        let patience = if self.hangs { Duration::ZERO } else { KEPT_WITHIN };
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            let Some((what, written)) = &mut self.writing else {
+                if since == self.kept {
+                    return;
+                }
+                let Some(file) = self.file.clone() else {
+                    self.kept = since;
+                    return;
+                };
+                self.writing = Some((since, aside("refusals", move || write(&file, since))));
+                continue;
+            };
+            let what = *what;
+            let Ok(written) = tokio::time::timeout_at(until, written).await else {
+                if !std::mem::replace(&mut self.hangs, true) {
+                    tracing::warn!(
+                        "since when swipes are refused is still being written; the doors do not wait for it"
+                    );
+                }
+                return;
+            };
+            (self.writing, self.hangs) = (None, false);
+            match written.map_err(io::Error::other).flatten() {
+                Ok(()) => (self.kept, self.failing) = (what, false),
+                Err(error) => {
+                    if !std::mem::replace(&mut self.failing, true) {
+                        tracing::warn!("since when swipes are refused cannot be kept: {error}");
+                    }
+                    return;
                 }
             }
         }
@@ -98,8 +136,8 @@ fn write(file: &File, kept: Option<Unrecorded>) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn it_is_known_after_a_restart_until_it_is_over_and_takes_no_more_room() {
+    #[tokio::test]
+    async fn it_is_known_after_a_restart_until_it_is_over_and_takes_no_more_room() {
         let data = tempfile::tempdir().unwrap();
         let path = data.path().join("refusing");
         let mut refusals = Refusals::open(data.path());
@@ -107,7 +145,7 @@ mod tests {
         let size = std::fs::metadata(&path).unwrap().len();
         let kept = |since, swipes| Some(Unrecorded { since: Instant(since), swipes });
         for since in [kept(1_800_000_000_123, true), kept(1_800_000_000_123, false), kept(5, true), None] {
-            refusals.keep(since);
+            refusals.keep(since).await;
             refusals = Refusals::open(data.path());
             assert_eq!(refusals.since(), since);
             assert_eq!(std::fs::metadata(&path).unwrap().len(), size);

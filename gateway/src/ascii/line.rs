@@ -2,6 +2,7 @@
 //!
 //! The only file of `ascii` that touches a device. A port that cannot be opened, or is lost, is tried again.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use rollcall_rules::light::Colour;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_serial::{SerialPortBuilderExt, SerialStream};
+use tokio_serial::SerialStream;
 
 use super::form::{Debounce, Decoder, Form};
 use super::twn4;
 use crate::give::give_and_take;
-use crate::serial::write;
+use crate::serial::{self, write};
 
 /// How long to wait before a port is opened again.
 const REOPEN_AFTER: Duration = Duration::from_secs(2);
@@ -163,13 +164,19 @@ pub async fn run(
     };
     let mut failed = false;
     while !*stop.borrow() {
-        let LineSettings { port, baud, .. } = &line.settings;
-        match tokio_serial::new(port.to_string_lossy(), *baud).open_native_async() {
+        let LineSettings { port, baud, .. } = line.settings.clone();
+        let opened = serial::open(&port, baud);
+        let opened = tokio::select! {
+            () = crate::stop::told(&mut stop) => return,
+            opened = line.without_port(opened) => opened,
+        };
+        match opened {
             Ok(mut opened) => {
                 tracing::info!(port = %port.display(), "serial port open");
                 failed = false;
-                let port = port.clone();
-                if let Err(error) = line.serve(&mut opened, &mut stop).await {
+                let ended = line.serve(&mut opened, &mut stop).await;
+                serial::close(opened);
+                if let Err(error) = ended {
                     tracing::warn!(port = %port.display(), "serial port lost: {error}; trying again");
                 }
                 line.is_online(false).await;
@@ -184,23 +191,28 @@ pub async fn run(
             }
             Err(_) => {}
         }
-        let until = Instant::now() + REOPEN_AFTER;
-        loop {
-            tokio::select! {
-                () = crate::stop::told(&mut stop) => return,
-                () = tokio::time::sleep_until(until) => break,
-                // A flash comes too late once the port is back.
-                order = line.orders.recv() => match order {
-                    Some(LightOrder::Rest(colour)) => line.rest = colour,
-                    Some(LightOrder::Flash(_)) => {}
-                    None => return,
-                },
-            }
+        tokio::select! {
+            () = crate::stop::told(&mut stop) => return,
+            () = line.without_port(tokio::time::sleep(REOPEN_AFTER)) => {}
         }
     }
 }
 
 impl Line {
+    /// Waits for something while there is no port.
+    async fn without_port<T>(&mut self, until: impl Future<Output = T>) -> T {
+        tokio::pin!(until);
+        loop {
+            tokio::select! {
+                came = &mut until => return came,
+                // A flash comes too late once the port is back.
+                Some(order) = self.orders.recv() => if let LightOrder::Rest(colour) = order {
+                    self.rest = colour;
+                },
+            }
+        }
+    }
+
     async fn serve(
         &mut self,
         port: &mut SerialStream,

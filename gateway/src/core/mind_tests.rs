@@ -128,6 +128,50 @@ fn a_card_at_a_door_of_which_nobody_knows_is_told_of_and_an_mqtt_readers_comes_a
 }
 
 #[test]
+fn lights_change_when_the_bounds_of_the_time_come_to_it_and_not_at_somebodys_next_look() {
+    use rollcall_rules::ids::{GroupId, RoomId};
+    use rollcall_rules::policy::Policy;
+    use rollcall_rules::session::{HeldIn, Session};
+    use rollcall_rules::time::{Span, Uncertain};
+    use rollcall_rules::timetable::Item;
+    let opens = reading::BUILT_AFTER.plus_ms(100 * 24 * 3_600_000);
+    let room = RoomId(Uuid::from_u128(5));
+    let session = Session {
+        id: SessionId(Uuid::from_u128(7)),
+        starts_at: opens.plus_ms(1_800_000),
+        ends_at: opens.plus_ms(5_400_000),
+        cancelled: false,
+        rooms: vec![HeldIn { room, span: Span::ALWAYS }],
+        groups: vec![GroupId(Uuid::from_u128(6))],
+        policy: Policy::default(),
+    };
+    // Half a minute is not known on either side.
+    let holdover = |ms: i64| {
+        let at = opens.plus_ms(ms);
+        let when = Uncertain { earliest: at.plus_ms(-30_000), latest: at.plus_ms(30_000) };
+        Reading { at, when, trust: Trust::Holdover, since_boot_ms: 1_000_000 + ms }
+    };
+    let mut mind = Gateway::new(Uuid::from_u128(1));
+    let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: Some(room) };
+    mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, holdover(-60_000));
+    let changes = vec![Change::Upsert(Item::Session(session))];
+    mind.handle(Input::Facts { changes, replace: true, basis: String::new() }, holdover(-60_000));
+    let mut changed = Vec::new();
+    let mut shown = mind.rests().get("D1").copied();
+    // Looked at only when the mind asks for it.
+    while let Some(at) = mind.poll_timeout() {
+        mind.handle(Input::Tick, holdover(at.since_ms(opens)));
+        let light = mind.rests().get("D1").copied();
+        if light != shown {
+            changed.push((at.since_ms(opens), light));
+            shown = light;
+        }
+    }
+    let expected = [(30_000, Some(Colour::Blue)), (5_400_001 - 30_000, Some(Colour::Off))];
+    assert_eq!(changed, expected);
+}
+
+#[test]
 fn a_record_says_which_sessions_were_considered_and_what_spoke_for_them() {
     use rollcall_rules::ids::{GroupId, RoomId};
     use rollcall_rules::policy::Policy;

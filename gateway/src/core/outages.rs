@@ -12,6 +12,9 @@ use uuid::Uuid;
 use super::reading::{BUILT_AFTER, FAR_FUTURE, NO_TIME_BEFORE, Reading};
 use crate::journal::record::OutageRecord;
 
+/// Of so many outages nobody could say when they were over; of each reader one more at the most.
+const MAX_UNDATED: usize = 1_000;
+
 /// Why a door could not record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -96,6 +99,14 @@ impl Outages {
 
     fn begin(&mut self, reader: Uuid, cause: Cause, from: Option<Instant>, id: Uuid) -> Option<OutageRecord> {
         if self.readers.contains_key(&reader) {
+            return None;
+        }
+        if self.undated.len() >= MAX_UNDATED
+            && let Some(place) = self.undated.iter().rposition(|(it, _)| it.reader == Some(reader))
+        {
+            // A loose line and no time for days: rather one outage that lasts than ever more of them.
+            let (lasts, _) = self.undated.remove(place);
+            self.readers.insert(reader, lasts);
             return None;
         }
         let cause = cause.word().to_owned();
@@ -287,6 +298,26 @@ mod tests {
         assert_eq!(outages.dated(known), []);
         let over = outages.up(lasts, Reading::exactly(3_070_000, Trust::Synced, 70_000));
         assert_eq!(over.map(|it| (it.from, it.until)), Some((Some(3_012_000), Some(3_070_000))));
+    }
+
+    #[test]
+    fn a_line_that_comes_and_goes_while_nobody_knows_the_time_fills_neither_memory_nor_journal() {
+        let (mut outages, loose, other) = (Outages::default(), Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut told = 0;
+        for flap in 0..3_000 {
+            let (down, up) = (dark(0, 10_000 + flap * 20), dark(0, 10_010 + flap * 20));
+            let id = Uuid::from_u128(100 + u128::from(flap.unsigned_abs()));
+            told += usize::from(outages.down(loose, Cause::ReaderUnreachable, 0, down, id).is_some());
+            assert_eq!(outages.up(loose, up), None);
+        }
+        assert_eq!((told, outages.undated.len()), (MAX_UNDATED, MAX_UNDATED));
+        let began = outages.down(other, Cause::ReaderUnreachable, 0, dark(0, 80_000), Uuid::from_u128(5_000));
+        assert!(began.is_some(), "another reader's outage is told all the same");
+        let dated = outages.dated(Reading::exactly(NO_TIME_BEFORE.0 + 100_000, Trust::Synced, 100_000));
+        // The last one lasted until the line was there for the last time.
+        let last = dated.iter().filter(|it| it.reader == Some(loose)).filter_map(|it| it.until).max();
+        assert_eq!(last, Some(NO_TIME_BEFORE.0 + 10_010 + 2_999 * 20));
+        assert!(dated.iter().all(|it| it.from.is_some()));
     }
 
     #[test]

@@ -121,6 +121,14 @@ impl Journal {
         answer.await.ok()
     }
 
+    /// Asks how it stands, for whoever must not wait for a disk; `None` when more waits for it than it should.
+    #[must_use]
+    pub fn ask_standing(&self) -> Option<oneshot::Receiver<Standing>> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.try_send(Ask::Standing(reply)).ok()?;
+        Some(answer)
+    }
+
     /// Goes on under another id.
     pub async fn renew(&self, fresh: Uuid) {
         let (reply, answer) = oneshot::channel();
@@ -131,17 +139,20 @@ impl Journal {
     }
 
     /// Asks that what says where the journal ends be made durable, once in a while; nobody waits for it.
-    pub async fn keep_end(&self) {
-        let _ = self.asks.send(Ask::KeepEnd(None)).await;
+    pub fn keep_end(&self) {
+        // Where there is no room for it, it is asked for again before long.
+        let _ = self.asks.try_send(Ask::KeepEnd(None));
     }
 
     /// The same before the program ends; waits so long at the most.
     pub async fn end_within(&self, patience: Duration) {
         let (reply, answer) = oneshot::channel();
-        if self.asks.send(Ask::KeepEnd(Some(reply))).await.is_ok() {
-            // A disk that hangs is not waited for.
-            let _ = tokio::time::timeout(patience, answer).await;
-        }
+        let kept = async {
+            self.asks.send(Ask::KeepEnd(Some(reply))).await.ok()?;
+            answer.await.ok()
+        };
+        // A disk that hangs is not waited for.
+        let _ = tokio::time::timeout(patience, kept).await;
     }
 
     /// Drops whole segments before a sequence.

@@ -3,13 +3,14 @@
 //! The only file of `osdp` that touches a device. A port that cannot be opened, or is lost, is tried again.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_serial::{SerialPortBuilderExt, SerialStream};
+use tokio_serial::SerialStream;
 
 use super::command::LedColour;
 use super::panel::{Event, Micros, Panel};
@@ -101,13 +102,18 @@ pub async fn run(
     }
     let mut failed = false;
     while !*stop.borrow() {
-        let port = tokio_serial::new(settings.port.to_string_lossy(), settings.baud).open_native_async();
-        match port {
+        let opened = serial::open(&settings.port, settings.baud);
+        let opened = tokio::select! {
+            () = crate::stop::told(&mut stop) => return,
+            opened = without_port(&mut panel, &mut orders, &events, started, opened) => opened,
+        };
+        match opened {
             Ok(mut port) => {
                 tracing::info!(port = %settings.port.display(), "serial port open");
                 failed = false;
                 let tap = settings.tap.as_ref();
                 let ended = serve(&mut port, &mut panel, &mut orders, &events, &mut stop, started, tap).await;
+                serial::close(port);
                 if let Err(error) = ended {
                     tracing::warn!(port = %settings.port.display(), "serial port lost: {error}; trying again");
                 }
@@ -123,21 +129,24 @@ pub async fn run(
                 failed = true;
             }
         }
+        let again = tokio::time::sleep(REOPEN_AFTER);
         tokio::select! {
             () = crate::stop::told(&mut stop) => {}
-            () = without_port(&mut panel, &mut orders, &events, started) => {}
+            () = without_port(&mut panel, &mut orders, &events, started, again) => {}
         }
     }
 }
 
-/// Waits until the port is to be opened again. Meanwhile no device answers, and what is to flash is too late.
-async fn without_port(
+/// Waits for something while there is no port: no device answers, and what is to flash is too late.
+async fn without_port<T>(
     panel: &mut Panel,
     orders: &mut mpsc::Receiver<BusOrder>,
     events: &mpsc::Sender<(u8, Event)>,
     started: Instant,
-) {
-    let until = Instant::now() + REOPEN_AFTER;
+    until: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(until);
+    let mut ticks = tokio::time::interval(REOPEN_AFTER);
     loop {
         panel.handle_time(micros_since(started));
         while panel.poll_output().is_some() {}
@@ -146,7 +155,8 @@ async fn without_port(
             Some(order) = orders.recv() => if let BusOrder::Rest { address, colour } = order {
                 panel.set_rest(address, colour);
             },
-            () = tokio::time::sleep_until(until) => return,
+            came = &mut until => return came,
+            _ = ticks.tick() => {}
         }
     }
 }

@@ -18,7 +18,7 @@ fn what_never_ends_in_the_cache_takes_nobody_with_it() {
     assert!(matches!(cache.lock_within(Duration::from_millis(20)), Err(CacheError::Busy)));
     drop(stuck);
     assert!(cache.synced(1).is_ok());
-    let noted = aside(move || cache.synced(2).is_ok());
+    let noted = crate::aside::aside("cache", move || cache.synced(2).is_ok());
     assert_eq!(noted.blocking_recv(), Ok(true));
 }
 

@@ -20,9 +20,10 @@ use super::operations::{
     Changes, ChangesVariables, Feed, FeedVariables, GatewayConfig, GatewayFeedEvent, GatewayFeedKind,
     GatewayItem, OverlapRule, Snapshot, SnapshotVariables,
 };
+use crate::aside::aside;
 use crate::core::{Change, Input};
 use crate::timetable::item::{CachedCard, CachedConfig, CachedItem, CachedMembership, CachedSession};
-use crate::timetable::{Cache, CacheError, Write, aside};
+use crate::timetable::{Cache, CacheError, Write};
 
 /// A feed that is silent for so long is dead: the hub says something every 20 s.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -304,7 +305,7 @@ impl FeedTask {
 /// Writes to the cache, away from what must not wait; `false` when it failed, which is said here, or does not come to an end:
 /// doors go by what is in memory.
 async fn blocking(work: impl FnOnce() -> Result<(), CacheError> + Send + 'static) -> bool {
-    match tokio::time::timeout(WRITTEN_WITHIN, aside(work)).await {
+    match tokio::time::timeout(WRITTEN_WITHIN, aside("timetable cache", work)).await {
         Ok(Ok(Ok(()))) => true,
         Ok(Ok(Err(error))) => {
             tracing::error!("{error}");

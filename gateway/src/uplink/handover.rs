@@ -31,7 +31,7 @@ mod status;
 use aside::Aside;
 use exchange::Exchange;
 pub use parts::{More, Submission};
-use parts::{behind, head, journals, report, states, unassigned};
+use parts::{behind, head, journals, report, states, together, unassigned};
 pub use status::{ReaderStatus, Status, Unassigned};
 
 /// How many records go into one batch, unless the hub says less.
@@ -299,6 +299,7 @@ impl HandOver {
             let aside = self.aside.first_from(journal, first).unwrap_or(u64::MAX);
             stored.retain(|it| it.sequence < aside);
         }
+        together(&mut stored);
         let mut batch = Batch::default();
         // What this version cannot say is held back, for one that can.
         let sayable = stored.iter().take_while(|it| batch.add(it)).count();

@@ -254,3 +254,7 @@ impl SenderTask {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sender_tests.rs"]
+mod tests;

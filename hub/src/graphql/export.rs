@@ -154,7 +154,7 @@ impl ExportWrites {
     ) -> Result<StartExportPayload> {
         let StartExportInput { id, query, variables, format } = input;
         let (hub, caller, schema) = (hub(ctx)?, caller(ctx)?, ctx.data::<HubSchema>()?);
-        if let Err(message) = export::try_out(hub, schema, caller, &query, &variables).await {
+        if let Err(message) = export::try_out(&hub.in_turn(), schema, caller, &query, &variables).await {
             let refusal = Refusal { code: Code::Invalid, message, path: vec!["query".to_owned()] };
             return Ok(StartExportPayload { export: None, errors: user_errors(vec![refusal]) });
         }

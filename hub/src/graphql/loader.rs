@@ -309,6 +309,30 @@ pub async fn calendar_secret(ctx: &Context<'_>) -> Result<Secret> {
 
 /// How many pages, or counts, are read in one statement: those of a whole page of parents.
 const PARTS: usize = 200;
+/// And so many values at the most: SQLite takes 32,766.
+const VALUES: usize = 20_000;
+
+/// The most values that the filter of a list takes: an engine takes so many thousand for a statement, and no more.
+const FILTERED: usize = 2_000;
+
+/// Refuses a list whose filter has more values than an engine takes.
+fn few_values(list: &List) -> Result<()> {
+    if list.values.len() <= FILTERED {
+        return Ok(());
+    }
+    let message = format!("a filter takes {FILTERED} values at the most: ask for fewer at once");
+    Err(coded("BAD_USER_INPUT", message))
+}
+
+/// The longest beginning of some lists that a statement takes.
+fn part<T>(rest: &[T], values: impl Fn(&T) -> usize) -> usize {
+    let mut all = 0;
+    let fits = rest.iter().take(PARTS).take_while(|it| {
+        all += values(it);
+        all <= VALUES
+    });
+    fits.count().max(1).min(rest.len())
+}
 
 /// A page of a list.
 pub struct PageOf<E>(Arc<(List, Page)>, PhantomData<fn() -> E>);
@@ -341,7 +365,10 @@ impl<E: Entity> Loader<PageOf<E>> for Loaders {
     ) -> std::result::Result<HashMap<PageOf<E>, Paged<E>>, Self::Error> {
         let mut tx = self.hub.read().await?;
         let mut found = HashMap::new();
-        for keys in keys.chunks(PARTS) {
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let (keys, others) = rest.split_at(part(rest, |key| key.0.0.values.len()));
+            rest = others;
             let wanted: Vec<(&List, &Page)> = keys.iter().map(|key| (&key.0.0, &key.0.1)).collect();
             found.extend(keys.iter().cloned().zip(pages(&mut tx, &wanted, E::read).await?));
         }
@@ -351,6 +378,7 @@ impl<E: Entity> Loader<PageOf<E>> for Loaders {
 
 /// A page of a list.
 pub async fn page<E: Entity>(ctx: &Context<'_>, list: &List, page: &Page) -> Result<Paged<E>> {
+    few_values(list)?;
     let key = PageOf::<E>(Arc::new((list.clone(), page.clone())), PhantomData);
     let found = loaders(ctx)?.load_one(key).await.map_err(shared_fault)?;
     Ok(found.unwrap_or(Paged { rows: Vec::new(), has_previous: false, has_next: false }))
@@ -368,7 +396,10 @@ impl Loader<CountOf> for Loaders {
     async fn load(&self, keys: &[CountOf]) -> std::result::Result<HashMap<CountOf, i64>, Self::Error> {
         let mut tx = self.hub.read().await?;
         let mut found = HashMap::new();
-        for keys in keys.chunks(PARTS) {
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let (keys, others) = rest.split_at(part(rest, |key| key.0.values.len()));
+            rest = others;
             let lists: Vec<&List> = keys.iter().map(|key| &*key.0).collect();
             found.extend(keys.iter().cloned().zip(counts(&mut tx, &lists).await?));
         }
@@ -378,6 +409,7 @@ impl Loader<CountOf> for Loaders {
 
 /// How many rows a list has.
 pub async fn count(ctx: &Context<'_>, list: &List) -> Result<i64> {
+    few_values(list)?;
     let found = loaders(ctx)?.load_one(CountOf(Arc::new(list.clone()))).await.map_err(shared_fault)?;
     Ok(found.unwrap_or(0))
 }

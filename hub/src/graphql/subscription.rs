@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_graphql::{Context, ID, Result, SimpleObject, Subscription};
 use futures_util::Stream;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
@@ -115,15 +115,14 @@ impl Subscription {
         #[graphql(desc = "Only rows that this lets through.")] filter: Option<SwipeFilter>,
     ) -> Result<impl Stream<Item = Result<Swipe>>> {
         let hub = hub(ctx)?.clone();
-        let mut news = hub.listen();
+        let mut came = hub.listen_to_swipes();
         let (events, stream) = queue();
         tokio::spawn(async move {
             loop {
                 let id = tokio::select! {
                     () = events.closed() => return,
-                    piece = news.recv() => match piece {
-                        Ok(News::Swipe(id)) => id,
-                        Ok(_) => continue,
+                    id = came.recv() => match id {
+                        Ok(id) => id,
                         Err(RecvError::Lagged(missed)) => {
                             let message = format!("this subscriber was too slow: {missed} events were left out");
                             if events.send(Err(super::context::coded("LAGGED", message))).await.is_err() {
@@ -231,12 +230,13 @@ async fn feed(
         }
         Err(error) => return events.send(Err(error)).await.map_err(|_| Gone),
     };
-    let mut caught_up = false;
+    let (mut caught_up, mut was_quiet) = (false, false);
     loop {
         loop {
             match changes(hub, gateway, revision, FEED_CHUNK).await {
                 Ok((found, reached, more)) => {
                     revision = reached;
+                    was_quiet &= found.is_empty();
                     for event in found {
                         events.send(Ok(event)).await.map_err(|_| Gone)?;
                     }
@@ -250,24 +250,32 @@ async fn feed(
         if !caught_up {
             caught_up = true;
             events.send(Ok(marker(hub, GatewayFeedKind::CaughtUp, revision))).await.map_err(|_| Gone)?;
+        } else if was_quiet {
+            // It was looked: a hub that is cut off from its database vouches for nothing.
+            events.send(Ok(marker(hub, GatewayFeedKind::KeepAlive, revision))).await.map_err(|_| Gone)?;
         }
-        // News of other buildings do not put it off.
-        let mut quiet = std::pin::pin!(tokio::time::sleep(KEEP_ALIVE));
-        loop {
-            tokio::select! {
-                () = events.closed() => return Err(Gone),
-                piece = news.recv() => match piece {
-                    Ok(News::Feed(building)) if building == gateway.building_id => break,
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return Ok(()),
-                },
-                () = &mut quiet => {
-                    quiet.as_mut().reset(tokio::time::Instant::now() + KEEP_ALIVE);
-                    let alive = marker(hub, GatewayFeedKind::KeepAlive, revision);
-                    events.send(Ok(alive)).await.map_err(|_| Gone)?;
-                }
-            }
+        was_quiet = until_news(&mut news, gateway.building_id, events).await?;
+    }
+}
+
+/// Waits for news of a building, which others' do not put off: whether there were none for so long that it is to be looked all the
+/// same.
+async fn until_news<T>(
+    news: &mut broadcast::Receiver<News>,
+    building: Uuid,
+    events: &mpsc::Sender<T>,
+) -> std::result::Result<bool, Gone> {
+    let mut quiet = std::pin::pin!(tokio::time::sleep(KEEP_ALIVE));
+    loop {
+        tokio::select! {
+            () = events.closed() => return Err(Gone),
+            piece = news.recv() => match piece {
+                Ok(News::Feed(moved)) if moved == building => return Ok(false),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => return Ok(false),
+                Err(RecvError::Closed) => return Err(Gone),
+            },
+            () = &mut quiet => return Ok(true),
         }
     }
 }

@@ -34,7 +34,7 @@ pub async fn get(State(shared): State<Shared>, Path(id): Path<String>, headers: 
 }
 
 async fn give(shared: &Shared, id: &str, headers: &HeaderMap) -> Result<Response, StoreError> {
-    let caller = match let_in(&shared.hub, headers, Media::Json).await {
+    let caller = match let_in(&shared.hub.at_once(), headers, Media::Json).await {
         Ok(caller) => caller,
         Err(response) => return Ok(response),
     };

@@ -10,7 +10,7 @@ use super::Shared;
 /// 200 when the database answers, else 503.
 pub async fn health(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
     let works = async {
-        let mut tx = shared.hub.read().await?;
+        let mut tx = shared.hub.at_once().read().await?;
         tx.fetch_one("SELECT 1", Vec::new()).await
     };
     match works.await {

@@ -37,7 +37,7 @@ pub async fn post(State(shared): State<Shared>, request: axum::extract::Request)
     let Some(media) = Media::accepted(&headers) else { return not_acceptable() };
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_none_or(|bytes| bytes > ANYBODYS_BODY)
-        && let Err(response) = let_in(&shared.hub, &headers, media).await
+        && let Err(response) = let_in(&shared.hub.at_once(), &headers, media).await
     {
         return response;
     }
@@ -49,9 +49,8 @@ pub async fn post(State(shared): State<Shared>, request: axum::extract::Request)
             return refusal(StatusCode::REQUEST_TIMEOUT, media, "REQUEST_TIMEOUT", message);
         }
     };
-    let pinned = shared.hub.pinned();
-    let caller = match let_in(&pinned, &headers, media).await {
-        Ok(caller) => caller,
+    let known = match Known::look(&shared, &headers, media).await {
+        Ok(known) => known,
         Err(response) => return response,
     };
     if !is_json(&headers) {
@@ -61,7 +60,7 @@ pub async fn post(State(shared): State<Shared>, request: axum::extract::Request)
     match from_json(&body) {
         Ok(mut request) => {
             shared.documents.read(&mut request);
-            execute(&shared, pinned, caller, request, media).await
+            execute(&shared, known, request, media).await
         }
         Err(message) => refusal(StatusCode::BAD_REQUEST, media, "BAD_REQUEST", &message),
     }
@@ -80,9 +79,8 @@ pub async fn get_or_socket(
     }
     let headers = parts.headers;
     let Some(media) = Media::accepted(&headers) else { return not_acceptable() };
-    let pinned = shared.hub.pinned();
-    let caller = match let_in(&pinned, &headers, media).await {
-        Ok(caller) => caller,
+    let known = match Known::look(&shared, &headers, media).await {
+        Ok(known) => known,
         Err(response) => return response,
     };
     let mut request = match from_query(query.as_deref().unwrap_or("")) {
@@ -95,23 +93,37 @@ pub async fn get_or_socket(
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    execute(&shared, pinned, caller, request, media).await
+    execute(&shared, known, request, media).await
 }
 
-/// Carries it out: what only reads sees one state of the database throughout, the one in which its token held.
-async fn execute(
-    shared: &Shared,
-    pinned: Hub,
+/// Who asks, and the state of the database in which their token held; none where it was looked up ahead of others' turn.
+struct Known {
     caller: Caller,
-    mut request: Request,
-    media: Media,
-) -> Response {
+    pinned: Option<Hub>,
+}
+
+impl Known {
+    /// Who asks, or what to answer instead. Who writes, and a gateway, must not have to wait until others have read.
+    async fn look(shared: &Shared, headers: &HeaderMap, media: Media) -> Result<Self, Response> {
+        if shared.hub.is_crowded() {
+            let caller = let_in(&shared.hub.at_once(), headers, media).await?;
+            return Ok(Self { caller, pinned: None });
+        }
+        let pinned = shared.hub.pinned();
+        let caller = let_in(&pinned, headers, media).await?;
+        Ok(Self { caller, pinned: Some(pinned) })
+    }
+}
+
+/// Carries it out: what only reads sees one state of the database throughout, the one in which its token held if that can be.
+async fn execute(shared: &Shared, known: Known, mut request: Request, media: Media) -> Response {
+    let Known { caller, pinned } = known;
     let hub = if only_reads(&mut request) {
-        pinned
+        pinned.unwrap_or_else(|| shared.hub_for(&caller).pinned())
     } else {
-        // What writes is not to hold a reader besides.
+        // What writes is not to hold a reader besides; and what was written is told of at once.
         drop(pinned);
-        shared.hub.clone()
+        shared.hub.at_once()
     };
     let request = request.data(caller).data(shared.schema.clone());
     executed(&batch::execute(&shared.schema, request, hub).await, media)

@@ -170,7 +170,8 @@ impl Session {
         if self.caller.is_none() {
             return Ok(());
         }
-        let known = caller(&self.shared.hub, self.token.as_deref());
+        let hub = self.shared.hub.at_once();
+        let known = caller(&hub, self.token.as_deref());
         match tokio::time::timeout(KNOWN_WITHIN, known).await {
             Ok(Err(Refused::Missing | Refused::Unknown)) => close(4403, "Forbidden"),
             _ => Ok(()),
@@ -210,8 +211,9 @@ impl Session {
             header.strip_prefix("Bearer ").or(Some(header))
         });
         self.token = told.map(str::to_owned).or_else(|| self.token.take());
-        match caller(&self.shared.hub, self.token.as_deref()).await {
+        match caller(&self.shared.hub.at_once(), self.token.as_deref()).await {
             Ok(caller) => self.caller = Some(caller),
+            Err(Refused::Fault(_)) => return close(4500, "the hub failed; its log says why. Try again"),
             Err(_) => return close(4403, "Forbidden"),
         }
         send(socket, json!({"type": "connection_ack"})).await
@@ -226,7 +228,7 @@ impl Session {
     ) -> Step {
         let Some(known) = self.caller.clone() else { return close(4401, "Unauthorized") };
         // A token may have been taken back since.
-        let caller = match caller(&self.shared.hub, self.token.as_deref()).await {
+        let caller = match caller(&self.shared.hub.at_once(), self.token.as_deref()).await {
             Ok(caller) => caller,
             Err(Refused::Fault(_)) => known,
             Err(_) => return close(4403, "Forbidden"),
@@ -242,11 +244,12 @@ impl Session {
             let message = format!("a socket runs {MAX_OPERATIONS} operations at once at the most");
             return send(socket, json!({"type": "error", "id": id, "payload": [{"message": message}]})).await;
         }
+        let hub = self.shared.hub_for(&caller);
         let request = request.data(caller).data(self.shared.schema.clone());
         let (handle, registration) = AbortHandle::new_pair();
         let name = id.to_owned();
         let end = (name.clone(), None);
-        let responses = batch::execute_stream(&self.shared.schema, request, self.shared.hub.clone());
+        let responses = batch::execute_stream(&self.shared.schema, request, hub);
         let answers = futures_util::stream::unfold(Some(Operation::start(responses)), async |running| {
             let mut operation = running?;
             if let Some(response) = operation.answers.recv().await {

@@ -1,5 +1,7 @@
 //! `POST /uploads?name=FILE`: files for imports, as the request's whole body.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -18,6 +20,9 @@ use crate::import::MAX_FILE_BYTES;
 use crate::service::refusal::Code;
 use crate::service::upload::begin;
 use crate::store::StoreError;
+
+/// A piece of a file comes within this, or whoever sends it has gone.
+const PIECE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Takes a file in.
 pub async fn post(
@@ -38,7 +43,7 @@ pub async fn post(
 }
 
 async fn take(shared: &Shared, name: &str, headers: &HeaderMap, body: Body) -> Result<Response, StoreError> {
-    let caller = match let_in(&shared.hub, headers, Media::Json).await {
+    let caller = match let_in(&shared.hub.at_once(), headers, Media::Json).await {
         Ok(caller) => caller,
         Err(response) => return Ok(response),
     };
@@ -69,7 +74,14 @@ async fn take(shared: &Shared, name: &str, headers: &HeaderMap, body: Body) -> R
         }
     };
     let mut pieces = body.into_data_stream();
-    while let Some(piece) = pieces.next().await {
+    loop {
+        // Whoever sends nothing any more has gone, and may not have said so.
+        let Ok(piece) = tokio::time::timeout(PIECE_WITHIN, pieces.next()).await else {
+            incoming.forget().await?;
+            let message = "nothing of the file came for a minute; send it again";
+            return Ok(refuse(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message));
+        };
+        let Some(piece) = piece else { break };
         let Ok(piece) = piece else {
             incoming.forget().await?;
             let message = "the file broke off; send it again";

@@ -63,12 +63,12 @@ pub fn read(facts: &mut Facts, file: &str, bytes: &[u8], zone: &TimeZone, option
         }
         Err(message) => return facts.problems.add(place(0, None), message),
     };
-    let calendar = match lines::read(&text) {
+    let groups_from =
+        options.groups_from.clone().unwrap_or_else(|| "CATEGORIES".to_owned()).to_ascii_uppercase();
+    let calendar = match lines::read(&text, &groups_from) {
         Ok(calendar) => calendar,
         Err((row, message)) => return facts.problems.add(place(row, None), message),
     };
-    let groups_from =
-        options.groups_from.clone().unwrap_or_else(|| "CATEGORIES".to_owned()).to_ascii_uppercase();
     for (field, property) in [
         ("externalId", "UID"),
         ("title", "SUMMARY"),

@@ -253,6 +253,8 @@ impl Term {
                     .copied()
                     .ok_or_else(|| wrong(placed.at, format!("the problem has no room {room:?}")))
             });
+            // Before its students: the file is read on from the place that was asked for last.
+            let line = file.line(placed.at);
             // The lists repeat students.
             let mut listed = BTreeSet::new();
             let mut lines = HashMap::new();
@@ -288,7 +290,7 @@ impl Term {
                 room: room.transpose()?,
                 lines: listed.iter().map(|student| lines.get(student).copied().unwrap_or(0)).collect(),
                 students: listed.into_iter().collect(),
-                line: file.line(placed.at),
+                line,
             });
         }
         Ok(())

@@ -14,8 +14,10 @@ pub const PIECE_BYTES: usize = 1024 * 1024;
 const MAX_WAITING_BYTES: u64 = 4 * MAX_FILE_BYTES;
 /// How long a file waits for its import, in milliseconds.
 pub const KEPT_MS: i64 = 24 * 3_600_000;
+/// For how long it is told what imports and exports came to, in milliseconds.
+pub const JOBS_KEPT_MS: i64 = 90 * 24 * 3_600_000;
 /// How long one stays that is not whole, in milliseconds: whoever was writing it has gone.
-const BROKEN_KEPT_MS: i64 = 6 * 3_600_000;
+const BROKEN_KEPT_MS: i64 = 2 * 3_600_000;
 
 /// A file that is coming.
 pub struct Incoming {
@@ -162,13 +164,26 @@ pub async fn file(hub: &Hub, id: Uuid) -> Result<Option<(String, Vec<u8>)>, Stor
     Ok((bytes.len() as u64 == upload.size.unsigned_abs()).then_some((upload.name, bytes)))
 }
 
-/// Forgets files whose day is over.
+/// Forgets files whose day is over, and imports and exports after a season.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn forget_old(hub: &Hub) -> Result<(), StoreError> {
     let now = hub.now().0;
-    let old = hub.read_aside().await?.uploads_before(now - KEPT_MS, now - BROKEN_KEPT_MS).await?;
+    let mut tx = hub.read_aside().await?;
+    let old = tx.uploads_before(now - KEPT_MS, now - BROKEN_KEPT_MS).await?;
+    let has_old_jobs = tx.has_old_jobs(now - JOBS_KEPT_MS).await?;
+    drop(tx);
+    if has_old_jobs {
+        hub.whole(|attempt| {
+            Box::pin(async move {
+                let mut tx = attempt.write().await?;
+                tx.drop_old_jobs(now - JOBS_KEPT_MS).await?;
+                tx.commit().await
+            })
+        })
+        .await?;
+    }
     if old.is_empty() { Ok(()) } else { forget(hub, &old).await }
 }
 

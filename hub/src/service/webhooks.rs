@@ -330,10 +330,13 @@ pub(super) async fn sessions_changed(
     held.retain(|held| held.until_at.is_none());
     let rooms: BTreeMap<Uuid, String> =
         by_id(tx, held.iter().map(|held| held.room_id).collect(), |room: Room| room.code).await?;
+    let mut codes: BTreeMap<Uuid, BTreeSet<&String>> = BTreeMap::new();
+    for held in &held {
+        codes.entry(held.session_id).or_default().extend(rooms.get(&held.room_id));
+    }
     let mut deliveries = Vec::new();
     for session in tx.by_ids::<Session>(ids).await? {
-        let of_it = held.iter().filter(|held| held.session_id == session.id);
-        let codes: BTreeSet<&String> = of_it.filter_map(|held| rooms.get(&held.room_id)).collect();
+        let codes = codes.remove(&session.id).unwrap_or_default();
         let data = json!({
             "session": session.external_id,
             "revision": session.revision,

@@ -6,7 +6,6 @@ use rollcall_rules::anchor::Anchor;
 use rollcall_rules::time::Instant;
 use uuid::Uuid;
 
-use super::entity::{Entity, Swipe};
 use super::{Row, StoreError, Tx, Value};
 use crate::service::intake::journal::HandedOver;
 
@@ -91,6 +90,15 @@ impl Tx {
             .collect()
     }
 
+    /// Whether a journal is known to be a gateway's.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn is_journal_of(&mut self, journal: Uuid, gateway: Uuid) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM journal WHERE journal_id = $1 AND gateway_id = $2";
+        Ok(self.fetch_one(sql, vec![journal.into(), gateway.into()]).await?.is_some())
+    }
+
     /// Notes how far a journal is handed over.
     ///
     /// # Errors
@@ -141,34 +149,14 @@ impl Tx {
         Ok(anchors)
     }
 
-    /// The swipes of some starts whose time was not certain.
+    /// The ids of swipes of some starts whose time was not certain: they may be very many.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn swipes_to_date(
-        &mut self,
-        boots: impl IntoIterator<Item = Uuid>,
-    ) -> Result<Vec<Swipe>, StoreError> {
-        let sql = format!(
-            "SELECT {} FROM swipe WHERE (clock_trust <> 'SYNCED' OR late = 1) AND boot_id IN ({{}})",
-            Swipe::COLUMNS
-        );
-        let rows = self.fetch_in(&sql, &[], boots.into_iter().map(Value::from)).await?;
-        rows.into_iter().map(|mut row| Swipe::read(&mut row)).collect()
-    }
-
-    /// How many those are.
-    ///
-    /// # Errors
-    /// When the engine fails.
-    pub async fn count_to_date(&mut self, boots: BTreeSet<Uuid>) -> Result<i64, StoreError> {
-        let sql =
-            "SELECT COUNT(*) FROM swipe WHERE (clock_trust <> 'SYNCED' OR late = 1) AND boot_id IN ({})";
-        let mut count = 0;
-        for mut row in self.fetch_in(sql, &[], boots.into_iter().map(Value::from)).await? {
-            count += row.next::<i64>("count")?;
-        }
-        Ok(count)
+    pub async fn to_date(&mut self, boots: BTreeSet<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT id FROM swipe WHERE (clock_trust <> 'SYNCED' OR late = 1) AND boot_id IN ({})";
+        let rows = self.fetch_in(sql, &[], boots.into_iter().map(Value::from)).await?;
+        rows.into_iter().map(|mut row| row.next("swipe.id")).collect()
     }
 
     /// What gateways said of the times of swipes that are read differently: time, earliest, latest.
@@ -248,7 +236,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Keeps a signed end. The first signature over a stretch stays; one that reaches further takes its place.
+    /// Keeps a signed end. The first signature over a stretch stays; one by the same key that reaches further takes its place.
     ///
     /// # Errors
     /// When the engine fails.
@@ -257,7 +245,7 @@ impl Tx {
                    public_key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (journal_id, first) DO UPDATE SET \
                    through = excluded.through, chain_before = excluded.chain_before, links = excluded.links, \
                    signed_at = excluded.signed_at, signature = excluded.signature, public_key = excluded.public_key \
-                   WHERE signed_head.through < excluded.through";
+                   WHERE signed_head.through < excluded.through AND signed_head.public_key = excluded.public_key";
         let head = head.clone();
         let values = vec![
             head.journal_id.into(),

@@ -1,6 +1,7 @@
 //! One state of the database that any number of reads see: for whatever takes many questions and must agree with itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -16,13 +17,16 @@ struct Pinned {
     begun: Mutex<Option<Box<dyn Transaction>>>,
     /// Held by who writes, for as long as he does: he reads beside it, so the next may not yet keep others from reading.
     trials: Arc<Mutex<()>>,
+    /// Somebody wrote, and may do so still: all others who write wait for him, and so he waits behind no report.
+    tried: AtomicBool,
 }
 
 impl PinnedStore {
     /// A store over another.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self(Arc::new(Pinned { store, begun: Mutex::new(None), trials: Arc::default() }))
+        let (begun, trials, tried) = (Mutex::new(None), Arc::default(), AtomicBool::new(false));
+        Self(Arc::new(Pinned { store, begun, trials, tried }))
     }
 }
 
@@ -39,6 +43,7 @@ impl Store for PinnedStore {
             let alone = self.0.trials.clone().lock_owned().await;
             let mut begun = self.0.begun.lock().await;
             drop(begun.take());
+            self.0.tried.store(true, Ordering::Relaxed);
             let transaction = self.0.store.write().await?;
             Ok(Box::new(Trial { transaction, _alone: alone }) as Box<dyn Transaction>)
         })
@@ -82,6 +87,7 @@ impl Transaction for PinnedTransaction {
             let mut begun = self.0.begun.lock().await;
             let transaction = match &mut *begun {
                 Some(transaction) => transaction,
+                none if self.0.tried.load(Ordering::Relaxed) => none.insert(self.0.store.read_soon().await?),
                 none => none.insert(self.0.store.read().await?),
             };
             transaction.fetch(sql, values).await

@@ -37,7 +37,9 @@ use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 mod outcome;
 
 /// How many connections one hub reads through at the most.
-const READERS: u32 = 14;
+const READERS: u32 = 12;
+/// Through how many beside them it reads little, and behind no report.
+const SOON: u32 = 4;
 /// How many it writes through: one has its turn, and one is ready for the next.
 const WRITERS: u32 = 2;
 /// How many it writes through where nobody takes turns.
@@ -53,6 +55,8 @@ const COMMITTED_WITHIN: Duration = Duration::from_secs(60);
 /// After how long the server ends a transaction in which it is asked nothing more: that of a hub whose machine or network went without
 /// a word holds up every other hub until then, and by the defaults of TCP that would be hours.
 const IDLE_AT_MOST: &str = "300s";
+/// After how long the server ends a question: whoever asked has gone by then, and it goes on all the same.
+const ASKED_AT_MOST: &str = "300s";
 /// For how long ids of transactions are kept, in seconds; far longer than anyone asks.
 const OUTCOMES_KEPT_S: i64 = 3_600;
 /// After how many transactions of this hub old ids are dropped.
@@ -62,6 +66,7 @@ const OUTCOMES_DROPPED_EVERY: u64 = 2_000;
 pub struct PostgresStore {
     options: Arc<PgConnectOptions>,
     readers: PgPool,
+    soon: PgPool,
     writers: PgPool,
     writing: Writing,
     /// Whether its advisory locks hold.
@@ -138,11 +143,15 @@ fn class(error: &sqlx::Error, writing: Writing) -> Class {
             // It was asked nothing for too long (idle_in_transaction_session_timeout).
             Some("25P03") => Class::TurnedDown,
             Some(code) if code.starts_with("40") => Class::TurnedDown,
+            // A server, or a balancer before it, that has no connection left to give.
+            Some("53300") => Class::CutOff,
             // Connection exception, and the server's going and coming (PostgreSQL manual, appendix A).
             Some(code) if code.starts_with("08") || code.starts_with("57P0") => Class::CutOff,
             _ => Class::Other,
         },
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Class::CutOff,
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            Class::CutOff
+        }
         _ => Class::Other,
     }
 }
@@ -207,16 +216,25 @@ impl PostgresStore {
         };
         migrator.set_locking(locks);
         migrator.run(&writers).await.map_err(|error| explain(error, &shown(url)))?;
-        let readers = pool.max_connections(READERS).connect_with(options.clone()).await?;
+        let reading = options.options([("statement_timeout", ASKED_AT_MOST)]);
+        let soon = pool.clone().max_connections(SOON).connect_with(reading.clone()).await?;
+        let readers = pool.max_connections(READERS).connect_with(reading).await?;
         Ok(Self {
             options: Arc::new(writing_options),
             readers,
+            soon,
             writers,
             writing,
             locks,
             begun: AtomicU64::new(0),
             months_kept: AtomicI64::new(0),
         })
+    }
+
+    async fn read_through(&self, pool: &PgPool) -> Result<Box<dyn Transaction>, StoreError> {
+        let begun = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
+        let transaction = begun.map_err(|error| given_up(error, self.writing))?;
+        Ok(Box::new(PostgresTransaction { transaction, writes: None, writing: self.writing }))
     }
 
     /// Drops ids of transactions that nobody asks for any more, now and then. Should that fail, the next turn does it.
@@ -245,12 +263,15 @@ async fn locks_hold(writers: &PgPool) -> Result<bool, sqlx::Error> {
 
 impl Store for PostgresStore {
     fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
-        Box::pin(async move {
-            let transaction =
-                self.readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            Ok(Box::new(PostgresTransaction { transaction, writes: None, writing: self.writing })
-                as Box<dyn Transaction>)
-        })
+        Box::pin(self.read_through(&self.readers))
+    }
+
+    fn read_soon(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
+        Box::pin(self.read_through(&self.soon))
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.readers.size() >= READERS && self.readers.num_idle() == 0
     }
 
     fn keep_months(&self, now: i64) -> Boxed<'_, Result<(), StoreError>> {

@@ -28,6 +28,8 @@ mod tests;
 
 /// How many queries may read at once; each holds one of these from its first statement to its last.
 const READERS: usize = 10;
+/// How many may do so beside them that read little, and behind no report.
+const SOON: usize = 4;
 /// How many of their connections stay open while nobody reads.
 const KEPT_OPEN: usize = 4;
 /// How much of the file one of them keeps in memory, in KiB; the writer keeps more.
@@ -57,6 +59,7 @@ const TURN: Duration = Duration::from_millis(2);
 /// A SQLite database in a file.
 pub struct SqliteStore {
     readers: Arc<Pool>,
+    soon: Arc<Pool>,
     writer: Arc<Pool>,
 }
 
@@ -85,7 +88,7 @@ impl SqliteStore {
                 slow: Mutex::default(),
             })
         };
-        Ok(Self { readers: pool(false, READERS), writer: pool(true, 1) })
+        Ok(Self { readers: pool(false, READERS), soon: pool(false, SOON), writer: pool(true, 1) })
     }
 }
 
@@ -200,14 +203,15 @@ impl Drop for Lent {
 
 impl Store for SqliteStore {
     fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
-        Box::pin(async move {
-            let lent = self.readers.lend().await?;
-            // Until its first statement it sees and holds nothing.
-            lent.connection()?.execute_batch("BEGIN")?;
-            let reads =
-                Reads { pool: self.readers.clone(), lent: Some(lent), away: None, turn: Turn::default() };
-            Ok(Box::new(reads) as Box<dyn Transaction>)
-        })
+        Box::pin(Reads::begin(&self.readers))
+    }
+
+    fn read_soon(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
+        Box::pin(Reads::begin(&self.soon))
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.readers.places.available_permits() == 0
     }
 
     fn write(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
@@ -273,6 +277,13 @@ impl Drop for Waiting {
 }
 
 impl Reads {
+    async fn begin(pool: &Arc<Pool>) -> Result<Box<dyn Transaction>, StoreError> {
+        let lent = pool.lend().await?;
+        // Until its first statement it sees and holds nothing.
+        lent.connection()?.execute_batch("BEGIN")?;
+        Ok(Box::new(Self { pool: pool.clone(), lent: Some(lent), away: None, turn: Turn::default() }))
+    }
+
     /// Reads on this thread, for a short while: nothing where that was too short.
     fn briefly(&self, sql: &str, values: &[Value]) -> Result<Option<Vec<Row>>, StoreError> {
         let connection = self.lent.as_ref().ok_or_else(lost)?.in_transaction()?;

@@ -4,6 +4,14 @@ use uuid::Uuid;
 
 use super::{StoreError, Tx, Value};
 
+/// What is asked for and done: the table, and which of it is kept for as long as something else names it.
+const OLD_JOBS: [(&str, &str); 2] = [
+    ("import_job", " AND id NOT IN (SELECT import_id FROM calendar_source WHERE import_id IS NOT NULL)"),
+    ("export_job", ""),
+];
+/// So many of them are dropped at once.
+const JOBS_AT_ONCE: usize = 500;
+
 impl Tx {
     /// Adds a piece to a file.
     ///
@@ -54,6 +62,37 @@ impl Tx {
         for sql in ["DELETE FROM upload_piece WHERE upload_id IN ({})", "DELETE FROM upload WHERE id IN ({})"]
         {
             self.execute_in(sql, &[], ids.iter().map(|id| Value::from(*id))).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether imports or exports ended of which everything was said before an instant; the last import of a calendar stays.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn has_old_jobs(&mut self, before: i64) -> Result<bool, StoreError> {
+        for (table, unless) in OLD_JOBS {
+            let sql = format!(
+                "SELECT 1 FROM {table} WHERE created_at < $1 AND finished_at IS NOT NULL{unless} LIMIT 1"
+            );
+            if self.fetch_one(&sql, vec![before.into()]).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Drops some of those.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn drop_old_jobs(&mut self, before: i64) -> Result<(), StoreError> {
+        for (table, unless) in OLD_JOBS {
+            let sql = format!(
+                "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE created_at < $1 AND finished_at IS NOT NULL\
+                 {unless} LIMIT {JOBS_AT_ONCE})"
+            );
+            self.execute(&sql, vec![before.into()]).await?;
         }
         Ok(())
     }

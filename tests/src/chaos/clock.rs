@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval};
 
 use super::defect;
 use super::history::{Blind, History};
-use super::invariants::{Excused, Figures, Violation, check};
+use super::invariants::{Excused, Figures, Violation, bounded, check, hub_bounded};
 use super::kill::{Cycles, block_on, cards_for};
 use super::process::Process;
 use super::readers::{Pace, Readers};
@@ -173,6 +173,8 @@ impl Attack<'_> {
         }
         readers.stop(UP_WITHIN).await;
         let figures: Figures = check(self.site, self.history, Excused::default(), DRAINED_WITHIN).await?;
+        self.gateway.iter().try_for_each(|gateway| bounded(self.site, gateway))?;
+        self.hub.iter().try_for_each(hub_bounded)?;
         let synced = self.site.swipes().await.iter().filter(|swipe| swipe.synced).count();
         if self.in_step > 0 && synced == 0 {
             let what = format!("{} cycles were to be in step, and no swipe says that one was", self.in_step);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, interval};
 
 use super::history::{History, Presentation};
-use super::invariants::{Excused, Violation, bounded, check};
+use super::invariants::{Excused, Violation, bounded, check, hub_bounded};
 use super::kill::{Cycles, block_on};
 use super::mount::Mount;
 use super::process::Process;
@@ -110,6 +110,7 @@ async fn attack(
     readers.stop(PATIENCE).await;
     let figures = check(site, history, Excused { red: true, amber: false }, DRAINED_WITHIN).await?;
     bounded(site, &gateway)?;
+    hub_bounded(&hub)?;
     refusals_are_known(site, history).await?;
     gateway.interrupt().await;
     // It knows the timetable again, and must still know it after a start with no room and no hub.

@@ -18,9 +18,9 @@ use super::site::{HubSwipe, Site, is_listed, number, student};
 const SLACK: SignedDuration = SignedDuration::from_millis(1_500);
 /// The most memory that a gateway with these few sessions may hold, debug build included.
 const RESIDENT_KIB: u64 = 128 * 1024;
-/// The most memory that a hub with one building may hold, beside its program: 112 MiB are its engine's page caches, once the
+/// The most memory that a hub with one building may hold, beside its program: 144 MiB are its engine's page caches, once the
 /// database has grown to fill them (`store::sqlite`).
-const HUB_ANONYMOUS_KIB: u64 = (112 + 128) * 1024;
+const HUB_ANONYMOUS_KIB: u64 = (144 + 128) * 1024;
 /// Of so many cards some must have been answered by a flash.
 const MANY: usize = 50;
 /// So close to one that is lost others are told of.
@@ -52,7 +52,8 @@ pub struct Violation {
 #[derive(Debug, Default)]
 pub struct Figures {
     presented: usize,
-    green: usize,
+    /// Of which green was shown.
+    pub green: usize,
     red: usize,
     amber: usize,
     unclear: u64,

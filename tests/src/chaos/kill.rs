@@ -146,6 +146,10 @@ async fn kill_gateway(run: &Run) -> super::Result {
             check(&site, &history, Excused { amber: true, red: false }, run.patience(DRAINED_WITHIN)).await?;
         bounded(&site, &gateway)?;
         hub_bounded(&hub)?;
+        if u64::try_from(figures.green).unwrap_or(0) < run.cycles {
+            let what = format!("nothing was at stake: {figures} in {} kills", run.cycles);
+            return Err(Violation { at: None, what });
+        }
         Ok((gateway, figures))
     };
     let found = found.await;

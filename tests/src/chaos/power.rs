@@ -10,7 +10,7 @@ use rand::Rng;
 
 use super::defect;
 use super::history::History;
-use super::invariants::{Excused, Figures, Violation, check};
+use super::invariants::{Excused, Figures, Violation, bounded, check, hub_bounded};
 use super::kill::{Cycles, alive, block_on, cards_for, learn};
 use super::mount::Mount;
 use super::readers::{Pace, Readers, random_moment};
@@ -133,7 +133,8 @@ async fn attack(
     readers.stop(HANDED_IN_WITHIN).await;
     let excused = Excused { amber: true, red: false };
     let figures = check(site, history, excused, run.patience(DRAINED_WITHIN)).await;
+    let kept_small = bounded(site, &gateway).and_then(|()| hub.iter().try_for_each(hub_bounded));
     gateway.kill().await;
     drop(hub);
-    figures
+    kept_small.and(figures)
 }

@@ -138,6 +138,8 @@ async fn seeds(run: &Run) -> super::Result {
             return Err(Broken { seed, what: broken.join("\n  ") });
         };
         if !broken.is_empty() {
+            // First what was promised.
+            broken.sort_by_key(|line| !(line.starts_with("LOST") || line.starts_with("DOUBLED")));
             broken.truncate(12);
             return Err(Broken { seed, what: broken.join("\n  ") });
         }

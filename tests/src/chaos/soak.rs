@@ -44,6 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LEAK_BYTES: usize = 256 * 1_024;
 /// The process may hold this much more memory at the end than when it was warm, in bytes.
 const MEMORY_MORE: u64 = 12 << 20;
+/// And so much more of the disk for copies of the timetable.
+const CACHE_MORE: u64 = 4 << 20;
 /// So many threads or files more.
 const FEW_MORE: u64 = 8;
 
@@ -102,7 +104,8 @@ pub fn run(run: &Run) -> super::Result {
     );
     let grew = last.memory > warm.memory + MEMORY_MORE
         || last.threads > warm.threads + FEW_MORE
-        || last.files > warm.files + FEW_MORE;
+        || last.files > warm.files + FEW_MORE
+        || last.cache > warm.cache + CACHE_MORE;
     if grew { Err(broken(format!("something grew: {said}"))) } else { Ok(Outcome::Held(said)) }
 }
 

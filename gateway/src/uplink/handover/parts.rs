@@ -85,6 +85,16 @@ pub(super) fn behind(standing: &Standing, journal: Uuid) -> Uuid {
     from.find(|it| *it != journal).unwrap_or(standing.journal)
 }
 
+/// Leaves of some records those that can be signed together: up to a hole, or the one behind a hole alone, which cannot be signed.
+pub(super) fn together(stored: &mut Vec<Stored>) {
+    let hole = stored.windows(2).position(|two| two[1].sequence != two[0].sequence + 1);
+    let count = match stored.first() {
+        Some(first) if first.before.is_none() => 1,
+        _ => hole.map_or(stored.len(), |place| place + 1),
+    };
+    stored.truncate(count);
+}
+
 /// The signature under a batch's end; none where a record before or in it could not be read.
 pub(super) fn head(
     key: Option<&SigningKey>,

@@ -8,6 +8,24 @@ use super::zone::Zone;
 /// The most lines of a calendar, of which each takes some 200 bytes of memory beside its text.
 const MAX_LINES: usize = 3_000_000;
 
+/// The properties of an event that say anything here, beside the one that lists its groups.
+const COUNT: [&str; 12] = [
+    "DTEND",
+    "DTSTART",
+    "DURATION",
+    "EXDATE",
+    "LOCATION",
+    "RDATE",
+    "RECURRENCE-ID",
+    "RRULE",
+    "SEQUENCE",
+    "STATUS",
+    "SUMMARY",
+    "UID",
+];
+/// The most lines of them that one event has: all are looked through for each of its recurrences.
+const MAX_EVENT_LINES: usize = 2_000;
+
 /// A content line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
@@ -68,11 +86,11 @@ pub(super) struct Calendar {
     pub(super) zones: BTreeMap<String, Definition>,
 }
 
-/// Reads a calendar.
+/// Reads a calendar; `groups_from` is the property of an event that lists its groups.
 ///
 /// # Errors
 /// The line at which it stops being one, and why.
-pub(super) fn read(text: &str) -> Result<Calendar, (u64, String)> {
+pub(super) fn read(text: &str, groups_from: &str) -> Result<Calendar, (u64, String)> {
     let mut calendar = Calendar::default();
     let mut open: Vec<String> = Vec::new();
     let (mut event, mut zone) = (Event::default(), Definition::default());
@@ -121,7 +139,17 @@ pub(super) fn read(text: &str) -> Result<Calendar, (u64, String)> {
             }
             _ => match open.last().map(String::as_str) {
                 None => return Err((row, "the file must begin with BEGIN:VCALENDAR".to_owned())),
-                Some("VEVENT") => event.lines.push(line),
+                Some("VEVENT") if event.lines.len() >= MAX_EVENT_LINES => {
+                    return Err((
+                        row,
+                        format!(
+                            "the event has more than {MAX_EVENT_LINES} lines of times and places; split it"
+                        ),
+                    ));
+                }
+                Some("VEVENT") if line.name == groups_from || COUNT.contains(&line.name.as_str()) => {
+                    event.lines.push(line);
+                }
                 Some("VTIMEZONE") if line.name == "TZID" => zone.id = unescape(&line.value),
                 Some("VTIMEZONE") if line.name == "X-LIC-LOCATION" => {
                     zone.location = Some(unescape(&line.value))

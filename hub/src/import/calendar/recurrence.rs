@@ -109,8 +109,8 @@ impl<'a> Feed<'a> {
         for rule in event.all("RRULE") {
             let fault = |message| Fault { row: rule.row, column: "RRULE", message, left_out: false };
             let found = when::recur(&series.start, &rule.value, self.options.horizon).map_err(fault)?;
-            self.charge(found.len());
-            walls.extend(found);
+            self.charge(found.worth);
+            walls.extend(found.walls);
             if walls.len() > usize::from(when::MAX_RECURRENCES) {
                 return Err(fault(format!(
                     "with this rule the event makes more than {} sessions; split it",

@@ -10,6 +10,23 @@ use super::zone::zone;
 
 /// How many times one event may recur.
 pub(super) const MAX_RECURRENCES: u16 = 5_000;
+/// How often a day a rule may name an hour, minute or second: all times of a year are worked out together.
+const MAX_TIMES_A_DAY: usize = 100;
+/// So many periods of a rule are as much work as one recurrence.
+const PERIODS_A_RECURRENCE: i64 = 20;
+/// A rule is not tried for longer than so many periods.
+const MAX_PERIODS: i64 = 100_000;
+
+/// What one is worth that was tried for as long, in recurrences: it takes a third of a second.
+const TRIED_FOR_LONG: usize = 50_000;
+
+/// What a rule comes to.
+pub(super) struct Recurring {
+    /// When the event recurs, its start included, in wall time of its start's zone.
+    pub(super) walls: Vec<DateTime>,
+    /// How much work it was, in recurrences.
+    pub(super) worth: usize,
+}
 
 /// A time as it stands in the file: a wall time and the zone that it is read in.
 #[derive(Debug, Clone)]
@@ -102,13 +119,47 @@ pub(super) fn duration(text: &str) -> Result<i64, String> {
     i64::try_from(length.as_millis()).map_err(|_| bad())
 }
 
+/// How many seconds lie between two periods of a rule, at the least.
+fn period(rule: &str) -> i64 {
+    let part = |name: &str| {
+        let mut parts = rule.split(';').filter_map(|part| part.split_once('='));
+        parts
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim().to_ascii_uppercase())
+    };
+    let seconds = match part("FREQ").as_deref() {
+        Some("YEARLY") => 365 * 86_400,
+        Some("MONTHLY") => 28 * 86_400,
+        Some("WEEKLY") => 7 * 86_400,
+        Some("DAILY") => 86_400,
+        Some("HOURLY") => 3_600,
+        Some("MINUTELY") => 60,
+        _ => 1,
+    };
+    let interval = part("INTERVAL").and_then(|count| count.parse::<i64>().ok()).unwrap_or(1).max(1);
+    interval.saturating_mul(seconds)
+}
+
+/// How often a day a rule names a time.
+fn times_a_day(rule: &str) -> usize {
+    let by = ["BYHOUR", "BYMINUTE", "BYSECOND"];
+    let named = rule.split(';').filter_map(|part| part.split_once('='));
+    named
+        .filter(|(name, _)| by.iter().any(|by| name.trim().eq_ignore_ascii_case(by)))
+        .map(|(_, values)| values.split(',').count())
+        .fold(1, usize::saturating_mul)
+}
+
 /// When an event with a rule recurs, its start included, in wall time of its start's zone; none after `horizon`.
 ///
 /// # Errors
 /// When the rule cannot be read, or recurs too often.
-pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Vec<DateTime>, String> {
+pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Recurring, String> {
     let stamp = |wall: DateTime| wall.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let mut parts = Vec::new();
+    if times_a_day(rule) > MAX_TIMES_A_DAY {
+        return Err(format!("the rule '{rule}' names more than {MAX_TIMES_A_DAY} times a day; split it"));
+    }
+    let (mut parts, mut end) = (Vec::new(), None);
     for part in rule.split(';').filter(|part| !part.is_empty()) {
         match part.split_once('=') {
             // The rule runs in wall time, so its end must be one too.
@@ -116,8 +167,9 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Vec<DateTi
                 let until = until(value, &start.zone)?;
                 if until < start.wall {
                     // What "this and all to come" leaves behind of a series that it moved from its beginning.
-                    return Ok(Vec::new());
+                    return Ok(Recurring { walls: Vec::new(), worth: 1 });
                 }
+                end = Some(until);
                 parts.push(format!("UNTIL={}", stamp(until)));
             }
             _ => parts.push(part.to_owned()),
@@ -126,6 +178,7 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Vec<DateTi
     let text = format!("DTSTART:{}\nRRULE:{}", stamp(start.wall), parts.join(";"));
     let set: RRuleSet = text.parse().map_err(|error| format!("the rule '{rule}' cannot be used: {error}"))?;
     let mut walls = vec![start.wall];
+    let (mut over, counted) = (false, rule.to_ascii_uppercase().contains("COUNT="));
     // One that never recurs is not tried for ever.
     for (count, date) in set.limit().into_iter().enumerate() {
         if count >= usize::from(MAX_RECURRENCES) {
@@ -136,12 +189,31 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Vec<DateTi
         let at = jiff::Timestamp::from_second(date.timestamp()).map_err(|error| error.to_string())?;
         let wall = TimeZone::UTC.to_datetime(at);
         if ms(wall, &start.zone)? > horizon {
+            over = true;
             break;
         }
         walls.push(wall);
     }
     walls.dedup();
-    Ok(walls)
+    // As far as it was tried: to its end, to the horizon, to its last recurrence, or for as long as anything is.
+    let last = match (over, end, walls.last()) {
+        (true, ..) => jiff::Timestamp::from_millisecond(horizon).ok().map(|at| start.zone.to_datetime(at)),
+        (false, Some(end), _) => Some(end),
+        (false, None, Some(last)) if counted && walls.len() > 1 => Some(*last),
+        _ => None,
+    };
+    let tried =
+        last.and_then(|last| last.since(start.wall).ok()?.total((jiff::Unit::Second, start.wall)).ok());
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole seconds; out of range it stops at the end of the range"
+    )]
+    let periods = tried.map_or(MAX_PERIODS, |seconds| (seconds as i64 / period(rule)).clamp(0, MAX_PERIODS));
+    let worth = match periods {
+        MAX_PERIODS => TRIED_FOR_LONG,
+        fewer => usize::try_from(fewer / PERIODS_A_RECURRENCE).unwrap_or(0).max(walls.len()),
+    };
+    Ok(Recurring { walls, worth })
 }
 
 fn until(value: &str, zone: &TimeZone) -> Result<DateTime, String> {

@@ -7,7 +7,7 @@ use csv::StringRecord;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
-use super::super::{Facts, List, MAX_NAMES, MAX_TITLE, Place};
+use super::super::{Facts, List, MAX_GROUPS, MAX_NAMES, MAX_ROOMS, MAX_TITLE, Place};
 use super::{Kind, Mapping, day, day_of, instant, on, weeks};
 use crate::scalar::{Counter, DateTime, LocalDate, parse_instant};
 use crate::service::bulk::Unsaid;
@@ -329,6 +329,11 @@ impl Cells<'_> {
         }
         let (kind, cancelled) = (self.kind()?, self.truth("cancelled")?.unwrap_or(false));
         let (rooms, groups) = (self.list("rooms"), self.list("groups"));
+        for (field, names, most) in [("rooms", &rooms, MAX_ROOMS), ("groups", &groups, MAX_GROUPS)] {
+            if names.len() > most {
+                return Err((field, format!("must name {most} at the most")));
+            }
+        }
         let make = |external_id: String, starts: i64, ends: i64| SaveSession {
             external_id,
             title: title.clone(),

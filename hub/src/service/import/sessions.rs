@@ -158,11 +158,10 @@ impl Work<'_> {
         self.touched.sessions.extend(&ids);
         self.touched.feed_sessions.extend(&ids);
         if self.tx.any_swipe().await? {
+            let sessions: BTreeMap<Uuid, &Session> = sessions.iter().map(|it| (it.id, it)).collect();
             // Windows may be open already.
             for room in self.tx.session_rooms(&ids).await? {
-                let Some(session) = sessions.iter().find(|session| session.id == room.session_id) else {
-                    continue;
-                };
+                let Some(session) = sessions.get(&room.session_id) else { continue };
                 let opens = session.starts_at - LONGEST_OPENING_MS;
                 let swipes = self.tx.swipes_in_room(room.room_id, opens, session.closes_at).await?;
                 self.touched.swipes.extend(swipes);

@@ -146,6 +146,10 @@ pub(super) async fn take(
         let once = super::batch::alarm_id("BAD_SIGNATURE", id.as_bytes());
         return tx.alarm(once, now, "BAD_SIGNATURE", Some(gateway.id), detail).await;
     };
+    // What is another gateway's is signed by that one.
+    if !tx.is_journal_of(id, gateway.id).await? {
+        return Ok(());
+    }
     let keys = tx.gateway_keys(gateway.id).await?;
     if !keys.contains(&head.public_key) {
         tx.put_gateway_key(gateway.id, &head.public_key, now).await?;

@@ -6,9 +6,10 @@
 use rollcall_rules::ids;
 use uuid::Uuid;
 
-use super::super::Hub;
 use super::super::people::hex;
+use super::super::{Hub, Touched};
 use super::message::GatewayJournalInput;
+use super::outage;
 use crate::store::entity::Gateway;
 use crate::store::{StoreError, Tx};
 
@@ -33,6 +34,7 @@ pub(super) async fn take(
     tx: &mut Tx,
     gateway: &Gateway,
     journals: &[GatewayJournalInput],
+    touched: &mut Touched,
 ) -> Result<(bool, Vec<HandedOver>, Option<Uuid>), StoreError> {
     let known = tx.journals(journals.iter().map(|it| it.journal_id.0)).await?;
     let (mut complete, mut all, mut hole) = (true, Vec::new(), None);
@@ -47,6 +49,7 @@ pub(super) async fn take(
             );
             let once = super::batch::alarm_id("JOURNAL_FORKED", id.as_bytes());
             tx.alarm(once, hub.now().0, "JOURNAL_FORKED", Some(gateway.id), detail).await?;
+            outage::forked(tx, gateway, id, hub.now().0, touched).await?;
         }
         let mut has = known.iter().find(|has| has.journal_id == id).cloned().unwrap_or(HandedOver {
             journal_id: id,

@@ -75,8 +75,96 @@ impl Stamp {
 /// So many swipes are dated at once. One who hangs up meanwhile takes no more than that back with him.
 const DATED_AT_ONCE: usize = 1_000;
 
+/// What is known of when gateways' machines started.
+struct Ties {
+    /// All, by start.
+    known: BTreeMap<Uuid, Vec<Anchor>>,
+    /// Those that are new, as they are stored.
+    rows: Vec<Vec<Value>>,
+}
+
+impl Ties {
+    async fn with(
+        hub: &Hub,
+        tx: &mut Tx,
+        gateway: Uuid,
+        anchors: &[GatewayAnchorInput],
+    ) -> Result<Self, StoreError> {
+        let now = hub.now().0;
+        let mut known = tx.anchors(boots(anchors)).await?;
+        let mut rows: Vec<Vec<Value>> = Vec::new();
+        for said in anchors {
+            // One that is wide may be a bound alone: it counts where it comes close to the present at all.
+            let apart = said.at.ms().abs_diff(now).saturating_sub(said.error.0.unsigned_abs());
+            let counts = said.error.0 >= 0 && apart < 400 * 24 * 3_600_000;
+            let (since_boot_ms, at, error_ms) = (said.since_boot.0, Instant(said.at.ms()), said.error.0);
+            let ties = known.entry(said.boot_id.0).or_default();
+            if !counts || ties.iter().any(|tie| tie.since_boot_ms == since_boot_ms) {
+                continue;
+            }
+            ties.push(Anchor { since_boot_ms, at, error_ms });
+            rows.push(vec![
+                said.boot_id.0.into(),
+                since_boot_ms.into(),
+                gateway.into(),
+                at.0.into(),
+                error_ms.into(),
+                format!("{:?}", said.source).to_uppercase().into(),
+                now.into(),
+            ]);
+        }
+        Ok(Self { known, rows })
+    }
+
+    /// Reads the times of some swipes again; names what must be judged again.
+    async fn date(
+        &self,
+        hub: &Hub,
+        tx: &mut Tx,
+        swipes: &[Uuid],
+        touched: &mut Touched,
+    ) -> Result<(), StoreError> {
+        let swipes = tx.by_ids::<Swipe>(swipes.iter().copied()).await?;
+        let raw = tx.raw_stamps(swipes.iter().map(|swipe| swipe.id)).await?;
+        let hung = tx.first_stays(swipes.iter().map(|swipe| swipe.reader_id)).await?;
+        let (mut before, mut changed): (Vec<_>, Vec<Swipe>) = (Vec::new(), Vec::new());
+        for swipe in swipes {
+            let (Some(boot), Some(came)) = (swipe.boot_id, Came::of(&swipe)) else { continue };
+            let said = raw.get(&swipe.id).map_or(
+                Stamp { at: swipe.swiped_at, earliest: swipe.earliest_at, latest: swipe.latest_at },
+                |(at, earliest, latest)| Stamp { at: *at, earliest: *earliest, latest: *latest },
+            );
+            let ties = self.known.get(&boot).map_or(&[][..], Vec::as_slice);
+            let said = said.not_before(hung.get(&swipe.reader_id).copied());
+            let read = said.read(swipe.clock_trust, came, ties, swipe.received_at);
+            if (read.at, read.earliest, read.latest) != (swipe.swiped_at, swipe.earliest_at, swipe.latest_at)
+            {
+                before.push((swipe.id, swipe.swiped_at, swipe.earliest_at, swipe.latest_at));
+                changed.push(Swipe {
+                    swiped_at: read.at,
+                    earliest_at: read.earliest,
+                    latest_at: read.latest,
+                    ..swipe
+                });
+            }
+        }
+        tx.note_stamps(&before, hub.now().0).await?;
+        tx.put(&changed).await?;
+        let ids: Vec<Uuid> = changed.iter().map(|swipe| swipe.id).collect();
+        // The same credit at another time is another arrival.
+        touched.sessions.extend(tx.credits_of_swipes(&ids).await?.iter().map(|credit| credit.session_id));
+        touched.swipes.extend(ids);
+        Ok(())
+    }
+}
+
+fn boots(anchors: &[GatewayAnchorInput]) -> BTreeSet<Uuid> {
+    anchors.iter().map(|anchor| anchor.boot_id.0).collect()
+}
+
 /// Dates what a gateway's anchors date, where that is much: in pieces, each for itself, so that whoever gives up meanwhile finds
-/// less left to do when he comes again. The rest, and the anchors themselves, are for [`take_anchors`].
+/// less left to do when he comes again, and others write in between. The rest, and the anchors themselves, are for
+/// [`take_anchors`].
 ///
 /// # Errors
 /// When the store fails; what was dated before stays.
@@ -88,33 +176,35 @@ pub(super) async fn date_ahead(
     if anchors.is_empty() {
         return Ok(());
     }
-    let boots: BTreeSet<Uuid> = anchors.iter().map(|anchor| anchor.boot_id.0).collect();
-    let waiting = hub.read().await?.count_to_date(boots).await?;
-    if usize::try_from(waiting).unwrap_or(0) <= DATED_AT_ONCE {
+    let waiting = {
+        let mut tx = hub.read().await?;
+        if Ties::with(hub, &mut tx, gateway, anchors).await?.rows.is_empty() {
+            return Ok(());
+        }
+        tx.to_date(boots(anchors)).await?
+    };
+    if waiting.len() <= DATED_AT_ONCE {
         return Ok(());
     }
-    let piece = || {
+    for piece in waiting.chunks(DATED_AT_ONCE) {
         hub.whole(|attempt| {
             Box::pin(async move {
                 let mut tx = attempt.write().await?;
-                let Some(sender) = tx.by_ids::<Gateway>([gateway]).await?.into_iter().next() else {
-                    return Ok(false);
-                };
+                let ties = Ties::with(hub, &mut tx, gateway, anchors).await?;
                 let mut touched = Touched::default();
-                let all = take_anchors(hub, &mut tx, &sender, anchors, DATED_AT_ONCE, &mut touched).await?;
-                if !all {
+                ties.date(hub, &mut tx, piece, &mut touched).await?;
+                if !touched.swipes.is_empty() {
                     hub.settle(tx, touched, None).await?;
                 }
-                Ok(!all)
+                Ok(())
             })
         })
-    };
-    while piece().await? {}
+        .await?;
+    }
     Ok(())
 }
 
-/// Takes anchors in and reads the times of the swipes of those starts again, of so many at the most; names what must be judged
-/// again, and says whether that was all. As long as it was not, the anchors are not there either.
+/// Takes anchors in and reads the times of the swipes of those starts again; names what must be judged again.
 ///
 /// # Errors
 /// When the store fails.
@@ -123,72 +213,16 @@ pub(super) async fn take_anchors(
     tx: &mut Tx,
     gateway: &Gateway,
     anchors: &[GatewayAnchorInput],
-    most: usize,
     touched: &mut Touched,
-) -> Result<bool, StoreError> {
-    let now = hub.now().0;
-    let boots: BTreeSet<Uuid> = anchors.iter().map(|anchor| anchor.boot_id.0).collect();
-    let mut known: BTreeMap<Uuid, Vec<Anchor>> = tx.anchors(boots.iter().copied()).await?;
-    let mut rows: Vec<Vec<Value>> = Vec::new();
-    for said in anchors {
-        // One that is wide may be a bound alone: it counts where it comes close to the present at all.
-        let apart = said.at.ms().abs_diff(now).saturating_sub(said.error.0.unsigned_abs());
-        let counts = said.error.0 >= 0 && apart < 400 * 24 * 3_600_000;
-        let (since_boot_ms, at, error_ms) = (said.since_boot.0, Instant(said.at.ms()), said.error.0);
-        let ties = known.entry(said.boot_id.0).or_default();
-        if !counts || ties.iter().any(|tie| tie.since_boot_ms == since_boot_ms) {
-            continue;
-        }
-        ties.push(Anchor { since_boot_ms, at, error_ms });
-        rows.push(vec![
-            said.boot_id.0.into(),
-            since_boot_ms.into(),
-            gateway.id.into(),
-            at.0.into(),
-            error_ms.into(),
-            format!("{:?}", said.source).to_uppercase().into(),
-            now.into(),
-        ]);
+) -> Result<(), StoreError> {
+    let ties = Ties::with(hub, tx, gateway.id, anchors).await?;
+    if ties.rows.is_empty() {
+        return Ok(());
     }
-    if rows.is_empty() {
-        return Ok(true);
+    // Not all at once in memory.
+    for piece in tx.to_date(boots(anchors)).await?.chunks(DATED_AT_ONCE) {
+        ties.date(hub, tx, piece, touched).await?;
     }
-    let swipes = tx.swipes_to_date(boots).await?;
-    let raw = tx.raw_stamps(swipes.iter().map(|swipe| swipe.id)).await?;
-    let hung = tx.first_stays(swipes.iter().map(|swipe| swipe.reader_id)).await?;
-    let (mut changed, mut all): (Vec<Swipe>, bool) = (Vec::new(), true);
-    let mut before = Vec::new();
-    for swipe in swipes {
-        let (Some(boot), Some(came)) = (swipe.boot_id, Came::of(&swipe)) else { continue };
-        let said = raw.get(&swipe.id).map_or(
-            Stamp { at: swipe.swiped_at, earliest: swipe.earliest_at, latest: swipe.latest_at },
-            |(at, earliest, latest)| Stamp { at: *at, earliest: *earliest, latest: *latest },
-        );
-        let ties = known.get(&boot).map_or(&[][..], Vec::as_slice);
-        let said = said.not_before(hung.get(&swipe.reader_id).copied());
-        let read = said.read(swipe.clock_trust, came, ties, swipe.received_at);
-        if (read.at, read.earliest, read.latest) != (swipe.swiped_at, swipe.earliest_at, swipe.latest_at) {
-            if changed.len() == most {
-                all = false;
-                break;
-            }
-            before.push((swipe.id, swipe.swiped_at, swipe.earliest_at, swipe.latest_at));
-            changed.push(Swipe {
-                swiped_at: read.at,
-                earliest_at: read.earliest,
-                latest_at: read.latest,
-                ..swipe
-            });
-        }
-    }
-    tx.note_stamps(&before, now).await?;
-    tx.put(&changed).await?;
-    let ids: Vec<Uuid> = changed.iter().map(|swipe| swipe.id).collect();
-    // The same credit at another time is another arrival.
-    touched.sessions.extend(tx.credits_of_swipes(&ids).await?.iter().map(|credit| credit.session_id));
-    touched.swipes.extend(ids);
-    if all {
-        tx.put_anchors(rows).await?;
-    }
-    Ok(all)
+    tx.put_anchors(ties.rows).await?;
+    Ok(())
 }

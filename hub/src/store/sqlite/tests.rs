@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop at once, and say where")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::pinned::PinnedStore;
 use super::super::{Row, Store as _, StoreError, Transaction};
 use super::{SqliteStore, Writes};
 
@@ -105,4 +107,26 @@ async fn what_is_written_is_kept_whole_or_not_at_all() {
     let mut reads = store.read().await.unwrap();
     assert!(matches!(reads.execute(ONE_MORE, Vec::new()).await, Err(StoreError::ReadOnly)));
     assert_eq!(settings(&mut reads).await, before);
+}
+
+#[tokio::test]
+async fn who_tries_something_out_and_who_reads_little_wait_for_nobody_who_reads_for_long() {
+    let (_folder, store) = store().await;
+    let store = Arc::new(store);
+    let pinned = PinnedStore::new(store.clone());
+    // What was read before the trial holds no place.
+    let before = settings(&mut pinned.read().await.unwrap()).await;
+    let mut trial = pinned.write().await.unwrap();
+    trial.execute(ONE_MORE, Vec::new()).await.unwrap();
+    let mut reports = Vec::new();
+    while !store.is_crowded() {
+        reports.push(store.read().await.unwrap());
+    }
+    assert_eq!(settings(&mut pinned.read().await.unwrap()).await, before, "what is committed");
+    assert_eq!(settings(&mut trial).await, before + 1);
+    assert_eq!(settings(&mut store.read_soon().await.unwrap()).await, before);
+    let mut one_more = store.read();
+    assert!(waits(&mut one_more).await);
+    drop(reports);
+    assert_eq!(settings(&mut one_more.await.unwrap()).await, before);
 }

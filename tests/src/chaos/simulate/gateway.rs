@@ -293,7 +293,11 @@ impl SimGateway {
                         Uncertain { earliest: Instant(record.earliest), latest: Instant(record.latest) };
                     taken = Taken::New(Minted::new(record.id, when));
                     if hasty {
-                        let flash = Some(if record.light == "GREEN" { Colour::Green } else { Colour::Red });
+                        let flash = match record.light.as_str() {
+                            "GREEN" => Some(Colour::Green),
+                            "AMBER" => Some(Colour::Amber),
+                            _ => Some(Colour::Red),
+                        };
                         running.answered.push(Shown { swipe: record.id, place: None, flash, kept: None });
                     }
                     running.undated.swiped(&record);
