@@ -10,6 +10,8 @@ use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
 use crate::aside::aside;
 
+/// How long what was written last gets to leave.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 /// An adapter that takes nothing for so long is taken for gone.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -26,10 +28,12 @@ pub(crate) async fn open(port: &Path, baud: u32) -> std::io::Result<SerialStream
     opened.await.map_err(Error::other)?.map_err(Error::from)
 }
 
-/// Closes a port: the kernel waits half a minute for what an adapter does not take.
-pub(crate) fn close(port: SerialStream) {
-    // Nobody waits for it.
-    drop(aside("serial port", move || drop(port)));
+/// Closes a port: the kernel waits half a minute for what an adapter does not take, and whoever closes it for a second, so that a
+/// light that was told to go off hears of it.
+pub(crate) async fn close(port: SerialStream) {
+    let closed = aside("serial port", move || drop(port));
+    // One that takes longer is left to itself.
+    let _ = tokio::time::timeout(CLOSED_WITHIN, closed).await;
 }
 
 /// Writes to a port; one that takes nothing any more must not keep other doors waiting.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::tz::TimeZone;
 use rollcall_rules::time::Instant;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use uuid::Uuid;
 
 use crate::clock::{Clock, StoppedClock};
@@ -49,6 +49,8 @@ pub mod upload;
 pub mod webhooks;
 pub mod what_if;
 
+/// How many try something out at once.
+const TRIALS: usize = 2;
 /// How many pieces of news a slow listener may be behind before it is told to look for itself.
 const NEWS_CAPACITY: usize = 4_096;
 /// How many swipes are held in memory at once while they are judged again.
@@ -72,6 +74,8 @@ pub struct Hub {
     private: bool,
     here: Arc<beside::Here>,
     attempts: Arc<AtomicU64>,
+    /// What tries something out: it holds a place among those who read little.
+    trials: Arc<Semaphore>,
 }
 
 /// Something that was committed.
@@ -178,6 +182,7 @@ impl Hub {
             private: false,
             here: Arc::default(),
             attempts: Arc::default(),
+            trials: Arc::new(Semaphore::new(TRIALS)),
         };
         hub.keep_months().await?;
         hub.instance = hub.instance_of_store().await?;

@@ -110,7 +110,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 6] = [
+const BROKEN_LATELY: [(u64, &str); 7] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -136,6 +136,10 @@ const BROKEN_LATELY: [(u64, &str); 6] = [
     (
         909_965,
         "a record rotted and a hub was restored in the same millisecond, and the model took the one to have come after the other",
+    ),
+    (
+        1_100_611,
+        "of a journal that the hub noted under another name, hub and gateway called a hole by two names, and a register was given up",
     ),
 ];
 

@@ -41,31 +41,6 @@ async fn nobody_is_absent_where_swipes_were_refused_and_nobody_knows_whose_howev
 }
 
 #[tokio::test]
-async fn who_saw_green_on_a_card_that_was_put_back_is_not_absent_for_it() {
-    let (hub, gateway, _) = class().await;
-    hub.clock.set(&at("10:55"));
-    gateway.heartbeat(&hub, &at("10:55")).await;
-    // The last five minutes went with the card; its image from this morning comes back at noon, and says so twice.
-    hub.clock.set(&at("12:00"));
-    for _ in 0..2 {
-        let input = json!({
-            "sentAt": at("12:00"), "watermark": at("12:00"), "clock": {"trust": "SYNCED", "source": "NTP"}, "backlog": 0,
-            "cacheCursor": "", "cacheAge": "PT1S", "softwareVersion": "test", "readers": [],
-            "journals": [{"journalId": Uuid::from_u128(8), "forkOf": Uuid::from_u128(7), "through": 0}],
-        });
-        let payload = hub.write_as(&gateway.token, "gatewayHeartbeat", input).await;
-        assert_eq!(payload["errors"], json!([]));
-        assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
-    }
-    let query = "{ gateway(by: {code: \"GW\"}) { outages { nodes { cause from until } } } }";
-    let found = hub.read(query).await;
-    assert_eq!(
-        found["gateway"]["outages"]["nodes"],
-        json!([{"cause": "STORAGE_LOST", "from": "2026-10-05T11:55:00.000+01:00", "until": "2026-10-05T13:00:00.000+01:00"}])
-    );
-}
-
-#[tokio::test]
 async fn a_gateway_that_came_back_after_it_was_declared_lost_is_awaited_again() {
     let (hub, gateway, _) = class().await;
     hub.clock.set(&at("09:10"));
@@ -136,22 +111,33 @@ async fn records_that_are_on_no_disk_any_more_are_told_of_and_nobody_is_absent_f
 
 #[tokio::test]
 async fn of_a_hole_that_the_gateway_knows_no_more_is_given_up_than_it_says() {
-    let (hub, mut gateway, held) = class().await;
-    hub.clock.set(&at("09:10"));
-    send(&hub, &gateway, &[], &at("09:10"), json!({"journal": journal(None, 4)})).await;
-    // It had no network since; of what it hands over now, records 5 to 7 were torn by a power cut.
-    hub.clock.set(&at("12:00"));
-    let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
-    let mut later = journal(Some(4), 13);
-    later["first"] = json!(8);
-    send(&hub, &gateway, &[swipe], &at("09:10"), json!({"journal": later})).await;
-    // The hub alone knows only that it was since the last watermark.
-    assert_eq!(register(&hub, "X").await, is("SETTLING", &["PRESENT", "EXPECTED"]));
-    let told = json!({"outageId": hole(Uuid::from_u128(7), 8), "readerId": null, "cause": "JOURNAL_DAMAGED",
-                      "from": at("09:20"), "until": at("09:25")});
-    send(&hub, &gateway, &[], &at("12:00"), json!({"journal": journal(Some(13), 14), "outages": [told]}))
-        .await;
-    assert_eq!(register(&hub, "X").await, is("FINAL", &["PRESENT", "ABSENT"]));
+    // Also where the hub has another journal of that name, and this one is noted under another.
+    for forked in [false, true] {
+        let named = |mut journal: Value| {
+            if forked {
+                (journal["journalId"], journal["forkOf"]) =
+                    (json!(Uuid::from_u128(8)), json!(Uuid::from_u128(7)));
+            }
+            json!({"journal": journal})
+        };
+        let (hub, mut gateway, held) = class().await;
+        hub.clock.set(&at("09:10"));
+        send(&hub, &gateway, &[], &at("09:10"), named(journal(None, 4))).await;
+        // It had no network since; of what it hands over now, records 5 to 7 were torn by a power cut.
+        hub.clock.set(&at("12:00"));
+        let swipe = gateway.swipe(0, 0, &at("10:50"), &[&held]);
+        let mut later = journal(Some(4), 13);
+        later["first"] = json!(8);
+        send(&hub, &gateway, &[swipe], &at("09:10"), named(later)).await;
+        // The hub alone knows only that it was since the last watermark.
+        assert_eq!(register(&hub, "X").await, is("SETTLING", &["PRESENT", "EXPECTED"]));
+        let told = json!({"outageId": hole(Uuid::from_u128(7), 8), "readerId": null, "cause": "JOURNAL_DAMAGED",
+                          "from": at("09:20"), "until": at("09:25")});
+        let mut last = named(journal(Some(13), 14));
+        last["outages"] = json!([told]);
+        send(&hub, &gateway, &[], &at("12:00"), last).await;
+        assert_eq!(register(&hub, "X").await, is("FINAL", &["PRESENT", "ABSENT"]), "{forked}");
+    }
 }
 
 #[tokio::test]

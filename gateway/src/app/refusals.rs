@@ -72,7 +72,7 @@ impl Refusals {
     /// than he may, and once only. What cannot be kept is tried again with the next.
     pub(super) async fn keep(&mut self, since: Option<Unrecorded>) {
         let patience = if self.hangs { Duration::ZERO } else { KEPT_WITHIN };
-        let until = tokio::time::Instant::now() + patience;
+        let mut until = tokio::time::Instant::now() + patience;
         loop {
             let Some((what, written)) = &mut self.writing else {
                 if since == self.kept {
@@ -94,7 +94,11 @@ impl Refusals {
                 }
                 return;
             };
-            (self.writing, self.hangs) = (None, false);
+            if std::mem::replace(&mut self.hangs, false) {
+                // It does not hang any more.
+                until = tokio::time::Instant::now() + KEPT_WITHIN;
+            }
+            self.writing = None;
             match written.map_err(io::Error::other).flatten() {
                 Ok(()) => (self.kept, self.failing) = (what, false),
                 Err(error) => {

@@ -175,7 +175,7 @@ pub async fn run(
                 tracing::info!(port = %port.display(), "serial port open");
                 failed = false;
                 let ended = line.serve(&mut opened, &mut stop).await;
-                serial::close(opened);
+                serial::close(opened).await;
                 if let Err(error) = ended {
                     tracing::warn!(port = %port.display(), "serial port lost: {error}; trying again");
                 }

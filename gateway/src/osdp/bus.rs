@@ -113,7 +113,7 @@ pub async fn run(
                 failed = false;
                 let tap = settings.tap.as_ref();
                 let ended = serve(&mut port, &mut panel, &mut orders, &events, &mut stop, started, tap).await;
-                serial::close(port);
+                serial::close(port).await;
                 if let Err(error) = ended {
                     tracing::warn!(port = %settings.port.display(), "serial port lost: {error}; trying again");
                 }

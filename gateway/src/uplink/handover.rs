@@ -363,7 +363,7 @@ impl HandOver {
             watermark: DateTime(watermark.0),
             journal: Some(GatewayJournalInput {
                 journal_id: self.places.name(journal),
-                fork_of: None,
+                fork_of: (!is_own).then_some(journal),
                 after: (done > 0).then_some(Counter(done)),
                 first: Some(Counter(first.sequence)),
                 begins: is_own.then(|| Counter(standing.begins(journal))),

@@ -23,6 +23,8 @@ use crate::store::StoreError;
 
 /// Of how many bytes a body is read before it is known who sends it.
 const ANYBODYS_BODY: usize = 64 * 1024;
+/// So long one may wait for a turn that should be there at once.
+const TURN_WITHIN: Duration = Duration::from_millis(500);
 /// How long a body may be on its way.
 const BODY_WITHIN: Duration = Duration::from_secs(60);
 /// A NUL character as JSON writes it.
@@ -105,13 +107,16 @@ struct Known {
 impl Known {
     /// Who asks, or what to answer instead. Who writes, and a gateway, must not have to wait until others have read.
     async fn look(shared: &Shared, headers: &HeaderMap, media: Media) -> Result<Self, Response> {
-        if shared.hub.is_crowded() {
-            let caller = let_in(&shared.hub.at_once(), headers, media).await?;
-            return Ok(Self { caller, pinned: None });
+        // One that waits for its turn all the same, because another took the place that was free, looks again at once.
+        if !shared.hub.is_crowded() {
+            let pinned = shared.hub.pinned();
+            let looked = timeout(TURN_WITHIN, let_in(&pinned, headers, media)).await;
+            if let Ok(caller) = looked {
+                return Ok(Self { caller: caller?, pinned: Some(pinned) });
+            }
         }
-        let pinned = shared.hub.pinned();
-        let caller = let_in(&pinned, headers, media).await?;
-        Ok(Self { caller, pinned: Some(pinned) })
+        let caller = let_in(&shared.hub.at_once(), headers, media).await?;
+        Ok(Self { caller, pinned: None })
     }
 }
 

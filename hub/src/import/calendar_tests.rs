@@ -266,6 +266,8 @@ fn a_rule_of_every_second_of_a_year_takes_no_memory_and_an_event_of_a_million_li
     ));
     assert_eq!((facts.problems.count, facts.sessions.things.len()), (0, 5_000));
     let exceptions = "EXDATE:20260702T090000Z\n".repeat(3_000);
+    let fits = format!("BEGIN:VEVENT\nUID:a\n{}A:\nEND:VEVENT\n", "EXDATE:20260702T090000Z\n".repeat(1_999));
+    assert!(read_text(&fits).problems.list.iter().all(|it| !it.message.contains("lines")));
     let facts = read_text(&format!("BEGIN:VEVENT\nUID:a\n{exceptions}END:VEVENT\n"));
     assert_eq!(facts.problems.list[0].place.row, 2_004);
 }
@@ -415,6 +417,15 @@ fn many_rules_are_a_bomb_too_whether_of_one_event_or_of_many() {
     ));
     assert_eq!((facts.problems.count, facts.sessions.things.len()), (1, 0));
     assert_eq!(facts.problems.list[0].place.to_string(), "feed.ics, row 27, column 'RRULE'");
+    // What calendars write of events that are held once is none.
+    let once: String = (0..300)
+        .map(|n| {
+            format!(
+                "BEGIN:VEVENT\nUID:{n}\nDTSTART:20260701T090000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=1\nEND:VEVENT\n"
+            )
+        })
+        .collect();
+    assert_eq!(read_text(&once).sessions.things.len(), 300);
     // One that never recurs ends too.
     let facts = read_text(
         "BEGIN:VEVENT\nUID:a\nDTSTART:20260701T090000Z\nDURATION:PT1H\n\

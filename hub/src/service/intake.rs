@@ -178,8 +178,7 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
             let events = input.reader_events.as_deref().unwrap_or_default();
             event::take(hub, &mut tx, &sender, events).await?;
             let journals: Vec<_> = input.journal.iter().cloned().collect();
-            let (complete, handed_over, hole) =
-                journal::take(hub, &mut tx, &sender, &journals, &mut touched).await?;
+            let (complete, handed_over, hole) = journal::take(hub, &mut tx, &sender, &journals).await?;
             if let Some(hole) = hole {
                 // Records stand as they came: what is gone came before the first that waited neither at its reader nor for room.
                 let next = input.swipes.iter().find(|it| !it.late && it.reason != SwipeReason::StoreFault);
@@ -360,9 +359,7 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
             let journals = input.journals.as_deref().unwrap_or_default();
             if late && !in_step {
                 // How the gateway was then says nothing of how it is.
-                let mut touched = Touched::default();
-                let (_, handed_over, _) =
-                    journal::take(hub, &mut tx, &sender, journals, &mut touched).await?;
+                let (_, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
                 return Ok(Ok(Heard { gateway: sender, handed_over, in_step }));
             }
             sender.enrolled_at = sender.enrolled_at.or(Some(now));
@@ -388,8 +385,7 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
             let mut touched = Touched::default();
             let anchors = input.anchors.as_deref().unwrap_or_default();
             stamp::take_anchors(hub, &mut tx, &sender, anchors, &mut touched).await?;
-            let (complete, handed_over, _) =
-                journal::take(hub, &mut tx, &sender, journals, &mut touched).await?;
+            let (complete, handed_over, _) = journal::take(hub, &mut tx, &sender, journals).await?;
             if let Some(id) = input.heartbeat_id.as_ref().filter(|_| in_step) {
                 took(hub, &mut sender, id.0);
             }

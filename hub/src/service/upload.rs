@@ -17,7 +17,7 @@ pub const KEPT_MS: i64 = 24 * 3_600_000;
 /// For how long it is told what imports and exports came to, in milliseconds.
 pub const JOBS_KEPT_MS: i64 = 90 * 24 * 3_600_000;
 /// How long one stays that is not whole, in milliseconds: whoever was writing it has gone.
-const BROKEN_KEPT_MS: i64 = 2 * 3_600_000;
+const BROKEN_KEPT_MS: i64 = 6 * 3_600_000;
 
 /// A file that is coming.
 pub struct Incoming {

@@ -132,6 +132,8 @@ async fn preview_of(
     part: std::ops::Range<i64>,
     most: usize,
 ) -> Answer<(usize, Vec<Changed>)> {
+    // Never closed.
+    let _place = hub.trials.acquire().await;
     hub.whole(|attempt| {
         let part = part.clone();
         Box::pin(async move {

@@ -14,19 +14,26 @@ pub struct PinnedStore(Arc<Pinned>);
 
 struct Pinned {
     store: Arc<dyn Store>,
-    begun: Mutex<Option<Box<dyn Transaction>>>,
+    begun: Mutex<Option<Begun>>,
     /// Held by who writes, for as long as he does: he reads beside it, so the next may not yet keep others from reading.
     trials: Arc<Mutex<()>>,
-    /// Somebody wrote, and may do so still: all others who write wait for him, and so he waits behind no report.
-    tried: AtomicBool,
+    /// Somebody writes: all others who write wait for him, and so whoever reads beside him waits behind no report.
+    trying: AtomicBool,
+}
+
+/// A transaction that reads.
+struct Begun {
+    transaction: Box<dyn Transaction>,
+    /// It waited behind no report, and is not to be kept for longer than the trial.
+    soon: bool,
 }
 
 impl PinnedStore {
     /// A store over another.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let (begun, trials, tried) = (Mutex::new(None), Arc::default(), AtomicBool::new(false));
-        Self(Arc::new(Pinned { store, begun, trials, tried }))
+        let (begun, trials, trying) = (Mutex::new(None), Arc::default(), AtomicBool::new(false));
+        Self(Arc::new(Pinned { store, begun, trials, trying }))
     }
 }
 
@@ -43,9 +50,9 @@ impl Store for PinnedStore {
             let alone = self.0.trials.clone().lock_owned().await;
             let mut begun = self.0.begun.lock().await;
             drop(begun.take());
-            self.0.tried.store(true, Ordering::Relaxed);
             let transaction = self.0.store.write().await?;
-            Ok(Box::new(Trial { transaction, _alone: alone }) as Box<dyn Transaction>)
+            self.0.trying.store(true, Ordering::Relaxed);
+            Ok(Box::new(Trial { transaction, pinned: self.0.clone(), _alone: alone }) as Box<dyn Transaction>)
         })
     }
 }
@@ -53,7 +60,14 @@ impl Store for PinnedStore {
 /// A transaction that writes for as long as it is there.
 struct Trial {
     transaction: Box<dyn Transaction>,
+    pinned: Arc<Pinned>,
     _alone: OwnedMutexGuard<()>,
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.pinned.trying.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Transaction for Trial {
@@ -85,10 +99,18 @@ impl Transaction for PinnedTransaction {
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> Boxed<'a, Result<Vec<Row>, StoreError>> {
         Box::pin(async move {
             let mut begun = self.0.begun.lock().await;
+            let trying = self.0.trying.load(Ordering::Relaxed);
+            if begun.as_ref().is_some_and(|begun| begun.soon && !trying) {
+                // Its place is needed by others.
+                drop(begun.take());
+            }
             let transaction = match &mut *begun {
-                Some(transaction) => transaction,
-                none if self.0.tried.load(Ordering::Relaxed) => none.insert(self.0.store.read_soon().await?),
-                none => none.insert(self.0.store.read().await?),
+                Some(begun) => &mut begun.transaction,
+                none => {
+                    let store = &self.0.store;
+                    let transaction = if trying { store.read_soon().await? } else { store.read().await? };
+                    &mut none.insert(Begun { transaction, soon: trying }).transaction
+                }
             };
             transaction.fetch(sql, values).await
         })

@@ -36,8 +36,8 @@ const UP_WITHIN: Duration = Duration::from_secs(60);
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(2);
 /// How many cards are held to readers after each jump.
 const CARDS_PER_JUMP: usize = 6;
-/// The library.
-const FAKETIME: [&str; 2] = [
+/// Where the library may be.
+pub const FAKETIME: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
 ];

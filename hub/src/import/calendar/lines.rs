@@ -139,15 +139,12 @@ pub(super) fn read(text: &str, groups_from: &str) -> Result<Calendar, (u64, Stri
             }
             _ => match open.last().map(String::as_str) {
                 None => return Err((row, "the file must begin with BEGIN:VCALENDAR".to_owned())),
-                Some("VEVENT") if event.lines.len() >= MAX_EVENT_LINES => {
-                    return Err((
-                        row,
-                        format!(
-                            "the event has more than {MAX_EVENT_LINES} lines of times and places; split it"
-                        ),
-                    ));
-                }
                 Some("VEVENT") if line.name == groups_from || COUNT.contains(&line.name.as_str()) => {
+                    if event.lines.len() >= MAX_EVENT_LINES {
+                        let message =
+                            format!("the event has more than {MAX_EVENT_LINES} lines of times and places");
+                        return Err((row, message + "; split it"));
+                    }
                     event.lines.push(line);
                 }
                 Some("VTIMEZONE") if line.name == "TZID" => zone.id = unescape(&line.value),

@@ -178,7 +178,7 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Recurring,
     let text = format!("DTSTART:{}\nRRULE:{}", stamp(start.wall), parts.join(";"));
     let set: RRuleSet = text.parse().map_err(|error| format!("the rule '{rule}' cannot be used: {error}"))?;
     let mut walls = vec![start.wall];
-    let (mut over, counted) = (false, rule.to_ascii_uppercase().contains("COUNT="));
+    let (mut over, mut found, counted) = (false, 0, rule.to_ascii_uppercase().contains("COUNT="));
     // One that never recurs is not tried for ever.
     for (count, date) in set.limit().into_iter().enumerate() {
         if count >= usize::from(MAX_RECURRENCES) {
@@ -192,6 +192,7 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Recurring,
             over = true;
             break;
         }
+        found += 1;
         walls.push(wall);
     }
     walls.dedup();
@@ -199,7 +200,7 @@ pub(super) fn recur(start: &When, rule: &str, horizon: i64) -> Result<Recurring,
     let last = match (over, end, walls.last()) {
         (true, ..) => jiff::Timestamp::from_millisecond(horizon).ok().map(|at| start.zone.to_datetime(at)),
         (false, Some(end), _) => Some(end),
-        (false, None, Some(last)) if counted && walls.len() > 1 => Some(*last),
+        (false, None, Some(last)) if counted && found > 0 => Some(*last),
         _ => None,
     };
     let tried =

@@ -6,10 +6,9 @@
 use rollcall_rules::ids;
 use uuid::Uuid;
 
+use super::super::Hub;
 use super::super::people::hex;
-use super::super::{Hub, Touched};
 use super::message::GatewayJournalInput;
-use super::outage;
 use crate::store::entity::Gateway;
 use crate::store::{StoreError, Tx};
 
@@ -34,7 +33,6 @@ pub(super) async fn take(
     tx: &mut Tx,
     gateway: &Gateway,
     journals: &[GatewayJournalInput],
-    touched: &mut Touched,
 ) -> Result<(bool, Vec<HandedOver>, Option<Uuid>), StoreError> {
     let known = tx.journals(journals.iter().map(|it| it.journal_id.0)).await?;
     let (mut complete, mut all, mut hole) = (true, Vec::new(), None);
@@ -49,7 +47,6 @@ pub(super) async fn take(
             );
             let once = super::batch::alarm_id("JOURNAL_FORKED", id.as_bytes());
             tx.alarm(once, hub.now().0, "JOURNAL_FORKED", Some(gateway.id), detail).await?;
-            outage::forked(tx, gateway, id, hub.now().0, touched).await?;
         }
         let mut has = known.iter().find(|has| has.journal_id == id).cloned().unwrap_or(HandedOver {
             journal_id: id,
@@ -72,7 +69,9 @@ pub(super) async fn take(
                     _ => first,
                 };
                 if first > wanted {
-                    hole = Some(ids::hole(id, first.unsigned_abs()));
+                    // Whatever it is called here: its gateway tells of the hole by its own name.
+                    let own = said.fork_of.as_ref().map_or(id, |own| own.0);
+                    hole = Some(ids::hole(own, first.unsigned_abs()));
                     let detail = format!(
                         "journal {id} of gateway {}: records {} to {} are on no disk any more: handed over to a hub that was \
                          restored from a backup since, and dropped, or damaged",

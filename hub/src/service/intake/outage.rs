@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::InputObject;
-use rollcall_rules::ids;
 use uuid::Uuid;
 
 use super::super::refusal::{Answer, Check, Code};
@@ -136,33 +135,6 @@ pub(super) async fn hole(
         Outage { id, gateway_id, reader_id: None, cause, from_at, until_at: Some(until), received_at: now };
     tx.put_outage(&outage).await?;
     touched.sessions.extend(tx.sessions_during(gateway.id, from_at, until).await?);
-    Ok(())
-}
-
-/// A gateway's card was put back from an image, or lost what it had written: what it took since its watermark may have gone with
-/// that, and nobody is absent for it. Told again of the same `fork`, it is what it was.
-///
-/// # Errors
-/// When the store fails.
-pub(super) async fn forked(
-    tx: &mut Tx,
-    gateway: &Gateway,
-    fork: Uuid,
-    now: i64,
-    touched: &mut Touched,
-) -> Result<(), StoreError> {
-    // No record has this number.
-    let id = ids::hole(fork, 0);
-    // One that never reported has nothing to lose.
-    let Some(watermark) = gateway.watermark else { return Ok(()) };
-    if !tx.by_ids::<Outage>([id]).await?.is_empty() {
-        return Ok(());
-    }
-    let (gateway_id, cause, from_at) = (gateway.id, OutageCause::StorageLost, watermark.min(now));
-    let outage =
-        Outage { id, gateway_id, reader_id: None, cause, from_at, until_at: Some(now), received_at: now };
-    tx.put_outage(&outage).await?;
-    touched.sessions.extend(tx.sessions_during(gateway.id, from_at, now).await?);
     Ok(())
 }
 

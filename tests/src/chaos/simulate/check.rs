@@ -307,18 +307,7 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
         let told = told.map(|(_, from, until)| (from, until));
         let told: Vec<(i64, i64)> =
             told.filter(|told| refused.iter().any(|span| meets(*span, *told))).collect();
-        // Nor where a card was put back: who was there before is not known any more.
-        let lost = format!(
-            "SELECT gateway_id, from_at, COALESCE(until_at, {}) FROM outage WHERE cause = 'STORAGE_LOST'",
-            world.now()
-        );
-        let harmed = |id: &Uuid| {
-            let harmed = world.gateways.iter().zip(&world.disk_harmed).filter(|(_, since)| since.is_some());
-            harmed.map(|(gateway, _)| gateway.id).any(|it| it == *id)
-        };
-        let lost = rows(&world.hub, &lost).await.into_iter().filter(|(id, ..)| of_mine(id) && harmed(id));
-        let lost = lost.map(|(_, from, until)| (from, until));
-        let refused = refused.into_iter().chain(told).chain(lost).any(|span| meets(span, window));
+        let refused = refused.into_iter().chain(told).any(|span| meets(span, window));
         if perhaps < TOLERANCE_MS && unheld > 0 && !refused {
             for (reader, from, until) in
                 rows(&world.hub, "SELECT reader_id, from_at, until_at FROM outage ORDER BY from_at").await
