@@ -146,22 +146,13 @@ async fn a_gateway_trusts_a_hub_of_its_authority_and_no_other() {
     let site = Site::new().await;
     let (authority, certificate, key) = certificates();
     let (stranger, ..) = certificates();
-    for (name, text) in
-        [("ca.pem", authority), ("stranger.pem", stranger), ("hub.pem", certificate), ("hub.key", key)]
-    {
+    for (name, text) in [("ca.pem", authority), ("stranger.pem", stranger)] {
         std::fs::write(site.path(name), text).unwrap();
     }
     // A second hub serves the same database without TLS, for the test to read.
     let mut reading = site.hub().await;
-    let port = free_port();
-    let (listen, database) = (format!("127.0.0.1:{port}"), site.database());
-    let (pem, private) = (site.path("hub.pem"), site.path("hub.key"));
-    let files = ["--tls-cert", pem.to_str().unwrap(), "--tls-key", private.to_str().unwrap()];
-    let serve = ["serve", "--listen", &listen, "--database", &database];
-    let mut hub = Program::start(HUB, &[&serve[..], &files[..]].concat());
-    hub.line_with("serving https://").await;
+    let (mut hub, url) = site.hub_by_https(&certificate, &key).await;
 
-    let url = format!("https://127.0.0.1:{port}");
     let with = |name: &str| format!("ca_file = '{}'", site.path(name).display());
     site.write_config(&url, &with("stranger.pem"), "");
     let mut gateway = site.gateway();

@@ -7,7 +7,7 @@ use std::path::Path;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rollcall_tests::chaos::clock::FAKETIME;
 use rollcall_tests::programs::site::*;
-use rollcall_tests::programs::{Program, free_port, until};
+use rollcall_tests::programs::{Program, until};
 
 /// An authority's certificate, and one of its for loopback with its key, all PEM; both valid within these years alone.
 fn certificates(from: i32, until: i32) -> (String, String, String) {
@@ -35,20 +35,12 @@ async fn a_machine_that_starts_in_1970_learns_the_time_from_its_hub_by_https_and
     for ((from, to), believed) in [((2026, 2030), true), ((2020, 2025), false)] {
         let site = Site::new().await;
         let (authority, certificate, key) = certificates(from, to);
-        for (name, text) in [("ca.pem", authority), ("hub.pem", certificate), ("hub.key", key)] {
-            std::fs::write(site.path(name), text).unwrap();
-        }
+        std::fs::write(site.path("ca.pem"), authority).unwrap();
         // A second hub serves the same database without TLS, for the test to read.
         let mut reading = site.hub().await;
-        let port = free_port();
-        let (listen, database) = (format!("127.0.0.1:{port}"), site.database());
-        let (pem, private) = (site.path("hub.pem"), site.path("hub.key"));
-        let files = ["--tls-cert", pem.to_str().unwrap(), "--tls-key", private.to_str().unwrap()];
-        let serve = ["serve", "--listen", &listen, "--database", &database];
-        let mut hub = Program::start(HUB, &[&serve[..], &files[..]].concat());
-        hub.line_with("serving https://").await;
+        let (mut hub, url) = site.hub_by_https(&certificate, &key).await;
         let trusted = format!("ca_file = '{}'", site.path("ca.pem").display());
-        site.write_config(&format!("https://127.0.0.1:{port}"), &trusted, "");
+        site.write_config(&url, &trusted, "");
         let variables = [
             ("LD_PRELOAD", *library),
             ("FAKETIME", "@1970-01-01 01:00:05"),

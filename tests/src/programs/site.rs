@@ -163,6 +163,20 @@ impl Site {
         self.path("gateway.toml").to_str().unwrap().to_owned()
     }
 
+    /// Starts a hub over the same database behind TLS, by a certificate and its key in PEM; gives its address, too.
+    pub async fn hub_by_https(&self, certificate: &str, key: &str) -> (Program, String) {
+        let (pem, private) = (self.path("hub.pem"), self.path("hub.key"));
+        std::fs::write(&pem, certificate).unwrap();
+        std::fs::write(&private, key).unwrap();
+        let port = free_port();
+        let (listen, database) = (format!("127.0.0.1:{port}"), self.database());
+        let files = ["--tls-cert", pem.to_str().unwrap(), "--tls-key", private.to_str().unwrap()];
+        let serve = ["serve", "--listen", &listen, "--database", &database];
+        let mut hub = Program::start(HUB, &[&serve[..], &files[..]].concat());
+        hub.line_with("serving https://").await;
+        (hub, format!("https://127.0.0.1:{port}"))
+    }
+
     /// Starts the gateway.
     pub fn gateway(&self) -> Program {
         Program::start(GATEWAY, &["run", "--config", &self.config()])
