@@ -434,3 +434,7 @@ impl<'a> Feed<'a> {
 #[cfg(test)]
 #[path = "calendar_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "calendar_bomb_tests.rs"]
+mod bomb_tests;

@@ -293,11 +293,7 @@ impl SimGateway {
                         Uncertain { earliest: Instant(record.earliest), latest: Instant(record.latest) };
                     taken = Taken::New(Minted::new(record.id, when));
                     if hasty {
-                        let flash = match record.light.as_str() {
-                            "GREEN" => Some(Colour::Green),
-                            "AMBER" => Some(Colour::Amber),
-                            _ => Some(Colour::Red),
-                        };
+                        let flash = rollcall_gateway::walk::colour(&record.light);
                         running.answered.push(Shown { swipe: record.id, place: None, flash, kept: None });
                     }
                     running.undated.swiped(&record);
