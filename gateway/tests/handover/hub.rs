@@ -4,39 +4,39 @@ use super::*;
 
 /// A hub as far as handing over goes; it may turn batches down that hold some record.
 #[derive(Default)]
-pub struct Hub {
-    pub turns_down: BTreeSet<u64>,
+pub(super) struct Hub {
+    pub(super) turns_down: BTreeSet<u64>,
     /// It fails at those, rather than to say that it does not take them.
-    pub fails: bool,
+    pub(super) fails: bool,
     /// Records that the gateway cannot read any more.
-    pub unreadable: BTreeSet<u64>,
+    pub(super) unreadable: BTreeSet<u64>,
     /// Up to which everything is handed over, as far as the hub was told and could take it.
-    pub watermark: i64,
-    pub through: u64,
-    pub has: BTreeSet<u64>,
-    pub complete: bool,
+    pub(super) watermark: i64,
+    pub(super) through: u64,
+    pub(super) has: BTreeSet<u64>,
+    pub(super) complete: bool,
     /// The last heartbeat or batch that it took.
-    pub last: Option<Uuid>,
+    pub(super) last: Option<Uuid>,
     /// So many of its next answers are lost, and how often it was not in step with the gateway.
-    pub loses: usize,
+    pub(super) loses: usize,
     /// So many calls after those do not reach it.
-    pub unheard: usize,
-    pub out_of_step: usize,
+    pub(super) unheard: usize,
+    pub(super) out_of_step: usize,
     /// What becomes of batches of more than so many.
-    pub too_many: Option<(usize, fn() -> UplinkError)>,
+    pub(super) too_many: Option<(usize, fn() -> UplinkError)>,
     /// What the gateway signs with, and the records that stand under a signature.
-    pub key: Option<SigningKey>,
-    pub signed: BTreeSet<u64>,
+    pub(super) key: Option<SigningKey>,
+    pub(super) signed: BTreeSet<u64>,
     /// The gateway has found out that some cannot be read, and what tells of them is not durable yet.
-    pub untold: bool,
+    pub(super) untold: bool,
     /// Records that came since.
-    pub more: u64,
-    pub asked: usize,
+    pub(super) more: u64,
+    pub(super) asked: usize,
 }
 
 impl Hub {
     /// As `hub::service::intake::journal` has it.
-    pub fn hears(&mut self, said: &GatewayJournalInput) -> GatewayHandedOver {
+    pub(super) fn hears(&mut self, said: &GatewayJournalInput) -> GatewayHandedOver {
         let (through, after) = (said.through.0, said.after.map(|after| after.0));
         self.complete = true;
         match after {
@@ -49,26 +49,26 @@ impl Hub {
         GatewayHandedOver { journal_id: said.journal_id, through: Counter(self.through), chain }
     }
 
-    pub fn in_step(&mut self, previous: Option<&Vec<Uuid>>) -> bool {
+    pub(super) fn in_step(&mut self, previous: Option<&Vec<Uuid>>) -> bool {
         let previous = previous.unwrap();
         let in_step = previous.is_empty() || self.last.is_some_and(|last| previous.contains(&last));
         self.out_of_step += usize::from(!in_step);
         in_step
     }
 
-    pub fn loses_this(&mut self) -> bool {
+    pub(super) fn loses_this(&mut self) -> bool {
         let loses = self.loses > 0;
         self.loses = self.loses.saturating_sub(1);
         loses
     }
 
     /// Comes back from a backup, with so many records, of which all up to one came in order.
-    pub fn restored(&mut self, through: u64, has: u64) {
+    pub(super) fn restored(&mut self, through: u64, has: u64) {
         (self.through, self.asked, self.watermark, self.last) = (through, 0, 0, Some(Uuid::nil()));
         self.has.retain(|sequence| *sequence <= has);
     }
 
-    pub fn passes(&mut self, watermark: DateTime, in_step: bool) {
+    pub(super) fn passes(&mut self, watermark: DateTime, in_step: bool) {
         if self.complete && in_step {
             self.watermark = self.watermark.max(watermark.0);
             // All these records are from before any heartbeat.
@@ -79,7 +79,7 @@ impl Hub {
     }
 
     /// Hands over until there is nothing more to say before the next heartbeat; gives how many were held back.
-    pub fn drain(&mut self, handover: &mut HandOver, at: i64) -> i32 {
+    pub(super) fn drain(&mut self, handover: &mut HandOver, at: i64) -> i32 {
         let last = RECORDS + self.more;
         let segment = Segment { name: "s".into(), journal: JOURNAL, first: 1, last, damaged: false };
         let standing =
