@@ -37,11 +37,10 @@ use crate::osdp::bus;
 use crate::page::{self, Windows};
 use crate::setup::capture;
 use crate::timetable::Cache;
-use crate::uplink::acknowledged::Acknowledged;
 use crate::uplink::client::HubClient;
 use crate::uplink::connect::Address;
 use crate::uplink::feed::{FeedTask, Rebuild};
-use crate::uplink::sender::{ACKNOWLEDGED, Handing, SenderTask, Status, StatusAsk};
+use crate::uplink::sender::{Handing, Noted, SenderTask, Status, StatusAsk};
 use crate::uplink::sign::SigningKey;
 use crate::walk;
 
@@ -273,7 +272,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         clock,
         data: config.data.clone(),
         time_is_the_hubs,
-        acknowledged: Acknowledged::load(&config.data.join(ACKNOWLEDGED)),
+        acknowledged: Noted::load(&config.data),
         cache_damaged: damaged.is_some(),
         handing,
         stop: stopping.clone(),

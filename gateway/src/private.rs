@@ -10,6 +10,10 @@ use anyhow::{Context, bail, ensure};
 
 use crate::journal::disk::is_full;
 
+mod turns;
+
+pub(crate) use turns::InTurn;
+
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
 

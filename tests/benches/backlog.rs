@@ -21,10 +21,9 @@ use rollcall_gateway::journal::disk::Folder;
 use rollcall_gateway::journal::log::{Limits, Log};
 use rollcall_gateway::journal::record::{Record, SwipeRecord};
 use rollcall_gateway::journal::writer::{Journal, Written};
-use rollcall_gateway::uplink::acknowledged::Acknowledged;
 use rollcall_gateway::uplink::client::HubClient;
 use rollcall_gateway::uplink::connect::Address;
-use rollcall_gateway::uplink::sender::{SenderTask, Status};
+use rollcall_gateway::uplink::sender::{Handing, Noted, SenderTask, Status};
 use rollcall_gateway::uplink::sign::SigningKey;
 use rollcall_tests::hub::{TestHub, at, ms};
 use rollcall_tests::timetable::{Gateway, estate, session, students};
@@ -218,9 +217,9 @@ async fn measure(hub: TestHub, theirs: tokio::runtime::Handle) {
         clock,
         data: folder.path().to_path_buf(),
         time_is_the_hubs: true,
-        acknowledged: Acknowledged::default(),
+        acknowledged: Noted::load(folder.path()),
         cache_damaged: false,
-        handing: watch::channel(rollcall_gateway::uplink::sender::Handing::default()).0,
+        handing: watch::channel(Handing::default()).0,
         stop: stopping,
     };
     let begun = Moment::now();

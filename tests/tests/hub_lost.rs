@@ -187,6 +187,45 @@ async fn a_card_that_was_put_back_from_an_image_takes_no_register_away_that_the_
     assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
 }
 
+#[tokio::test]
+async fn nobody_is_absent_for_a_green_that_went_with_a_card_that_was_put_back_from_an_image() {
+    // Eight minutes without a gateway are no reason to give a register up, unless it had run in them and nobody has its swipes.
+    for (forked, image, wanted) in [
+        (true, "08:30", is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
+        (false, "08:30", is("FINAL", &["ABSENT", "ABSENT"])),
+        // Its outages are its own, where only the hub's record of its journal differs.
+        (true, "10:51", is("FINAL", &["ABSENT", "ABSENT"])),
+    ] {
+        let (hub, gateway, _) = class().await;
+        hub.clock.set(&at("10:50"));
+        gateway.heartbeat(&hub, &at("10:50")).await;
+        hub.clock.set(&at("12:00"));
+        let readers = gateway.config["readers"].as_array().unwrap();
+        for until in [None, Some("10:58")] {
+            let down = readers.iter().zip(1..).map(|(reader, number)| {
+                json!({"outageId": Uuid::from_u128(number), "readerId": reader["readerId"],
+                       "cause": "GATEWAY_DOWN", "from": at(image), "until": until.map(at)})
+            });
+            let mut told = json!({"outages": down.collect::<Vec<_>>(), "journal": journal(None, 4)});
+            if forked {
+                told["journal"]["journalId"] = json!(Uuid::from_u128(8));
+                told["journal"]["forkOf"] = json!(Uuid::from_u128(7));
+            }
+            let watermark = if until.is_some() { "12:00" } else { "10:50" };
+            send(&hub, &gateway, &[], &at(watermark), told).await;
+        }
+        assert_eq!(register(&hub, "X").await, wanted, "{forked} {image}");
+        let mut kinds = alerts(&hub).await;
+        kinds.sort_unstable();
+        let lost = forked && image == "08:30";
+        let expected = [("JOURNAL_FORKED", forked), ("SWIPES_LOST", lost)];
+        assert_eq!(
+            kinds,
+            expected.iter().filter(|(_, told)| *told).map(|(kind, _)| *kind).collect::<Vec<_>>()
+        );
+    }
+}
+
 fn damage(number: u128, from: &str, until: &str) -> Value {
     json!({"outages": [{"outageId": Uuid::from_u128(number), "readerId": null, "cause": "JOURNAL_DAMAGED",
                         "from": at(from), "until": at(until)}]})

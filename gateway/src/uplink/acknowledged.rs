@@ -1,13 +1,12 @@
 //! Since when whole segments of the journal are at the hub: a hub that is put back to a backup asks for what it took in
 //! since, so they stay for 30 days from then, however old their swipes are.
 
-use std::path::Path;
-
 use rollcall_rules::time::Instant;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::journal::log::Segment;
+use crate::private::InTurn;
 
 /// How long acknowledged swipes stay on the disk, in milliseconds.
 pub const KEEP_MS: i64 = 30 * 24 * 3_600_000;
@@ -31,20 +30,19 @@ struct Since {
 }
 
 impl Acknowledged {
-    /// Reads what an earlier start noted. Where nothing can be read the days are counted anew, which keeps more.
+    /// Takes what an earlier start noted. Where nothing can be read the days are counted anew, which keeps more.
     #[must_use]
-    pub fn load(path: &Path) -> Self {
-        let Ok(bytes) = std::fs::read(path) else { return Self::default() };
-        serde_json::from_slice(&bytes).unwrap_or_default()
+    pub(crate) fn load(kept: Option<Vec<u8>>) -> Self {
+        kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
     /// Keeps for the next start what is another since it was kept last.
     ///
     /// # Errors
     /// When the disk refuses: it is to be tried again, or the days begin anew at the next start.
-    pub fn keep(&mut self, path: &Path) -> std::io::Result<()> {
+    pub(crate) fn keep(&mut self, file: &mut InTurn) -> std::io::Result<()> {
         if self.unkept {
-            crate::private::write(path, &serde_json::to_vec(self)?)?;
+            file.keep(&serde_json::to_vec(self)?)?;
             self.unkept = false;
         }
         Ok(())
@@ -160,14 +158,15 @@ mod tests {
     #[test]
     fn what_cannot_be_read_counts_the_days_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("acknowledged.json");
-        assert_eq!(Acknowledged::load(&path), Acknowledged::default());
+        let path = folder.path().join("acknowledged");
+        let load = || Acknowledged::load(InTurn::open(&path).1);
+        assert_eq!(load(), Acknowledged::default());
         let mut known = Acknowledged::default();
         known.note(segments().iter().map(|it| (it, true)), (Instant(0), Instant(DAY)));
-        assert!(known.keep(&folder.path().join("none").join("acknowledged.json")).is_err());
-        known.keep(&path).unwrap();
-        assert_eq!(Acknowledged::load(&path), known, "what was refused is tried again");
+        assert!(known.keep(&mut InTurn::open(&folder.path().join("none").join("file")).0).is_err());
+        known.keep(&mut InTurn::open(&path).0).unwrap();
+        assert_eq!(load(), known, "what was refused is tried again");
         std::fs::write(&path, b"[{").unwrap();
-        assert_eq!(Acknowledged::load(&path), Acknowledged::default());
+        assert_eq!(load(), Acknowledged::default());
     }
 }

@@ -21,9 +21,10 @@ use crate::clock::{Clock, Reading, Trust};
 use crate::journal::log::{JournalError, Segment, Stored};
 use crate::journal::record::Record;
 use crate::journal::writer::{Journal, Standing};
+use crate::private::InTurn;
 
 /// The file that says since when the hub has which segments.
-pub const ACKNOWLEDGED: &str = "acknowledged.json";
+const ACKNOWLEDGED: &str = "acknowledged";
 
 /// Asks the gateway's mind how it is.
 pub type StatusAsk = oneshot::Sender<Status>;
@@ -58,7 +59,7 @@ pub struct SenderTask {
     /// Where the data lies, for its free space.
     pub data: std::path::PathBuf,
     /// Since when the hub has which segments.
-    pub acknowledged: Acknowledged,
+    pub acknowledged: Noted,
     /// The timetable copy was found damaged at the start.
     pub cache_damaged: bool,
     /// Whether what the hub says of the time is surely the hub's.
@@ -67,6 +68,22 @@ pub struct SenderTask {
     pub handing: watch::Sender<Handing>,
     /// Tells when the gateway stops.
     pub stop: watch::Receiver<bool>,
+}
+
+/// Since when the hub has which segments, and the file that says so to the next start.
+#[derive(Debug)]
+pub struct Noted {
+    known: Acknowledged,
+    file: InTurn,
+}
+
+impl Noted {
+    /// Reads what an earlier start noted in a folder.
+    #[must_use]
+    pub fn load(data: &std::path::Path) -> Self {
+        let (file, kept) = InTurn::open(&data.join(ACKNOWLEDGED));
+        Self { known: Acknowledged::load(kept), file }
+    }
 }
 
 /// Why a round did not work.
@@ -239,12 +256,13 @@ impl SenderTask {
         let whole = |segment: &Segment| {
             handover.places().through(segment.journal) >= segment.last && !handover.holds_back(segment)
         };
-        let before = self.acknowledged.clone();
+        let Noted { known, file } = &mut self.acknowledged;
+        let before = known.clone();
         let times = (now.when.earliest, now.when.latest);
-        let old = self.acknowledged.may_drop(&standing.segments, whole, times);
+        let old = known.may_drop(&standing.segments, whole, times);
         // Once, and not at each attempt.
-        let is_news = self.acknowledged != before;
-        if let Err(error) = self.acknowledged.keep(&self.data.join(ACKNOWLEDGED))
+        let is_news = *known != before;
+        if let Err(error) = known.keep(file)
             && is_news
         {
             tracing::warn!("since when the hub has what cannot be noted, so it stays for longer: {error}");

@@ -47,7 +47,7 @@ fn task(journal: &Journal, data: &std::path::Path) -> SenderTask {
         clock,
         data: data.to_owned(),
         time_is_the_hubs: false,
-        acknowledged: Acknowledged::load(&data.join(ACKNOWLEDGED)),
+        acknowledged: Noted::load(data),
         cache_damaged: false,
         handing: watch::channel(Handing::default()).0,
         stop: watch::channel(false).1,

@@ -12,7 +12,8 @@ use crate::scalar::DateTime;
 use crate::store::entity::{Gateway, Outage, OutageCause};
 use crate::store::{StoreError, Tx};
 
-/// Takes outages in, new or known better, and names the registers that they bear on.
+/// Takes outages in, new or known better, and names the registers that they bear on. `forked` says that they come of a journal
+/// of which the hub has more, or other, records than the gateway's disk.
 ///
 /// # Errors
 /// When the store fails.
@@ -21,6 +22,7 @@ pub(super) async fn take(
     tx: &mut Tx,
     gateway: &Gateway,
     outages: &[GatewayOutageInput],
+    forked: bool,
     touched: &mut Touched,
 ) -> Result<(), StoreError> {
     let now = hub.now().0;
@@ -78,6 +80,10 @@ pub(super) async fn take(
             let beyond = *ran <= now && until.is_none_or(|until| until > *ran);
             cause == OutageCause::GatewayDown && before.is_none() && beyond && !hung_since
         });
+        // A card that was put back from an image knows nothing of the time after its image, nor that there was one: what it took
+        // for being off is when it ran, and from its last word here on it may have shown green what nobody has.
+        let put_back = forked && ran_until.is_some_and(|ran| from < ran);
+        let cause = if put_back { OutageCause::StorageLost } else { cause };
         let from = ran_until.map_or(from, |ran| from.max(ran));
         let since = before.map_or(from, |before| before.from_at);
         let outage = Outage {
@@ -101,7 +107,12 @@ pub(super) async fn take(
                 at(until.unwrap_or(now)),
                 cause.word()
             );
-            let once = super::batch::alarm_id(kind, outage.id.as_bytes());
+            // Of a card that was put back each reader tells, and nobody is called but once.
+            let same = format!("{} {from}", gateway.id);
+            let once = match (cause, outage.reader_id) {
+                (OutageCause::StorageLost, Some(_)) => super::batch::alarm_id(kind, same.as_bytes()),
+                _ => super::batch::alarm_id(kind, outage.id.as_bytes()),
+            };
             tx.alarm(once, now, kind, Some(gateway.id), detail).await?;
         }
         tx.put_outage(&outage).await?;

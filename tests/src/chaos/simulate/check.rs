@@ -86,7 +86,7 @@ pub(super) async fn check(world: &World, base: &Base) -> Vec<String> {
 }
 
 /// Who was shown red though the swipe would have counted, by a gateway that had no room, a failing disk or had lost its timetable,
-/// is nowhere `ABSENT` for that; nor is one whose record rotted.
+/// is nowhere `ABSENT` for that; nor is one whose record rotted, or went with a card that was put back from an image.
 async fn wronged(world: &World, base: &Base, broken: &mut Vec<String>) {
     let mut reds: Vec<(usize, usize, i64)> = world.unknown.clone();
     let red =
@@ -98,9 +98,10 @@ async fn wronged(world: &World, base: &Base, broken: &mut Vec<String>) {
     };
     reds.extend(world.presentations.iter().filter(gone).map(|it| (it.student, it.door, it.at)));
     // What a gateway told before its disk was put back is gone with the disk.
-    reds.retain(|(student, door, _)| {
-        World::listed(*student) && world.disk_harmed[DOORS[*door].gateway].is_none()
-    });
+    reds.retain(|(_, door, _)| world.disk_harmed[DOORS[*door].gateway].is_none());
+    // But not that greens went with it.
+    reds.extend(&world.gone);
+    reds.retain(|(student, ..)| World::listed(*student));
     for session in world.plans[world.plan].sessions().filter(|session| !session.cancelled) {
         let Some(rooms) = session.rooms() else { continue };
         let (opens, closes) = session.window(base.day);
@@ -114,7 +115,7 @@ async fn wronged(world: &World, base: &Base, broken: &mut Vec<String>) {
             let counts = rooms.contains(&DOORS[*door].room) && (opens..=closes).contains(at);
             if counts && absent.contains(&base.students[*student]) {
                 broken.push(format!(
-                    "WRONGED: student {student} was refused, or their record rotted, at {} at {at} and is ABSENT at {}",
+                    "WRONGED: student {student} was refused, or their record was lost, at {} at {at} and is ABSENT at {}",
                     DOORS[*door].reader, session.id
                 ));
             }

@@ -32,6 +32,7 @@ mod program;
 pub(super) mod service;
 mod trouble;
 
+use faults::Image;
 use service::Service;
 use trouble::Trouble;
 pub use trouble::UNTROUBLED;
@@ -209,7 +210,9 @@ pub(super) struct World {
     harmed: Vec<bool>,
     /// No disk fails or is put back.
     whole_disks: bool,
-    snapshots: Vec<Option<SimDisk>>,
+    snapshots: Vec<Option<Image>>,
+    /// Who saw green, and the card with it was put back before the hub had it: student, door, when.
+    pub gone: Vec<(usize, usize, i64)>,
     backup: PathBuf,
     backed_up: bool,
     healed: bool,
@@ -286,6 +289,7 @@ impl World {
             harmed: vec![false; count],
             whole_disks: seed % 2 == 1,
             snapshots: vec![None; count],
+            gone: Vec::new(),
             backup: folder.join("backup.sqlite"),
             backed_up: false,
             healed: false,

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use rand::Rng;
+use rollcall_gateway::core::time::Kept;
 use uuid::Uuid;
 
 use super::super::DOORS;
-use super::super::check::{claimed, swipes_on};
-use super::super::disk::Fault;
+use super::super::check::{claimed, rows, swipes_on};
+use super::super::disk::{Fault, SimDisk};
 use super::{Event, World};
+
+/// A copy of a gateway's card: its journal, and its clock's file.
+pub(super) type Image = (SimDisk, Option<Kept>);
 
 /// The faults, by number: what `RUST_LOG=info` tells of a seed.
 const FAULTS: [&str; 13] = [
@@ -121,20 +125,31 @@ impl World {
 
     /// The card is copied, or the copy is put in: everything since is gone from this gateway.
     async fn storage(&mut self, index: usize) {
-        let Some(old) = self.snapshots[index].take() else {
-            self.snapshots[index] = Some(self.gateways[index].disk.copy_of_medium());
+        let Some(image) = self.snapshots[index].take() else {
+            let gateway = &self.gateways[index];
+            self.snapshots[index] = Some((gateway.disk.copy_of_medium(), gateway.kept.clone()));
             return;
         };
         if !self.up {
             return;
         }
         self.down(index, 2_000);
+        let (old, clock_file) = image;
         self.gateways[index].disk.replace(&old);
+        self.gateways[index].kept = clock_file;
         self.disk_harmed[index] = Some(self.now);
+        let known = rows(&self.hub, "SELECT id, watermark, 0 FROM gateway").await;
+        let id = self.gateways[index].id;
+        let watermark = known.iter().find(|it| it.0 == id).map_or(0, |(_, watermark, _)| *watermark);
         let at_hub: BTreeSet<Uuid> = claimed(&self.hub).await.into_iter().collect();
         let kept = swipes_on(&old);
         for it in self.presentations.iter_mut().filter(|it| DOORS[it.door].gateway == index) {
-            it.forgiven |= !it.minted.iter().any(|it| at_hub.contains(&it.id) || kept.contains(&it.id));
+            let is_gone = !it.minted.iter().any(|it| at_hub.contains(&it.id) || kept.contains(&it.id));
+            // What a reader keeps from before the hub's last word and tells of later, the hub cannot miss.
+            if is_gone && !it.forgiven && it.green() && it.at >= watermark {
+                self.gone.push((it.student, it.door, it.at));
+            }
+            it.forgiven |= is_gone;
             it.twice |= !it.kept;
         }
         // A backup from before would ask for what this card does not have any more.
