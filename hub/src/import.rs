@@ -32,7 +32,7 @@ const MAX_NAMES: usize = 4_000;
 const MAX_ROOMS: usize = 20;
 const MAX_GROUPS: usize = 100;
 /// How many problems are kept; the rest is only counted.
-const MAX_PROBLEMS: usize = 1_000;
+pub const MAX_PROBLEMS: usize = 1_000;
 
 /// Where something stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -358,6 +358,31 @@ async fn all_mistakes_that_only_the_database_shows_are_counted() {
     let report =
         imported(&hub, &table("class-lists.toml", &(CLASS_LIST.to_owned() + &lines)), &order("x")).await;
     assert_eq!((report.problems.count, report.applied), (250, false));
+    let rows = report.problems.list.iter().map(|it| it.place.row);
+    assert_eq!(rows.collect::<Vec<_>>(), (2..252).collect::<Vec<_>>(), "and told");
+}
+
+#[tokio::test]
+async fn a_mistake_in_one_kind_hides_none_of_another_and_is_not_told_again_as_what_is_not_there() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 0).await;
+    let mut facts =
+        table("students.toml", "Student number,Name,Email,Status\nS1,Ada,,Current\nS2,Bob,,Current\n");
+    facts.students.things[0].name = "N".repeat(201);
+    // That nobody knows S1 follows from the first mistake; that a stay ends before it begins does not.
+    let lines = "G,S1,28/09/2026,\nG,S00000,28/09/2026,27/09/2026\n";
+    facts.memberships = table("class-lists.toml", &(CLASS_LIST.to_owned() + lines)).memberships;
+    let mut told = problems(&imported(&hub, &facts, &order("x")).await);
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "t.csv, row 2, column 'Name': must have 200 characters at the most",
+            "t.csv, row 3, column 'Last day': must not come before 'from'"
+        ]
+    );
+    assert_eq!(hub.read("{ students { totalCount } }").await["students"]["totalCount"], 1);
 }
 
 #[test]

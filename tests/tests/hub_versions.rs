@@ -103,12 +103,20 @@ const A_REGISTER: &str = "
     INSERT INTO attendance VALUES ({d}, {b}, {3}, 'PRESENT', 'READER', {from}, 0, 0, 0, 1, {until}),
                                   ({e}, {b}, {4}, 'ABSENT', 'RULE', NULL, NULL, 0, 0, 1, {until});
     INSERT INTO attendance_change VALUES ({d}, 1, {until}, NULL, NULL, 'PRESENT', 'READER', NULL),
-                                         ({e}, 1, {until}, NULL, NULL, 'ABSENT', 'RULE', NULL);";
+                                         ({e}, 1, {until}, NULL, NULL, 'ABSENT', 'RULE', NULL);
+    INSERT INTO gateway VALUES ({f}, 'GW', {1}, {start}, '0.1.0', {noon}, {noon}, {noon}, NULL);
+    INSERT INTO reader VALUES ({g}, 'D1', {f}, {2}, 'OSDP', 1, 1, 'OFF', NULL, {noon}, {from});
+    INSERT INTO card VALUES ({h}, 'K1', {3}, {start}, NULL);
+    INSERT INTO credential VALUES ({h}, 128, {i});
+    INSERT INTO swipe VALUES ({j}, {j}, {f}, {k}, 1, {g}, {2}, {1}, NULL, 128, {h}, {3}, {3}, {from}, {from}, {from}, {from},
+        'SYNCED', 'RECORDED', 'RECORDED', {from},
+        '{\"decision\": \"RECORDED\", \"reason\": \"RECORDED\", \"light\": \"GREEN\", \"sessions\": [], \"basis\": \"\"}', {j});
+    INSERT INTO credit VALUES ({b}, {3}, {j}, 0);";
 
 /// The same, as the engine of these tests writes it.
 fn a_register() -> String {
     let mut sql = A_REGISTER.to_owned();
-    for (digit, n) in ('1'..='9').chain('a'..='e').zip(1_u128..) {
+    for (digit, n) in ('1'..='9').chain('a'..='k').zip(1_u128..) {
         let id = format!("{n:032x}");
         let id = match rollcall_tests::hub::postgres() {
             Some(_) => format!("'\\x{id}'::bytea"),
@@ -116,7 +124,12 @@ fn a_register() -> String {
         };
         sql = sql.replace(&format!("{{{digit}}}"), &id);
     }
-    let times = [("start", "2026-09-01T00:00:00Z".to_owned()), ("from", at("09:00")), ("until", at("10:00"))];
+    let times = [
+        ("start", "2026-09-01T00:00:00Z".to_owned()),
+        ("from", at("09:00")),
+        ("until", at("10:00")),
+        ("noon", at("12:00")),
+    ];
     for (word, time) in times {
         sql = sql.replace(&format!("{{{word}}}"), &ms(&time).to_string());
     }
@@ -173,24 +186,34 @@ async fn a_database_of_each_earlier_version_comes_up_with_what_was_in_it() {
         assert_eq!(shape(&database).await, wanted, "from version {so_many}");
         let query = "{ session(by: {externalId: \"X\"}) { title rooms { code } policy { opensBefore overlap } register { state
                          summary { present absent } entries { nodes { student { number email } status history { to } } } } }
-                       attendancePolicies { kind opensBefore } }";
+                       attendancePolicies { kind opensBefore }
+                       student(by: {number: \"S1\"}) { cards { code numberTail } }
+                       swipes { nodes { decision clockTrust shown { light } reader { code } gateway { code } room { code }
+                         student { number } card { code } } } }";
         let found = hub.read(query).await;
         let wanted = json!({
             "session": {"title": "A lecture", "rooms": [{"code": "R1"}], "policy": {"opensBefore": "PT45M", "overlap": "NEAREST_START"},
                 "register": {"state": "FINAL", "summary": {"present": 1, "absent": 1}, "entries": {"nodes": [
                     {"student": {"number": "S1", "email": null}, "status": "PRESENT", "history": [{"to": "PRESENT"}]},
                     {"student": {"number": "S2", "email": "bo@example.org"}, "status": "ABSENT", "history": [{"to": "ABSENT"}]}]}}},
-            "attendancePolicies": [{"kind": null, "opensBefore": "PT45M"}]});
+            "attendancePolicies": [{"kind": null, "opensBefore": "PT45M"}],
+            "student": {"cards": [{"code": "K1", "numberTail": "0012"}]},
+            "swipes": {"nodes": [{"decision": "RECORDED", "clockTrust": "SYNCED", "shown": {"light": "GREEN"},
+                "reader": {"code": "D1"}, "gateway": {"code": "GW"}, "room": {"code": "R1"},
+                "student": {"number": "S1"}, "card": {"code": "K1"}}]}});
         assert_eq!(found, wanted, "from version {so_many}");
         // And it goes on from there.
         hub.clock.set("2026-10-06T08:00:00Z");
         hub.done("saveStudent", json!({"number": "S3", "name": "Cy"})).await;
         hub.done("saveMembership", json!({"group": "G", "student": "S3", "from": "2026-10-01"})).await;
-        let query = "{ session(by: {externalId: \"X\"}) { register { entries { totalCount } } } }";
+        let query =
+            "{ session(by: {externalId: \"X\"}) { register { state entries { nodes { status } } } } }";
+        let register = hub.read(query).await["session"]["register"].take();
+        let marks = json!([{"status": "PRESENT"}, {"status": "ABSENT"}, {"status": "ABSENT"}]);
         assert_eq!(
-            hub.read(query).await["session"]["register"]["entries"]["totalCount"],
-            3,
-            "from version {so_many}"
+            register,
+            json!({"state": "FINAL", "entries": {"nodes": marks}}),
+            "derived from its swipe, from version {so_many}"
         );
         hub.running.stop().await.unwrap();
     }

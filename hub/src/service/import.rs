@@ -12,7 +12,7 @@ use super::bulk::{Put, Save, Tally};
 use super::memberships::{lasting, leave, never_were};
 use super::refusal::Check;
 use super::{Caller, Hub, News, Touched};
-use crate::import::{Facts, List, Place, Problems};
+use crate::import::{Facts, List, MAX_PROBLEMS, Place, Problems};
 use crate::store::entity::{Session, Student};
 use crate::store::{Boxed, StoreError, Tx};
 
@@ -200,8 +200,11 @@ impl Work<'_> {
         facts: &Facts,
     ) -> Result<(), StoreError> {
         let whole = facts.whole.contains(&kind);
-        if (list.things.is_empty() && !whole) || self.report.problems.count > 0 {
+        if list.things.is_empty() && !whole {
             return Ok(());
+        }
+        if self.report.problems.count > 0 {
+            return self.look(kind, list).await;
         }
         tracing::info!("{} {kind}", list.things.len());
         let names = list.things.iter().map(|thing| name(thing).to_owned()).collect();
@@ -226,8 +229,11 @@ impl Work<'_> {
         let kind = "memberships";
         let whole = facts.whole.contains(&kind);
         let nothing = facts.memberships.things.is_empty() && facts.dropped.is_empty() && facts.ids.is_empty();
-        if (nothing && !whole) || self.report.problems.count > 0 {
+        if nothing && !whole {
             return Ok(());
+        }
+        if self.report.problems.count > 0 {
+            return self.look(kind, &facts.memberships).await;
         }
         let Enrolled { list, dropped, forgotten, moved } = self.enrolled(facts).await?;
         if list.things.is_empty() && dropped.is_empty() && !whole {
@@ -281,7 +287,20 @@ impl Work<'_> {
     }
 
     async fn put<S: Save>(&mut self, kind: &str, list: &List<S>) -> Result<Put, StoreError> {
-        let mut check = Check::default();
+        self.put_checked(kind, list, Check::listing(MAX_PROBLEMS)).await
+    }
+
+    /// Looks for what is wrong with some things though others, on which they may rest, were refused already.
+    async fn look<S: Save>(&mut self, kind: &str, list: &List<S>) -> Result<(), StoreError> {
+        self.put_checked(kind, list, Check::listing(MAX_PROBLEMS).alone()).await.map(drop)
+    }
+
+    async fn put_checked<S: Save>(
+        &mut self,
+        kind: &str,
+        list: &List<S>,
+        mut check: Check,
+    ) -> Result<Put, StoreError> {
         let mut put = S::put(self.hub, &mut self.tx, &mut check, &list.things).await?;
         self.touched.extend(std::mem::take(&mut put.touched));
         self.report.problems.count += check.unlisted();

@@ -41,10 +41,18 @@ pub struct Refusal {
 pub type Answer<T> = Result<Result<T, Vec<Refusal>>, StoreError>;
 
 /// Collects refusals, so that a caller hears of all that is wrong at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Check {
     refusals: Vec<Refusal>,
     unlisted: usize,
+    most: usize,
+    alone: bool,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self { refusals: Vec::new(), unlisted: 0, most: MAX_REFUSALS, alone: false }
+    }
 }
 
 /// The most refusals that one answer lists.
@@ -54,9 +62,25 @@ const MAX_REFUSALS: usize = 100;
 const MAX_TEXT: usize = 200;
 
 impl Check {
+    /// One that lists so many.
+    #[must_use]
+    pub fn listing(most: usize) -> Self {
+        Self { most, ..Self::default() }
+    }
+
+    /// The same, of what can be told by looking at the input alone: for one that follows after another was refused, on which it may
+    /// rest.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
     /// Adds a refusal. Path segments are separated by dots.
     pub fn refuse(&mut self, code: Code, path: &str, message: impl Into<String>) {
-        if self.refusals.len() < MAX_REFUSALS {
+        if self.alone && !matches!(code, Code::Invalid | Code::Required | Code::TooLong) {
+            return;
+        }
+        if self.refusals.len() < self.most {
             let path = path.split('.').map(str::to_owned).collect();
             self.refusals.push(Refusal { code, message: message.into(), path });
         } else {
@@ -92,10 +116,10 @@ impl Check {
         }
     }
 
-    /// Whether anything was refused.
+    /// Whether anything was refused, so that there is nothing more to do.
     #[must_use]
     pub fn found_any(&self) -> bool {
-        !self.refusals.is_empty()
+        self.alone || !self.refusals.is_empty()
     }
 
     /// What was refused, if anything.

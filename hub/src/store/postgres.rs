@@ -29,11 +29,13 @@ use sqlx::{
 
 use uuid::Uuid;
 
+use self::fault::{Class, class, given_up, is_busy};
 use self::outcome::Outcome;
 use super::lists::TakesLists;
 use super::migrate::{explain, migrator};
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
+mod fault;
 mod outcome;
 
 /// How many connections one hub reads through at the most.
@@ -57,6 +59,8 @@ const COMMITTED_WITHIN: Duration = Duration::from_secs(60);
 const IDLE_AT_MOST: &str = "300s";
 /// After how long the server ends a question: whoever asked has gone by then, and it goes on all the same.
 const ASKED_AT_MOST: &str = "300s";
+/// For so long a connection that nobody used is taken to be there.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// For how long ids of transactions are kept, in seconds; far longer than anyone asks.
 const OUTCOMES_KEPT_S: i64 = 3_600;
 /// After how many transactions of this hub old ids are dropped.
@@ -108,54 +112,6 @@ fn without_isolation(url: &str) -> Result<(String, Writing), StoreError> {
     Ok((format!("{address}{mark}{}", others.join("&")), writing))
 }
 
-/// What the engine said of a transaction that was not asked to commit yet: whatever cut it short, nothing of it is left.
-fn given_up(error: sqlx::Error, writing: Writing) -> StoreError {
-    match class(&error, writing) {
-        Class::TurnedDown | Class::CutOff => StoreError::Again(error.into()),
-        Class::Other => error.into(),
-    }
-}
-
-/// Whether a lock was not to be had in time (lock_not_available), or two waited for each other.
-fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|told| told.code());
-    code.is_some_and(|code| code == "55P03" || code.starts_with("40"))
-}
-
-/// Kinds of errors, by what they mean for a transaction.
-#[derive(Debug, PartialEq, Eq)]
-enum Class {
-    /// The engine rolled it back, to be attempted again.
-    TurnedDown,
-    /// The connection is gone.
-    CutOff,
-    /// Anything else that the engine says.
-    Other,
-}
-
-fn class(error: &sqlx::Error, writing: Writing) -> Class {
-    match error {
-        sqlx::Error::Database(told) => match told.code().as_deref() {
-            // Whoever put the same there at the same time is seen at the next attempt (PostgreSQL manual, 13.5).
-            Some("23505") if writing == Writing::Serializable => Class::TurnedDown,
-            // Transaction rollback (SQL:2016, class 40), but for the one that says that nobody knows.
-            Some("40003") => Class::CutOff,
-            // It was asked nothing for too long (idle_in_transaction_session_timeout).
-            Some("25P03") => Class::TurnedDown,
-            Some(code) if code.starts_with("40") => Class::TurnedDown,
-            // A server, or a balancer before it, that has no connection left to give.
-            Some("53300") => Class::CutOff,
-            // Connection exception, and the server's going and coming (PostgreSQL manual, appendix A).
-            Some(code) if code.starts_with("08") || code.starts_with("57P0") => Class::CutOff,
-            _ => Class::Other,
-        },
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-            Class::CutOff
-        }
-        _ => Class::Other,
-    }
-}
-
 /// A schema's text as PostgreSQL wants it. Texts are compared byte by byte, as on SQLite, whatever the database's own
 /// collation is.
 fn translate(sql: &str) -> String {
@@ -187,7 +143,19 @@ impl PostgresStore {
             .options([("synchronous_commit", "on")]);
         // Whoever starts a hub wants to hear at once that there is no server; a pool would go on trying.
         options.connect().await?.close().await?;
-        let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(30));
+        // Whether a connection that was used just now is still there, beginning on it shows as well as asking beforehand, which is
+        // one more way to the server and back each time.
+        let pool = PgPoolOptions::new()
+            .acquire_timeout(Duration::from_secs(30))
+            .test_before_acquire(false)
+            .before_acquire(|connection, idle| {
+                Box::pin(async move {
+                    if idle.idle_for > TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            });
         // Apart, so that readers never wait behind writers who wait for their turn.
         let count = if writing == Writing::InTurn { WRITERS } else { WRITERS_AT_ONCE };
         let writing_options =
@@ -231,9 +199,25 @@ impl PostgresStore {
         })
     }
 
+    /// Begins a transaction. On a connection that was cut while nobody used it that fails, and others are left.
+    async fn begin(
+        &self,
+        pool: &PgPool,
+        statement: &'static str,
+    ) -> Result<sqlx::Transaction<'static, Postgres>, StoreError> {
+        for _ in 0..pool.options().get_max_connections() {
+            match pool.begin_with(statement).await {
+                Err(error) if class(&error, self.writing) == Class::CutOff => {
+                    tracing::debug!("another connection to the database is taken: {error}");
+                }
+                begun => return begun.map_err(|error| given_up(error, self.writing)),
+            }
+        }
+        pool.begin_with(statement).await.map_err(|error| given_up(error, self.writing))
+    }
+
     async fn read_through(&self, pool: &PgPool) -> Result<Box<dyn Transaction>, StoreError> {
-        let begun = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
-        let transaction = begun.map_err(|error| given_up(error, self.writing))?;
+        let transaction = self.begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         Ok(Box::new(PostgresTransaction { transaction, writes: None, writing: self.writing }))
     }
 
@@ -312,15 +296,14 @@ impl Store for PostgresStore {
                 Writing::InTurn => "BEGIN ISOLATION LEVEL READ COMMITTED",
                 Writing::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
             };
-            let given_up_by = |error| given_up(error, self.writing);
-            let mut transaction = self.writers.begin_with(begin).await.map_err(given_up_by)?;
+            let mut transaction = self.begin(&self.writers, begin).await?;
             let id = Uuid::new_v4();
             let note = match self.writing {
                 // One statement for both, as each is a way to the server and back.
                 Writing::InTurn => sqlx::query(IN_TURN).bind(id.as_bytes().as_slice()).bind(WRITER_LOCK),
                 Writing::Serializable => sqlx::query(NOTE).bind(id.as_bytes().as_slice()),
             };
-            transaction.execute(note).await.map_err(given_up_by)?;
+            transaction.execute(note).await.map_err(|error| given_up(error, self.writing))?;
             let writes = Some(Outcome { id, options: self.options.clone() });
             Ok(Box::new(PostgresTransaction { transaction, writes, writing: self.writing })
                 as Box<dyn Transaction>)

@@ -64,8 +64,11 @@ impl Work<'_> {
         let kind = "sessions";
         let whole = facts.whole.contains(&kind);
         let nothing = facts.sessions.things.is_empty() && facts.series.is_empty() && !whole;
-        if nothing || self.report.problems.count > 0 {
+        if nothing {
             return Ok(());
+        }
+        if self.report.problems.count > 0 {
+            return self.look(kind, &facts.sessions).await;
         }
         tracing::info!("{} {kind}", facts.sessions.things.len());
         let names = facts.sessions.things.iter().map(|it| it.external_id.clone()).collect();

@@ -40,17 +40,18 @@ pub(super) async fn rows(hub: &SimHub, sql: &str) -> Vec<(Uuid, i64, i64)> {
     read.await.unwrap_or_else(|error| panic!("the hub cannot be read: {error}"))
 }
 
-/// The swipes that a medium holds.
+/// The swipes that a medium holds, and its last record: journal and sequence.
 #[must_use]
-pub(super) fn swipes_on(disk: &SimDisk) -> BTreeSet<Uuid> {
-    let mut found = BTreeSet::new();
+pub(super) fn swipes_on(disk: &SimDisk) -> (BTreeSet<Uuid>, Option<(Uuid, u64)>) {
+    let (mut found, mut last) = (BTreeSet::new(), None);
     let limits = Limits { segment: 16 * 1024, quota: u64::MAX };
     drop(Log::open(disk.copy_of_medium(), Uuid::nil(), limits, |stored| {
+        last = Some((stored.journal, stored.sequence));
         if let Ok(Record::Swipe(swipe)) = Record::read(&stored.body) {
             found.insert(swipe.id);
         }
     }));
-    found
+    (found, last)
 }
 
 /// Everything that does not hold.

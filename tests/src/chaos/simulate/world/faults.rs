@@ -99,13 +99,19 @@ impl World {
         let longest = if self.rng.random_bool(0.2) { 2_000_000 } else { 300_000 };
         let back = self.rng.random_range(3_000..longest);
         self.down(index, back);
-        let gateway = &mut self.gateways[index];
-        gateway.disk.power_cut();
-        gateway.machine.boot = Uuid::from_u128(self.rng.random());
-        gateway.machine.started = self.now + back - 1_000;
+        self.gateways[index].disk.power_cut();
+        let boot = Uuid::from_u128(self.rng.random());
         // No clock chip: the wall stands in 1970, or where it was last kept.
-        gateway.machine.wall_off = if self.rng.random_bool(0.5) { -self.now } else { -back };
-        gateway.machine.max_error_ms = Some(16_000);
+        let wall_off = if self.rng.random_bool(0.5) { -self.now } else { -back };
+        self.boots(index, boot, back, wall_off);
+    }
+
+    /// The machine starts anew, so long from now.
+    fn boots(&mut self, index: usize, boot: Uuid, back: i64, wall_off: i64) {
+        let started = self.now + back - 1_000;
+        let machine = &mut self.gateways[index].machine;
+        (machine.boot, machine.started) = (boot, started);
+        (machine.wall_off, machine.max_error_ms) = (wall_off, Some(16_000));
     }
 
     fn clock_step(&mut self, index: usize) {
@@ -134,6 +140,8 @@ impl World {
             return;
         }
         self.down(index, 2_000);
+        let boot = Uuid::new_v5(&self.gateways[index].machine.boot, b"put back");
+        self.boots(index, boot, 2_000, -2_000);
         let (old, clock_file) = image;
         self.gateways[index].disk.replace(&old);
         self.gateways[index].kept = clock_file;
@@ -142,11 +150,16 @@ impl World {
         let id = self.gateways[index].id;
         let watermark = known.iter().find(|it| it.0 == id).map_or(0, |(_, watermark, _)| *watermark);
         let at_hub: BTreeSet<Uuid> = claimed(&self.hub).await.into_iter().collect();
-        let kept = swipes_on(&old);
+        let (kept, last) = swipes_on(&old);
+        let through = rows(&self.hub, "SELECT journal_id, through, 0 FROM journal").await;
+        // A hub that came back from a backup of before the image knows nothing of what came after it either.
+        let is_known = last.is_some_and(|(journal, last)| {
+            through.iter().any(|(id, through, _)| *id == journal && through.cast_unsigned() > last)
+        });
         for it in self.presentations.iter_mut().filter(|it| DOORS[it.door].gateway == index) {
             let is_gone = !it.minted.iter().any(|it| at_hub.contains(&it.id) || kept.contains(&it.id));
             // What a reader keeps from before the hub's last word and tells of later, the hub cannot miss.
-            if is_gone && !it.forgiven && it.green() && it.at >= watermark {
+            if is_known && is_gone && !it.forgiven && it.green() && it.at >= watermark {
                 self.gone.push((it.student, it.door, it.at));
             }
             it.forgiven |= is_gone;
