@@ -110,7 +110,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 7] = [
+const BROKEN_LATELY: [(u64, &str); 8] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -140,6 +140,10 @@ const BROKEN_LATELY: [(u64, &str); 7] = [
     (
         1_100_611,
         "of a journal that the hub noted under another name, hub and gateway called a hole by two names, and a register was given up",
+    ),
+    (
+        1_305_106,
+        "a card was put back from an image that was made while readers were out, and who had seen green since was absent",
     ),
 ];
 

@@ -4,7 +4,7 @@
 
 use rollcall_hub::service::sweep;
 use rollcall_rules::ids::hole;
-use rollcall_tests::hub::{at, refusals};
+use rollcall_tests::hub::{at, ms, refusals};
 use rollcall_tests::timetable::{Gateway, alerts, class, is, journal, register, send};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -190,26 +190,34 @@ async fn a_card_that_was_put_back_from_an_image_takes_no_register_away_that_the_
 #[tokio::test]
 async fn nobody_is_absent_for_a_green_that_went_with_a_card_that_was_put_back_from_an_image() {
     // Eight minutes without a gateway are no reason to give a register up, unless it had run in them and nobody has its swipes.
-    for (forked, image, wanted) in [
-        (true, "08:30", is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
-        (false, "08:30", is("FINAL", &["ABSENT", "ABSENT"])),
+    for (forked, image, alone, wanted) in [
+        (true, "08:30", false, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
+        (true, "08:30", true, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
+        (false, "08:30", false, is("FINAL", &["ABSENT", "ABSENT"])),
         // Its outages are its own, where only the hub's record of its journal differs.
-        (true, "10:51", is("FINAL", &["ABSENT", "ABSENT"])),
+        (true, "10:51", false, is("FINAL", &["ABSENT", "ABSENT"])),
     ] {
         let (hub, gateway, _) = class().await;
         hub.clock.set(&at("10:50"));
         gateway.heartbeat(&hub, &at("10:50")).await;
         hub.clock.set(&at("12:00"));
         let readers = gateway.config["readers"].as_array().unwrap();
+        let readers: Vec<Value> = match alone {
+            true => vec![Value::Null],
+            false => readers.iter().map(|reader| reader["readerId"].clone()).collect(),
+        };
         for until in [None, Some("10:58")] {
             let down = readers.iter().zip(1..).map(|(reader, number)| {
-                json!({"outageId": Uuid::from_u128(number), "readerId": reader["readerId"],
+                json!({"outageId": Uuid::from_u128(number), "readerId": reader,
                        "cause": "GATEWAY_DOWN", "from": at(image), "until": until.map(at)})
             });
             let mut told = json!({"outages": down.collect::<Vec<_>>(), "journal": journal(None, 4)});
-            if forked {
+            if forked && until.is_none() {
                 told["journal"]["journalId"] = json!(Uuid::from_u128(8));
                 told["journal"]["forkOf"] = json!(Uuid::from_u128(7));
+            } else if forked {
+                // Readers answer when it goes on under another name already.
+                told["journal"]["journalId"] = json!(Uuid::from_u128(9));
             }
             let watermark = if until.is_some() { "12:00" } else { "10:50" };
             send(&hub, &gateway, &[], &at(watermark), told).await;
@@ -223,6 +231,53 @@ async fn nobody_is_absent_for_a_green_that_went_with_a_card_that_was_put_back_fr
             kinds,
             expected.iter().filter(|(_, told)| *told).map(|(kind, _)| *kind).collect::<Vec<_>>()
         );
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_was_made_while_a_reader_was_out_does_not_say_that_it_has_been_out_ever_since() {
+    let (hub, gateway, _) = class().await;
+    let reader = gateway.config["readers"][0]["readerId"].clone();
+    let outage = |number: u128, cause: &str, from: &str, until: Option<&str>| {
+        json!({"outageId": Uuid::from_u128(number), "readerId": reader, "cause": cause,
+               "from": at(from), "until": until.map(at)})
+    };
+    let out = |until| outage(1, "READER_UNREACHABLE", "08:00", until);
+    let off = |until| outage(2, "GATEWAY_DOWN", "08:10", until);
+    let said = |outages: Value, name: u128| {
+        let mut journal = journal(None, 4);
+        journal["journalId"] = json!(Uuid::from_u128(name));
+        // Under this name the hub notes what the card has of a journal of which it has more itself.
+        journal["forkOf"] = if name == 8 { json!(Uuid::from_u128(7)) } else { Value::Null };
+        json!({"outages": outages, "journal": journal})
+    };
+    hub.clock.set(&at("10:50"));
+    send(&hub, &gateway, &[], &at("08:10"), said(json!([out(None)]), 7)).await;
+    send(&hub, &gateway, &[], &at("10:50"), said(json!([out(Some("08:20"))]), 7)).await;
+    hub.clock.set(&at("12:00"));
+    // What it has is sent once more under another name: that is no news.
+    send(&hub, &gateway, &[], &at("10:50"), said(json!([out(None)]), 8)).await;
+    assert_eq!(alerts(&hub).await, ["JOURNAL_FORKED"]);
+    // It takes the outage to have ended when the image was made, and the reader answers when it is put back.
+    for _ in 0..2 {
+        send(&hub, &gateway, &[], &at("10:50"), said(json!([out(Some("08:10")), off(None)]), 8)).await;
+        send(&hub, &gateway, &[], &at("12:00"), said(json!([off(Some("10:58"))]), 9)).await;
+        assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
+        let query = "{ gateways { nodes { outages { nodes { cause from until } } } } }";
+        let told = hub.read(query).await["gateways"]["nodes"][0]["outages"]["nodes"].take();
+        let mut spans: Vec<(String, i64, i64)> = Vec::new();
+        for outage in told.as_array().unwrap() {
+            let [from, until] = ["from", "until"].map(|end| ms(outage[end].as_str().unwrap()));
+            spans.push((outage["cause"].as_str().unwrap().to_owned(), from, until));
+        }
+        spans.sort();
+        let span = |cause: &str, from: &str, until: &str| (cause.to_owned(), ms(&at(from)), ms(&at(until)));
+        let wanted = [
+            span("GATEWAY_DOWN", "10:50", "10:58"),
+            span("READER_UNREACHABLE", "08:00", "08:20"),
+            span("STORAGE_LOST", "10:50", "10:58"),
+        ];
+        assert_eq!(spans, wanted);
     }
 }
 

@@ -116,7 +116,8 @@ impl Outages {
     }
 
     /// The gateway starts and was last known to run at `alive`: none of its readers was served since, until it answers.
-    /// What to journal; nothing where it never ran before.
+    /// What to journal; nothing where it never ran before. An outage in which it ended does not go on: of one that was still
+    /// going on when a card's image was made, nobody here could say later how it had ended.
     pub fn started(
         &mut self,
         readers: impl IntoIterator<Item = Uuid>,
@@ -126,10 +127,20 @@ impl Outages {
     ) -> Vec<OutageRecord> {
         let Some(alive) = alive else { return Vec::new() };
         let from = alive.min(now.at);
-        readers
-            .into_iter()
-            .filter_map(|reader| self.begin(reader, Cause::GatewayDown, Some(from), id()))
-            .collect()
+        let mut told = Vec::new();
+        for reader in readers {
+            let is_same = |it: &OutageRecord| {
+                it.cause == Cause::GatewayDown.word() && it.from.is_some_and(|began| began >= from.0)
+            };
+            if self.readers.get(&reader).is_some_and(|it| !is_same(it))
+                && let Some(record) = self.readers.remove(&reader)
+            {
+                let until = record.from.map_or(from.0, |began| began.max(from.0));
+                told.push(OutageRecord { until: Some(until), ..record });
+            }
+            told.extend(self.begin(reader, Cause::GatewayDown, Some(from), id()));
+        }
+        told
     }
 
     /// The gateway starts, was last known to run at `alive`, and does not know its readers any more: none is served until the
@@ -263,6 +274,31 @@ mod tests {
         restarted.remember(&lost, dark(1_020_000, 20_000));
         let ends: Vec<_> = restarted.dated(known).into_iter().map(|it| (it.id.as_u128(), it.until)).collect();
         assert_eq!(ends, [(8, Some(3_420_000))]);
+    }
+
+    #[test]
+    fn an_outage_ends_when_the_gateway_does_and_another_begins_until_the_reader_answers() {
+        let (reader, number) = (Uuid::from_u128(1), std::cell::Cell::new(7));
+        let id = || {
+            number.set(number.get() + 1);
+            Uuid::from_u128(number.get())
+        };
+        let mut outages = Outages::default();
+        let began = outages.down(reader, Cause::ReaderUnreachable, 0, at(1_000), Uuid::from_u128(7));
+        let mut restarted = Outages::default();
+        restarted.remember(&began.unwrap_or_else(|| panic!("it is news")), at(90_000));
+        let seen = |told: Vec<OutageRecord>| -> Vec<_> {
+            told.into_iter().map(|it| (it.id.as_u128(), it.cause, it.from, it.until)).collect()
+        };
+        let (out, down) = ("READER_UNREACHABLE".to_owned(), "GATEWAY_DOWN".to_owned());
+        let told = restarted.started([reader], Some(Instant(60_000)), at(90_000), id);
+        assert_eq!(seen(told), [(7, out, Some(1_000), Some(60_000)), (8, down.clone(), Some(60_000), None)]);
+        // Where it ended before it wrote again that it ran, there is nothing to add.
+        assert_eq!(seen(restarted.started([reader], Some(Instant(60_000)), at(95_000), id)), []);
+        assert_eq!(
+            seen(restarted.up(reader, at(99_000)).into_iter().collect()),
+            [(8, down, Some(60_000), Some(99_000))]
+        );
     }
 
     #[test]

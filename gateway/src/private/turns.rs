@@ -45,7 +45,11 @@ impl InTurn {
         let frame = frame(number, bytes);
         let at = |place: usize| place * usize::from(!number.is_multiple_of(2));
         if frame.len() <= self.place {
-            let file = OpenOptions::new().write(true).open(&self.path)?;
+            let file = OpenOptions::new().write(true).open(&self.path).inspect_err(|error| {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.place = 0;
+                }
+            })?;
             file.write_all_at(&frame, at(self.place) as u64)?;
             file.sync_all()?;
         } else {
@@ -53,6 +57,8 @@ impl InTurn {
             let place = (2 * frame.len()).next_multiple_of(BLOCK);
             let mut whole = vec![0; 2 * place];
             whole[at(place)..][..frame.len()].copy_from_slice(&frame);
+            // Where it failed at the end, nobody knows which of the two is there.
+            self.place = 0;
             super::write(&self.path, &whole)?;
             self.place = place;
         }
@@ -127,6 +133,10 @@ mod tests {
             file.keep(&bytes).unwrap();
             assert_eq!(InTurn::open(&path).1, Some(bytes), "{length}");
         }
+        std::fs::remove_file(&path).unwrap();
+        assert!(file.keep(b"x").is_err());
+        file.keep(b"y").unwrap();
+        assert_eq!(InTurn::open(&path).1.as_deref(), Some(&b"y"[..]), "made anew");
         assert!(InTurn::open(&folder.path().join("none").join("kept")).0.keep(b"x").is_err());
     }
 }

@@ -82,6 +82,8 @@ impl Noted {
     #[must_use]
     pub fn load(data: &std::path::Path) -> Self {
         let (file, kept) = InTurn::open(&data.join(ACKNOWLEDGED));
+        // As earlier versions had it.
+        let kept = kept.or_else(|| std::fs::read(data.join("acknowledged.json")).ok());
         Self { known: Acknowledged::load(kept), file }
     }
 }

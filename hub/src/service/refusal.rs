@@ -77,9 +77,12 @@ impl Check {
 
     /// Adds a refusal. Path segments are separated by dots.
     pub fn refuse(&mut self, code: Code, path: &str, message: impl Into<String>) {
-        if self.alone && !matches!(code, Code::Invalid | Code::Required | Code::TooLong) {
-            return;
+        if !self.alone || matches!(code, Code::Invalid | Code::Required | Code::TooLong) {
+            self.add(code, path, message);
         }
+    }
+
+    fn add(&mut self, code: Code, path: &str, message: impl Into<String>) {
         if self.refusals.len() < self.most {
             let path = path.split('.').map(str::to_owned).collect();
             self.refusals.push(Refusal { code, message: message.into(), path });
@@ -111,7 +114,7 @@ impl Check {
         for (index, key) in keys.into_iter().enumerate() {
             if let Some(first) = seen.insert(key, index) {
                 let message = format!("'{key}' stands in this input twice: here and at index {first}");
-                self.refuse(Code::Conflict, &format!("{list}.{index}.{field}"), message);
+                self.add(Code::Conflict, &format!("{list}.{index}.{field}"), message);
             }
         }
     }

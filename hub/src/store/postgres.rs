@@ -16,30 +16,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use sqlx::encode::IsNull;
-use sqlx::error::BoxDynError;
-use sqlx::postgres::types::Oid;
-use sqlx::postgres::{
-    PgArgumentBuffer, PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow, PgTypeInfo,
-};
-use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Encode, Executor as _, Postgres,
-    Row as _, Type, TypeInfo as _, ValueRef as _,
-};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres};
 
 use uuid::Uuid;
 
 use self::fault::{Class, class, given_up, is_busy};
 use self::outcome::Outcome;
+use self::values::{bind, rows_of};
 use super::lists::TakesLists;
 use super::migrate::{explain, migrator};
 use super::{Boxed, Row, Store, StoreError, Transaction, Value};
 
 mod fault;
 mod outcome;
+mod values;
 
-/// How many connections one hub reads through at the most.
-const READERS: u32 = 12;
+/// Through how many connections one hub reads while few read at a time. Each is a process of the server's, which has at hand what it
+/// read last: shared out to many, each would have less.
+const FEW: u32 = 2;
+/// For how long one of them may make who reads wait.
+const FEW_BEGIN_WITHIN: Duration = Duration::from_secs(1);
+/// How many more it reads through at the most.
+const READERS: u32 = 10;
 /// Through how many beside them it reads little, and behind no report.
 const SOON: u32 = 4;
 /// How many it writes through: one has its turn, and one is ready for the next.
@@ -59,8 +58,6 @@ const COMMITTED_WITHIN: Duration = Duration::from_secs(60);
 const IDLE_AT_MOST: &str = "300s";
 /// After how long the server ends a question: whoever asked has gone by then, and it goes on all the same.
 const ASKED_AT_MOST: &str = "300s";
-/// For so long a connection that nobody used is taken to be there.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// For how long ids of transactions are kept, in seconds; far longer than anyone asks.
 const OUTCOMES_KEPT_S: i64 = 3_600;
 /// After how many transactions of this hub old ids are dropped.
@@ -69,6 +66,7 @@ const OUTCOMES_DROPPED_EVERY: u64 = 2_000;
 /// A PostgreSQL database.
 pub struct PostgresStore {
     options: Arc<PgConnectOptions>,
+    few: PgPool,
     readers: PgPool,
     soon: PgPool,
     writers: PgPool,
@@ -143,19 +141,7 @@ impl PostgresStore {
             .options([("synchronous_commit", "on")]);
         // Whoever starts a hub wants to hear at once that there is no server; a pool would go on trying.
         options.connect().await?.close().await?;
-        // Whether a connection that was used just now is still there, beginning on it shows as well as asking beforehand, which is
-        // one more way to the server and back each time.
-        let pool = PgPoolOptions::new()
-            .acquire_timeout(Duration::from_secs(30))
-            .test_before_acquire(false)
-            .before_acquire(|connection, idle| {
-                Box::pin(async move {
-                    if idle.idle_for > TRUSTED_FOR {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            });
+        let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(30));
         // Apart, so that readers never wait behind writers who wait for their turn.
         let count = if writing == Writing::InTurn { WRITERS } else { WRITERS_AT_ONCE };
         let writing_options =
@@ -185,10 +171,13 @@ impl PostgresStore {
         migrator.set_locking(locks);
         migrator.run(&writers).await.map_err(|error| explain(error, &shown(url)))?;
         let reading = options.options([("statement_timeout", ASKED_AT_MOST)]);
+        let few = pool.clone().max_connections(FEW).min_connections(FEW);
+        let few = few.connect_with(reading.clone()).await?;
         let soon = pool.clone().max_connections(SOON).connect_with(reading.clone()).await?;
         let readers = pool.max_connections(READERS).connect_with(reading).await?;
         Ok(Self {
             options: Arc::new(writing_options),
+            few,
             readers,
             soon,
             writers,
@@ -199,26 +188,14 @@ impl PostgresStore {
         })
     }
 
-    /// Begins a transaction. On a connection that was cut while nobody used it that fails, and others are left.
-    async fn begin(
-        &self,
-        pool: &PgPool,
-        statement: &'static str,
-    ) -> Result<sqlx::Transaction<'static, Postgres>, StoreError> {
-        for _ in 0..pool.options().get_max_connections() {
-            match pool.begin_with(statement).await {
-                Err(error) if class(&error, self.writing) == Class::CutOff => {
-                    tracing::debug!("another connection to the database is taken: {error}");
-                }
-                begun => return begun.map_err(|error| given_up(error, self.writing)),
-            }
-        }
-        pool.begin_with(statement).await.map_err(|error| given_up(error, self.writing))
+    async fn read_through(&self, pool: &PgPool) -> Result<Box<dyn Transaction>, StoreError> {
+        let begun = pool.begin_with(READ).await;
+        let transaction = begun.map_err(|error| given_up(error, self.writing))?;
+        Ok(self.reading(transaction))
     }
 
-    async fn read_through(&self, pool: &PgPool) -> Result<Box<dyn Transaction>, StoreError> {
-        let transaction = self.begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        Ok(Box::new(PostgresTransaction { transaction, writes: None, writing: self.writing }))
+    fn reading(&self, transaction: sqlx::Transaction<'static, Postgres>) -> Box<dyn Transaction> {
+        Box::new(PostgresTransaction { transaction, writes: None, writing: self.writing })
     }
 
     /// Drops ids of transactions that nobody asks for any more, now and then. Should that fail, the next turn does it.
@@ -247,7 +224,19 @@ async fn locks_hold(writers: &PgPool) -> Result<bool, sqlx::Error> {
 
 impl Store for PostgresStore {
     fn read(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
-        Box::pin(self.read_through(&self.readers))
+        Box::pin(async move {
+            // One that was cut, or is not heard of, is left to itself.
+            let begun = tokio::time::timeout(FEW_BEGIN_WITHIN, self.few.try_begin_with(READ)).await;
+            if let Ok(Ok(Some(transaction))) = begun {
+                return Ok(self.reading(transaction));
+            }
+            if self.few.size() < FEW {
+                // The pool by itself looks after those that it has.
+                let few = self.few.clone();
+                tokio::spawn(async move { few.acquire().await.map(drop) });
+            }
+            self.read_through(&self.readers).await
+        })
     }
 
     fn read_soon(&self) -> Boxed<'_, Result<Box<dyn Transaction>, StoreError>> {
@@ -255,7 +244,7 @@ impl Store for PostgresStore {
     }
 
     fn is_crowded(&self) -> bool {
-        self.readers.size() >= READERS && self.readers.num_idle() == 0
+        self.few.num_idle() == 0 && self.readers.size() >= READERS && self.readers.num_idle() == 0
     }
 
     fn keep_months(&self, now: i64) -> Boxed<'_, Result<(), StoreError>> {
@@ -296,14 +285,15 @@ impl Store for PostgresStore {
                 Writing::InTurn => "BEGIN ISOLATION LEVEL READ COMMITTED",
                 Writing::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
             };
-            let mut transaction = self.begin(&self.writers, begin).await?;
+            let given_up_by = |error| given_up(error, self.writing);
+            let mut transaction = self.writers.begin_with(begin).await.map_err(given_up_by)?;
             let id = Uuid::new_v4();
             let note = match self.writing {
                 // One statement for both, as each is a way to the server and back.
                 Writing::InTurn => sqlx::query(IN_TURN).bind(id.as_bytes().as_slice()).bind(WRITER_LOCK),
                 Writing::Serializable => sqlx::query(NOTE).bind(id.as_bytes().as_slice()),
             };
-            transaction.execute(note).await.map_err(|error| given_up(error, self.writing))?;
+            transaction.execute(note).await.map_err(given_up_by)?;
             let writes = Some(Outcome { id, options: self.options.clone() });
             Ok(Box::new(PostgresTransaction { transaction, writes, writing: self.writing })
                 as Box<dyn Transaction>)
@@ -311,6 +301,8 @@ impl Store for PostgresStore {
     }
 }
 
+/// Begins to read.
+const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Notes a transaction's id.
 const NOTE: &str = "INSERT INTO transaction_outcome (id, at) VALUES ($1, EXTRACT(EPOCH FROM now())::BIGINT)";
 /// The same, and waits for its turn.
@@ -322,80 +314,6 @@ struct PostgresTransaction {
     /// Where it writes: how to find out what became of it.
     writes: Option<Outcome>,
     writing: Writing,
-}
-
-/// Nothing, of whatever type its place has.
-struct Nothing;
-
-impl Type<Postgres> for Nothing {
-    fn type_info() -> PgTypeInfo {
-        // Type 0 leaves it to the server (PostgreSQL protocol, "Parse").
-        PgTypeInfo::with_oid(Oid(0))
-    }
-}
-
-impl Encode<'_, Postgres> for Nothing {
-    fn encode_by_ref(&self, _: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        Ok(IsNull::Yes)
-    }
-}
-
-fn bind(
-    sql: &str,
-    values: Vec<Value>,
-    lists: Vec<Vec<Value>>,
-) -> sqlx::query::Query<'static, Postgres, PgArguments> {
-    let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
-    for value in values {
-        query = match value {
-            Value::Null => query.bind(Nothing),
-            Value::Int(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Bytes(bytes) => query.bind(bytes),
-        };
-    }
-    for list in lists {
-        // An array's type is that of what it holds; one that holds nothing is in no list.
-        query = match list.iter().find(|value| **value != Value::Null) {
-            Some(Value::Int(_)) => query.bind(each(list, |value| match value {
-                Value::Int(number) => Some(number),
-                _ => None,
-            })),
-            Some(Value::Text(_)) => query.bind(each(list, |value| match value {
-                Value::Text(text) => Some(text),
-                _ => None,
-            })),
-            _ => query.bind(each(list, |value| match value {
-                Value::Bytes(bytes) => Some(bytes),
-                _ => None,
-            })),
-        };
-    }
-    query
-}
-
-fn each<T>(list: Vec<Value>, read: fn(Value) -> Option<T>) -> Vec<Option<T>> {
-    list.into_iter().map(read).collect()
-}
-
-fn row(row: &PgRow) -> Result<Row, StoreError> {
-    let mut values = Vec::with_capacity(row.len());
-    for column in row.columns() {
-        let index = column.ordinal();
-        let value = if row.try_get_raw(index)?.is_null() {
-            Value::Null
-        } else {
-            match column.type_info().name() {
-                "INT8" => Value::Int(row.try_get(index)?),
-                "INT4" => Value::Int(row.try_get::<i32, _>(index)?.into()),
-                "BOOL" => Value::Int(row.try_get::<bool, _>(index)?.into()),
-                "BYTEA" => Value::Bytes(row.try_get(index)?),
-                _ => Value::Text(row.try_get(index)?),
-            }
-        };
-        values.push(value);
-    }
-    Ok(Row::new(values))
 }
 
 impl TakesLists for PostgresTransaction {
@@ -421,7 +339,7 @@ impl TakesLists for PostgresTransaction {
         Box::pin(async move {
             let rows = self.transaction.fetch_all(bind(sql, values, lists)).await;
             let rows = rows.map_err(|error| given_up(error, self.writing))?;
-            rows.iter().map(row).collect()
+            rows_of(&rows)
         })
     }
 }

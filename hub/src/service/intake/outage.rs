@@ -26,7 +26,8 @@ pub(super) async fn take(
     touched: &mut Touched,
 ) -> Result<(), StoreError> {
     let now = hub.now().0;
-    let known = tx.by_ids::<Outage>(outages.iter().map(|said| said.outage_id.0)).await?;
+    let ids = outages.iter().flat_map(|said| [said.outage_id.0, gone_with(gateway, said)]);
+    let known = tx.by_ids::<Outage>(ids).await?;
     let known: BTreeMap<Uuid, Outage> = known.into_iter().map(|outage| (outage.id, outage)).collect();
     let hung =
         tx.latest_stays(outages.iter().filter_map(|said| said.reader_id.as_ref().map(|id| id.0))).await?;
@@ -42,6 +43,17 @@ pub(super) async fn take(
         // Told again it is the same outage, known better at the most.
         let before = known.get(&said.outage_id.0).filter(|before| before.gateway_id == gateway.id);
         let until = said.until.as_ref().map(DateTime::ms);
+        let gone = known.get(&gone_with(gateway, said));
+        if let Some(lost) = put_back(gateway, said, (before, gone), forked, now) {
+            tell_put_back(tx, gateway, &lost, touched).await?;
+        }
+        // A card that was put back takes it to have been over when its image was made, or, as one that lost the record of its end,
+        // later than it was. Of a hole it is the gateway that knows better.
+        let over = before.and_then(|before| before.until_at);
+        let until = match over {
+            Some(over) if forked && said.cause != OutageCause::JournalDamaged => Some(over),
+            over => until.into_iter().chain(over).min(),
+        };
         // What the gateway does not know, the hub does: everything before its last watermark was handed over.
         let from = said.from.as_ref().map_or(gateway.watermark.unwrap_or(0), DateTime::ms);
         let since = before.map_or(from, |before| before.from_at);
@@ -52,8 +64,6 @@ pub(super) async fn take(
         let fresh = said.cause == OutageCause::StorageLost && gateway.watermark.is_none();
         let cause = if fresh { OutageCause::GatewayDown } else { said.cause };
         let cause = before.map_or(cause, |before| before.cause);
-        let at =
-            |ms| jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "?".to_owned(), |at| at.to_string());
         // Of what the journal lost, everything before that watermark is here. Told again, it stays what it was: the watermark has
         // moved on since, and does not speak for what was missing then.
         let passed = gateway.watermark.filter(|_| cause == OutageCause::JournalDamaged && before.is_none());
@@ -64,8 +74,8 @@ pub(super) async fn take(
                 "the journal of gateway {} is damaged between {} and {}: all of that was handed over before, nothing is lost; its \
                  card may be about to fail, see to it",
                 gateway.code,
-                at(from),
-                at(until)
+                shown(from),
+                shown(until)
             );
             let once = super::batch::alarm_id("JOURNAL_DAMAGED", said.outage_id.0.as_bytes());
             tx.alarm(once, now, "JOURNAL_DAMAGED", Some(gateway.id), detail).await?;
@@ -78,12 +88,14 @@ pub(super) async fn take(
             let hung_since =
                 said.reader_id.as_ref().and_then(|id| hung.get(&id.0)).is_some_and(|at| *at > from);
             let beyond = *ran <= now && until.is_none_or(|until| until > *ran);
-            cause == OutageCause::GatewayDown && before.is_none() && beyond && !hung_since
+            // One in which the gateway ended goes on as this one.
+            let goes_on = !forked
+                && outages.iter().any(|other| {
+                    let ends = other.until.as_ref().is_some_and(|until| until.ms() == from);
+                    ends && other.reader_id == said.reader_id && other.outage_id != said.outage_id
+                });
+            cause == OutageCause::GatewayDown && before.is_none() && beyond && !hung_since && !goes_on
         });
-        // A card that was put back from an image knows nothing of the time after its image, nor that there was one: what it took
-        // for being off is when it ran, and from its last word here on it may have shown green what nobody has.
-        let put_back = forked && ran_until.is_some_and(|ran| from < ran);
-        let cause = if put_back { OutageCause::StorageLost } else { cause };
         let from = ran_until.map_or(from, |ran| from.max(ran));
         let since = before.map_or(from, |before| before.from_at);
         let outage = Outage {
@@ -103,16 +115,11 @@ pub(super) async fn take(
             let detail = format!(
                 "swipes of gateway {} between {} and {} {what} ({}): nobody is absent for it",
                 gateway.code,
-                at(from),
-                at(until.unwrap_or(now)),
+                shown(from),
+                shown(until.unwrap_or(now)),
                 cause.word()
             );
-            // Of a card that was put back each reader tells, and nobody is called but once.
-            let same = format!("{} {from}", gateway.id);
-            let once = match (cause, outage.reader_id) {
-                (OutageCause::StorageLost, Some(_)) => super::batch::alarm_id(kind, same.as_bytes()),
-                _ => super::batch::alarm_id(kind, outage.id.as_bytes()),
-            };
+            let once = super::batch::alarm_id(kind, outage.id.as_bytes());
             tx.alarm(once, now, kind, Some(gateway.id), detail).await?;
         }
         tx.put_outage(&outage).await?;
@@ -122,6 +129,68 @@ pub(super) async fn take(
         touched.sessions.extend(tx.sessions_during(gateway.id, since, last).await?);
     }
     Ok(())
+}
+
+/// The id of what is lost beside an outage, where a card was put back from an image.
+fn gone_with(gateway: &Gateway, said: &GatewayOutageInput) -> Uuid {
+    Uuid::new_v5(&said.outage_id.0, gateway.id.as_bytes())
+}
+
+/// A card that was put back from an image knows nothing of the time after the image, nor that there was one. What it takes for
+/// being off since then is when it ran: from the last word that the hub has on it may have shown green what nobody has. `before`
+/// and `gone` are what the hub has of the outage and of what is lost beside it; gives the latter, where there is news of it.
+fn put_back(
+    gateway: &Gateway,
+    said: &GatewayOutageInput,
+    (before, gone): (Option<&Outage>, Option<&Outage>),
+    forked: bool,
+    now: i64,
+) -> Option<Outage> {
+    let until = said.until.as_ref().map(DateTime::ms);
+    if let Some(gone) = gone {
+        // The end is told in the journal that it goes on with.
+        let until_at = until.into_iter().chain(gone.until_at).min().map(|until| until.max(gone.from_at));
+        return (until_at != gone.until_at).then(|| Outage { until_at, received_at: now, ..gone.clone() });
+    }
+    let ran = gateway.watermark.filter(|ran| forked && before.is_none() && *ran <= now)?;
+    let is_off =
+        said.cause == OutageCause::GatewayDown && said.from.as_ref().is_none_or(|from| from.ms() < ran);
+    let lasts = until.is_none_or(|until| until > ran);
+    (is_off && lasts).then(|| Outage {
+        id: gone_with(gateway, said),
+        gateway_id: gateway.id,
+        reader_id: said.reader_id.as_ref().map(|id| id.0),
+        cause: OutageCause::StorageLost,
+        from_at: ran,
+        // The gateway that says so runs again, though not each of its readers may.
+        until_at: Some(until.unwrap_or(now)),
+        received_at: now,
+    })
+}
+
+async fn tell_put_back(
+    tx: &mut Tx,
+    gateway: &Gateway,
+    lost: &Outage,
+    touched: &mut Touched,
+) -> Result<(), StoreError> {
+    let detail = format!(
+        "the card of gateway {} was put back from an image, or lost what it had written: swipes since {} may be lost \
+         ({}): nobody is absent for it",
+        gateway.code,
+        shown(lost.from_at),
+        lost.cause.word()
+    );
+    // Each reader was off for the same reason.
+    let once = super::batch::alarm_id("SWIPES_LOST", format!("{} {}", gateway.id, lost.from_at).as_bytes());
+    tx.alarm(once, lost.received_at, "SWIPES_LOST", Some(gateway.id), detail).await?;
+    tx.put_outage(lost).await?;
+    touched.sessions.extend(tx.sessions_during(gateway.id, lost.from_at, lost.received_at).await?);
+    Ok(())
+}
+
+fn shown(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "?".to_owned(), |at| at.to_string())
 }
 
 /// Records that were made after the gateway's watermark are gone: nobody is absent for what was in them. Where the

@@ -159,7 +159,7 @@ impl World {
         for it in self.presentations.iter_mut().filter(|it| DOORS[it.door].gateway == index) {
             let is_gone = !it.minted.iter().any(|it| at_hub.contains(&it.id) || kept.contains(&it.id));
             // What a reader keeps from before the hub's last word and tells of later, the hub cannot miss.
-            if is_known && is_gone && !it.forgiven && it.green() && it.at >= watermark {
+            if is_known && watermark > 0 && is_gone && !it.forgiven && it.green() && it.at >= watermark {
                 self.gone.push((it.student, it.door, it.at));
             }
             it.forgiven |= is_gone;
