@@ -129,12 +129,7 @@ impl Outages {
         let from = alive.min(now.at);
         let mut told = Vec::new();
         for reader in readers {
-            let is_same = |it: &OutageRecord| {
-                it.cause == Cause::GatewayDown.word() && it.from.is_some_and(|began| began >= from.0)
-            };
-            if self.readers.get(&reader).is_some_and(|it| !is_same(it))
-                && let Some(record) = self.readers.remove(&reader)
-            {
+            if let Some(record) = self.readers.remove(&reader) {
                 let until = record.from.map_or(from.0, |began| began.max(from.0));
                 told.push(OutageRecord { until: Some(until), ..record });
             }
@@ -293,11 +288,14 @@ mod tests {
         let (out, down) = ("READER_UNREACHABLE".to_owned(), "GATEWAY_DOWN".to_owned());
         let told = restarted.started([reader], Some(Instant(60_000)), at(90_000), id);
         assert_eq!(seen(told), [(7, out, Some(1_000), Some(60_000)), (8, down.clone(), Some(60_000), None)]);
-        // Where it ended before it wrote again that it ran, there is nothing to add.
-        assert_eq!(seen(restarted.started([reader], Some(Instant(60_000)), at(95_000), id)), []);
+        // Also where it ended before it wrote again that it ran.
+        assert_eq!(
+            seen(restarted.started([reader], Some(Instant(60_000)), at(95_000), id)),
+            [(8, down.clone(), Some(60_000), Some(60_000)), (9, down.clone(), Some(60_000), None)]
+        );
         assert_eq!(
             seen(restarted.up(reader, at(99_000)).into_iter().collect()),
-            [(8, down, Some(60_000), Some(99_000))]
+            [(9, down, Some(60_000), Some(99_000))]
         );
     }
 

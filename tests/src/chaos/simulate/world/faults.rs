@@ -11,8 +11,14 @@ use super::super::check::{claimed, rows, swipes_on};
 use super::super::disk::{Fault, SimDisk};
 use super::{Event, World};
 
-/// A copy of a gateway's card: its journal, and its clock's file.
-pub(super) type Image = (SimDisk, Option<Kept>);
+/// A copy of a gateway's card.
+#[derive(Clone)]
+pub(super) struct Image {
+    journal: SimDisk,
+    clock: Option<Kept>,
+    /// Since when the next start must say that swipes were refused.
+    refusing: Option<(i64, bool)>,
+}
 
 /// The faults, by number: what `RUST_LOG=info` tells of a seed.
 const FAULTS: [&str; 13] = [
@@ -133,7 +139,9 @@ impl World {
     async fn storage(&mut self, index: usize) {
         let Some(image) = self.snapshots[index].take() else {
             let gateway = &self.gateways[index];
-            self.snapshots[index] = Some((gateway.disk.copy_of_medium(), gateway.kept.clone()));
+            let journal = gateway.disk.copy_of_medium();
+            self.snapshots[index] =
+                Some(Image { journal, clock: gateway.kept.clone(), refusing: gateway.refusing });
             return;
         };
         if !self.up {
@@ -142,9 +150,12 @@ impl World {
         self.down(index, 2_000);
         let boot = Uuid::new_v5(&self.gateways[index].machine.boot, b"put back");
         self.boots(index, boot, 2_000, -2_000);
-        let (old, clock_file) = image;
-        self.gateways[index].disk.replace(&old);
-        self.gateways[index].kept = clock_file;
+        let old = image.journal;
+        let gateway = &mut self.gateways[index];
+        gateway.disk.replace(&old);
+        (gateway.kept, gateway.refusing) = (image.clock, image.refusing);
+        // The timetable's copy stays as it is here, and one that is lost says by itself since when nobody was served.
+        let knows_readers = !gateway.cache_lost;
         self.disk_harmed[index] = Some(self.now);
         let known = rows(&self.hub, "SELECT id, watermark, 0 FROM gateway").await;
         let id = self.gateways[index].id;
@@ -159,7 +170,14 @@ impl World {
         for it in self.presentations.iter_mut().filter(|it| DOORS[it.door].gateway == index) {
             let is_gone = !it.minted.iter().any(|it| at_hub.contains(&it.id) || kept.contains(&it.id));
             // What a reader keeps from before the hub's last word and tells of later, the hub cannot miss.
-            if is_known && watermark > 0 && is_gone && !it.forgiven && it.green() && it.at >= watermark {
+            if is_known
+                && knows_readers
+                && watermark > 0
+                && is_gone
+                && !it.forgiven
+                && it.green()
+                && it.at >= watermark
+            {
                 self.gone.push((it.student, it.door, it.at));
             }
             it.forgiven |= is_gone;
