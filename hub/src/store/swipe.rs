@@ -287,6 +287,16 @@ impl Tx {
         Ok(())
     }
 
+    /// When people were last called to a gateway for something.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn last_alarm(&mut self, gateway: Uuid, kind: &str) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT MAX(at) FROM alarm WHERE gateway_id = $1 AND kind = $2";
+        let row = self.fetch_one(sql, vec![gateway.into(), kind.into()]).await?;
+        row.map_or(Ok(None), |mut row| row.next("alarm.at"))
+    }
+
     /// What people were called to by this transaction since this was last asked.
     pub fn raised(&mut self) -> Vec<Alarm> {
         std::mem::take(&mut self.raised)

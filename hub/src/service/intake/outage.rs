@@ -29,6 +29,12 @@ pub(super) async fn take(
     let ids = outages.iter().flat_map(|said| [said.outage_id.0, gone_with(gateway, said)]);
     let known = tx.by_ids::<Outage>(ids).await?;
     let known: BTreeMap<Uuid, Outage> = known.into_iter().map(|outage| (outage.id, outage)).collect();
+    let forked_at = match forked {
+        true => Some(now),
+        // What it says of its last start may stand in the journal that it went on with already.
+        false if outages.is_empty() => None,
+        false => tx.last_alarm(gateway.id, "JOURNAL_FORKED").await?,
+    };
     let hung =
         tx.latest_stays(outages.iter().filter_map(|said| said.reader_id.as_ref().map(|id| id.0))).await?;
     for (index, said) in outages.iter().enumerate() {
@@ -43,6 +49,8 @@ pub(super) async fn take(
         // Told again it is the same outage, known better at the most.
         let before = known.get(&said.outage_id.0).filter(|before| before.gateway_id == gateway.id);
         let until = said.until.as_ref().map(DateTime::ms);
+        let began = said.from.as_ref().map_or(0, DateTime::ms);
+        let forked = forked_at.is_some_and(|found| began <= found);
         let gone = known.get(&gone_with(gateway, said));
         if let Some(lost) = put_back(gateway, said, (before, gone), forked, now) {
             tell_put_back(tx, gateway, &lost, touched).await?;
