@@ -309,7 +309,19 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
         let told = told.map(|(_, from, until)| (from, until));
         let told: Vec<(i64, i64)> =
             told.filter(|told| refused.iter().any(|span| meets(*span, *told))).collect();
-        let refused = refused.into_iter().chain(told).any(|span| meets(span, window));
+        // Nor where greens went with a card that was put back.
+        let put_back = format!(
+            "SELECT gateway_id, from_at, COALESCE(until_at, {}) FROM outage WHERE cause = 'STORAGE_LOST'",
+            world.now()
+        );
+        let was_put_back = |id: &Uuid| {
+            mine.clone().any(|door| {
+                world.gateways[door.gateway].id == *id && world.disk_harmed[door.gateway].is_some()
+            })
+        };
+        let lost = rows(&world.hub, &put_back).await.into_iter().filter(|(id, ..)| was_put_back(id));
+        let lost = lost.map(|(_, from, until)| (from, until));
+        let refused = refused.into_iter().chain(told).chain(lost).any(|span| meets(span, window));
         if perhaps < TOLERANCE_MS && unheld > 0 && !refused {
             for (reader, from, until) in
                 rows(&world.hub, "SELECT reader_id, from_at, until_at FROM outage ORDER BY from_at").await
