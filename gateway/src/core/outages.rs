@@ -129,11 +129,16 @@ impl Outages {
         let from = alive.min(now.at);
         let mut told = Vec::new();
         for reader in readers {
+            let (mut cause, mut since) = (Cause::GatewayDown, from);
             if let Some(record) = self.readers.remove(&reader) {
-                let until = record.from.map_or(from.0, |began| began.max(from.0));
-                told.push(OutageRecord { until: Some(until), ..record });
+                if record.cause == Cause::ReaderUnreachable.word() {
+                    // Nobody knows of it that it answered in between.
+                    cause = Cause::ReaderUnreachable;
+                }
+                since = record.from.map_or(from, |began| from.max(Instant(began)));
+                told.push(OutageRecord { until: Some(since.0), ..record });
             }
-            told.extend(self.begin(reader, Cause::GatewayDown, Some(from), id()));
+            told.extend(self.begin(reader, cause, Some(since), id()));
         }
         told
     }
@@ -286,16 +291,21 @@ mod tests {
             told.into_iter().map(|it| (it.id.as_u128(), it.cause, it.from, it.until)).collect()
         };
         let (out, down) = ("READER_UNREACHABLE".to_owned(), "GATEWAY_DOWN".to_owned());
+        let fresh = Outages::default().started([reader], Some(Instant(60_000)), at(90_000), Uuid::nil);
+        assert_eq!(seen(fresh), [(0, down, Some(60_000), None)]);
         let told = restarted.started([reader], Some(Instant(60_000)), at(90_000), id);
-        assert_eq!(seen(told), [(7, out, Some(1_000), Some(60_000)), (8, down.clone(), Some(60_000), None)]);
+        assert_eq!(
+            seen(told),
+            [(7, out.clone(), Some(1_000), Some(60_000)), (8, out.clone(), Some(60_000), None)]
+        );
         // Also where it ended before it wrote again that it ran.
         assert_eq!(
             seen(restarted.started([reader], Some(Instant(60_000)), at(95_000), id)),
-            [(8, down.clone(), Some(60_000), Some(60_000)), (9, down.clone(), Some(60_000), None)]
+            [(8, out.clone(), Some(60_000), Some(60_000)), (9, out.clone(), Some(60_000), None)]
         );
         assert_eq!(
             seen(restarted.up(reader, at(99_000)).into_iter().collect()),
-            [(9, down, Some(60_000), Some(99_000))]
+            [(9, out, Some(60_000), Some(99_000))]
         );
     }
 

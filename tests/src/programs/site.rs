@@ -199,7 +199,7 @@ impl Site {
             shown { light reason } reader { code } student { number } sessions { externalId } } } }";
         let mut swipes = self.client.ask(query, json!({})).await["swipes"]["nodes"].take();
         let mut swipes = std::mem::take(swipes.as_array_mut().unwrap());
-        swipes.sort_by_key(|swipe| swipe["swipedAt"].as_str().unwrap().to_owned());
+        swipes.sort_by_key(|swipe| crate::hub::ms(swipe["swipedAt"].as_str().unwrap()));
         swipes
     }
 

@@ -50,7 +50,9 @@ pub(super) async fn take(
         let before = known.get(&said.outage_id.0).filter(|before| before.gateway_id == gateway.id);
         let until = said.until.as_ref().map(DateTime::ms);
         let began = said.from.as_ref().map_or(0, DateTime::ms);
-        let forked = forked_at.is_some_and(|found| began <= found);
+        // Where it has said more since, all that it had was handed over.
+        let forked = forked_at.filter(|found| gateway.watermark.is_none_or(|ran| ran <= *found));
+        let forked = forked.is_some_and(|found| began <= found);
         let gone = known.get(&gone_with(gateway, said));
         if let Some(lost) = put_back(gateway, said, (before, gone), forked, now) {
             tell_put_back(tx, gateway, &lost, touched).await?;
@@ -59,7 +61,8 @@ pub(super) async fn take(
         // later than it was. Of a hole it is the gateway that knows better.
         let over = before.and_then(|before| before.until_at);
         let until = match over {
-            Some(over) if forked && said.cause != OutageCause::JournalDamaged => Some(over),
+            _ if said.cause == OutageCause::JournalDamaged => until,
+            Some(over) if forked => Some(over),
             over => until.into_iter().chain(over).min(),
         };
         // What the gateway does not know, the hub does: everything before its last watermark was handed over.
@@ -96,13 +99,7 @@ pub(super) async fn take(
             let hung_since =
                 said.reader_id.as_ref().and_then(|id| hung.get(&id.0)).is_some_and(|at| *at > from);
             let beyond = *ran <= now && until.is_none_or(|until| until > *ran);
-            // One in which the gateway ended goes on as this one.
-            let goes_on = !forked
-                && outages.iter().any(|other| {
-                    let ends = other.until.as_ref().is_some_and(|until| until.ms() == from);
-                    ends && other.reader_id == said.reader_id && other.outage_id != said.outage_id
-                });
-            cause == OutageCause::GatewayDown && before.is_none() && beyond && !hung_since && !goes_on
+            is_off(cause, forked) && before.is_none() && beyond && !hung_since
         });
         let from = ran_until.map_or(from, |ran| from.max(ran));
         let since = before.map_or(from, |before| before.from_at);
@@ -139,6 +136,12 @@ pub(super) async fn take(
     Ok(())
 }
 
+/// Whether an outage is one of a gateway that was off: or goes on, by what a card that was put back knows, with one that it had
+/// been told of when its image was made.
+fn is_off(cause: OutageCause, forked: bool) -> bool {
+    cause == OutageCause::GatewayDown || (forked && cause == OutageCause::ReaderUnreachable)
+}
+
 /// The id of what is lost beside an outage, where a card was put back from an image.
 fn gone_with(gateway: &Gateway, said: &GatewayOutageInput) -> Uuid {
     Uuid::new_v5(&said.outage_id.0, gateway.id.as_bytes())
@@ -161,8 +164,7 @@ fn put_back(
         return (until_at != gone.until_at).then(|| Outage { until_at, received_at: now, ..gone.clone() });
     }
     let ran = gateway.watermark.filter(|ran| forked && before.is_none() && *ran <= now)?;
-    let is_off =
-        said.cause == OutageCause::GatewayDown && said.from.as_ref().is_none_or(|from| from.ms() < ran);
+    let is_off = is_off(said.cause, forked) && said.from.as_ref().is_none_or(|from| from.ms() < ran);
     let lasts = until.is_none_or(|until| until > ran);
     (is_off && lasts).then(|| Outage {
         id: gone_with(gateway, said),
