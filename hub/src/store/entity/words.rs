@@ -217,7 +217,7 @@ words! {
         JournalRefused = "JOURNAL_REFUSED",
         /// The gateway could not talk to the reader.
         ReaderUnreachable = "READER_UNREACHABLE",
-        /// The gateway began with an empty disk: swipes that were shown green may be lost.
+        /// The gateway began with an empty disk, or its card was put back from an image: swipes that were shown green may be lost.
         StorageLost = "STORAGE_LOST",
         /// Swipes were refused by a fault of ours, and whose they were is not known any more.
         SwipesRefused = "SWIPES_REFUSED",
