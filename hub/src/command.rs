@@ -11,7 +11,9 @@ use rollcall_hub::clock::SystemClock;
 use rollcall_hub::config::{self, Config, Database};
 use rollcall_hub::service::access::{self, Role};
 use rollcall_hub::service::intake::evidence::Evidence;
+use rollcall_hub::store::NEWEST;
 use rollcall_hub::store::backup::backup;
+use rollcall_hub::store::downgrade::{Downgrade, downgrade};
 use rollcall_hub::{app, graphql};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -56,6 +58,19 @@ enum Command {
         /// The file, which must not be there yet.
         #[arg(long)]
         out: PathBuf,
+    },
+    /// Makes the database into what an earlier version of this program left, to go back to that version with all that came in
+    /// since; says what that version has no place for, and loses it. Stop all hubs, and take a backup, first.
+    #[command(after_help = "Example:\n  rollcall-hub downgrade --to 25 --dry-run")]
+    Downgrade {
+        #[command(flatten)]
+        data: Data,
+        /// The schema version of the other program; its 'rollcall-hub check' says it.
+        #[arg(long, value_name = "VERSION")]
+        to: i64,
+        /// Only says what would be lost.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Takes over what other systems hold, from files: all of them or nothing, as a difference to what is there.
     #[command(subcommand)]
@@ -180,6 +195,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
                 let bytes = backup(file, &out).await?;
                 print(&format!("{}: a copy of {database}, {bytes} bytes\n", out.display()))
             }
+            Command::Downgrade { data, to, dry_run } => go_back(&data, to, dry_run).await,
             Command::Token(Token::Create { data, name, role, gateway, days }) => {
                 create_token(&data, &name, &role, gateway.as_deref(), days).await
             }
@@ -282,7 +298,23 @@ async fn check(data: &Data) -> anyhow::Result<()> {
     }
     let hub = app::open(&config, Arc::new(SystemClock)).await?;
     let tokens = if access::any_token(&hub).await? { "there are tokens" } else { "there is no token yet" };
-    print(&format!("{}: opens, its schema is current, {tokens}\n", config.database))
+    print(&format!("{}: opens, its schema is current (version {NEWEST}), {tokens}\n", config.database))
+}
+
+async fn go_back(data: &Data, to: i64, dry_run: bool) -> anyhow::Result<()> {
+    let database = config::database(&data.database)?;
+    tracing::info!("looking what {database} has that version {to} has no place for");
+    let Downgrade { from, lost } = downgrade(&database, to, dry_run).await?;
+    let mut said = match (from == to, dry_run) {
+        (true, _) => format!("{database} has schema version {to} already: nothing to do\n"),
+        (_, true) => format!("{database} can go back from schema version {from} to {to}; "),
+        (_, false) => format!("{database} went back from schema version {from} to {to}; "),
+    };
+    if from != to {
+        said += if lost.is_empty() { "nothing is lost by that\n" } else { "lost by that:\n" };
+        said.extend(lost.iter().map(|lost| format!("  {lost}\n")));
+    }
+    print(&said)
 }
 
 async fn create_token(

@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub mod backup;
 mod calendar;
 pub mod door;
+pub mod downgrade;
 pub mod entity;
 pub mod evidence;
 pub mod feed;
@@ -37,6 +38,8 @@ pub mod swipe;
 pub mod timetable;
 pub mod upload;
 mod webhook;
+
+pub use migrate::NEWEST;
 
 /// A future in a box, for traits that are used as objects.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use rollcall_hub::app;
 use rollcall_hub::config::Database;
+use rollcall_hub::store::NEWEST;
+use rollcall_hub::store::downgrade::{Lost, downgrade};
 use rollcall_tests::hub::{TestHub, at, clock, config, make_database, ms, only_on_sqlite};
 use rollcall_tests::timetable::estate;
 use serde_json::json;
@@ -71,6 +73,7 @@ async fn a_database_of_a_newer_version_is_refused_by_its_number_and_stays_as_it_
 fn versions() -> Vec<Migration> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hub/migrations");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.is_file());
     files.sort();
     let read = |path: &std::path::PathBuf| {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -154,6 +157,27 @@ async fn shape(database: &Database) -> Vec<String> {
     }
 }
 
+/// Makes a database in two steps, with a register after the first.
+async fn make(database: &Database, [first, more]: &[Migrator; 2]) {
+    match database {
+        Database::Sqlite(path) => {
+            let url = format!("sqlite:{}?mode=rwc", path.display());
+            let mut db = SqliteConnection::connect(&url).await.unwrap();
+            first.run(&mut db).await.unwrap();
+            db.execute(AssertSqlSafe(a_register())).await.unwrap();
+            more.run(&mut db).await.unwrap();
+            db.close().await.unwrap();
+        }
+        Database::Postgres(url) => {
+            let mut db = PgConnection::connect(url).await.unwrap();
+            first.run(&mut db).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(a_register())).execute(&mut db).await.unwrap();
+            more.run(&mut db).await.unwrap();
+            db.close().await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_database_of_each_earlier_version_comes_up_with_what_was_in_it() {
     let fresh = TestHub::start().await;
@@ -165,23 +189,7 @@ async fn a_database_of_each_earlier_version_comes_up_with_what_was_in_it() {
         let (first, more) = (all[..1].to_vec(), all[..so_many].to_vec());
         let steps = [Migrator::with_migrations(first), Migrator::with_migrations(more)];
         let database = config(folder.path()).database;
-        match &database {
-            Database::Sqlite(path) => {
-                let url = format!("sqlite:{}?mode=rwc", path.display());
-                let mut db = SqliteConnection::connect(&url).await.unwrap();
-                steps[0].run(&mut db).await.unwrap();
-                db.execute(AssertSqlSafe(a_register())).await.unwrap();
-                steps[1].run(&mut db).await.unwrap();
-                db.close().await.unwrap();
-            }
-            Database::Postgres(url) => {
-                let mut db = PgConnection::connect(url).await.unwrap();
-                steps[0].run(&mut db).await.unwrap();
-                sqlx::raw_sql(AssertSqlSafe(a_register())).execute(&mut db).await.unwrap();
-                steps[1].run(&mut db).await.unwrap();
-                db.close().await.unwrap();
-            }
-        }
+        make(&database, &steps).await;
         let hub = TestHub::over(folder).await;
         assert_eq!(shape(&database).await, wanted, "from version {so_many}");
         let query = "{ session(by: {externalId: \"X\"}) { title rooms { code } policy { opensBefore overlap } register { state
@@ -216,5 +224,100 @@ async fn a_database_of_each_earlier_version_comes_up_with_what_was_in_it() {
             "derived from its swipe, from version {so_many}"
         );
         hub.running.stop().await.unwrap();
+    }
+}
+
+/// A hub with something in most of what later versions brought.
+async fn a_hub_in_use(folder: TempDir) -> TestHub {
+    let all = versions();
+    make_database(folder.path()).await;
+    let steps = [Migrator::with_migrations(all[..1].to_vec()), Migrator::with_migrations(all.clone())];
+    make(&config(folder.path()).database, &steps).await;
+    let hub = TestHub::over(folder).await;
+    hub.clock.set("2026-10-06T08:00:00Z");
+    hub.done("saveStudent", json!({"number": "S3", "name": "Cy", "programme": "Chemistry"})).await;
+    hub.done("saveMembership", json!({"group": "G", "student": "S3", "from": "2026-10-01"})).await;
+    let policy = json!({"from": "2026-11-01T00:00:00Z", "kind": "EXAMINATION", "opensBefore": "PT60M"});
+    let saved = hub.write_as(&hub.admin, "saveAttendancePolicy", policy).await;
+    assert_eq!(saved["errors"], json!([]));
+    hub
+}
+
+/// What every version has of the register and of what came in later.
+const KEPT: &str = "{ session(by: {externalId: \"X\"}) { register { state entries { nodes { student { number } status } } } }
+    swipes { nodes { decision student { number } card { code } } } }";
+
+/// Tables with their columns and indexes, but for months' own tables, and what is indexed anew where there are such.
+async fn shape_but_for_months(database: &Database) -> Vec<String> {
+    let mut shape = shape(database).await;
+    if matches!(database, Database::Postgres(_)) {
+        shape.retain(|line| {
+            let part = ["swipe_other", "attendance_other", "swipe_20", "attendance_20"];
+            let index = ["INDEX swipe_", "INDEX attendance_"];
+            !part.iter().chain(&index).any(|word| line.contains(word))
+        });
+    }
+    shape
+}
+
+#[tokio::test]
+async fn a_database_goes_back_to_each_earlier_version_and_comes_up_again_with_what_that_has_a_place_for() {
+    let hub = a_hub_in_use(TempDir::new().unwrap()).await;
+    let wanted = hub.read(KEPT).await;
+    assert_eq!(wanted["session"]["register"]["entries"]["nodes"].as_array().unwrap().len(), 3, "{wanted}");
+    let TestHub { running, folder, .. } = hub;
+    running.stop().await.unwrap();
+    let database = config(folder.path()).database;
+    let all = versions();
+    let newest = i64::try_from(all.len()).unwrap();
+    assert_eq!(newest, NEWEST);
+    for so_many in (1..all.len()).rev() {
+        let to = i64::try_from(so_many).unwrap();
+        let gone_back = downgrade(&database, to, false).await.unwrap();
+        assert_eq!(gone_back.from, to + 1);
+        let (other, steps) = (TempDir::new().unwrap(), [all[..1].to_vec(), all[..so_many].to_vec()]);
+        make_database(other.path()).await;
+        let as_made = config(other.path()).database;
+        make(&as_made, &steps.map(Migrator::with_migrations)).await;
+        assert_eq!(
+            shape_but_for_months(&database).await,
+            shape_but_for_months(&as_made).await,
+            "as version {to} makes it"
+        );
+    }
+    let hub = TestHub::over(folder).await;
+    assert_eq!(hub.read(KEPT).await, wanted, "after all the way back, and up again");
+}
+
+#[tokio::test]
+async fn going_back_says_what_is_lost_and_looking_changes_nothing() {
+    let TestHub { running, folder, .. } = a_hub_in_use(TempDir::new().unwrap()).await;
+    let database = config(folder.path()).database;
+    let said = format!("{:#}", downgrade(&database, 12, false).await.unwrap_err());
+    for word in ["stays as it was", "cannot go back to version 12", "stop all of them first"] {
+        assert!(said.contains(word), "{said}");
+    }
+    running.stop().await.unwrap();
+    let before = shape(&database).await;
+    let lost = |table: &str, column: Option<&str>, count| Lost {
+        table: table.to_owned(),
+        column: column.map(str::to_owned),
+        count,
+    };
+    for only_look in [true, false] {
+        assert_eq!(shape(&database).await, before);
+        let gone_back = downgrade(&database, 11, only_look).await.unwrap();
+        assert_eq!(gone_back.from, NEWEST);
+        // That of lectures alone, and what came to be known of the student and the stay.
+        let wanted =
+            [lost("policy", None, 1), lost("policy", Some("kind"), 1), lost("student", Some("programme"), 1)];
+        for wanted in wanted {
+            assert!(gone_back.lost.contains(&wanted), "{wanted}: {:?}", gone_back.lost);
+        }
+        assert!(!gone_back.lost.iter().any(|lost| lost.table == "attendance"), "{:?}", gone_back.lost);
+    }
+    for (to, word) in [(0, "1 to"), (NEWEST + 1, "1 to"), (12, "has schema version 11 already")] {
+        let said = format!("{:#}", downgrade(&database, to, false).await.unwrap_err());
+        assert!(said.contains(word), "{said}");
     }
 }

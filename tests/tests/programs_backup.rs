@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use rollcall_hub::store::NEWEST;
 use rollcall_tests::programs::run;
 use rollcall_tests::programs::site::*;
 
@@ -40,5 +41,27 @@ async fn a_hub_that_is_put_back_to_a_backup_gets_what_is_newer_once_more() {
     let mut hub = site.hub().await;
     site.swipes_are(2).await;
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+
+    let go_back =
+        async |words: &[&str]| run(HUB, &[&["downgrade", "--database", &database][..], words].concat()).await;
+    failed_naming(&go_back(&["--to", "25"]).await, &["stays as it was", "stop all of them first"]);
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+    let newest = NEWEST.to_string();
+    let said = go_back(&["--to", "1", "--dry-run"]).await;
+    for word in
+        [&format!("can go back from schema version {newest} to 1; lost by that:"), "values of swipe.record"]
+    {
+        assert!(said.code == Some(0) && said.out.contains(word), "{said:?}");
+    }
+    let said = go_back(&["--to", &newest]).await;
+    assert!(said.out.contains("nothing to do"), "{said:?}");
+    let before = &(NEWEST - 1).to_string();
+    let said = go_back(&["--to", before]).await;
+    assert!(said.out.contains(&format!("went back from schema version {newest} to {before}")), "{said:?}");
+    let said = run(HUB, &["downgrade", "--database", "sqlite:no-such-file", "--to", "1"]).await;
+    failed_naming(&said, &["no-such-file", "there is no such file"]);
+    // And a hub of this version brings it here again.
+    let mut hub = site.hub().await;
+    site.swipes_are(2).await;
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
 }

@@ -80,11 +80,23 @@ pub struct PostgresStore {
 
 /// How writers keep out of each other's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Writing {
+pub(super) enum Writing {
     /// By a lock, one after the other.
     InTurn,
     /// By the engine's isolation level SERIALIZABLE.
     Serializable,
+}
+
+/// How to connect to what a URL names, and how to write there.
+pub(super) fn options(url: &str) -> Result<(PgConnectOptions, Writing), StoreError> {
+    let (address, writing) = without_isolation(url)?;
+    let options = PgConnectOptions::from_str(&address)?
+        .application_name("rollcall-hub")
+        .statement_cache_capacity(256)
+        .disable_statement_logging()
+        // What a receipt says must be on the disk, whatever the server was told.
+        .options([("synchronous_commit", "on")]);
+    Ok((options, writing))
 }
 
 /// A URL without the parameter `isolation`, which is ours, and what it says.
@@ -112,7 +124,7 @@ fn without_isolation(url: &str) -> Result<(String, Writing), StoreError> {
 
 /// A schema's text as PostgreSQL wants it. Texts are compared byte by byte, as on SQLite, whatever the database's own
 /// collation is.
-fn translate(sql: &str) -> String {
+pub(super) fn translate(sql: &str) -> String {
     sql.replace(" BLOB", " BYTEA").replace(" TEXT", " TEXT COLLATE \"C\"")
 }
 
@@ -132,13 +144,7 @@ impl PostgresStore {
     /// # Errors
     /// When it cannot be reached, or was made by a newer version of this program.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let (address, writing) = without_isolation(url)?;
-        let options = PgConnectOptions::from_str(&address)?
-            .application_name("rollcall-hub")
-            .statement_cache_capacity(256)
-            .disable_statement_logging()
-            // What a receipt says must be on the disk, whatever the server was told.
-            .options([("synchronous_commit", "on")]);
+        let (options, writing) = options(url)?;
         // Whoever starts a hub wants to hear at once that there is no server; a pool would go on trying.
         options.connect().await?.close().await?;
         let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(30));

@@ -255,10 +255,8 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
         });
         let perhaps = longest(&|door| {
             let gateway = DOORS[door].gateway;
-            if world.disk_harmed[gateway].is_some() {
-                return vec![(i64::MIN, i64::MAX)];
-            }
-            let spans = world.service[door].doubtful.until(world.now());
+            let mut spans = world.service[door].doubtful.until(world.now());
+            spans.extend(&world.put_back[gateway]);
             // A gateway that could not keep its time knows only from before that when it ran last.
             let known = |from: i64| {
                 let failed = world.clock_failed[gateway].iter();
@@ -310,17 +308,8 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
         let told: Vec<(i64, i64)> =
             told.filter(|told| refused.iter().any(|span| meets(*span, *told))).collect();
         // Nor where greens went with a card that was put back.
-        let put_back = format!(
-            "SELECT gateway_id, from_at, COALESCE(until_at, {}) FROM outage WHERE cause = 'STORAGE_LOST'",
-            world.now()
-        );
-        let was_put_back = |id: &Uuid| {
-            mine.clone().any(|door| {
-                world.gateways[door.gateway].id == *id && world.disk_harmed[door.gateway].is_some()
-            })
-        };
-        let lost = rows(&world.hub, &put_back).await.into_iter().filter(|(id, ..)| was_put_back(id));
-        let lost = lost.map(|(_, from, until)| (from, until));
+        let lost = mine.clone().flat_map(|door| &world.put_back[door.gateway]);
+        let lost = lost.map(|(from, until)| (from - KEPT_MS, until + KEPT_MS));
         let refused = refused.into_iter().chain(told).chain(lost).any(|span| meets(span, window));
         if perhaps < TOLERANCE_MS && unheld > 0 && !refused {
             for (reader, from, until) in

@@ -177,6 +177,8 @@ pub(super) struct World {
     pub service: Vec<Service>,
     /// When a gateway's disk was last put back or failed, by gateway.
     pub disk_harmed: Vec<Option<i64>>,
+    /// Of what time a card that was put back knows nothing, by gateway.
+    pub put_back: Vec<Vec<(i64, i64)>>,
     /// The timetable in all its versions.
     pub plans: Vec<Plan>,
     /// Which of them the hub has.
@@ -264,6 +266,7 @@ impl World {
             faults: 0,
             service: DOORS.iter().map(|_| Service::default()).collect(),
             disk_harmed: vec![None; count],
+            put_back: vec![Vec::new(); count],
             plans: vec![Plan::first()],
             plan: 0,
             has: vec![0; count],

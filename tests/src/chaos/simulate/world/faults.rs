@@ -14,6 +14,7 @@ use super::{Event, World};
 /// A copy of a gateway's card.
 #[derive(Clone)]
 pub(super) struct Image {
+    made_at: i64,
     journal: SimDisk,
     clock: Option<Kept>,
     /// Since when the next start must say that swipes were refused.
@@ -140,8 +141,8 @@ impl World {
         let Some(image) = self.snapshots[index].take() else {
             let gateway = &self.gateways[index];
             let journal = gateway.disk.copy_of_medium();
-            self.snapshots[index] =
-                Some(Image { journal, clock: gateway.kept.clone(), refusing: gateway.refusing });
+            let (made_at, clock) = (self.now, gateway.kept.clone());
+            self.snapshots[index] = Some(Image { made_at, journal, clock, refusing: gateway.refusing });
             return;
         };
         if !self.up {
@@ -160,6 +161,7 @@ impl World {
         let known = rows(&self.hub, "SELECT id, watermark, 0 FROM gateway").await;
         let id = self.gateways[index].id;
         let watermark = known.iter().find(|it| it.0 == id).map_or(0, |(_, watermark, _)| *watermark);
+        self.put_back[index].push((image.made_at.min(watermark), self.now));
         let at_hub: BTreeSet<Uuid> = claimed(&self.hub).await.into_iter().collect();
         let (kept, last) = swipes_on(&old);
         let through = rows(&self.hub, "SELECT journal_id, through, 0 FROM journal").await;

@@ -1,0 +1,16 @@
+DROP TABLE swipe_stamp;
+DROP TABLE anchor;
+DROP TABLE journal;
+DROP TABLE reader_stay;
+DROP TABLE outage;
+DROP TABLE gateway_lost;
+DROP TABLE gateway_key;
+DROP TABLE signed_head;
+DROP INDEX alarm_time;
+DROP INDEX swipe_boot;
+DROP INDEX swipe_room_latest;
+ALTER TABLE swipe DROP COLUMN record;
+ALTER TABLE swipe DROP COLUMN holder;
+ALTER TABLE swipe DROP COLUMN late;
+ALTER TABLE swipe DROP COLUMN since_boot;
+ALTER TABLE swipe DROP COLUMN boot_id;

@@ -1,0 +1,2 @@
+DROP TABLE commissioning;
+DROP INDEX outage_until;

@@ -1,0 +1,3 @@
+DROP TABLE upload;
+DROP TABLE upload_piece;
+DROP TABLE import_job;

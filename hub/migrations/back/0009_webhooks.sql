@@ -1,0 +1,2 @@
+DROP TABLE webhook;
+DROP TABLE webhook_delivery;

@@ -1,0 +1,2 @@
+DROP INDEX student_programme;
+ALTER TABLE student DROP COLUMN programme;

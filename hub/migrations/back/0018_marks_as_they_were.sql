@@ -1,0 +1,11 @@
+ALTER TABLE attendance_gone DROP COLUMN updated_at;
+ALTER TABLE attendance_gone DROP COLUMN honoured;
+ALTER TABLE attendance_gone DROP COLUMN shared_swipe;
+ALTER TABLE attendance_gone DROP COLUMN minutes_late;
+ALTER TABLE attendance_gone DROP COLUMN arrived_at;
+ALTER TABLE attendance_change DROP COLUMN from_updated_at;
+ALTER TABLE attendance_change DROP COLUMN from_honoured;
+ALTER TABLE attendance_change DROP COLUMN from_shared_swipe;
+ALTER TABLE attendance_change DROP COLUMN from_minutes_late;
+ALTER TABLE attendance_change DROP COLUMN from_arrived_at;
+ALTER TABLE attendance_change DROP COLUMN from_source;

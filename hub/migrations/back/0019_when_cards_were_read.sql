@@ -1,0 +1,2 @@
+ALTER TABLE swipe DROP COLUMN read_error;
+ALTER TABLE swipe DROP COLUMN read_since_boot;

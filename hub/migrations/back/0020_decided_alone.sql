@@ -1,0 +1,1 @@
+DROP TABLE decided_alone;

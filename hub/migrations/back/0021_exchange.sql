@@ -1,0 +1,1 @@
+ALTER TABLE gateway DROP COLUMN exchange;

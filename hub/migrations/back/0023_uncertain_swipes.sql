@@ -1,0 +1,1 @@
+DROP INDEX swipe_uncertain;

@@ -1,0 +1,2 @@
+DROP TABLE session_change;
+DROP TABLE membership_change;

@@ -1,0 +1,2 @@
+DROP TABLE card_change;
+DROP TABLE policy_edit;
