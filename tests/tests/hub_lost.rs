@@ -235,6 +235,44 @@ async fn nobody_is_absent_for_a_green_that_went_with_a_card_that_was_put_back_fr
 }
 
 #[tokio::test]
+async fn an_outage_whose_end_went_with_a_card_was_over_when_the_readers_next_one_began() {
+    let (hub, gateway, _) = class().await;
+    let readers = gateway.config["readers"].as_array().unwrap();
+    let [reader, other] = [0, 1].map(|place: usize| readers[place]["readerId"].clone());
+    let outage = |number: u128, reader: &Value, from: &str, until: Option<&str>| {
+        json!({"outageId": Uuid::from_u128(number), "readerId": reader, "cause": "READER_UNREACHABLE",
+               "from": at(from), "until": until.map(at)})
+    };
+    hub.clock.set(&at("09:50"));
+    let both = json!({"outages": [outage(1, &reader, "08:00", None), outage(2, &other, "08:00", None)]});
+    send(&hub, &gateway, &[], &at("08:00"), both).await;
+    // Another one of one of them only; and told once more it changes nothing.
+    for _ in 0..2 {
+        let next = json!({"outages": [outage(3, &reader, "08:30", None), outage(3, &reader, "08:30", Some("08:40"))]});
+        send(&hub, &gateway, &[], &at("09:50"), next).await;
+        let query = "{ gateways { nodes { outages { nodes { reader { code } from until } } } } }";
+        let told = hub.read(query).await["gateways"]["nodes"][0]["outages"]["nodes"].take();
+        let mut spans: Vec<(String, i64, Option<i64>)> = Vec::new();
+        for outage in told.as_array().unwrap() {
+            let [from, until] = ["from", "until"].map(|end| outage[end].as_str().map(ms));
+            spans.push((outage["reader"]["code"].as_str().unwrap().to_owned(), from.unwrap(), until));
+        }
+        spans.sort();
+        let span = |code: &str, from: &str, until: Option<&str>| {
+            (code.to_owned(), ms(&at(from)), until.map(|until| ms(&at(until))))
+        };
+        assert_eq!(
+            spans,
+            [
+                span("D1", "08:00", Some("08:30")),
+                span("D1", "08:30", Some("08:40")),
+                span("D2", "08:00", None)
+            ]
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_image_that_was_made_while_a_reader_was_out_does_not_say_that_it_has_been_out_ever_since() {
     // Where it found damage when it started, it says of its start under another name than what it had before.
     for (start, cause) in [(8, "READER_UNREACHABLE"), (9, "READER_UNREACHABLE"), (9, "GATEWAY_DOWN")] {

@@ -131,10 +131,8 @@ impl Outages {
         for reader in readers {
             let (mut cause, mut since) = (Cause::GatewayDown, from);
             if let Some(record) = self.readers.remove(&reader) {
-                if record.cause == Cause::ReaderUnreachable.word() {
-                    // Nobody knows of it that it answered in between.
-                    cause = Cause::ReaderUnreachable;
-                }
+                // Also while the gateway ran in between it did not answer.
+                cause = Cause::ReaderUnreachable;
                 since = record.from.map_or(from, |began| from.max(Instant(began)));
                 told.push(OutageRecord { until: Some(since.0), ..record });
             }
@@ -292,7 +290,12 @@ mod tests {
         };
         let (out, down) = ("READER_UNREACHABLE".to_owned(), "GATEWAY_DOWN".to_owned());
         let fresh = Outages::default().started([reader], Some(Instant(60_000)), at(90_000), Uuid::nil);
-        assert_eq!(seen(fresh), [(0, down, Some(60_000), None)]);
+        assert_eq!(seen(fresh), [(0, down.clone(), Some(60_000), None)]);
+        // One that went on through the gateway's run is not of its being off, or the hub would take it to have begun when it was off.
+        let mut silent = Outages::default();
+        silent.started([reader], Some(Instant(60_000)), at(90_000), Uuid::nil);
+        let told = silent.started([reader], Some(Instant(60_000)), at(300_000), || Uuid::from_u128(1));
+        assert_eq!(seen(told), [(0, down, Some(60_000), Some(60_000)), (1, out.clone(), Some(60_000), None)]);
         let told = restarted.started([reader], Some(Instant(60_000)), at(90_000), id);
         assert_eq!(
             seen(told),

@@ -128,10 +128,29 @@ pub(super) async fn take(
             tx.alarm(once, now, kind, Some(gateway.id), detail).await?;
         }
         tx.put_outage(&outage).await?;
+        if before.is_none() && outage.reader_id.is_some() {
+            end_earlier(tx, &outage, touched).await?;
+        }
         // Also what lies behind its end, where it went on there until that was known.
         let went_on_until = before.map(|before| before.until_at.unwrap_or(now));
         let last = until.unwrap_or(now).max(went_on_until.unwrap_or(i64::MIN));
         touched.sessions.extend(tx.sessions_during(gateway.id, since, last).await?);
+    }
+    Ok(())
+}
+
+/// A reader is out in one outage at a time: of those that began before and are not over, as far as the hub knows, the end went
+/// with a card, at the latest when this one began.
+async fn end_earlier(tx: &mut Tx, begun: &Outage, touched: &mut Touched) -> Result<(), StoreError> {
+    for mut earlier in tx.open_outages(begun.gateway_id).await? {
+        let is_earlier = earlier.from_at <= begun.from_at && earlier.id != begun.id;
+        if !is_earlier || earlier.reader_id != begun.reader_id {
+            continue;
+        }
+        earlier.until_at = Some(begun.from_at);
+        tx.put_outage(&earlier).await?;
+        let sessions = tx.sessions_during(begun.gateway_id, earlier.from_at, begun.received_at).await?;
+        touched.sessions.extend(sessions);
     }
     Ok(())
 }

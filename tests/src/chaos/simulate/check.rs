@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rollcall_gateway::journal::log::{Limits, Log};
 use rollcall_gateway::journal::record::Record;
+use rollcall_hub::store::entity::OutageCause;
 use rollcall_rules::light::Colour;
 use uuid::Uuid;
 
 use super::disk::SimDisk;
 use super::hub::SimHub;
+use super::plan::Session;
 use super::world::service::NOTICED_MS;
 use super::world::{Minted, Presentation, World};
 use super::{Base, DOORS};
@@ -286,6 +288,8 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
             continue;
         }
         if surely > TOLERANCE_MS + NEAR_MS && absent > 0 {
+            explain(world, session).await;
+            tracing::info!(session.id, ?window, ?rooms, "window");
             broken.push(format!(
                 "ABSENT: {absent} at {}, of which a room had no reader for {} s",
                 session.id,
@@ -312,20 +316,7 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
         let lost = lost.map(|(from, until)| (from - KEPT_MS, until + KEPT_MS));
         let refused = refused.into_iter().chain(told).chain(lost).any(|span| meets(span, window));
         if perhaps < TOLERANCE_MS && unheld > 0 && !refused {
-            for (reader, from, until) in
-                rows(&world.hub, "SELECT reader_id, from_at, until_at FROM outage ORDER BY from_at").await
-            {
-                tracing::info!(%reader, from, until, "outage");
-            }
-            for (door, at) in DOORS.iter().enumerate().filter(|(_, door)| session.ever_in(door.room)) {
-                let spans = world.service[door].doubtful.until(world.now());
-                tracing::info!(
-                    reader = at.reader,
-                    room = at.room,
-                    ?spans,
-                    "not served, as far as can be doubted"
-                );
-            }
+            explain(world, session).await;
             tracing::info!(session.id, ?window, ?rooms, "window");
             broken.push(format!(
                 "NO_REGISTER: {unheld} at {}, whose rooms had a reader but for {} s at the most",
@@ -333,6 +324,36 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
                 perhaps / 1_000
             ));
         }
+    }
+}
+
+/// Tells of what a session's register is judged by: what the hub was told, and what was so.
+async fn explain(world: &World, session: &Session) {
+    let causes = [
+        OutageCause::GatewayDown,
+        OutageCause::JournalDamaged,
+        OutageCause::JournalRefused,
+        OutageCause::ReaderUnreachable,
+        OutageCause::StorageLost,
+        OutageCause::SwipesRefused,
+    ];
+    for cause in causes.map(OutageCause::word) {
+        let of = format!(
+            "SELECT COALESCE(reader_id, gateway_id), from_at, COALESCE(until_at, {}) FROM outage WHERE cause = '{cause}' \
+             ORDER BY from_at",
+            world.now()
+        );
+        for (of, from, until) in rows(&world.hub, &of).await {
+            tracing::info!(%of, from, until, cause, "outage");
+        }
+    }
+    for (door, at) in DOORS.iter().enumerate().filter(|(_, door)| session.ever_in(door.room)) {
+        let (out, doubtful) = (&world.service[door].out, &world.service[door].doubtful);
+        let (out, doubtful) = (out.until(world.now()), doubtful.until(world.now()));
+        let (reader, room, gateway) = (at.reader, at.room, world.gateways[at.gateway].id);
+        tracing::info!(reader, room, %gateway, put_back = ?world.put_back[at.gateway], "door");
+        tracing::info!(?out, "not served");
+        tracing::info!(?doubtful, "not served, as far as can be doubted");
     }
 }
 
