@@ -110,7 +110,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 8] = [
+const BROKEN_LATELY: [(u64, &str); 11] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -144,6 +144,19 @@ const BROKEN_LATELY: [(u64, &str); 8] = [
     (
         1_305_106,
         "a card was put back from an image that was made while readers were out, and who had seen green since was absent",
+    ),
+    (
+        1_500_255,
+        "a reader had not answered since its gateway started, which started once more without having kept when it ran: the hub took \
+         the reader to have been served for as long as the gateway had run, and who could not swipe was absent",
+    ),
+    (
+        1_503_000,
+        "the end of an outage went with a card that was put back, and the reader counted as out until the hub's next look at it",
+    ),
+    (
+        1_601_423,
+        "an outage was taken to be over when the reader's next one began, of which a gateway without the time says too early",
     ),
 ];
 

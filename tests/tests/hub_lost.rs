@@ -235,7 +235,7 @@ async fn nobody_is_absent_for_a_green_that_went_with_a_card_that_was_put_back_fr
 }
 
 #[tokio::test]
-async fn an_outage_whose_end_went_with_a_card_was_over_when_the_readers_next_one_began() {
+async fn an_outage_whose_end_went_with_a_card_was_over_when_the_readers_next_one_was() {
     let (hub, gateway, _) = class().await;
     let readers = gateway.config["readers"].as_array().unwrap();
     let [reader, other] = [0, 1].map(|place: usize| readers[place]["readerId"].clone());
@@ -264,7 +264,7 @@ async fn an_outage_whose_end_went_with_a_card_was_over_when_the_readers_next_one
         assert_eq!(
             spans,
             [
-                span("D1", "08:00", Some("08:30")),
+                span("D1", "08:00", Some("08:40")),
                 span("D1", "08:30", Some("08:40")),
                 span("D2", "08:00", None)
             ]

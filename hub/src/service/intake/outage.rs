@@ -128,7 +128,7 @@ pub(super) async fn take(
             tx.alarm(once, now, kind, Some(gateway.id), detail).await?;
         }
         tx.put_outage(&outage).await?;
-        if before.is_none() && outage.reader_id.is_some() {
+        if outage.reader_id.is_some() && before.is_none_or(|before| before.until_at.is_none()) {
             end_earlier(tx, &outage, touched).await?;
         }
         // Also what lies behind its end, where it went on there until that was known.
@@ -139,17 +139,21 @@ pub(super) async fn take(
     Ok(())
 }
 
-/// A reader is out in one outage at a time: of those that began before and are not over, as far as the hub knows, the end went
-/// with a card, at the latest when this one began.
-async fn end_earlier(tx: &mut Tx, begun: &Outage, touched: &mut Touched) -> Result<(), StoreError> {
-    for mut earlier in tx.open_outages(begun.gateway_id).await? {
-        let is_earlier = earlier.from_at <= begun.from_at && earlier.id != begun.id;
-        if !is_earlier || earlier.reader_id != begun.reader_id {
+/// A reader is out in one outage at a time: when one is over, so are those that began before, though the end of one went with a
+/// card. When this one began is no measure: while a gateway does not know the time, it says too early.
+async fn end_earlier(tx: &mut Tx, over: &Outage, touched: &mut Touched) -> Result<(), StoreError> {
+    if over.until_at.is_none() {
+        return Ok(());
+    }
+    for mut earlier in tx.open_outages(over.gateway_id).await? {
+        let is_earlier = earlier.from_at <= over.from_at && earlier.id != over.id;
+        if !is_earlier || earlier.reader_id != over.reader_id {
             continue;
         }
-        earlier.until_at = Some(begun.from_at);
+        // An end that is told after all is before this one, and then holds.
+        earlier.until_at = over.until_at;
         tx.put_outage(&earlier).await?;
-        let sessions = tx.sessions_during(begun.gateway_id, earlier.from_at, begun.received_at).await?;
+        let sessions = tx.sessions_during(over.gateway_id, earlier.from_at, over.received_at).await?;
         touched.sessions.extend(sessions);
     }
     Ok(())
