@@ -110,7 +110,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 11] = [
+const BROKEN_LATELY: [(u64, &str); 12] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -157,6 +157,11 @@ const BROKEN_LATELY: [(u64, &str); 11] = [
     (
         1_601_423,
         "an outage was taken to be over when the reader's next one began, of which a gateway without the time says too early",
+    ),
+    (
+        1_703_594,
+        "a card was put back while a record that the hub had turned down held its gateway's watermark back: that it had run since the \
+         image could not be seen by that, and who had seen green was absent",
     ),
 ];
 

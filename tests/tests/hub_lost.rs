@@ -235,6 +235,103 @@ async fn nobody_is_absent_for_a_green_that_went_with_a_card_that_was_put_back_fr
 }
 
 #[tokio::test]
+async fn a_reader_that_does_not_answer_after_two_starts_was_served_until_the_hub_heard_last_all_the_same() {
+    // A gateway that cannot keep when it ran says of both that it was off since long before: told of at once, or one by one.
+    for together in [true, false] {
+        let (hub, gateway, _) = class().await;
+        let readers = gateway.config["readers"].as_array().unwrap();
+        let outage = |number: usize, cause: &str, until: Option<&str>| {
+            readers.iter().enumerate().map(move |(place, reader)| {
+                json!({"outageId": Uuid::from_u128((number * 100 + place + 1) as u128), "readerId": reader["readerId"],
+                       "cause": cause, "from": at("08:00"), "until": until.map(at)})
+            })
+        };
+        hub.clock.set(&at("12:00"));
+        gateway.heartbeat(&hub, &at("12:00")).await;
+        hub.clock.set(&at("12:10"));
+        let told = [
+            outage(1, "GATEWAY_DOWN", None).collect::<Vec<_>>(),
+            outage(1, "GATEWAY_DOWN", Some("08:00")).collect(),
+            outage(2, "READER_UNREACHABLE", None).collect(),
+        ];
+        if together {
+            send(&hub, &gateway, &[], &at("12:00"), json!({"outages": told.concat()})).await;
+        } else {
+            for told in told {
+                send(&hub, &gateway, &[], &at("12:00"), json!({"outages": told})).await;
+            }
+        }
+        assert_eq!(register(&hub, "X").await, is("FINAL", &["ABSENT", "ABSENT"]), "{together}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_is_told_late_ends_no_outage_that_came_after_it() {
+    let (hub, gateway, _) = class().await;
+    let reader = gateway.config["readers"][0]["readerId"].clone();
+    let outage = |number: u128, from: &str, until: Option<&str>| {
+        json!({"outages": [{"outageId": Uuid::from_u128(number), "readerId": reader, "cause": "READER_UNREACHABLE",
+               "from": at(from), "until": until.map(at)}]})
+    };
+    // Of both it is said too early when they began, while the time is not known.
+    for (minute, told) in [
+        ("09:00", outage(1, "08:01", None)),
+        ("09:01", outage(2, "08:05", None)),
+        ("09:02", outage(1, "08:41", Some("08:42"))),
+        ("09:03", outage(2, "08:45", None)),
+    ] {
+        hub.clock.set(&at(minute));
+        send(&hub, &gateway, &[], &at("08:00"), told).await;
+    }
+    let query = "{ gateways { nodes { outages { nodes { from until } } } } }";
+    let told = hub.read(query).await["gateways"]["nodes"][0]["outages"]["nodes"].take();
+    let until = |from: &str| {
+        let found =
+            told.as_array().unwrap().iter().find(|it| ms(it["from"].as_str().unwrap()) == ms(&at(from)));
+        found.unwrap()["until"].as_str().map(ms)
+    };
+    assert_eq!((until("08:41"), until("08:45")), (Some(ms(&at("08:42"))), None));
+}
+
+#[tokio::test]
+async fn that_a_gateway_ran_since_the_image_of_its_card_is_seen_by_its_swipes_where_its_watermark_is_held_back()
+ {
+    for forked in [true, false] {
+        let (hub, mut gateway, held) = class().await;
+        let journal = |name: u128| {
+            let mut journal = journal(None, 4);
+            journal["journalId"] = json!(Uuid::from_u128(name));
+            journal["forkOf"] = if name == 8 { json!(Uuid::from_u128(7)) } else { Value::Null };
+            json!({"journal": journal})
+        };
+        hub.clock.set(&at("10:52"));
+        let swipe = gateway.swipe(0, 0, &at("10:52"), &[&held]);
+        // A record that it turned down waits since 10:40.
+        send(&hub, &gateway, &[swipe], &at("10:40"), journal(7)).await;
+        hub.clock.set(&at("12:00"));
+        // For so short a time that by itself it proves nothing.
+        for until in [None, Some("10:58")] {
+            let down =
+                gateway.config["readers"].as_array().unwrap().iter().zip(1..).map(|(reader, number)| {
+                    json!({"outageId": Uuid::from_u128(number), "readerId": reader["readerId"],
+                       "cause": "GATEWAY_DOWN", "from": at("10:50"), "until": until.map(at)})
+                });
+            let mut told = journal(if forked { 8 } else { 7 });
+            told["outages"] = json!(down.collect::<Vec<_>>());
+            send(&hub, &gateway, &[], &at(until.map_or("10:40", |_| "12:00")), told).await;
+        }
+        let nobody = if forked {
+            is("NO_REGISTER", &["PRESENT", "NO_REGISTER"])
+        } else {
+            is("FINAL", &["PRESENT", "ABSENT"])
+        };
+        assert_eq!(register(&hub, "X").await, nobody);
+        let lost = alerts(&hub).await.contains(&"SWIPES_LOST".to_owned());
+        assert_eq!(lost, forked);
+    }
+}
+
+#[tokio::test]
 async fn an_outage_whose_end_went_with_a_card_was_over_when_the_readers_next_one_was() {
     let (hub, gateway, _) = class().await;
     let readers = gateway.config["readers"].as_array().unwrap();
@@ -246,6 +343,7 @@ async fn an_outage_whose_end_went_with_a_card_was_over_when_the_readers_next_one
     hub.clock.set(&at("09:50"));
     let both = json!({"outages": [outage(1, &reader, "08:00", None), outage(2, &other, "08:00", None)]});
     send(&hub, &gateway, &[], &at("08:00"), both).await;
+    hub.clock.set(&at("09:51"));
     // Another one of one of them only; and told once more it changes nothing.
     for _ in 0..2 {
         let next = json!({"outages": [outage(3, &reader, "08:30", None), outage(3, &reader, "08:30", Some("08:40"))]});

@@ -44,7 +44,10 @@ async fn a_hub_that_is_put_back_to_a_backup_gets_what_is_newer_once_more() {
 
     let go_back =
         async |words: &[&str]| run(HUB, &[&["downgrade", "--database", &database][..], words].concat()).await;
-    failed_naming(&go_back(&["--to", "25"]).await, &["stays as it was", "stop all of them first"]);
+    failed_naming(
+        &go_back(&["--to", "25"]).await,
+        &["did not go back to version 25", "stop all of them first"],
+    );
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
     let newest = NEWEST.to_string();
     let said = go_back(&["--to", "1", "--dry-run"]).await;

@@ -174,8 +174,8 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
             let now = hub.now();
             sender.enrolled_at = sender.enrolled_at.or(Some(now.0));
             let outages = input.outages.as_deref().unwrap_or_default();
-            let forked = input.journal.as_ref().is_some_and(|it| it.fork_of.is_some());
-            outage::take(hub, &mut tx, &sender, outages, forked, &mut touched).await?;
+            let fork_of = input.journal.as_ref().and_then(|it| it.fork_of.as_ref());
+            outage::take(hub, &mut tx, &sender, outages, fork_of.map(|it| it.0), &mut touched).await?;
             let events = input.reader_events.as_deref().unwrap_or_default();
             event::take(hub, &mut tx, &sender, events).await?;
             let journals: Vec<_> = input.journal.iter().cloned().collect();

@@ -106,6 +106,21 @@ impl Tx {
         self.fetch(sql, vec![gateway.into()]).await?.iter_mut().map(Outage::read).collect()
     }
 
+    /// When the last outage of a reader began, until an instant at the latest, that ended as it began.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn last_ended_at_once(
+        &mut self,
+        gateway: Uuid,
+        reader: Uuid,
+        until: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT MAX(from_at) FROM outage WHERE gateway_id = $1 AND reader_id = $2 AND from_at <= $3 AND until_at = from_at";
+        let row = self.fetch_one(sql, vec![gateway.into(), reader.into(), until.into()]).await?;
+        row.map_or(Ok(None), |mut row| row.next("outage.from_at"))
+    }
+
     /// Ends the stays of readers at an instant.
     ///
     /// # Errors

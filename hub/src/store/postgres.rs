@@ -32,6 +32,8 @@ mod fault;
 mod outcome;
 mod values;
 
+/// What a server's own views call its connections.
+pub(super) const NAME: &str = "rollcall-hub";
 /// Through how many connections one hub reads while few read at a time. Each is a process of the server's, which has at hand what it
 /// read last: shared out to many, each would have less.
 const FEW: u32 = 2;
@@ -91,7 +93,7 @@ pub(super) enum Writing {
 pub(super) fn options(url: &str) -> Result<(PgConnectOptions, Writing), StoreError> {
     let (address, writing) = without_isolation(url)?;
     let options = PgConnectOptions::from_str(&address)?
-        .application_name("rollcall-hub")
+        .application_name(NAME)
         .statement_cache_capacity(256)
         .disable_statement_logging()
         // What a receipt says must be on the disk, whatever the server was told.

@@ -173,6 +173,16 @@ impl Tx {
         Ok(ids)
     }
 
+    /// When the last swipe of a journal was that the hub has.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn last_swiped(&mut self, journal: Uuid) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT swiped_at FROM swipe WHERE journal_id = $1 ORDER BY sequence DESC LIMIT 1";
+        let row = self.fetch_one(sql, vec![journal.into()]).await?;
+        row.map_or(Ok(None), |mut row| row.next("swipe.swiped_at").map(Some))
+    }
+
     /// The swipes that may have been from one instant to another.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use crate::scalar::DateTime;
 use crate::store::entity::{Gateway, Outage, OutageCause};
 use crate::store::{StoreError, Tx};
 
-/// Takes outages in, new or known better, and names the registers that they bear on. `forked` says that they come of a journal
-/// of which the hub has more, or other, records than the gateway's disk.
+/// Takes outages in, new or known better, and names the registers that they bear on. `fork_of` is the journal of which the hub has
+/// more, or other, records than the gateway's disk, where they come of such a one.
 ///
 /// # Errors
 /// When the store fails.
@@ -22,21 +22,23 @@ pub(super) async fn take(
     tx: &mut Tx,
     gateway: &Gateway,
     outages: &[GatewayOutageInput],
-    forked: bool,
+    fork_of: Option<Uuid>,
     touched: &mut Touched,
 ) -> Result<(), StoreError> {
     let now = hub.now().0;
     let ids = outages.iter().flat_map(|said| [said.outage_id.0, gone_with(gateway, said)]);
     let known = tx.by_ids::<Outage>(ids).await?;
     let known: BTreeMap<Uuid, Outage> = known.into_iter().map(|outage| (outage.id, outage)).collect();
-    let forked_at = match forked {
-        true => Some(now),
+    let (forked_at, swiped) = match fork_of {
+        _ if outages.is_empty() => (None, None),
+        Some(journal) => (Some(now), tx.last_swiped(journal).await?),
         // What it says of its last start may stand in the journal that it went on with already.
-        false if outages.is_empty() => None,
-        false => tx.last_alarm(gateway.id, "JOURNAL_FORKED").await?,
+        None => (tx.last_alarm(gateway.id, "JOURNAL_FORKED").await?, None),
     };
     let hung =
         tx.latest_stays(outages.iter().filter_map(|said| said.reader_id.as_ref().map(|id| id.0))).await?;
+    // Since when each lasted for all that the hub knows, whenever it ended.
+    let mut began_at: BTreeMap<Uuid, i64> = known.values().map(|it| (it.id, it.from_at)).collect();
     for (index, said) in outages.iter().enumerate() {
         // Of one that began and ended within the batch the end says all: else everything since would be derived for its beginning.
         let is_same = |later: &GatewayOutageInput| {
@@ -54,7 +56,7 @@ pub(super) async fn take(
         let forked = forked_at.filter(|found| gateway.watermark.is_none_or(|ran| ran <= *found));
         let forked = forked.is_some_and(|found| began <= found);
         let gone = known.get(&gone_with(gateway, said));
-        if let Some(lost) = put_back(gateway, said, (before, gone), forked, now) {
+        if let Some(lost) = put_back(gateway, said, (before, gone), forked.then_some(swiped), now) {
             tell_put_back(tx, gateway, &lost, touched).await?;
         }
         // A card that was put back takes it to have been over when its image was made, or, as one that lost the record of its end,
@@ -67,6 +69,10 @@ pub(super) async fn take(
         };
         // What the gateway does not know, the hub does: everything before its last watermark was handed over.
         let from = said.from.as_ref().map_or(gateway.watermark.unwrap_or(0), DateTime::ms);
+        let from = match before {
+            None => from.max(went_on_from(tx, gateway, said, &outages[..index], &began_at).await?),
+            Some(_) => from,
+        };
         let since = before.map_or(from, |before| before.from_at);
         // What the hub put down as the beginning, the gateway may come to know better.
         let from = if said.from.is_some() { from.max(since) } else { since };
@@ -98,9 +104,10 @@ pub(super) async fn take(
         let ran_until = gateway.watermark.filter(|ran| {
             let hung_since =
                 said.reader_id.as_ref().and_then(|id| hung.get(&id.0)).is_some_and(|at| *at > from);
-            let beyond = *ran <= now && until.is_none_or(|until| until > *ran);
-            is_off(cause, forked) && before.is_none() && beyond && !hung_since
+            is_off(cause, forked) && before.is_none() && *ran <= now && !hung_since
         });
+        began_at.entry(said.outage_id.0).or_insert(ran_until.map_or(from, |ran| from.max(ran)));
+        let ran_until = ran_until.filter(|ran| until.is_none_or(|until| until > *ran));
         let from = ran_until.map_or(from, |ran| from.max(ran));
         let since = before.map_or(from, |before| before.from_at);
         let outage = Outage {
@@ -129,7 +136,8 @@ pub(super) async fn take(
         }
         tx.put_outage(&outage).await?;
         if outage.reader_id.is_some() && before.is_none_or(|before| before.until_at.is_none()) {
-            end_earlier(tx, &outage, touched).await?;
+            let heard_at = before.map_or(now, |before| before.received_at);
+            end_earlier(tx, &outage, heard_at, touched).await?;
         }
         // Also what lies behind its end, where it went on there until that was known.
         let went_on_until = before.map(|before| before.until_at.unwrap_or(now));
@@ -139,14 +147,41 @@ pub(super) async fn take(
     Ok(())
 }
 
-/// A reader is out in one outage at a time: when one is over, so are those that began before, though the end of one went with a
-/// card. When this one began is no measure: while a gateway does not know the time, it says too early.
-async fn end_earlier(tx: &mut Tx, over: &Outage, touched: &mut Touched) -> Result<(), StoreError> {
+/// Since when a reader was out at the earliest in an outage that its gateway goes on with after a start. What it says of that is
+/// when it kept last that it ran; of the outage that it ended there, one of `earlier`, the hub may know better since when it was, by
+/// what came in until then. `began_at` says so of those.
+async fn went_on_from(
+    tx: &mut Tx,
+    gateway: &Gateway,
+    said: &GatewayOutageInput,
+    earlier: &[GatewayOutageInput],
+    began_at: &BTreeMap<Uuid, i64>,
+) -> Result<i64, StoreError> {
+    let (Some(reader), Some(from)) = (&said.reader_id, &said.from) else { return Ok(i64::MIN) };
+    let ended_there = |other: &&GatewayOutageInput| {
+        let is_other = other.outage_id != said.outage_id && other.reader_id.as_ref() == Some(reader);
+        is_other && other.until.as_ref().is_some_and(|until| until.ms() == from.ms())
+    };
+    if let Some(other) = earlier.iter().rfind(ended_there) {
+        return Ok(began_at.get(&other.outage_id.0).copied().unwrap_or(i64::MIN));
+    }
+    let Some(ran) = gateway.watermark.filter(|ran| *ran > from.ms()) else { return Ok(i64::MIN) };
+    Ok(tx.last_ended_at_once(gateway.id, reader.0, ran).await?.unwrap_or(i64::MIN))
+}
+
+/// A reader is out in one outage at a time: when one is over, so are those that the hub had heard of before this one, though the
+/// end of one went with a card. By when they began they are not told apart: while a gateway does not know the time, it says too early.
+async fn end_earlier(
+    tx: &mut Tx,
+    over: &Outage,
+    heard_at: i64,
+    touched: &mut Touched,
+) -> Result<(), StoreError> {
     if over.until_at.is_none() {
         return Ok(());
     }
     for mut earlier in tx.open_outages(over.gateway_id).await? {
-        let is_earlier = earlier.from_at <= over.from_at && earlier.id != over.id;
+        let is_earlier = earlier.received_at < heard_at && earlier.from_at <= over.from_at;
         if !is_earlier || earlier.reader_id != over.reader_id {
             continue;
         }
@@ -173,11 +208,13 @@ fn gone_with(gateway: &Gateway, said: &GatewayOutageInput) -> Uuid {
 /// A card that was put back from an image knows nothing of the time after the image, nor that there was one. What it takes for
 /// being off since then is when it ran: from the last word that the hub has on it may have shown green what nobody has. `before`
 /// and `gone` are what the hub has of the outage and of what is lost beside it; gives the latter, where there is news of it.
+/// `forked`, of a journal that was found to differ, is when the last of its swipes was that the hub has: it ran until then, also
+/// where a record that is turned down holds its watermark back.
 fn put_back(
     gateway: &Gateway,
     said: &GatewayOutageInput,
     (before, gone): (Option<&Outage>, Option<&Outage>),
-    forked: bool,
+    forked: Option<Option<i64>>,
     now: i64,
 ) -> Option<Outage> {
     let until = said.until.as_ref().map(DateTime::ms);
@@ -186,15 +223,17 @@ fn put_back(
         let until_at = until.into_iter().chain(gone.until_at).min().map(|until| until.max(gone.from_at));
         return (until_at != gone.until_at).then(|| Outage { until_at, received_at: now, ..gone.clone() });
     }
-    let ran = gateway.watermark.filter(|ran| forked && before.is_none() && *ran <= now)?;
-    let is_off = is_off(said.cause, forked) && said.from.as_ref().is_none_or(|from| from.ms() < ran);
+    let swiped = forked.filter(|_| before.is_none())?;
+    let told = gateway.watermark.filter(|told| *told <= now)?;
+    let ran = swiped.filter(|swiped| *swiped <= now).map_or(told, |swiped| swiped.max(told));
+    let is_off = is_off(said.cause, true) && said.from.as_ref().is_none_or(|from| from.ms() < ran);
     let lasts = until.is_none_or(|until| until > ran);
     (is_off && lasts).then(|| Outage {
         id: gone_with(gateway, said),
         gateway_id: gateway.id,
         reader_id: said.reader_id.as_ref().map(|id| id.0),
         cause: OutageCause::StorageLost,
-        from_at: ran,
+        from_at: said.from.as_ref().map_or(told, |from| told.max(from.ms())),
         // The gateway that says so runs again, though not each of its readers may.
         until_at: Some(until.unwrap_or(now)),
         received_at: now,

@@ -258,7 +258,7 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
         let perhaps = longest(&|door| {
             let gateway = DOORS[door].gateway;
             let mut spans = world.service[door].doubtful.until(world.now());
-            spans.extend(&world.put_back[gateway]);
+            spans.extend(world.put_back[gateway].iter().map(|(unknown, _, until)| (*unknown, *until)));
             // A gateway that could not keep its time knows only from before that when it ran last.
             let known = |from: i64| {
                 let failed = world.clock_failed[gateway].iter();
@@ -313,7 +313,7 @@ async fn registers(world: &World, base: &Base, broken: &mut Vec<String>) {
             told.filter(|told| refused.iter().any(|span| meets(*span, *told))).collect();
         // Nor where greens went with a card that was put back.
         let lost = mine.clone().flat_map(|door| &world.put_back[door.gateway]);
-        let lost = lost.map(|(from, until)| (from - KEPT_MS, until + KEPT_MS));
+        let lost = lost.map(|(_, unheard, until)| (unheard - KEPT_MS, until + KEPT_MS));
         let refused = refused.into_iter().chain(told).chain(lost).any(|span| meets(span, window));
         if perhaps < TOLERANCE_MS && unheld > 0 && !refused {
             explain(world, session).await;

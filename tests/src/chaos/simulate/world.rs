@@ -177,8 +177,8 @@ pub(super) struct World {
     pub service: Vec<Service>,
     /// When a gateway's disk was last put back or failed, by gateway.
     pub disk_harmed: Vec<Option<i64>>,
-    /// Of what time a card that was put back knows nothing, by gateway.
-    pub put_back: Vec<Vec<(i64, i64)>>,
+    /// Cards that were put back, by gateway: since when they know nothing, since when the hub does not either, and until when.
+    pub put_back: Vec<Vec<(i64, i64, i64)>>,
     /// The timetable in all its versions.
     pub plans: Vec<Plan>,
     /// Which of them the hub has.

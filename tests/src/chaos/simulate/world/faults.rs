@@ -161,7 +161,7 @@ impl World {
         let known = rows(&self.hub, "SELECT id, watermark, 0 FROM gateway").await;
         let id = self.gateways[index].id;
         let watermark = known.iter().find(|it| it.0 == id).map_or(0, |(_, watermark, _)| *watermark);
-        self.put_back[index].push((image.made_at.min(watermark), self.now));
+        self.put_back[index].push((image.made_at.min(watermark), watermark, self.now));
         let at_hub: BTreeSet<Uuid> = claimed(&self.hub).await.into_iter().collect();
         let (kept, last) = swipes_on(&old);
         let through = rows(&self.hub, "SELECT journal_id, through, 0 FROM journal").await;
