@@ -240,19 +240,20 @@ async fn a_reader_that_does_not_answer_after_two_starts_was_served_until_the_hub
     for together in [true, false] {
         let (hub, gateway, _) = class().await;
         let readers = gateway.config["readers"].as_array().unwrap();
-        let outage = |number: usize, cause: &str, until: Option<&str>| {
-            readers.iter().enumerate().map(move |(place, reader)| {
-                json!({"outageId": Uuid::from_u128((number * 100 + place + 1) as u128), "readerId": reader["readerId"],
-                       "cause": cause, "from": at("08:00"), "until": until.map(at)})
-            })
+        let outage = |first: u128, cause: &str, until: Option<&str>| -> Vec<Value> {
+            let mine = readers.iter().zip(first..).map(|(reader, number)| {
+                json!({"outageId": Uuid::from_u128(number), "readerId": reader["readerId"], "cause": cause,
+                       "from": at("08:00"), "until": until.map(at)})
+            });
+            mine.collect()
         };
         hub.clock.set(&at("12:00"));
         gateway.heartbeat(&hub, &at("12:00")).await;
         hub.clock.set(&at("12:10"));
         let told = [
-            outage(1, "GATEWAY_DOWN", None).collect::<Vec<_>>(),
-            outage(1, "GATEWAY_DOWN", Some("08:00")).collect(),
-            outage(2, "READER_UNREACHABLE", None).collect(),
+            outage(100, "GATEWAY_DOWN", None),
+            outage(100, "GATEWAY_DOWN", Some("08:00")),
+            outage(200, "READER_UNREACHABLE", None),
         ];
         if together {
             send(&hub, &gateway, &[], &at("12:00"), json!({"outages": told.concat()})).await;
