@@ -287,6 +287,8 @@ async fn a_database_goes_back_to_each_earlier_version_and_comes_up_again_with_wh
     }
     let hub = TestHub::over(folder).await;
     assert_eq!(hub.read(KEPT).await, wanted, "after all the way back, and up again");
+    let policies = hub.read("{ attendancePolicies { kind opensBefore } }").await;
+    assert_eq!(policies, json!({"attendancePolicies": [{"kind": null, "opensBefore": "PT45M"}]}));
 }
 
 #[tokio::test]
