@@ -65,7 +65,7 @@ enum Command {
     Downgrade {
         #[command(flatten)]
         data: Data,
-        /// The schema version of the other program; its 'rollcall-hub check' says it.
+        /// The schema version of the other program, which names it when it refuses the database.
         #[arg(long, value_name = "VERSION")]
         to: i64,
         /// Only says what would be lost.
