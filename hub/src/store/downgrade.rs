@@ -47,7 +47,8 @@ pub struct Downgrade {
 /// Indexes and empty tables go without a word.
 ///
 /// # Errors
-/// When there is no such database or version, a hub or another program has it open, or the engine fails: then nothing was changed.
+/// When there is no such database or version, a hub or another program has it open, or the engine fails: then nothing was changed, but
+/// where a server was lost at the very end, which is said.
 pub async fn downgrade(database: &Database, to: i64, only_look: bool) -> anyhow::Result<Downgrade> {
     ensure!((1..=NEWEST).contains(&to), "there is no schema version {to}; this program knows 1 to {NEWEST}");
     let mut engine = Engine::open(database).await.with_context(|| format!("{database} cannot be opened"))?;
@@ -78,10 +79,12 @@ async fn go_back(engine: &mut Engine, to: i64, only_look: bool) -> anyhow::Resul
     if !only_look && to < from {
         engine.undo(from, to).await?;
         engine.stay_alone().await?;
-        engine.run("COMMIT").await.context(
-            "whether that took effect is not known, as the connection was lost meanwhile: 'rollcall-hub downgrade --dry-run' \
-             says which version it has",
-        )?;
+        engine.run("COMMIT").await.with_context(|| {
+            format!(
+                "whether that took effect is not known, as the connection was lost meanwhile: 'rollcall-hub downgrade --to {to} \
+                 --dry-run' says which version it has"
+            )
+        })?;
     }
     Ok(Downgrade { from, lost })
 }
