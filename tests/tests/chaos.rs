@@ -110,7 +110,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 12] = [
+const BROKEN_LATELY: [(u64, &str); 13] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -162,6 +162,11 @@ const BROKEN_LATELY: [(u64, &str); 12] = [
         1_703_594,
         "a card was put back while a record that the hub had turned down held its gateway's watermark back: that it had run since the \
          image could not be seen by that, and who had seen green was absent",
+    ),
+    (
+        1_601_738,
+        "the end of a reader's outage was lost with a journal that failed, and the simulated gateway, which had lost its cache too, did not \
+         say when its readers were named that this one had long answered",
     ),
 ];
 

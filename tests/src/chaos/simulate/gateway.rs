@@ -155,7 +155,7 @@ impl SimGateway {
             }
         }
         log.make_reserve()?;
-        let alive = self.kept.as_ref().map(|kept| Instant(kept.floor));
+        let alive = self.kept.as_ref().map(|kept| Instant(kept.floor)).or(last);
         let readers = if self.cache_lost { Vec::new() } else { self.config.reader_facts() };
         if self.cache_lost {
             notes.extend(outages.unknowing(alive, reading, self.machine.fresh_id()));

@@ -29,14 +29,19 @@ impl SimGateway {
         running.mind.handle(Input::Facts { changes, replace: true, basis: "sim".to_owned() }, reading);
         if std::mem::take(&mut self.cache_lost) {
             let (readers, secret) = (self.config.reader_facts(), self.config.card_secret());
-            let away: Vec<Uuid> =
-                readers.iter().filter(|it| !online.contains(&it.code[..])).map(|it| it.id).collect();
+            let (there, away): (Vec<_>, Vec<_>) = readers
+                .iter()
+                .map(|it| (it.id, online.contains(&it.code[..])))
+                .partition(|(_, online)| *online);
             running.mind.handle(Input::Config { readers, secret }, reading);
             let mut told: Vec<_> = running.outages.named(reading).into_iter().collect();
             let cause = Cause::ReaderUnreachable;
+            // What a journal says of one that answered before anybody knew its name is over too.
+            told.extend(there.into_iter().filter_map(|(id, _)| running.outages.up(id, reading)));
             told.extend(
-                away.into_iter()
-                    .filter_map(|id| running.outages.down(id, cause, 0, reading, self.machine.fresh_id())),
+                away.into_iter().filter_map(|(id, _)| {
+                    running.outages.down(id, cause, 0, reading, self.machine.fresh_id())
+                }),
             );
             running.tell(told);
         }
