@@ -35,6 +35,7 @@ const MEMBERS: usize = 25;
 const SESSIONS: usize = 5_000;
 const BATCH: usize = 500;
 const SWIPES: usize = 10_000;
+const SHAPE: &str = "gatewaySubmitSwipes receipts { swipeId outcome }";
 /// How many batches come in before PostgreSQL has looked at its tables.
 const UNKNOWN_BATCHES: usize = 4;
 
@@ -115,12 +116,10 @@ async fn term(hub: &TestHub) {
     bulk(hub, "sessions", &later, 1_000).await;
 }
 
-async fn intake(hub: &TestHub) {
-    let begin = Instant::now();
-    let mut gateway = Gateway::start(hub, "GW000").await;
-    println!("a gateway's first snapshot: {:.2?}", begin.elapsed());
+/// So many swipes at the doors of a building, in the order in which they were.
+fn swipes_at(gateway: &mut Gateway, building: usize) -> Vec<Value> {
     let mut swipes = Vec::new();
-    for session in (0..SESSIONS).filter(|session| (session % ROOMS).is_multiple_of(BUILDINGS)) {
+    for session in (0..SESSIONS).filter(|session| session % ROOMS % BUILDINGS == building) {
         let held = gateway.session_at(starts(session)).to_owned();
         for (place, student) in members(session % GROUPS).enumerate() {
             let when = starts(session) - 300_000 + i64::try_from(place).unwrap() * 1_000;
@@ -129,7 +128,48 @@ async fn intake(hub: &TestHub) {
         }
     }
     swipes.truncate(SWIPES);
-    let shape = "gatewaySubmitSwipes receipts { swipeId outcome }";
+    swipes
+}
+
+/// The gateways of the other buildings hand in at the same time, each batch after batch.
+async fn together(hub: &TestHub, hand: Duration) {
+    let mut gateways = Vec::new();
+    for building in 1..BUILDINGS {
+        let mut gateway = Gateway::start(hub, &format!("GW{building:03}")).await;
+        let mut swipes = swipes_at(&mut gateway, building);
+        for (number, swipe) in (0_u128..).zip(&mut swipes) {
+            let of = 0x0199_0000_0000_7000_8000_0000_0000_0000 + ((building as u128) << 40);
+            swipe["swipeId"] = json!(Uuid::from_u128(of + number));
+            swipe["journalId"] = json!(Uuid::from_u128(7 + building as u128));
+        }
+        gateways.push((gateway, swipes));
+    }
+    let begin = Instant::now();
+    let hands = gateways.iter().map(async |(gateway, swipes)| {
+        for batch in swipes.chunks(BATCH) {
+            let watermark = batch.last().unwrap()["swipedAt"].as_str().unwrap().to_owned();
+            hub.clock.set(&watermark);
+            let answer = hub.write_as(&gateway.token, SHAPE, gateway.batch(batch, &watermark)).await;
+            let receipts = answer["receipts"].as_array().unwrap();
+            assert!(receipts.iter().all(|receipt| receipt["outcome"] == "STORED"));
+        }
+    });
+    futures_util::future::join_all(hands).await;
+    let count: usize = gateways.iter().map(|(_, swipes)| swipes.len()).sum();
+    let took = begin.elapsed();
+    let rate = count as f64 / took.as_secs_f64();
+    println!(
+        "{count} swipes of {} gateways at once: {took:.2?}, {rate:.0}/s, {:.2} of the speed by hand (limit 0.5)",
+        gateways.len(),
+        rate * hand.as_secs_f64() / BATCH as f64
+    );
+}
+
+async fn intake(hub: &TestHub) {
+    let begin = Instant::now();
+    let mut gateway = Gateway::start(hub, "GW000").await;
+    println!("a gateway's first snapshot: {:.2?}", begin.elapsed());
+    let swipes = swipes_at(&mut gateway, 0);
     let mut statistics = None;
     let mut ours = Vec::new();
     for round in ["new", "sent again"] {
@@ -147,7 +187,7 @@ async fn intake(hub: &TestHub) {
             let watermark = batch.last().unwrap()["swipedAt"].as_str().unwrap().to_owned();
             hub.clock.set(&watermark);
             let one = Instant::now();
-            let answer = hub.write_as(&gateway.token, shape, gateway.batch(batch, &watermark)).await;
+            let answer = hub.write_as(&gateway.token, SHAPE, gateway.batch(batch, &watermark)).await;
             let wanted = if round == "new" { "STORED" } else { "DUPLICATE" };
             assert!(
                 answer["receipts"].as_array().unwrap().iter().all(|receipt| receipt["outcome"] == wanted)
@@ -167,7 +207,8 @@ async fn intake(hub: &TestHub) {
         );
     }
     ours.sort_unstable();
-    same_rows(hub, ours[ours.len() / 2]).await;
+    let hand = same_rows(hub, ours[ours.len() / 2]).await;
+    together(hub, hand).await;
     statistics.inspect(tokio::task::JoinHandle::abort);
     if rollcall_tests::hub::postgres().is_none() {
         bare(hub).await;
@@ -189,7 +230,8 @@ async fn keep_statistics(database: Database) {
 
 /// All rows that the swipes brought about (swipes, credits, marks, changes of marks), written once more into the same tables
 /// by prepared statements of many rows, as many swipes in a transaction, by somebody who knows what they will be.
-async fn same_rows(hub: &TestHub, ours: Duration) {
+/// Gives how long a batch took.
+async fn same_rows(hub: &TestHub, ours: Duration) -> Duration {
     let service = &hub.running.hub;
     let mut tx = service.read().await.unwrap();
     let mut swipes = tx.all::<Swipe>().await.unwrap();
@@ -255,6 +297,7 @@ async fn same_rows(hub: &TestHub, ours: Duration) {
         BATCH as f64 / hand.as_secs_f64(),
         hand.as_secs_f64() / ours.as_secs_f64()
     );
+    hand
 }
 
 /// The swipes alone by a bare prepared statement into a table without indexes, as many in a transaction.

@@ -210,31 +210,12 @@ impl TestHub {
 
     /// Sends a file for an import; gives the status and the body.
     pub async fn upload(&self, token: &str, name: &str, bytes: impl Into<Bytes>) -> (u16, Value) {
-        let request = hyper::Request::post(format!("/uploads?name={name}"))
-            .header("host", "hub")
-            .header("authorization", format!("Bearer {token}"))
-            .body(Full::new(bytes.into()))
-            .unwrap();
-        let (status, body) = self.send(request).await;
-        (status, serde_json::from_slice(&body).unwrap())
+        upload_to(self.running.address, token, name, bytes).await
     }
 
     /// Fetches a file, or a stretch of it; gives the status, which stretch it is, and the bytes.
     pub async fn fetch(&self, token: &str, path: &str, range: Option<&str>) -> (u16, String, Bytes) {
-        let mut request = hyper::Request::get(path)
-            .header("host", "hub")
-            .header("authorization", format!("Bearer {token}"));
-        if let Some(range) = range {
-            request = request.header("range", range);
-        }
-        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        let response = sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
-        let status = response.status().as_u16();
-        let stretch = response.headers().get("content-range").map(|value| value.to_str().unwrap().to_owned());
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, stretch.unwrap_or_default(), bytes)
+        fetch_from(self.running.address, token, path, range).await
     }
 
     /// Announces a file of so many bytes and sends none of them; gives the status.
@@ -249,6 +230,36 @@ impl TestHub {
         let mut line = String::new();
         stream.read_line(&mut line).await.unwrap();
         line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Sends a file that does not say how large it is, until it is answered or so many bytes are sent; gives the answer's status
+    /// and how many bytes were sent.
+    pub async fn pour_upload(&self, at_most: u64) -> (u16, u64) {
+        use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
+        let (from, mut to) = stream.into_split();
+        let head = format!(
+            "POST /uploads?name=big HTTP/1.1\r\nhost: hub\r\nauthorization: Bearer {}\r\ntransfer-encoding: \
+             chunked\r\n\r\n",
+            self.integration
+        );
+        to.write_all(head.as_bytes()).await.unwrap();
+        let piece = [b"100000\r\n".as_slice(), &vec![b'x'; 0x10_0000], b"\r\n"].concat();
+        let mut sent = 0;
+        let mut line = String::new();
+        let mut answer = BufReader::new(from);
+        let pour = async {
+            // A hub that has heard enough closes the connection.
+            while sent < at_most && to.write_all(&piece).await.is_ok() {
+                sent += 0x10_0000;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            read = answer.read_line(&mut line) => drop(read.unwrap()),
+            () = pour => {}
+        }
+        (line.split(' ').nth(1).unwrap().parse().unwrap(), sent)
     }
 
     async fn send(&self, request: hyper::Request<Full<Bytes>>) -> (u16, Bytes) {
@@ -316,6 +327,44 @@ async fn send(address: SocketAddr, request: hyper::Request<Full<Bytes>>) -> (u16
     let response = sender.send_request(request).await.unwrap();
     let status = response.status().as_u16();
     (status, response.into_body().collect().await.unwrap().to_bytes())
+}
+
+/// Sends a file for an import to any hub; gives the status and the body.
+pub async fn upload_to(
+    address: SocketAddr,
+    token: &str,
+    name: &str,
+    bytes: impl Into<Bytes>,
+) -> (u16, Value) {
+    let request = hyper::Request::post(format!("/uploads?name={name}"))
+        .header("host", "hub")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Full::new(bytes.into()))
+        .unwrap();
+    let (status, body) = send(address, request).await;
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// Fetches a file from any hub, or a stretch of it; gives the status, which stretch it is, and the bytes.
+pub async fn fetch_from(
+    address: SocketAddr,
+    token: &str,
+    path: &str,
+    range: Option<&str>,
+) -> (u16, String, Bytes) {
+    let mut request =
+        hyper::Request::get(path).header("host", "hub").header("authorization", format!("Bearer {token}"));
+    if let Some(range) = range {
+        request = request.header("range", range);
+    }
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let response = sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+    let status = response.status().as_u16();
+    let stretch = response.headers().get("content-range").map(|value| value.to_str().unwrap().to_owned());
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, stretch.unwrap_or_default(), bytes)
 }
 
 /// Posts a request to any hub; `None` when it breaks off before it is answered.

@@ -233,6 +233,19 @@ async fn an_import_that_a_hub_left_is_taken_up_once_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_file_of_two_gibibytes_that_does_not_say_so_is_broken_off_and_leaves_nothing() {
+    const MIB: u64 = 1024 * 1024;
+    let hub = TestHub::start().await;
+    let (status, sent) = hub.pour_upload(2048 * MIB).await;
+    assert_eq!(status, 413);
+    // What the sockets hold comes on top of what a file may have.
+    assert!((256 * MIB..320 * MIB).contains(&sent), "{sent} bytes were taken");
+    assert_eq!(hub.running.hub.read().await.unwrap().waiting_bytes(false).await.unwrap(), 0);
+    // The next one has its place.
+    uploaded(&hub, "small.csv", STUDENTS).await;
+}
+
+#[tokio::test]
 async fn files_come_from_those_who_may_write_are_bounded_and_go_after_a_day() {
     let hub = TestHub::start().await;
     estate(&hub).await;

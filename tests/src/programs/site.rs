@@ -33,6 +33,7 @@ pub const FIRST_UID: &str = "04A1B2C3D40001";
 /// A folder with a hub's database and one gateway's files. Readers: D1 (OSDP) and D2 (MQTT), both at room R1.
 pub struct Site {
     folder: TempDir,
+    database: Option<String>,
     /// Where the hub listens.
     pub hub_port: u16,
     /// Where the gateway's broker listens.
@@ -65,10 +66,15 @@ impl Site {
     /// A site whose hub holds the timetable; session NOW is open, BEFORE was held a day earlier. Nothing
     /// runs yet.
     pub async fn new() -> Self {
+        Self::over(None).await
+    }
+
+    /// The same over a database elsewhere, which is empty.
+    pub async fn over(database: Option<String>) -> Self {
         let folder = TempDir::new().unwrap();
         let hub_port = free_port();
         let client = Client { address: ([127, 0, 0, 1], hub_port).into(), token: String::new() };
-        let mut site = Self { folder, hub_port, broker_port: free_port(), client };
+        let mut site = Self { folder, database, hub_port, broker_port: free_port(), client };
         let database = site.database();
         let made = words(&["token", "create", "--database", &database, "--name", "admin", "--role"]);
         site.client.token = last_line(&run(HUB, &[&made[..], &["ADMINISTRATOR"]].concat()).await);
@@ -88,7 +94,8 @@ impl Site {
 
     /// The hub's database.
     pub fn database(&self) -> String {
-        format!("sqlite:{}", self.path("hub.sqlite").display())
+        let file = || format!("sqlite:{}", self.path("hub.sqlite").display());
+        self.database.clone().unwrap_or_else(file)
     }
 
     /// Saves the timetable.
