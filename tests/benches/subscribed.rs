@@ -181,6 +181,7 @@ async fn measure(course: &Course) {
     if let Some(other) = other {
         other.stop().await.unwrap();
     }
+    hub.running.stop().await.unwrap();
 }
 
 #[tokio::main]
