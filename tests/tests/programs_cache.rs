@@ -54,3 +54,39 @@ async fn a_gateway_that_lost_its_cache_says_since_when_nobody_was_served_and_tha
     assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
     assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_that_the_journal_knows_ends_when_the_hub_names_a_reader_that_answered_before() {
+    let site = Site::new().await;
+    let mut hub = site.hub().await;
+    let (mut reader, port) = osdp_reader().await;
+    site.configure(Some(&port));
+    let mut gateway = site.gateway();
+    reader.line_with("light blue").await;
+    let outages = || async {
+        let query = "{ gateways { nodes { outages { nodes { cause until reader { code } } } } } }";
+        let found = site.client.ask(query, serde_json::json!({})).await;
+        let all = found["gateways"]["nodes"][0]["outages"]["nodes"].as_array().unwrap().clone();
+        all.into_iter().filter(|it| it["reader"]["code"] == "D1").collect::<Vec<_>>()
+    };
+    let lasting = |all: &[serde_json::Value]| {
+        all.iter().filter(|it| it["cause"] == "READER_UNREACHABLE" && it["until"].is_null()).count()
+    };
+    reader.kill().await;
+    until("the reader is out", outages, |all| lasting(all) == 1).await;
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+
+    std::fs::write(site.path("data").join("cache").join("db"), vec![0xa5; 64 * 1024]).unwrap();
+    let (mut reader, port) = osdp_reader().await;
+    site.configure(Some(&port));
+    let mut gateway = site.gateway();
+    gateway.line_with("moved aside").await;
+    // Nobody has said yet which reader of the hub's this is.
+    gateway.line_with("reader online").await;
+    let mut hub = site.hub().await;
+    reader.line_with("light blue").await;
+    until("the outage is over", outages, |all| !all.is_empty() && lasting(all) == 0).await;
+    assert_eq!(gateway.interrupt().await, Some(0), "{}", gateway.all());
+    assert_eq!(hub.interrupt().await, Some(0), "{}", hub.all());
+}
