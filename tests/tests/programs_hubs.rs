@@ -132,6 +132,21 @@ async fn listen() -> (String, UnboundedReceiver<(Uuid, String)>) {
     (format!("http://{address}/"), heard)
 }
 
+/// Hears on until it was told of so many events. Each is told under one id, by whichever hub and however often.
+async fn hears(
+    told: &mut BTreeMap<String, Vec<Uuid>>,
+    heard: &mut UnboundedReceiver<(Uuid, String)>,
+    count: usize,
+) {
+    while told.values().map(Vec::len).sum::<usize>() < count {
+        let (id, what) = tokio::time::timeout(PATIENCE, heard.recv()).await.unwrap().unwrap();
+        let ids = told.entry(what).or_default();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+}
+
 /// Hubs over one database, and what they do.
 struct Beside {
     site: Site,
@@ -166,9 +181,16 @@ impl Beside {
         self.site.client.save("sessions", json!([session])).await;
     }
 
-    /// Kills a hub as soon as it has taken a piece of work up, and has it that its lease has run out.
-    async fn killed_over(&self, hub: &mut Program, table: &str) {
+    /// Whoever would write students waits, until this is handed to `killed_over`.
+    async fn halted(&self) -> sqlx::PgConnection {
         let mut db = sqlx::PgConnection::connect(&self.url).await.unwrap();
+        db.execute("BEGIN").await.unwrap();
+        db.execute("LOCK TABLE student IN SHARE MODE").await.unwrap();
+        db
+    }
+
+    /// Kills a hub once it has taken a piece of work up, and has it that its lease has run out.
+    async fn killed_over(&self, mut db: sqlx::PgConnection, hub: &mut Program, table: &str) {
         let held = format!("SELECT COUNT(*) FROM {table} WHERE holder IS NOT NULL AND finished_at IS NULL");
         let mut looks = tokio::time::interval(Duration::from_millis(2));
         let taken = async {
@@ -187,6 +209,7 @@ impl Beside {
             format!("UPDATE {table} SET leased_until = 0 WHERE holder IS NOT NULL AND finished_at IS NULL");
         let left = db.execute(sqlx::AssertSqlSafe(left)).await.unwrap().rows_affected();
         assert_eq!(left, 1, "it was done before it was killed");
+        db.execute("COMMIT").await.unwrap();
     }
 
     async fn ended(&self, kind: &str, id: &Value, states: &[&str]) -> Value {
@@ -232,25 +255,31 @@ async fn what_a_hub_had_in_hand_when_it_was_killed_others_end_and_door_listener_
     let mapping = include_str!("../../deploy/import/students.toml").replace("whole = true", "");
     let order = json!({"id": Uuid::new_v4(), "kind": "CSV", "source": "students", "mapping": mapping,
                        "uploadIds": [upload["uploadId"]]});
+    let halted = all.halted().await;
     let import = all.write("startImport", "StartImportInput", "import { id }", order).await;
-    all.killed_over(&mut c, "import_job").await;
+    all.killed_over(halted, &mut c, "import_job").await;
     assert_eq!(flashes(&mut reader, CARDS[0]).await, "flash green");
     (a, b) = (all.start(0).await, all.start(1).await);
     let id = &import["import"]["id"];
     let checked = all.ended("import", id, &["CHECKING"]).await;
     assert_eq!(checked["state"], "CHECKED", "{checked}");
     assert_eq!(all.site.swipes_are(1).await.len(), 1);
+    let mut told = BTreeMap::new();
+    hears(&mut told, &mut heard, 1).await;
     // The gateway hears at another hub of what is changed at whichever it is.
     all.held_in("R2").await;
     reader.line_with("light off").await;
+    hears(&mut told, &mut heard, 2).await;
 
-    // What was checked is applied by one that is killed over it, or had just done it.
+    // What was checked is applied by one that is killed over it.
     assert_eq!(b.interrupt().await, Some(0));
+    let halted = all.halted().await;
     all.write("applyImport", "ApplyImportInput", "import { id }", json!({"importId": id})).await;
-    all.killed_over(&mut a, "import_job").await;
+    all.killed_over(halted, &mut a, "import_job").await;
     (b, c) = (all.start(1).await, all.start(2).await);
     let applied = all.ended("import", id, &["CHECKED", "APPLYING"]).await;
     assert_eq!(applied["state"], "APPLIED", "{applied}");
+    hears(&mut told, &mut heard, 3).await;
     let counted = all.site.client.ask("{ students { totalCount } }", json!({})).await;
     assert_eq!(counted["students"]["totalCount"], MANY + 5);
 
@@ -259,11 +288,13 @@ async fn what_a_hub_had_in_hand_when_it_was_killed_others_end_and_door_listener_
     let query = "query($first: Int, $after: String) { students(first: $first, after: $after) { nodes { number } \
                  pageInfo { hasNextPage endCursor } } }";
     let order = json!({"id": Uuid::new_v4(), "query": query});
+    let halted = all.halted().await;
     let export = all.write("startExport", "StartExportInput", "export { id }", order).await;
-    all.killed_over(&mut c, "export_job").await;
+    all.killed_over(halted, &mut c, "export_job").await;
     (a, b) = (all.start(0).await, all.start(1).await);
     let export = all.ended("export", &export["export"]["id"], &["RUNNING"]).await;
     assert_eq!((&export["state"], &export["objectCount"]), (&json!("DONE"), &json!(MANY + 5)), "{export}");
+    hears(&mut told, &mut heard, 4).await;
     let half = export["byteSize"].as_i64().unwrap() / 2;
     let path = export["path"].as_str().unwrap();
     let first = fetch_from(all.address(0), &token, path, Some(&format!("bytes=0-{}", half - 1))).await;
@@ -279,15 +310,7 @@ async fn what_a_hub_had_in_hand_when_it_was_killed_others_end_and_door_listener_
 
     all.held_in("R1").await;
     reader.line_with("light blue").await;
-    // Each is told under one id, by whichever hub and however often.
-    let mut told: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
-    while told.values().map(Vec::len).sum::<usize>() < 5 {
-        let (id, what) = tokio::time::timeout(PATIENCE, heard.recv()).await.unwrap().unwrap();
-        let ids = told.entry(what).or_default();
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
+    hears(&mut told, &mut heard, 5).await;
     let told: Vec<(&str, usize)> = told.iter().map(|(what, ids)| (&what[..], ids.len())).collect();
     assert_eq!(
         told,
