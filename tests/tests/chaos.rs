@@ -110,7 +110,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 13] = [
+const BROKEN_LATELY: [(u64, &str); 14] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -167,6 +167,11 @@ const BROKEN_LATELY: [(u64, &str); 13] = [
         1_601_738,
         "the end of a reader's outage was lost with a journal that failed, and the simulated gateway, which had lost its cache too, did not \
          say when its readers were named that this one had long answered",
+    ),
+    (
+        4_006_804,
+        "a card was put back, and a gateway whose clock stood at its image's time said that it had not been off at all: what had been \
+         shown green since the image was taken to have been lost for no time, and who had seen it was absent",
     ),
 ];
 

@@ -117,6 +117,31 @@ async fn a_journal_of_which_the_hub_has_another_one_is_told_to_people_once() {
 }
 
 #[tokio::test]
+async fn a_machine_that_goes_by_another_gateways_name_now_goes_on_under_another_journal() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("09:00"));
+    hub.done("saveGateway", json!({"code": "GW2", "building": "A"})).await;
+    let other = Gateway::start(&hub, "GW2").await;
+    let (chain, journal) = ("ab".repeat(32), Uuid::from_u128(7));
+    let has = async |gateway: &Gateway, journal: Uuid| {
+        let said = json!({"journalId": journal, "through": 1, "chain": chain, "after": 0, "first": 1});
+        let input = json!({
+            "sentAt": at("09:00"), "watermark": at("09:00"), "clock": {"trust": "SYNCED", "source": "NTP"}, "backlog": 0,
+            "cacheCursor": "", "cacheAge": "PT1S", "softwareVersion": "test", "readers": [], "journals": [said],
+        });
+        let shape = "gatewayHeartbeat handedOver { journalId through chain }";
+        hub.write_as(&gateway.token, shape, input).await["handedOver"][0].clone()
+    };
+    let told = |journal: Uuid, chain: &str| json!({"journalId": journal, "through": 1, "chain": chain});
+    assert_eq!(has(&gateway, journal).await, told(journal, &chain));
+    // The other hears of a record that it has not, and takes its own for another journal.
+    assert_eq!(has(&other, journal).await, told(journal, &"00".repeat(32)));
+    let own = Uuid::from_u128(8);
+    assert_eq!(has(&other, own).await, told(own, &chain));
+    assert_eq!(has(&gateway, journal).await, told(journal, &chain));
+}
+
+#[tokio::test]
 async fn what_followed_a_gateways_first_call_once_does_not_follow_it_where_it_comes_again() {
     let (hub, gateway, _) = class().await;
     hub.clock.set(&at("09:00"));

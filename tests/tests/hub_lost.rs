@@ -51,6 +51,10 @@ async fn a_gateway_that_came_back_after_it_was_declared_lost_is_awaited_again() 
     // It went silent again: nobody declared anything of that.
     hub.clock.set(&at("12:00"));
     assert_eq!(register(&hub, "X").await, is("SETTLING", &["EXPECTED", "EXPECTED"]));
+    // Now somebody does, from the same instant on.
+    let lost = json!({"gateway": "GW", "from": at("09:05"), "reason": "burnt again"});
+    assert_eq!(hub.write_as(&hub.admin, "declareGatewayLost", lost).await["errors"], json!([]));
+    assert_eq!(register(&hub, "X").await, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"]));
 }
 
 #[tokio::test]
@@ -190,12 +194,14 @@ async fn a_card_that_was_put_back_from_an_image_takes_no_register_away_that_the_
 #[tokio::test]
 async fn nobody_is_absent_for_a_green_that_went_with_a_card_that_was_put_back_from_an_image() {
     // Eight minutes without a gateway are no reason to give a register up, unless it had run in them and nobody has its swipes.
-    for (forked, image, alone, wanted) in [
-        (true, "08:30", false, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
-        (true, "08:30", true, is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
-        (false, "08:30", false, is("FINAL", &["ABSENT", "ABSENT"])),
+    for (forked, image, alone, ends, wanted) in [
+        (true, "08:30", false, "10:58", is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
+        (true, "08:30", true, "10:58", is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
+        // Its clock stands where it stood when the image was made.
+        (true, "08:30", false, "08:30", is("NO_REGISTER", &["NO_REGISTER", "NO_REGISTER"])),
+        (false, "08:30", false, "10:58", is("FINAL", &["ABSENT", "ABSENT"])),
         // Its outages are its own, where only the hub's record of its journal differs.
-        (true, "10:51", false, is("FINAL", &["ABSENT", "ABSENT"])),
+        (true, "10:51", false, "10:58", is("FINAL", &["ABSENT", "ABSENT"])),
     ] {
         let (hub, gateway, _) = class().await;
         hub.clock.set(&at("10:50"));
@@ -206,7 +212,7 @@ async fn nobody_is_absent_for_a_green_that_went_with_a_card_that_was_put_back_fr
             true => vec![Value::Null],
             false => readers.iter().map(|reader| reader["readerId"].clone()).collect(),
         };
-        for until in [None, Some("10:58")] {
+        for until in [None, Some(ends)] {
             let down = readers.iter().zip(1..).map(|(reader, number)| {
                 json!({"outageId": Uuid::from_u128(number), "readerId": reader,
                        "cause": "GATEWAY_DOWN", "from": at(image), "until": until.map(at)})
@@ -369,6 +375,20 @@ async fn an_outage_whose_end_went_with_a_card_was_over_when_the_readers_next_one
             ]
         );
     }
+}
+
+#[tokio::test]
+async fn an_outage_of_a_whole_gateway_whose_end_went_with_a_card_is_over_when_its_readers_answer() {
+    let (hub, gateway, _) = class().await;
+    hub.clock.set(&at("08:30"));
+    let down = json!({"outageId": Uuid::from_u128(3), "readerId": null, "cause": "GATEWAY_DOWN",
+                      "from": at("08:00"), "until": null});
+    send(&hub, &gateway, &[], &at("08:30"), json!({"outages": [down]})).await;
+    for now in ["08:40", "12:00"] {
+        hub.clock.set(&at(now));
+        gateway.heartbeat(&hub, &at(now)).await;
+    }
+    assert_eq!(register(&hub, "X").await, is("FINAL", &["ABSENT", "ABSENT"]));
 }
 
 #[tokio::test]

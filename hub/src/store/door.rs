@@ -96,13 +96,13 @@ impl Tx {
             .collect()
     }
 
-    /// The outages of a gateway's readers that last.
+    /// The outages of a gateway, and of its readers, that last.
     ///
     /// # Errors
     /// When the engine fails.
     pub async fn open_outages(&mut self, gateway: Uuid) -> Result<Vec<Outage>, StoreError> {
         let sql = "SELECT id, gateway_id, reader_id, cause, from_at, until_at, received_at FROM outage \
-                   WHERE gateway_id = $1 AND until_at IS NULL AND reader_id IS NOT NULL ORDER BY from_at, id";
+                   WHERE gateway_id = $1 AND until_at IS NULL ORDER BY from_at, id";
         self.fetch(sql, vec![gateway.into()]).await?.iter_mut().map(Outage::read).collect()
     }
 
@@ -219,7 +219,8 @@ impl Tx {
         at: i64,
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO gateway_lost (gateway_id, from_at, reason, by_token, at) \
-                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (gateway_id, from_at) DO NOTHING";
+                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (gateway_id, from_at) DO UPDATE SET reason = excluded.reason, \
+                   by_token = excluded.by_token, at = excluded.at";
         self.execute(sql, vec![gateway.into(), from.into(), reason.into(), by.into(), at.into()]).await?;
         Ok(())
     }

@@ -69,23 +69,25 @@ impl Tx {
         rows.into_iter().map(|mut row| row.next("swipe.id")).collect()
     }
 
-    /// How far journals are handed over; those that the hub has nothing of are left out.
+    /// How far journals are handed over, each with the gateway that it is of; those that the hub has nothing of are left out.
     ///
     /// # Errors
     /// When the engine fails.
     pub async fn journals(
         &mut self,
         ids: impl IntoIterator<Item = Uuid>,
-    ) -> Result<Vec<HandedOver>, StoreError> {
-        let sql = "SELECT journal_id, through, chain FROM journal WHERE journal_id IN ({})";
+    ) -> Result<Vec<(Uuid, HandedOver)>, StoreError> {
+        let sql = "SELECT gateway_id, journal_id, through, chain FROM journal WHERE journal_id IN ({})";
         let rows = self.fetch_in(sql, &[], ids.into_iter().map(Value::from)).await?;
         rows.into_iter()
             .map(|mut row| {
-                Ok(HandedOver {
+                let gateway = row.next("journal.gateway_id")?;
+                let has = HandedOver {
                     journal_id: row.next("journal.journal_id")?,
                     through: row.next("journal.through")?,
                     chain: row.next("journal.chain")?,
-                })
+                };
+                Ok((gateway, has))
             })
             .collect()
     }

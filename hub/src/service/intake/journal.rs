@@ -48,7 +48,14 @@ pub(super) async fn take(
             let once = super::batch::alarm_id("JOURNAL_FORKED", id.as_bytes());
             tx.alarm(once, hub.now().0, "JOURNAL_FORKED", Some(gateway.id), detail).await?;
         }
-        let mut has = known.iter().find(|has| has.journal_id == id).cloned().unwrap_or(HandedOver {
+        let found = known.iter().find(|(_, has)| has.journal_id == id);
+        if found.is_some_and(|(owner, _)| *owner != gateway.id) {
+            // It goes by another name now, or has another's disk: told of a record that it has not, it goes on under a name of its own.
+            complete = false;
+            all.push(HandedOver { journal_id: id, through: said.through.0, chain: vec![0; 32] });
+            continue;
+        }
+        let mut has = found.map(|(_, has)| has.clone()).unwrap_or(HandedOver {
             journal_id: id,
             through: 0,
             chain: Vec::new(),

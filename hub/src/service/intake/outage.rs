@@ -219,8 +219,10 @@ fn put_back(
 ) -> Option<Outage> {
     let until = said.until.as_ref().map(DateTime::ms);
     if let Some(gone) = gone {
-        // The end is told in the journal that it goes on with.
-        let until_at = until.into_iter().chain(gone.until_at).min().map(|until| until.max(gone.from_at));
+        // The end is told in the journal that it goes on with. It ran until what is lost begins: an end that it puts there, or where it
+        // was off from, is as far as its clock knew, and no end.
+        let off_from = said.from.as_ref().map_or(gone.from_at, DateTime::ms).max(gone.from_at);
+        let until_at = until.filter(|until| *until > off_from).into_iter().chain(gone.until_at).min();
         return (until_at != gone.until_at).then(|| Outage { until_at, received_at: now, ..gone.clone() });
     }
     let swiped = forked.filter(|_| before.is_none())?;
@@ -293,7 +295,7 @@ pub(super) async fn hole(
 /// How long after the hub heard of an outage its end may be on its way.
 const END_ON_ITS_WAY_MS: i64 = 5 * 60_000;
 
-/// Ends what lasts of readers that answer though their gateway has nothing more to say: the record of how it began was
+/// Ends what lasts of readers that answer, and of a gateway of which any does, though their gateway has nothing more to say: the record of how it began was
 /// lost, or dropped, before it ended. `at` is the gateway's time. An end that is told after all is the one that holds.
 ///
 /// # Errors
@@ -308,7 +310,14 @@ pub(super) async fn end_forgotten(
 ) -> Result<(), StoreError> {
     let now = hub.now().0;
     for mut outage in tx.open_outages(gateway.id).await? {
-        let answers = outage.reader_id.is_some_and(|reader| answering.contains(&reader));
+        let answers = match outage.reader_id {
+            Some(reader) => answering.contains(&reader),
+            // It runs, and has its storage: other causes go on beside that.
+            None => {
+                let is_off = matches!(outage.cause, OutageCause::GatewayDown | OutageCause::StorageLost);
+                is_off && !answering.is_empty()
+            }
+        };
         if !answers || now - outage.received_at < END_ON_ITS_WAY_MS {
             continue;
         }
