@@ -36,6 +36,8 @@ const MAX_PENDING: usize = 512;
 const MAX_CREDITED: usize = 100_000;
 /// How many swipes are kept in mind while there is no room for them; beyond that the oldest are forgotten.
 const MAX_REFUSED: usize = 4_096;
+/// For how long after the card was read an answer is shown.
+pub const FLASH_TTL_MS: i64 = 3_000;
 /// How many readers that the hub does not know of are remembered.
 const MAX_STRANGERS: usize = 256;
 
@@ -106,7 +108,7 @@ impl Gateway {
             Input::Online { reader, clock } => self.repeats.online(&reader, clock.as_ref(), now),
             Input::Gone { reader } => self.repeats.gone(&reader),
             Input::Read(read) => self.read(read, now),
-            Input::Durable { ticket } => self.durable(ticket),
+            Input::Durable { ticket } => self.durable(ticket, now),
             Input::NotDurable { ticket } => self.not_durable(ticket),
             Input::Refused { ticket } => self.refused(ticket, now),
             Input::Room => self.write_refused(),
@@ -386,7 +388,7 @@ impl Gateway {
         (Some(key), read.bits(), verdict(&self.timetable, room, &key, when, already))
     }
 
-    fn durable(&mut self, ticket: u64) {
+    fn durable(&mut self, ticket: u64, now: Reading) {
         let Some(pending) = self.pending.remove(&ticket) else { return };
         self.write_refused();
         if let Some((boot, seq)) = &pending.tag {
@@ -397,10 +399,12 @@ impl Gateway {
         if let Some((holder, sessions)) = pending.credited {
             self.credit(holder, sessions);
         }
+        // Where the disk took its time the next one may stand there by now. An MQTT reader itself knows for how long it has waited.
+        let too_late = pending.tag.is_none() && now.since_boot_ms - pending.record.since_boot > FLASH_TTL_MS;
         self.outputs.push_back(Output::Answer(Answer {
             reader: pending.reader,
             // Whoever was refused has long gone; their MQTT reader still asks.
-            flash: (!pending.answered).then_some(pending.flash),
+            flash: (!pending.answered && !too_late).then_some(pending.flash),
             tag: pending.tag,
             kept: Some(pending.decision),
         }));

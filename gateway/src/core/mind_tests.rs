@@ -13,6 +13,29 @@ fn append(mind: &mut Gateway) -> u64 {
 }
 
 #[test]
+fn an_answer_that_the_disk_held_up_is_not_shown_to_whoever_stands_there_next() {
+    let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
+    let shown = |durable_at: i64| {
+        let mut mind = Gateway::new(Uuid::from_u128(1));
+        let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
+        mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
+        let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
+        let read = Read { reader: "D1".to_owned(), card: Ok(card), tag: None, random: [0; 10] };
+        mind.handle(Input::Read(read), at(1_000));
+        let ticket = append(&mut mind);
+        mind.handle(Input::Durable { ticket }, at(durable_at));
+        let answers = std::iter::from_fn(|| mind.poll_output());
+        let mut flashes = answers.filter_map(|output| match output {
+            Output::Answer(answer) => Some(answer.flash),
+            _ => None,
+        });
+        flashes.next().flatten()
+    };
+    assert_eq!(shown(4_000), Some(Colour::Red));
+    assert_eq!(shown(4_001), None);
+}
+
+#[test]
 fn what_was_refused_for_want_of_room_is_written_when_there_is_room_though_no_other_swipe_comes() {
     let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
     let mut mind = Gateway::new(Uuid::from_u128(1));
