@@ -224,9 +224,9 @@ impl Hub {
 
     /// A position in a feed, as gateways keep it.
     #[must_use]
-    pub fn position(&self, revision: i64) -> String {
+    pub fn position(&self, building: Uuid, revision: i64) -> String {
         let lineage = *self.lineage.lock().unwrap_or_else(PoisonError::into_inner);
-        feed::FeedCursor { instance: self.instance, revision, lineage }.encode()
+        feed::FeedCursor { instance: self.instance, revision, lineage, building: Some(building) }.encode()
     }
 
     /// The id that the database got when it was made. A feed position of another database means nothing.

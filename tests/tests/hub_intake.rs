@@ -235,6 +235,12 @@ async fn a_change_is_one_event_and_nothing_changed_is_none() {
     let nothing =
         json!({"resetRequired": false, "hasNextPage": false, "cursor": gateway.cursor, "events": []});
     assert_eq!(quiet, nothing);
+    // Another building's feed counts by itself: a position in this one means nothing there.
+    hub.done("saveBuilding", json!({"code": "FAR", "name": "Far"})).await;
+    hub.done("saveGateway", json!({"code": "GW-FAR", "building": "FAR"})).await;
+    let far = Gateway::start(&hub, "GW-FAR").await;
+    assert_eq!(changes(&hub, &far, &gateway.cursor).await["resetRequired"], true);
+    assert_eq!(changes(&hub, &far, &far.cursor).await["resetRequired"], false);
     hub.done("saveSession", session("X", "10:00", "11:00")).await;
     assert_eq!(changes(&hub, &gateway, &gateway.cursor).await, nothing);
     hub.done("saveSession", session("X", "10:00", "11:15")).await;
@@ -269,9 +275,9 @@ async fn a_session_that_leaves_the_building_is_removed_from_its_feed() {
     assert!(page["events"].as_array().unwrap().iter().any(|event| event["removedId"] == held.as_str()));
 }
 
-/// Database, revision and line of descent of a position.
+/// Database, revision, and line of descent with building, of a position.
 fn parts(cursor: &str) -> (String, i64, String) {
-    let parts: Vec<&str> = cursor.split('.').collect();
+    let parts: Vec<&str> = cursor.splitn(3, '.').collect();
     let [instance, revision, lineage] = parts[..] else { panic!("{cursor}") };
     (instance.to_owned(), revision.parse().unwrap(), lineage.to_owned())
 }

@@ -230,13 +230,18 @@ impl GatewaySelf {
             tx.feed_after(self.0.building_id, from, limit + 1, true).await.map_err(|error| fault(&error))?;
         let has_next_page = items.len() > limit;
         items.truncate(limit);
-        let end_cursor = items.last().map(|item| hub.position(item.revision));
+        let end_cursor = items.last().map(|item| hub.position(self.0.building_id, item.revision));
         let items = items
             .iter()
             .filter(|item| item.kind != "CONFIG")
             .map(|item| decode(ctx, item))
             .collect::<Result<_>>()?;
-        Ok(GatewaySnapshotPage { cursor: hub.position(reached), items, has_next_page, end_cursor })
+        Ok(GatewaySnapshotPage {
+            cursor: hub.position(self.0.building_id, reached),
+            items,
+            has_next_page,
+            end_cursor,
+        })
     }
 
     /// Changes after a position, for gateways that cannot hold a socket.
@@ -257,7 +262,7 @@ impl GatewaySelf {
             });
         };
         let (events, revision, has_next_page) = changes(hub, &self.0, revision, limit).await?;
-        let cursor = hub.position(revision);
+        let cursor = hub.position(self.0.building_id, revision);
         Ok(GatewayChangesPage { events, has_next_page, cursor, reset_required: false })
     }
 }
@@ -293,7 +298,7 @@ async fn event(
     gateway: &entity::Gateway,
     item: &FeedItem,
 ) -> Result<GatewayFeedEvent> {
-    let mut event = marker(hub, GatewayFeedKind::Upsert, item.revision);
+    let mut event = marker(hub, gateway, GatewayFeedKind::Upsert, item.revision);
     event.at = DateTime::new(item.at, hub.zone());
     if item.kind == "CONFIG" {
         event.kind = GatewayFeedKind::Config;
@@ -309,9 +314,14 @@ async fn event(
 
 /// An event that carries nothing but its kind and a position.
 #[must_use]
-pub fn marker(hub: &Hub, kind: GatewayFeedKind, revision: i64) -> GatewayFeedEvent {
+pub fn marker(
+    hub: &Hub,
+    gateway: &entity::Gateway,
+    kind: GatewayFeedKind,
+    revision: i64,
+) -> GatewayFeedEvent {
     GatewayFeedEvent {
-        cursor: hub.position(revision),
+        cursor: hub.position(gateway.building_id, revision),
         at: DateTime::new(hub.now().0, hub.zone()),
         kind,
         item: None,

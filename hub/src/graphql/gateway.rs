@@ -444,7 +444,7 @@ impl GatewayWrites {
                     feed::latest(&mut tx, gateway.building_id).await.map_err(|error| fault(&error))?;
                 // The loaders need a connection too: many heartbeats holding one each would wait for ever.
                 drop(tx);
-                payload.latest_cursor = hub.position(revision);
+                payload.latest_cursor = hub.position(gateway.building_id, revision);
                 payload.problems = Gateway(gateway).problems(ctx).await?;
             }
             Err(refusals) => payload.errors = user_errors(refusals),

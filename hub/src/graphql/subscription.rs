@@ -225,7 +225,7 @@ async fn feed(
     let mut revision = match resume(hub, gateway, after).await {
         Ok(Some(revision)) => revision,
         Ok(None) => {
-            let reset = marker(hub, GatewayFeedKind::FeedReset, 0);
+            let reset = marker(hub, gateway, GatewayFeedKind::FeedReset, 0);
             return events.send(Ok(reset)).await.map_err(|_| Gone);
         }
         Err(error) => return events.send(Err(error)).await.map_err(|_| Gone),
@@ -249,10 +249,16 @@ async fn feed(
         }
         if !caught_up {
             caught_up = true;
-            events.send(Ok(marker(hub, GatewayFeedKind::CaughtUp, revision))).await.map_err(|_| Gone)?;
+            events
+                .send(Ok(marker(hub, gateway, GatewayFeedKind::CaughtUp, revision)))
+                .await
+                .map_err(|_| Gone)?;
         } else if was_quiet {
             // It was looked: a hub that is cut off from its database vouches for nothing.
-            events.send(Ok(marker(hub, GatewayFeedKind::KeepAlive, revision))).await.map_err(|_| Gone)?;
+            events
+                .send(Ok(marker(hub, gateway, GatewayFeedKind::KeepAlive, revision)))
+                .await
+                .map_err(|_| Gone)?;
         }
         was_quiet = until_news(&mut news, gateway.building_id, events).await?;
     }

@@ -315,33 +315,44 @@ pub struct FeedCursor {
     pub revision: i64,
     /// The line of descent in which it was reached; earlier versions named none.
     pub lineage: Option<Uuid>,
+    /// Whose feed it is; earlier versions named none.
+    pub building: Option<Uuid>,
 }
 
 impl FeedCursor {
     /// As text. Opaque to whoever reads it.
     #[must_use]
     pub fn encode(&self) -> String {
-        let lineage = self.lineage.map(|lineage| format!(".{}", lineage.simple())).unwrap_or_default();
-        format!("{}.{}{lineage}", self.instance.simple(), self.revision)
+        let mut text = format!("{}.{}", self.instance.simple(), self.revision);
+        for part in [self.lineage, self.building].into_iter().flatten() {
+            text += &format!(".{}", part.simple());
+        }
+        text
     }
 
     /// From text.
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
-        let (instance, rest) = text.split_once('.')?;
-        let (revision, lineage) = rest.split_once('.').map_or((rest, None), |(at, of)| (at, Some(of)));
-        let lineage = lineage.map(Uuid::try_parse).transpose().ok()?;
-        Some(Self { instance: Uuid::try_parse(instance).ok()?, revision: revision.parse().ok()?, lineage })
+        let mut parts = text.split('.');
+        let (instance, revision) = (parts.next()?, parts.next()?);
+        let mut id = || parts.next().map(Uuid::try_parse).transpose().ok();
+        Some(Self {
+            instance: Uuid::try_parse(instance).ok()?,
+            revision: revision.parse().ok()?,
+            lineage: id()?,
+            building: id()?,
+        })
     }
 }
 
 /// The revision from which a building's feed goes on behind a position; `None` where a snapshot must be taken first: the position
-/// is another database's, or was reached by what this one was before it was put back from a backup, however far it has come since.
+/// is another database's or another building's, or was reached by what this one was before it was put back from a backup, however far it has come since.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn resume(hub: &Hub, building: Uuid, after: &str) -> Result<Option<i64>, StoreError> {
-    let cursor = FeedCursor::decode(after).filter(|cursor| cursor.instance == hub.instance());
+    let cursor = FeedCursor::decode(after)
+        .filter(|cursor| cursor.instance == hub.instance() && cursor.building == Some(building));
     let Some(cursor) = cursor else { return Ok(None) };
     let mut tx = hub.read().await?;
     let latest = latest(&mut tx, building).await?;
