@@ -24,7 +24,7 @@ mod report;
 
 const EXAMPLES: &str = "Examples:
   rollcall-hub serve
-  rollcall-hub serve --listen 0.0.0.0:8443 --tls-cert hub.pem --tls-key hub.key --database sqlite:/var/lib/rollcall/hub.sqlite
+  rollcall-hub serve --listen 0.0.0.0:8443 --tls-cert hub.pem --tls-key hub.key --database sqlite:/var/lib/rollcall-hub/hub.sqlite
   rollcall-hub token create --name timetable-sync --role INTEGRATION
   rollcall-hub token create --name gw-a --role GATEWAY --gateway GW-A
   rollcall-hub import ical --room LIB-1 library.ics --dry-run
@@ -48,7 +48,7 @@ enum Command {
     Serve(Serve),
     /// Prints the API's schema.
     Schema,
-    /// Looks whether the database can be opened, and says its state.
+    /// Looks whether the database can be opened, and says its state. One of an earlier version is brought up to this one.
     Check(Data),
     /// Copies the database to a file, also while the hub serves it. To go back to it: stop the hub, put the file in the
     /// database's place (and remove its -wal and -shm), start the hub; the gateways hand over again what is newer.

@@ -163,10 +163,13 @@ pub struct Facts {
     pub dropped: Vec<Dropped>,
     /// The ids that the source itself has for enrolments, each with the stay's place among `memberships`.
     pub enrolments: Vec<(String, usize)>,
-    /// And for courses, classes and users, and the last days of classes: of which kind, id, and our name, or the day.
+    /// And for courses, classes and users, for academic sessions and which of them classes run in: of which kind, id, and our name,
+    /// the days or those ids.
     pub ids: Vec<(&'static str, String, String)>,
     /// Which of `memberships` name the group, or the student, by such an id, for want of our name.
     pub by_id: BTreeMap<usize, (bool, bool)>,
+    /// Which of `memberships` last as long as their class, of which the files do not say how long that is.
+    pub undated: BTreeMap<usize, Undated>,
     /// Which of `groups` name their course by such an id.
     pub courses_by_id: BTreeSet<usize>,
     /// Which of `students` a difference changes, each with the source's id for the user.
@@ -185,6 +188,15 @@ impl Facts {
     pub fn is_of_series(&self, name: &str) -> bool {
         self.series.contains(name) || self.series.contains(calendar::series_of(name))
     }
+}
+
+/// A stay that lasts as long as its class.
+#[derive(Debug, Clone)]
+pub struct Undated {
+    /// The source's id for the class.
+    pub class: String,
+    /// It begins with it; it ends with it in any case.
+    pub begins: bool,
 }
 
 /// Reads a file, whose size is bounded; `-` is standard input.

@@ -88,10 +88,9 @@ pub fn row(mark: &MarkLine) -> Option<[String; 16]> {
 pub fn statement(mark: &MarkLine, home_page: &str) -> Option<Value> {
     let attended = attended(mark)?;
     let starts = instant(mark.starts_at);
-    let mut result = json!({
-        "http://xapi.jisc.ac.uk/attendance_category": mark.status.word(),
-        "http://xapi.jisc.ac.uk/submission_time": instant(mark.updated_at),
-    });
+    // Without the time of submission, which need not be there: a mark is touched by much that no statement says, and said again
+    // under another id a store would count it twice.
+    let mut result = json!({"http://xapi.jisc.ac.uk/attendance_category": mark.status.word()});
     if attended {
         result["http://xapi.jisc.ac.uk/attendance_late"] = json!(i32::from(late(mark)));
     }
@@ -186,6 +185,8 @@ mod tests {
         let (one, home) = (mark(AttendanceStatus::Present, Some(0)), "https://x.example");
         let id = |mark: &MarkLine| statement(mark, home).unwrap()["id"].clone();
         assert_eq!(id(&one), id(&one));
+        let touched = MarkLine { updated_at: one.updated_at + 1, revision: 3, ..one.clone() };
+        assert_eq!(id(&one), id(&touched), "touched by what is not told");
         assert_ne!(id(&one), id(&MarkLine { status: AttendanceStatus::Absent, ..one.clone() }));
         assert_ne!(
             id(&one),

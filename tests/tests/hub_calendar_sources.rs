@@ -136,6 +136,8 @@ async fn a_calendar_is_imported_when_it_is_another_and_asked_for_by_its_version_
     assert_eq!(server.asked().await, "\"0\"");
     let refused = until(&hub, |it| it["import"]["state"] == "REFUSED").await;
     assert_ne!(refused["import"]["id"], first["import"]["id"]);
+    assert_eq!(first["lastError"], Value::Null);
+    assert!(refused["lastError"].as_str().unwrap().starts_with("its last import is REFUSED"), "{refused}");
     assert_eq!(sessions(&hub).await, ["A 11:00", "B 13:00"], "half of it would go: nothing is done");
     // It is not fetched whole again and again, but after six hours: somebody may have mended what was wrong.
     hub.clock.set(&at("09:03"));

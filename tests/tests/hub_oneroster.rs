@@ -256,6 +256,21 @@ async fn a_difference_needs_no_table_of_what_has_not_changed() {
     let members = hub.read("{ group(by: {code: \"K\"}) { members { nodes { from until } } } }").await;
     let nodes = members["group"]["members"]["nodes"].as_array().unwrap();
     assert!(nodes.contains(&json!({"from": "2026-11-02", "until": "2026-12-11"})), "{nodes:?}");
+    // Nor does one of a class that comes without its academic sessions lose its end, or need to say its beginning.
+    let manifest = "propertyName,value\nfile.classes,delta\nfile.enrollments,delta\n";
+    let class = new.replace("k2,active,Group 2,K2,c1,", "k1,active,New title,K,c1,");
+    for begin in ["", "2026-09-28"] {
+        let enrolments = format!("{heading}e1,active,k1,u1,student,{begin},\n");
+        let tables =
+            [("manifest.csv", manifest), ("classes.csv", &*class), ("enrollments.csv", &*enrolments)];
+        assert_eq!(problems(&import(&tables).await), Vec::<String>::new());
+        let now = hub.read("{ group(by: {code: \"K\"}) { title members { nodes { from until } } } }").await;
+        assert_eq!(now["group"], json!({"title": "New title", "members": members["group"]["members"]}));
+    }
+    let nowhere = format!("{heading}e8,active,k9,u1,student,,\n");
+    let report = import(&[("manifest.csv", manifest), ("enrollments.csv", &nowhere)]).await;
+    let found = problems(&report);
+    assert!(found[0].starts_with("o.zip:enrollments.csv, row 2, column 'beginDate': is empty"), "{found:?}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::loader;
 use super::payload::{UserError, user_errors};
 use crate::scalar::{DateTime, Duration};
 use crate::service::sources::{self, SaveSource};
-use crate::store::entity;
+use crate::store::entity::{self, ImportJob, ImportState};
 use crate::store::list;
 
 /// A calendar that the hub fetches by itself, and imports when it is another than before.
@@ -52,9 +52,22 @@ impl CalendarSource {
     async fn failing_since(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
         self.0.failing_since.map(|at| local(ctx, at)).transpose()
     }
-    /// Why it cannot be fetched, and what to do.
-    async fn last_error(&self) -> Option<&str> {
-        self.0.last_error.as_deref()
+    /// Why it cannot be fetched, or what was fetched is not imported, and what to do.
+    async fn last_error(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        let import = match (&self.0.last_error, self.0.import_id) {
+            (None, Some(id)) => loader::one::<ImportJob>(ctx, id).await?,
+            _ => None,
+        };
+        let stands = import.filter(|it| matches!(it.state, ImportState::Refused | ImportState::Failed));
+        Ok(self.0.last_error.clone().or_else(|| {
+            stands.map(|it| {
+                format!(
+                    "its last import is {}: nothing of it was taken over; 'import' says why. Where it is meant, import the file by \
+                     startImport with the same source, and acceptRemovals where too much would go",
+                    it.state.word()
+                )
+            })
+        }))
     }
     /// The last import of it.
     async fn import(&self, ctx: &Context<'_>) -> Result<Option<Import>> {

@@ -342,6 +342,16 @@ impl<'a> Feed<'a> {
                     };
                     sessions.push(self.session(&id, &timed, None)?);
                     if is_onward(event) {
+                        // RFC 5545, section 3.8.4.4, shifts what is to come, and has no other rule begin there.
+                        for column in ["RRULE", "RDATE", "EXDATE"] {
+                            if event.line(column).is_some() {
+                                note(
+                                    event.row,
+                                    column,
+                                    "not followed: those to come stay the series' own, moved",
+                                );
+                            }
+                        }
                         // Both in the wall time of the series, whatever zones they are written in.
                         let zone = series.start.zone.clone();
                         let start = timed.start.ms().map_err(fault)?;

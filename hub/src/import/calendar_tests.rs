@@ -267,8 +267,12 @@ fn what_is_no_calendar_is_refused_with_its_row() {
 fn this_and_all_to_come_is_moved_in_wall_time_also_where_it_is_named_in_utc() {
     let facts = read_text(
         "BEGIN:VEVENT\nUID:a\nSUMMARY:A\nDTSTART;TZID=Europe/London:20270531T090000\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=3\nEND:VEVENT\n\
-         BEGIN:VEVENT\nUID:a\nSUMMARY:A\nRECURRENCE-ID;RANGE=THISANDFUTURE:20270607T080000Z\nDTSTART:20270607T100000Z\nDURATION:PT1H\nEND:VEVENT\n",
+         BEGIN:VEVENT\nUID:a\nSUMMARY:A\nRECURRENCE-ID;RANGE=THISANDFUTURE:20270607T080000Z\nDTSTART:20270607T100000Z\nDURATION:PT1H\n\
+         RRULE:FREQ=DAILY;COUNT=9\nEND:VEVENT\n",
     );
+    // Another rule from there on is none of this; it is said that it is not followed.
+    let notes: Vec<_> = facts.notes.list.iter().map(|note| note.place.column.as_deref()).collect();
+    assert_eq!(notes, [Some("RRULE")]);
     assert_eq!(shown(&facts), ["05-31 09:00+01:00 60 A", "06-07 11:00+01:00 60 A", "06-14 11:00+01:00 60 A"]);
 }
 

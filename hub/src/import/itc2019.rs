@@ -325,7 +325,7 @@ impl Term {
                 name: it.name.clone(),
                 email: None,
                 state: StudentState::Active,
-                expected_at_door: true,
+                expected_at_door: None,
                 programme: None,
                 unsaid: Unsaid(vec!["name", "email", "state", "expected_at_door", "programme"]),
             };

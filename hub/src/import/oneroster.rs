@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use zip::ZipArchive;
 
-use super::{Dropped, Facts, Place, User};
+use super::{Dropped, Facts, Place, Undated, User};
 use crate::scalar::LocalDate;
 use crate::service::bulk::Unsaid;
 use crate::service::memberships::SaveMembership;
@@ -270,7 +270,8 @@ fn classes(
             }
         };
         let terms = table.first(record, &["termSourcedIds"]);
-        let terms = terms.split(',').map(|term| term.trim().to_owned()).collect();
+        let terms =
+            terms.split(',').map(str::trim).filter(|term| !term.is_empty()).map(str::to_owned).collect();
         classes.insert(id, (code.clone(), terms));
         let title = table.cell(record, "title").map(str::to_owned);
         let group =
@@ -280,6 +281,14 @@ fn classes(
     (classes, gone)
 }
 
+/// What is kept of academic sessions, by id: the first and the last day.
+pub const TERMS: &str = "academic sessions by id";
+/// And which of them a class runs in.
+pub const TERMS_OF_CLASSES: &str = "academic sessions of classes";
+/// Stands for a first day that is not known yet.
+const SOME_DAY: Date = jiff::civil::date(2000, 1, 1);
+/// What is said of an enrolment that nothing gives a first day.
+pub const BEGINS_NEVER: &str = "is empty, and the class runs in no academic session that says when it begins";
 /// What is said of a user of whom nothing is known but that there is one.
 pub const NO_STUDENT: &str = "left out: nothing says that this is a student; roles.csv would";
 
@@ -330,7 +339,7 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
             number,
             email: table.cell(record, "email").map(str::to_owned),
             state: if out { StudentState::Withdrawn } else { StudentState::Active },
-            expected_at_door: true,
+            expected_at_door: None,
             programme: None,
             unsaid,
         };
@@ -350,13 +359,13 @@ fn enrolments(
     classes: &Classes,
     students: &BTreeMap<String, String>,
 ) {
-    for (class, (_, ids)) in classes {
-        // Where not all of its academic sessions are here, nobody knows when it ends.
-        let last = ids.iter().map(|id| terms.get(id).map(|(_, last)| *last)).collect::<Option<Vec<Date>>>();
-        if !ids.is_empty() {
-            let last = last.and_then(|days| days.into_iter().max()).map(|day| day.to_string());
-            facts.ids.push(("last days of classes", class.clone(), last.unwrap_or_default()));
-        }
+    for (term, (first, last)) in terms {
+        facts.ids.push((TERMS, term.clone(), format!("{first}/{last}")));
+    }
+    // What a difference does not say of a class was said before.
+    let all_said = tables.get("classes").is_some_and(|table| !table.delta);
+    for (class, (_, ids)) in classes.iter().filter(|(_, (_, ids))| all_said || !ids.is_empty()) {
+        facts.ids.push((TERMS_OF_CLASSES, class.clone(), ids.join(",")));
     }
     for (name, kind) in [("classes", "classes by id"), ("users", "users by id")] {
         let Some(table) = tables.get(name) else { continue };
@@ -373,7 +382,14 @@ fn enrolments(
         }
     }
     let Some(table) = tables.get("enrollments") else { return };
-    for row in table.rows.iter().filter(|(_, row)| is_student(table, row)) {
+    for row in &table.rows {
+        if !is_student(table, &row.1) {
+            if table.cell(&row.1, "role").is_none() {
+                let message = "left out: does not say that it is a student's";
+                facts.notes.add(table.place(row.0, Some("role")), message);
+            }
+            continue;
+        }
         let (class, user) =
             (table.first(&row.1, &["classSourcedId"]), table.first(&row.1, &["userSourcedId"]));
         // A difference may name a class or a student that it does not bring along: what the source meant by the id before, it
@@ -397,7 +413,10 @@ fn enrolments(
             facts.dropped.push(Dropped { id, group, student, by_id });
             continue;
         }
-        let spans = classes.get(&class).into_iter().flat_map(|(_, ids)| ids).filter_map(|id| terms.get(id));
+        let ids = classes.get(&class).map_or(&[][..], |(_, ids)| ids);
+        // Of what a difference has not all, all that is known by now is asked for.
+        let later = table.delta && (ids.is_empty() || !ids.iter().all(|id| terms.contains_key(id)));
+        let spans = ids.iter().filter(|_| !later).filter_map(|id| terms.get(id));
         let (first, last) =
             spans.fold((None, None), |(first, last): (Option<Date>, Option<Date>), (from, until)| {
                 (
@@ -407,12 +426,14 @@ fn enrolments(
             });
         let from = date(facts, table, row, "beginDate").or(first);
         let until = date(facts, table, row, "endDate").map(|end| end.yesterday().unwrap_or(end)).or(last);
-        let Some(from) = from else {
-            let message = "is empty, and the class runs in no academic session that says when it begins";
-            facts.problems.add(table.place(row.0, Some("beginDate")), message);
+        if later && (from.is_none() || until.is_none()) {
+            let undated = Undated { class: class.clone(), begins: from.is_none() };
+            facts.undated.insert(facts.memberships.things.len(), undated);
+        } else if from.is_none() {
+            facts.problems.add(table.place(row.0, Some("beginDate")), BEGINS_NEVER);
             continue;
-        };
-        if until.is_some_and(|until| until < from) {
+        }
+        if from.zip(until).is_some_and(|(from, until)| until < from) {
             let message = "left out: the enrolment ends on the day on which it begins, or before";
             facts.notes.add(table.place(row.0, Some("endDate")), message);
             continue;
@@ -421,7 +442,8 @@ fn enrolments(
         let stay = SaveMembership {
             group,
             student,
-            from: LocalDate(from),
+            // Until it is known; nothing is written by it.
+            from: LocalDate(from.or(until.map(|it| it.0)).unwrap_or(SOME_DAY)),
             until,
             from_at: None,
             until_at: None,

@@ -271,6 +271,9 @@ fn guess(text: &str) -> u8 {
 /// Where a pattern has a sign for each week: fewer digits may be a number.
 const SIGNS_AT_LEAST: usize = 5;
 
+/// How many weeks before the first there may be sessions, as of an induction.
+const WEEKS_BEFORE: u32 = 4;
+
 /// The weeks of a pattern such as `1-3, 5, 9-11`, or with a sign for each week from the first on, `YYYNYNNNYYY` or `11101000111`.
 fn weeks(pattern: &str, first: u32) -> Result<Vec<u32>, String> {
     let bad = || {
@@ -292,6 +295,12 @@ fn weeks(pattern: &str, first: u32) -> Result<Vec<u32>, String> {
         let to: u32 = to.trim().parse().map_err(|_| bad())?;
         if from > to || to > 200 {
             return Err(bad());
+        }
+        if from + WEEKS_BEFORE < first {
+            return Err(format!(
+                "week {from} comes long before week {first}, the first by [weeks]: its sessions would be in the past; where \
+                 numbers begin again at New Year, count on (week 1 of the next year is 53, or 54 after a year of 53 weeks)"
+            ));
         }
         weeks.extend(from..=to);
     }
@@ -338,6 +347,12 @@ mod tests {
         assert_eq!(read("YyNNy"), Ok(vec![1, 2, 5]));
         assert_eq!(read(" 0011010 "), Ok(vec![3, 4, 6]));
         assert_eq!(weeks("NNNNY", 38), Ok(vec![42]));
+        assert_eq!(weeks("38-39,53", 38), Ok(vec![38, 39, 53]));
+        assert_eq!(weeks("0-1", 1), Ok(vec![0, 1]));
+        assert!(
+            weeks("40-50, 2-10", 40)
+                .is_err_and(|error| error.starts_with("week 2 comes long before week 40"))
+        );
         for bad in ["", "NNNNN", "YN1", "5-3", "Y", "1-3-5", "00111x"] {
             assert_eq!(read(bad), Err(()), "{bad}");
         }

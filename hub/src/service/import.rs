@@ -236,6 +236,9 @@ impl Work<'_> {
             return self.look(kind, &facts.memberships).await;
         }
         let Enrolled { list, dropped, forgotten, moved } = self.enrolled(facts).await?;
+        if self.report.problems.count > 0 {
+            return self.look(kind, &facts.memberships).await;
+        }
         if list.things.is_empty() && dropped.is_empty() && !whole {
             return Ok(());
         }

@@ -32,9 +32,9 @@ pub struct SaveStudent {
     /// Whether they study.
     #[graphql(default_with = "StudentState::Active")]
     pub state: StudentState,
-    /// False for distance learners, placement students and dissertation supervision: never absent at a door.
-    #[graphql(default = true)]
-    pub expected_at_door: bool,
+    /// False for distance learners, placement students and dissertation supervision: never absent at a door. Left out it stays
+    /// as it is, and is true of a new student.
+    pub expected_at_door: Option<bool>,
     /// What they study for: the registry's code of the programme, award or route.
     pub programme: Option<String>,
     /// What a file does not say of students who are there already stays as it is.
@@ -110,7 +110,8 @@ impl Save for SaveStudent {
             }
             let known = old.get(&input.number);
             let kept = |field: &str| input.unsaid.keeps(field, known);
-            let at_door = kept("expected_at_door").map_or(input.expected_at_door, |student| student.at_door);
+            let said = input.expected_at_door.filter(|_| kept("expected_at_door").is_none());
+            let at_door = said.unwrap_or_else(|| known.is_none_or(|student| student.at_door));
             if let Some(student) = known.filter(|student| student.at_door != at_door) {
                 moved.push(student.id);
             }

@@ -262,7 +262,7 @@ impl Cells<'_> {
             name: self.needed("name")?,
             email: self.text("email").map(str::to_owned),
             state: state.unwrap_or(StudentState::Active),
-            expected_at_door: self.truth("expected_at_door")?.unwrap_or(true),
+            expected_at_door: Some(self.truth("expected_at_door")?.unwrap_or(true)),
             programme: self.text("programme").map(str::to_owned),
             unsaid: self.unsaid(),
         })

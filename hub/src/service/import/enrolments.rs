@@ -8,7 +8,7 @@ use super::super::memberships::SaveMembership;
 use super::super::people::SaveStudent;
 use super::super::timetable::SaveGroup;
 use super::Work;
-use crate::import::oneroster::NO_STUDENT;
+use crate::import::oneroster::{BEGINS_NEVER, NO_STUDENT, TERMS, TERMS_OF_CLASSES};
 use crate::import::{Dropped, Facts, List, Place};
 use crate::scalar::LocalDate;
 use crate::store::StoreError;
@@ -18,10 +18,9 @@ const ENROLMENTS: &str = "enrolments";
 /// And which it was when the source took it back: said again, that takes no other with it.
 const ENDED: &str = "enrolments ended";
 
-/// What a source calls courses and students by, and when its classes end.
+/// What a source calls courses and students by.
 const COURSES: &str = "courses by id";
 const USERS: &str = "users by id";
-const LAST_DAYS: &str = "last days of classes";
 /// And which last day it gave a stay, where it gave one: group, student, first and last day.
 const ENDS: &str = "ends of memberships";
 
@@ -43,10 +42,13 @@ pub(super) struct Enrolled<'a> {
 impl Work<'_> {
     /// Puts the ids of a source into our names, and says what became of the stays that its enrolments were.
     pub(super) async fn enrolled<'a>(&mut self, facts: &'a Facts) -> Result<Enrolled<'a>, StoreError> {
-        for kind in ["classes by id", USERS, LAST_DAYS] {
+        for kind in ["classes by id", USERS, TERMS, TERMS_OF_CLASSES] {
             self.keep_ids_of(kind, facts).await?;
         }
         let mut list = Cow::Borrowed(&facts.memberships);
+        if !facts.undated.is_empty() {
+            self.date_by_class(facts, list.to_mut()).await?;
+        }
         let mut dropped = facts.dropped.clone();
         if !facts.by_id.is_empty() || dropped.iter().any(|stay| stay.by_id != (false, false)) {
             let classes = self.ids("classes by id").await?;
@@ -58,13 +60,8 @@ impl Work<'_> {
                     }
                 }
             };
-            let last_days = self.ids(LAST_DAYS).await?;
             for (index, by_id) in &facts.by_id {
                 if let Some(stay) = list.to_mut().things.get_mut(*index) {
-                    // As with the class itself: it ends with the class, where nothing else is said.
-                    let last = last_days.get(&stay.group).filter(|_| by_id.0 && stay.until.is_none());
-                    let last = last.and_then(|day| day.parse().ok()).map(LocalDate);
-                    stay.until = stay.until.or(last.filter(|last| *last >= stay.from));
                     ours((&mut stay.group, &mut stay.student), *by_id);
                 }
             }
@@ -147,6 +144,38 @@ impl Work<'_> {
         self.keep_ids(ENROLMENTS, &now, &gone).await?;
         self.keep_ids(ENDED, &over, &back).await?;
         Ok(Enrolled { list, dropped: ended, forgotten, moved })
+    }
+
+    /// Gives stays the days of their classes, by the academic sessions that the source has named by now.
+    async fn date_by_class(
+        &mut self,
+        facts: &Facts,
+        list: &mut List<SaveMembership>,
+    ) -> Result<(), StoreError> {
+        let terms = self.ids(TERMS).await?;
+        let of_classes = self.ids(TERMS_OF_CLASSES).await?;
+        let term = |id: &str| {
+            let (first, last) = terms.get(id)?.split_once('/')?;
+            Some((LocalDate(first.parse().ok()?), LocalDate(last.parse().ok()?)))
+        };
+        for (index, undated) in &facts.undated {
+            let Some(stay) = list.things.get_mut(*index) else { continue };
+            // Where not all are known, nobody knows when it begins or ends.
+            let days = of_classes.get(&undated.class).and_then(|ids| ids.split(',').map(term).collect());
+            let days: Vec<(LocalDate, LocalDate)> = days.unwrap_or_default();
+            if undated.begins {
+                let Some(first) = days.iter().map(|(first, _)| *first).min() else {
+                    let (file, row) = facts.memberships.places.get(*index).cloned().unwrap_or_default();
+                    let place = Place { file, row, column: Some("beginDate".to_owned()) };
+                    self.report.problems.add(place, BEGINS_NEVER);
+                    continue;
+                };
+                stay.from = first;
+            }
+            let last = days.iter().map(|(_, last)| *last).max();
+            stay.until = stay.until.or(last.filter(|last| *last >= stay.from));
+        }
+        Ok(())
     }
 
     /// The stays of which the source says something new, and how many others there are: those it says as it did before stay as they
