@@ -12,17 +12,26 @@ fn append(mind: &mut Gateway) -> u64 {
     panic!("nothing is to be written")
 }
 
+fn at(ms: i64) -> Reading {
+    Reading::exactly(ms, Trust::Synced, ms)
+}
+
+/// A card has been read at 1,000, and is to be written.
+fn one_read() -> (Gateway, u64) {
+    let mut mind = Gateway::new(Uuid::from_u128(1));
+    let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
+    mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
+    let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
+    let read = Read { reader: "D1".to_owned(), card: Ok(card), tag: None, random: [0; 10] };
+    mind.handle(Input::Read(read), at(1_000));
+    let ticket = append(&mut mind);
+    (mind, ticket)
+}
+
 #[test]
 fn an_answer_that_the_disk_held_up_is_not_shown_to_whoever_stands_there_next() {
-    let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
     let shown = |durable_at: i64| {
-        let mut mind = Gateway::new(Uuid::from_u128(1));
-        let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
-        mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
-        let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
-        let read = Read { reader: "D1".to_owned(), card: Ok(card), tag: None, random: [0; 10] };
-        mind.handle(Input::Read(read), at(1_000));
-        let ticket = append(&mut mind);
+        let (mut mind, ticket) = one_read();
         mind.handle(Input::Durable { ticket }, at(durable_at));
         let answers = std::iter::from_fn(|| mind.poll_output());
         let mut flashes = answers.filter_map(|output| match output {
@@ -37,14 +46,7 @@ fn an_answer_that_the_disk_held_up_is_not_shown_to_whoever_stands_there_next() {
 
 #[test]
 fn what_was_refused_for_want_of_room_is_written_when_there_is_room_though_no_other_swipe_comes() {
-    let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
-    let mut mind = Gateway::new(Uuid::from_u128(1));
-    let reader = ReaderFacts { id: Uuid::from_u128(2), code: "D1".to_owned(), room: None };
-    mind.handle(Input::Config { readers: vec![reader], secret: CardSecret::default() }, at(1));
-    let Ok(card) = CardRead::new(32, &[1, 2, 3, 4]) else { panic!("no card") };
-    let read = Read { reader: "D1".to_owned(), card: Ok(card), tag: None, random: [0; 10] };
-    mind.handle(Input::Read(read), at(1_000));
-    let ticket = append(&mut mind);
+    let (mut mind, ticket) = one_read();
     mind.handle(Input::Refused { ticket }, at(1_001));
     assert_eq!(mind.durable_before(Instant(9_000)), Instant(1_000));
     mind.handle(Input::Room, at(60_000));
@@ -116,7 +118,6 @@ fn an_mqtt_swipe_that_was_refused_is_written_though_its_reader_never_sends_it_ag
 
 #[test]
 fn what_was_refused_before_a_restart_holds_the_watermark_until_there_is_room() {
-    let at = |ms| Reading::exactly(ms, Trust::Synced, ms);
     let mut mind = Gateway::new(Uuid::from_u128(1));
     mind.refused_before(Instant(500));
     assert_eq!(mind.durable_before(Instant(9_000)), Instant(500));
