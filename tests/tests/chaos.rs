@@ -110,7 +110,7 @@ fn seeds_that_broke_something_since_timetables_change_hold() {
 }
 
 /// Seeds of worlds in which the hub turns records down, others rot, and clocks cannot be kept.
-const BROKEN_LATELY: [(u64, &str); 14] = [
+const BROKEN_LATELY: [(u64, &str); 15] = [
     (
         30_481,
         "a hub that came back from a backup took the watermark of a batch, which names its own journal only, and lacked another's",
@@ -172,6 +172,10 @@ const BROKEN_LATELY: [(u64, &str); 14] = [
         4_006_804,
         "a card was put back, and a gateway whose clock stood at its image's time said that it had not been off at all: what had been \
          shown green since the image was taken to have been lost for no time, and who had seen it was absent",
+    ),
+    (
+        5_000_870,
+        "the first mend of that took what was lost to last until the hub heard of it, though a reader had been served again before",
     ),
 ];
 

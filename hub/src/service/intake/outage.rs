@@ -59,6 +59,9 @@ pub(super) async fn take(
         if let Some(lost) = put_back(gateway, said, (before, gone), forked.then_some(swiped), now) {
             tell_put_back(tx, gateway, &lost, touched).await?;
         }
+        if forked_at.is_some() && before.is_none_or(|before| before.until_at.is_none()) {
+            end_lost(tx, gateway, said, touched).await?;
+        }
         // A card that was put back takes it to have been over when its image was made, or, as one that lost the record of its end,
         // later than it was. Of a hole it is the gateway that knows better.
         let over = before.and_then(|before| before.until_at);
@@ -217,12 +220,12 @@ fn put_back(
     forked: Option<Option<i64>>,
     now: i64,
 ) -> Option<Outage> {
-    let until = said.until.as_ref().map(DateTime::ms);
+    // An end where it began is as far as a clock knew that stood still meanwhile, and no end.
+    let from = said.from.as_ref().map(DateTime::ms);
+    let until = said.until.as_ref().map(DateTime::ms).filter(|until| from.is_none_or(|from| *until > from));
     if let Some(gone) = gone {
-        // The end is told in the journal that it goes on with. It ran until what is lost begins: an end that it puts there, or where it
-        // was off from, is as far as its clock knew, and no end.
-        let off_from = said.from.as_ref().map_or(gone.from_at, DateTime::ms).max(gone.from_at);
-        let until_at = until.filter(|until| *until > off_from).into_iter().chain(gone.until_at).min();
+        // The end is told in the journal that it goes on with; it ran until what is lost begins.
+        let until_at = until.filter(|until| *until > gone.from_at).into_iter().chain(gone.until_at).min();
         return (until_at != gone.until_at).then(|| Outage { until_at, received_at: now, ..gone.clone() });
     }
     let swiped = forked.filter(|_| before.is_none())?;
@@ -240,6 +243,29 @@ fn put_back(
         until_at: Some(until.unwrap_or(now)),
         received_at: now,
     })
+}
+
+/// A reader was served when an outage of it ended that had begun, by what its gateway knew, before anything was lost beside it: by
+/// then the card was put back, and nothing is lost from there on.
+async fn end_lost(
+    tx: &mut Tx,
+    gateway: &Gateway,
+    said: &GatewayOutageInput,
+    touched: &mut Touched,
+) -> Result<(), StoreError> {
+    let (Some(reader), Some(from), Some(until)) = (&said.reader_id, &said.from, &said.until) else {
+        return Ok(());
+    };
+    let (from, until) = (from.ms(), until.ms());
+    for lost in tx.outages(&[gateway.id], until, until).await? {
+        let is_beside = lost.cause == OutageCause::StorageLost && lost.reader_id == Some(reader.0);
+        let Some(over) = lost.until_at.filter(|over| is_beside && *over > until) else { continue };
+        if from < until && from <= lost.from_at && lost.from_at < until {
+            tx.put_outage(&Outage { until_at: Some(until), ..lost }).await?;
+            touched.sessions.extend(tx.sessions_during(gateway.id, until, over).await?);
+        }
+    }
+    Ok(())
 }
 
 async fn tell_put_back(
