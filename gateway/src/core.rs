@@ -37,7 +37,7 @@ const MAX_CREDITED: usize = 100_000;
 /// How many swipes are kept in mind while there is no room for them; beyond that the oldest are forgotten.
 const MAX_REFUSED: usize = 4_096;
 /// For how long after the card was read an answer is shown.
-pub const FLASH_TTL_MS: i64 = 3_000;
+const FLASH_TTL_MS: i64 = 3_000;
 /// How many readers that the hub does not know of are remembered.
 const MAX_STRANGERS: usize = 256;
 
