@@ -118,12 +118,17 @@ impl SystemClock {
 
 /// Whether a clock chip has set the wall clock, which is `wall` now, and bears it out.
 pub(crate) fn set_by_chip(chip: &Path, wall: Instant) -> bool {
-    let number = |file: &str| {
-        std::fs::read_to_string(chip.join(file)).ok().and_then(|text| text.trim().parse::<i64>().ok())
-    };
-    let agrees =
-        |seconds: i64| wall.since_ms(Instant(seconds.saturating_mul(1_000))).unsigned_abs() <= RTC_AGREES_MS;
-    number("hctosys") == Some(1) && number("since_epoch").is_some_and(agrees)
+    let agrees = |shows: Instant| wall.since_ms(shows).unsigned_abs() <= RTC_AGREES_MS;
+    number(&chip.join("hctosys")) == Some(1) && chip_shows(chip).is_some_and(agrees)
+}
+
+/// What a clock chip shows, to the second; none where there is none, or it cannot be read.
+fn chip_shows(chip: &Path) -> Option<Instant> {
+    number(&chip.join("since_epoch")).map(|seconds| Instant(seconds.saturating_mul(1_000)))
+}
+
+fn number(file: &Path) -> Option<i64> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 /// The wall clock, and the time since the start just before and just after it was read.
@@ -201,7 +206,14 @@ impl Clock for SystemClock {
     fn keep(&self) -> io::Result<()> {
         // First: what is written last must be what was known last.
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).kept();
+        let shows = chip_shows(Path::new(RTC));
+        let sample = self.sample();
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shows) = shows {
+            keeper.chip_shows(shows, sample);
+        }
+        let kept = keeper.kept();
+        drop(keeper);
         crate::private::write_though_full(&file, &serde_json::to_vec(&kept)?)
     }
 }

@@ -26,6 +26,7 @@ pub mod corrections;
 pub mod decide;
 mod doors;
 pub mod estate;
+mod expectations;
 pub mod exports;
 pub mod feed;
 pub mod hindsight;

@@ -4,7 +4,7 @@
 
 use rollcall_tests::hub::{TestHub, at};
 use rollcall_tests::import::{feed_of, imported, order, problems};
-use rollcall_tests::timetable::{estate, join, number, session, students};
+use rollcall_tests::timetable::{Gateway, estate, join, number, session, students};
 use serde_json::{Value, json};
 
 const FIELDS: &str = "at by source revision title startsAt endsAt cancelled rooms { code } groups { code }";
@@ -218,4 +218,64 @@ async fn each_policy_that_was_saved_or_withdrawn_is_kept_with_who_did_and_when()
     };
     let wanted = [edit("58", true, "PT20M"), edit("55", false, "PT20M"), edit("50", false, "PT15M")];
     assert_eq!(edits().await, json!(wanted));
+}
+
+#[tokio::test]
+async fn a_placement_begins_at_an_instant_and_what_was_before_it_stays() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    let all =
+        [session("X", "09:00", "10:00"), session("Y", "11:00", "12:00"), session("Z", "15:00", "16:00")];
+    hub.done("saveSessions", json!({"sessions": all})).await;
+    let gateway = Gateway::start(&hub, "GW").await;
+    hub.clock.set(&at("13:00"));
+    gateway.heartbeat(&hub, &at("13:00")).await;
+    let say = async |more: Value| {
+        let mut student = json!({"number": number(0), "name": "Ada"});
+        student.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        hub.done("saveStudent", student).await;
+        let query = format!(
+            "{{ student(by: {{number: \"{}\"}}) {{ expectedAtDoor doorExpectations {{ from expected }}
+               attendance(orderBy: {{field: SESSION_START}}) {{ nodes {{ status }} }} }} }}",
+            number(0)
+        );
+        let found = hub.read(&query).await["student"].take();
+        let said = found["doorExpectations"].as_array().unwrap().iter();
+        let said: Vec<String> =
+            said.map(|it| format!("{} {}", &it["from"].as_str().unwrap()[11..16], it["expected"])).collect();
+        let marks = found["attendance"]["nodes"].as_array().unwrap().iter();
+        let marks: Vec<String> = marks.map(|mark| mark["status"].as_str().unwrap().to_owned()).collect();
+        (found["expectedAtDoor"] == true, said.join(", "), marks.join(" "))
+    };
+    let is = |expected: bool, said: &str, marks: &str| (expected, said.to_owned(), marks.to_owned());
+    assert_eq!(say(json!({})).await, is(true, "", "ABSENT ABSENT EXPECTED"));
+    // Said without an instant it holds from now on, in British summer time.
+    assert_eq!(
+        say(json!({"expectedAtDoor": false})).await,
+        is(false, "14:00 false", "ABSENT ABSENT NOT_REQUIRED")
+    );
+    assert_eq!(
+        say(json!({"expectedAtDoor": false})).await,
+        is(false, "14:00 false", "ABSENT ABSENT NOT_REQUIRED")
+    );
+    let since = json!({"expectedAtDoor": false, "expectedAtDoorFrom": at("11:00")});
+    assert_eq!(say(since).await, is(false, "12:00 false", "ABSENT NOT_REQUIRED NOT_REQUIRED"));
+    let back = json!({"expectedAtDoor": true, "expectedAtDoorFrom": at("14:00")});
+    assert_eq!(say(back).await, is(true, "12:00 false, 15:00 true", "ABSENT NOT_REQUIRED EXPECTED"));
+    // That it never was so: all that was said later goes.
+    let never = json!({"expectedAtDoor": true, "expectedAtDoorFrom": at("08:00")});
+    assert_eq!(say(never).await, is(true, "", "ABSENT ABSENT EXPECTED"));
+
+    let input = json!({"number": number(0), "name": "Ada", "expectedAtDoorFrom": at("11:00")});
+    let refused = hub.write_as(&hub.integration, "saveStudent", input).await["errors"].take();
+    assert_eq!(refused[0]["code"], "REQUIRED", "{refused}");
+    hub.done(
+        "saveStudent",
+        json!({"number": "new", "name": "Bo", "expectedAtDoor": false, "expectedAtDoorFrom": at("11:00")}),
+    )
+    .await;
+    let found =
+        hub.read("{ student(by: {number: \"new\"}) { expectedAtDoor doorExpectations { expected } } }").await;
+    assert_eq!(found["student"], json!({"expectedAtDoor": false, "doorExpectations": [{"expected": false}]}));
 }

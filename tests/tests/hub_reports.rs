@@ -188,6 +188,84 @@ async fn sessions_side_by_side_in_a_room_fill_it_together_and_their_time_counts_
 }
 
 #[tokio::test]
+async fn a_session_that_moves_while_it_is_held_books_each_room_for_its_part() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    hub.done("saveSessions", json!({"sessions": [session("S1", "09:00", "11:00")]})).await;
+    hub.clock.set(&at("09:30"));
+    let mut moved = session("S1", "09:00", "11:00");
+    (moved["rooms"], moved["oldRoomsUntil"]) = (json!(["R2"]), json!(at("09:45")));
+    hub.done("saveSessions", json!({"sessions": [moved]})).await;
+    let found = hub
+        .read(&format!("{{ roomUse({DAY}) {{ room {{ code }} period {{ from until }} sessions booked }} }}"))
+        .await;
+    let days = json!({"from": "2026-10-05", "until": "2026-10-05"});
+    let room = |code: &str, booked: &str| json!({"room": {"code": code}, "period": days, "sessions": 1, "booked": booked});
+    assert_eq!(found["roomUse"], json!([room("R1", "PT45M"), room("R2", "PT1H30M")]));
+}
+
+/// Where the register of S1 stood at some instants, and when it had become final, as `HH:MM`.
+async fn standing(hub: &TestHub, instants: &[&str]) -> Vec<(String, Option<String>)> {
+    let mut all = Vec::new();
+    for when in instants {
+        let query = format!(
+            "{{ session(by: {{externalId: \"S1\"}}) {{ register {{ standingAsKnownAt(at: \"{}\") {{ state finalAt }} }} }} }}",
+            at(when)
+        );
+        let found = hub.read(&query).await["session"]["register"]["standingAsKnownAt"].take();
+        let final_at = found["finalAt"].as_str().map(|at| at[11..16].to_owned());
+        all.push((found["state"].as_str().unwrap().to_owned(), final_at));
+    }
+    all
+}
+
+#[tokio::test]
+async fn where_a_register_stood_is_answered_as_of_then() {
+    let hub = TestHub::start().await;
+    a_day(&hub).await;
+    hub.clock.set(&at("17:00"));
+    let mut off = session("S1", "09:00", "10:00");
+    off["cancelled"] = json!(true);
+    hub.done("saveSessions", json!({"sessions": [off]})).await;
+    hub.clock.set(&at("18:00"));
+    // In British summer time, as the answers are.
+    let final_at = Some("17:00".to_owned());
+    let word = |word: &str| (word.to_owned(), None);
+    assert_eq!(
+        standing(&hub, &["08:29", "08:30", "10:00", "10:01", "15:59", "16:00", "16:59", "17:00", "23:00"])
+            .await,
+        [
+            word("SCHEDULED"),
+            word("OPEN"),
+            word("OPEN"),
+            word("SETTLING"),
+            word("SETTLING"),
+            ("FINAL".to_owned(), final_at.clone()),
+            ("FINAL".to_owned(), final_at),
+            word("CANCELLED"),
+            word("CANCELLED"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_register_whose_session_has_moved_since_stood_where_it_was_then() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    hub.done("saveSessions", json!({"sessions": [session("S1", "09:00", "10:00")]})).await;
+    hub.clock.set(&at("08:50"));
+    hub.done("saveSessions", json!({"sessions": [session("S1", "12:00", "13:00")]})).await;
+    hub.clock.set(&at("14:00"));
+    let word = |word: &str| (word.to_owned(), None);
+    assert_eq!(
+        standing(&hub, &["08:29", "08:49", "08:50", "11:30", "13:30"]).await,
+        [word("SCHEDULED"), word("OPEN"), word("SCHEDULED"), word("OPEN"), word("SETTLING")]
+    );
+}
+
+#[tokio::test]
 async fn a_register_answers_what_was_known_at_an_instant_beside_what_is_known_now() {
     let hub = TestHub::start().await;
     a_day(&hub).await;

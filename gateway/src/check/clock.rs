@@ -27,7 +27,11 @@ pub(super) fn check(say: &mut impl FnMut(Finding)) {
     });
     let wall = Instant(jiff::Timestamp::now().as_millisecond());
     say(if set_by_chip(Path::new(CHIP), wall) {
-        Finding::pass("clock", "there is a clock chip, and it set the clock at the start")
+        Finding::pass(
+            "clock",
+            "there is a clock chip, and it set the clock at the start (after a start without network it is believed where it \
+             was right when the time was last known)",
+        )
     } else if Path::new(CHIP).exists() {
         Finding::warn(
             "clock",

@@ -64,6 +64,8 @@ pub struct Outages {
     undated: Vec<(OutageRecord, i64)>,
     /// Begun while nobody knew the time: at which time since the machine's start, by the outage's id.
     begun: BTreeMap<Uuid, i64>,
+    /// When the gateway was seen to run again after it had been off, by the instant from which it said it was.
+    back: BTreeMap<i64, i64>,
 }
 
 /// The end of an outage that was over at a time since the start; none while nobody can say.
@@ -126,7 +128,7 @@ impl Outages {
         id: impl Fn() -> Uuid,
     ) -> Vec<OutageRecord> {
         let Some(alive) = alive else { return Vec::new() };
-        let from = alive.min(now.at);
+        let from = self.ran_on(alive, now).min(now.at);
         let mut told = Vec::new();
         for reader in readers {
             let (mut cause, mut since) = (Cause::GatewayDown, from);
@@ -145,10 +147,22 @@ impl Outages {
     /// hub has named them. What to journal; nothing where it never ran before.
     pub fn unknowing(&mut self, alive: Option<Instant>, now: Reading, id: Uuid) -> Option<OutageRecord> {
         // One that never knew the time ran at none that counts.
-        let from = Some(alive?.min(now.at)).filter(|alive| *alive > NO_TIME_BEFORE).map(|alive| alive.0);
+        let from = Some(self.ran_on(alive?, now).min(now.at))
+            .filter(|alive| *alive > NO_TIME_BEFORE)
+            .map(|alive| alive.0);
         let cause = Cause::GatewayDown.word().to_owned();
         self.unknowing = Some(OutageRecord { id, reader: None, cause, from, until: None });
         self.unknowing.clone()
+    }
+
+    /// The last instant at which the gateway is known to have run, where what it kept says `alive`: after a start that said the same
+    /// and could not keep another, a reader may have answered.
+    fn ran_on(&self, alive: Instant, now: Reading) -> Instant {
+        let later = |at: &Instant| {
+            let until = self.back.get(&at.0).copied()?;
+            (at.0 < until && until <= now.at.0).then_some(Instant(until))
+        };
+        std::iter::successors(Some(alive), later).last().unwrap_or(alive)
     }
 
     /// The hub has named the readers: what to journal, where the gateway did not know them.
@@ -221,6 +235,11 @@ impl Outages {
     /// by now.
     pub fn remember(&mut self, record: &OutageRecord, now: Reading) {
         self.undated.retain(|(open, _)| open.id != record.id);
+        if let (Some(from), Some(until)) = (record.from, record.until)
+            && record.cause == Cause::GatewayDown.word()
+        {
+            self.back.entry(from).and_modify(|back| *back = until.max(*back)).or_insert(until);
+        }
         let Some(reader) = record.reader else {
             if record.until.is_none() {
                 self.undated.push((record.clone(), now.since_boot_ms));
@@ -272,6 +291,35 @@ mod tests {
         restarted.remember(&lost, dark(1_020_000, 20_000));
         let ends: Vec<_> = restarted.dated(known).into_iter().map(|it| (it.id.as_u128(), it.until)).collect();
         assert_eq!(ends, [(8, Some(3_420_000))]);
+    }
+
+    #[test]
+    fn a_start_that_could_not_keep_when_it_ran_is_known_by_the_outage_that_it_ended() {
+        let reader = Uuid::from_u128(1);
+        let record = |id: u128, cause: Cause, from: i64, until: Option<i64>| OutageRecord {
+            id: Uuid::from_u128(id),
+            reader: Some(reader),
+            cause: cause.word().to_owned(),
+            from: Some(from),
+            until,
+        };
+        let down = Cause::GatewayDown;
+        let tells = |journal: &[OutageRecord], now: i64| {
+            let mut outages = Outages::default();
+            journal.iter().for_each(|record| outages.remember(record, at(now)));
+            let told = outages.started([reader], Some(Instant(1_000)), at(now), || Uuid::from_u128(99));
+            told.last().and_then(|last| last.from)
+        };
+        assert_eq!(tells(&[], 9_000), Some(1_000));
+        let first = [record(1, down, 1_000, None), record(1, down, 1_000, Some(5_000))];
+        assert_eq!(tells(&first, 9_000), Some(5_000));
+        let second = [&first[..], &[record(2, down, 5_000, Some(8_000))]].concat();
+        assert_eq!(tells(&second, 9_000), Some(8_000), "and again");
+        // One by a clock that was ahead, one that did not end, another's time, and a reader that was alone in it.
+        assert_eq!(tells(&second, 7_000), Some(5_000));
+        assert_eq!(tells(&first[..1], 9_000), Some(1_000));
+        assert_eq!(tells(&[record(1, down, 999, Some(5_000))], 9_000), Some(1_000));
+        assert_eq!(tells(&[record(1, Cause::ReaderUnreachable, 1_000, Some(5_000))], 9_000), Some(1_000));
     }
 
     #[test]

@@ -15,11 +15,13 @@ use super::reading::{BUILT_AFTER, FAR_FUTURE, Reading, Trust};
 const BELIEVE_JUMP_AFTER_MS: i64 = 15 * 60_000;
 /// How far two readings of clocks that agree may lie apart, beside their errors.
 const READING_MS: i64 = 50;
-/// How far a clock chip may be off when the machine reads it at its start, beside its drift.
+/// How far a clock chip may be off when the machine reads it at its start, beside what it was off by and its drift.
 const RTC_ERROR_MS: i64 = 2_000;
+/// A clock chip that was further than this off when it was last compared with known time is not believed.
+const RTC_MOST_OFF_MS: i64 = 3_000;
 /// How fast a clock chip drifts, in parts per million.
 const RTC_DRIFT_PPM: i64 = 5;
-/// A clock chip that claims more time to have passed since the last good time is not believed.
+/// A clock chip that claims more time to have passed since it was last compared is not believed.
 const RTC_LONGEST_MS: i64 = 2 * 365 * 24 * 3_600_000;
 
 /// Where a tie came from.
@@ -59,6 +61,15 @@ pub struct Sample {
     pub rtc: bool,
 }
 
+/// How a clock chip compared with known time, the last time it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// When that was, in milliseconds since the epoch.
+    pub at: i64,
+    /// By how many milliseconds it was ahead; fewer than none where it was behind.
+    pub ahead_ms: i64,
+}
+
 /// What is kept across restarts of the program and of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
@@ -71,6 +82,9 @@ pub struct Kept {
     /// No earlier than this can the time be by what the network said alone, in milliseconds since the epoch.
     #[serde(default)]
     pub vouched: Option<i64>,
+    /// How the machine's clock chip compared with known time.
+    #[serde(default)]
+    pub chip: Option<Compared>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +108,8 @@ pub struct Timekeeper {
     /// Since when, in time since the start, the wall clock has claimed to be in step at another place.
     jumped: Option<i64>,
     heard_hub: Option<i64>,
+    /// How the clock chip compared with known time; a chip that never was is not believed.
+    chip: Option<Compared>,
 }
 
 impl Timekeeper {
@@ -116,6 +132,7 @@ impl Timekeeper {
             earlier: tied.filter(|_| same_start.is_none()),
             jumped: None,
             heard_hub: None,
+            chip: kept.and_then(|kept| kept.chip),
         }
     }
 
@@ -200,12 +217,22 @@ impl Timekeeper {
         }
     }
 
+    /// The clock chip shows `shows`, to the second. It is compared with what is known of the time without it: whoever has
+    /// never kept it in step, as the hub's answers alone do not, must not go by it after a start.
+    pub fn chip_shows(&mut self, shows: Instant, sample: Sample) {
+        let now = self.read(sample);
+        if now.when.is_exact() && self.tie.is_some_and(|tie| tie.source != Source::Rtc) {
+            self.chip = Some(Compared { at: now.at.0, ahead_ms: shows.since_ms(now.at) });
+        }
+    }
+
     /// What to keep.
     #[must_use]
     pub fn kept(&self) -> Kept {
         let tie =
             self.tie.map(|tie| (tie.anchor.since_boot_ms, tie.anchor.at.0, tie.anchor.error_ms, tie.source));
-        Kept { boot: self.boot, floor: self.floor.0, tie, vouched: Some(self.vouched.0) }
+        let vouched = Some(self.vouched.0);
+        Kept { boot: self.boot, floor: self.floor.0, tie, vouched, chip: self.chip }
     }
 
     /// The present tie to real time.
@@ -249,9 +276,12 @@ impl Timekeeper {
     }
 
     fn believe_rtc(&mut self, sample: &Sample) {
-        let passed = sample.wall.since_ms(self.floor);
-        if self.tie.is_none() && sample.rtc && (0..RTC_LONGEST_MS).contains(&passed) {
-            let error_ms = RTC_ERROR_MS + passed / 1_000_000 * RTC_DRIFT_PPM + passed % 1_000_000 / 200_000;
+        let Some(chip) = self.chip.filter(|chip| chip.ahead_ms.abs() <= RTC_MOST_OFF_MS) else { return };
+        let passed = sample.wall.since_ms(Instant(chip.at));
+        let runs_on = sample.wall >= self.floor && (0..RTC_LONGEST_MS).contains(&passed);
+        if self.tie.is_none() && sample.rtc && runs_on {
+            let drift_ms = passed / 1_000_000 * RTC_DRIFT_PPM + passed % 1_000_000 / 200_000;
+            let error_ms = RTC_ERROR_MS + chip.ahead_ms.abs() + drift_ms;
             let anchor = Anchor { since_boot_ms: sample.since_boot_ms, at: sample.wall, error_ms };
             self.tie = Some(Tie { anchor, source: Source::Rtc });
         }
@@ -347,7 +377,7 @@ mod tests {
     #[test]
     fn a_certificate_is_judged_by_no_clock_chip() {
         let mut keeper = keeper();
-        keeper.read(sample(NOON, 1_000, Some(20)));
+        keeper.chip_shows(NOON.plus_ms(-400), sample(NOON, 1_000, Some(20)));
         let kept = keeper.kept();
         // A day later the machine starts, with a chip that is four months ahead.
         let mut keeper = Timekeeper::new(Uuid::from_u128(2), Some(&kept), None);
@@ -371,13 +401,48 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_chip_is_believed_within_its_drift() {
+    fn a_clock_chip_is_believed_within_what_it_was_off_by_and_its_drift_since_it_was_compared() {
         let mut keeper = keeper();
-        let wall = NOON.plus_ms(10 * DAY);
-        let now = keeper.read(Sample { wall, since_boot_ms: 3_000, max_error_ms: Some(16_000), rtc: true });
+        keeper.chip_shows(NOON.plus_ms(-700), sample(NOON, 1_000, Some(20)));
+        let start = |keeper: &Timekeeper, boot, wall: Instant| {
+            let mut keeper = Timekeeper::new(Uuid::from_u128(boot), Some(&keeper.kept()), None);
+            let read =
+                keeper.read(Sample { wall, since_boot_ms: 3_000, max_error_ms: Some(16_000), rtc: true });
+            (read, keeper)
+        };
+        let (now, mut second) = start(&keeper, 2, NOON.plus_ms(10 * DAY));
         assert_eq!(now.trust, Trust::Holdover);
-        let width = now.when.latest.since_ms(now.when.earliest) / 2;
-        assert!((2_000..10_000).contains(&width), "{width} ms");
-        assert!(now.when.earliest <= wall && wall <= now.when.latest);
+        let half = |now: Reading| now.when.latest.since_ms(now.when.earliest) / 2;
+        let drifted = |days: i64| 2_700 + days * DAY / 1_000_000 * RTC_DRIFT_PPM;
+        assert!((drifted(10)..drifted(10) + 10).contains(&half(now)), "{} ms", half(now));
+        // By itself it is compared with nothing, and its drift goes on from start to start.
+        let alone = Sample {
+            wall: NOON.plus_ms(11 * DAY),
+            since_boot_ms: DAY + 3_000,
+            max_error_ms: None,
+            rtc: true,
+        };
+        second.chip_shows(alone.wall, alone);
+        let (now, _) = start(&second, 3, NOON.plus_ms(30 * DAY));
+        assert!((drifted(30)..drifted(30) + 10).contains(&half(now)), "{} ms", half(now));
+    }
+
+    #[test]
+    fn a_clock_chip_that_nobody_kept_in_step_is_not_believed_after_a_start() {
+        let chips = [None, Some(-4_000), Some(4_000), Some(-90 * DAY)];
+        for (ahead, believed) in chips.map(|ahead| (ahead, false)).into_iter().chain([(Some(900), true)]) {
+            let mut keeper = keeper();
+            keeper.hub_says(NOON, 990, 1_010);
+            let now = sample(Instant(0), 1_000, Some(16_000));
+            keeper.read(now);
+            if let Some(ahead) = ahead {
+                keeper.chip_shows(NOON.plus_ms(ahead), now);
+            }
+            let mut keeper = Timekeeper::new(Uuid::from_u128(2), Some(&keeper.kept()), None);
+            let wall = NOON.plus_ms(DAY);
+            let now =
+                keeper.read(Sample { wall, since_boot_ms: 3_000, max_error_ms: Some(16_000), rtc: true });
+            assert_eq!(now.trust == Trust::Holdover, believed, "{ahead:?}");
+        }
     }
 }

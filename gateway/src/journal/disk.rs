@@ -111,8 +111,11 @@ pub fn is_bad_spot(error: &io::Error) -> bool {
 /// How much of a file is lost to a bad spot: what the kernel reads at once.
 const SPOT_BYTES: u16 = 4_096;
 
-/// How many of them one file may have before the rest of it is not tried any more: a medium may take seconds over each.
+/// How many of them one file may have before the rest of it is tried in larger pieces alone: a medium may take seconds over
+/// each.
 const MOST_SPOTS: u32 = 64;
+/// How much is lost to a bad spot from then on.
+const PIECE_BYTES: u32 = 128 * 1_024;
 
 /// What could be read of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -135,12 +138,10 @@ pub fn read_around(disk: &impl Disk, name: &str, bytes: u64) -> io::Result<Reada
         read => return read.map(|bytes| Readable { bytes, has_bad_spot: false, is_gone: false }),
     }
     let (mut found, mut readable, mut spots) = (Vec::new(), false, 0);
-    for offset in (0..bytes).step_by(usize::from(SPOT_BYTES)) {
-        let wanted = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(usize::from(SPOT_BYTES));
-        if spots >= MOST_SPOTS {
-            found.resize(found.len() + wanted, 0);
-            continue;
-        }
+    while (found.len() as u64) < bytes {
+        let offset = found.len() as u64;
+        let most = if spots < MOST_SPOTS { u64::from(SPOT_BYTES) } else { u64::from(PIECE_BYTES) };
+        let wanted = usize::try_from((bytes - offset).min(most)).unwrap_or(usize::MAX);
         match disk.read_at(name, offset, wanted) {
             Ok(some) => {
                 readable |= !some.is_empty();
@@ -157,6 +158,32 @@ pub fn read_around(disk: &impl Disk, name: &str, bytes: u64) -> io::Result<Reada
         }
     }
     Ok(Readable { bytes: found, has_bad_spot: true, is_gone: !readable })
+}
+
+/// Gives a file another name as [`Disk::rename`] does, unless there is not even room for that: some file systems write a
+/// folder anew. Says whether there was.
+///
+/// # Errors
+/// When the disk fails otherwise.
+pub fn rename_where_room(disk: &impl Disk, from: &str, to: &str) -> io::Result<bool> {
+    match disk.rename_file(from, to) {
+        Err(error) if is_full(&error) => Ok(false),
+        // What a sync says is another matter, whatever it says.
+        renamed => renamed.and_then(|()| disk.sync_names()).map(|()| true),
+    }
+}
+
+/// Gives a segment the name of one with damage; where there is no room for that, it has the old one until the next start.
+/// Gives the name that it has.
+///
+/// # Errors
+/// When the disk fails.
+pub fn name_damaged(disk: &impl Disk, name: &str, first: u64) -> io::Result<String> {
+    let damaged = format!("segment-{first:020}.damaged");
+    if name == damaged || rename_where_room(disk, name, &damaged)? {
+        return Ok(damaged);
+    }
+    Ok(name.to_owned())
 }
 
 /// A folder of the machine's file system.

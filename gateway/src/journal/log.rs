@@ -10,7 +10,7 @@ use std::ops::Range;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::disk::{Disk, is_full};
+use super::disk::{Disk, is_full, rename_where_room};
 use super::format::{
     Chain, FormatError, HEADER_BYTES, Head, Header, MAX_BODY_BYTES, SEGMENT_BYTES, chain, encode_record,
     record_bytes,
@@ -277,8 +277,12 @@ impl<D: Disk> Log<D> {
             return Err(JournalError::Full("its disk is full"));
         }
         let name = name(self.next);
-        self.disk.rename(RESERVE, &name).map_err(disk("begin a segment"))?;
+        if !rename_where_room(&self.disk, RESERVE, &name).map_err(disk("begin a segment"))? {
+            self.disk_full = true;
+            return Err(JournalError::Full("its disk is full"));
+        }
         self.has_reserve = false;
+        self.disk_full = false;
         let file = self.disk.open(&name).map_err(disk("open a segment"))?;
         let header = Header { journal: self.journal, first: self.next, chain: self.chain }.encode();
         self.disk.write_at(&file, &header, 0).map_err(disk("write a header"))?;

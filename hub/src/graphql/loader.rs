@@ -21,8 +21,8 @@ use crate::service::people::credentials_of;
 use crate::service::report::{self, Counts};
 use crate::service::{Hub, decide, hindsight, registers};
 use crate::store::entity::{
-    Attendance, Card, CardChange, Entity, Gateway, Group, MembershipChange, Policy, Reader, Room, Session,
-    SessionChange, Student, Swipe,
+    Attendance, Card, CardChange, DoorExpectation, Entity, Gateway, Group, MembershipChange, Policy, Reader,
+    RegisterChange, Room, Session, SessionChange, Student, Swipe,
 };
 use crate::store::page::{List, Page, Paged, counts, pages};
 use crate::store::register::AttendanceChange;
@@ -131,6 +131,10 @@ children! {
     MarksOfSession: Attendance, by session_id;
     /// What a session was before each change, oldest first.
     ChangesOfSession: SessionChange, by session_id;
+    /// Where a session's register stood before each change of that, oldest first.
+    ChangesOfRegister: RegisterChange, by session_id;
+    /// From when on a student is expected at doors, or is not, as far as that was said.
+    ExpectationsOfStudent: DoorExpectation, by student_id;
     /// What a student's stays were before each change, oldest first.
     StaysThatChanged: MembershipChange, by student_id;
     /// What a student's cards were before each change, oldest first.

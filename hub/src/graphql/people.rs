@@ -1,6 +1,6 @@
 //! Students and their cards.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result};
+use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result, SimpleObject};
 
 use super::attendance::{
     AttendanceConnectionArguments, AttendanceFilter, AttendanceOrder, AttendanceRecordConnection,
@@ -12,7 +12,8 @@ use super::context::{Needs, READERS, coded, hub, local};
 use super::history::{CardChange, StudentGroupMembershipChange};
 use super::id::Kind;
 use super::loader::{
-    self, CardsOfStudent, CardsThatChanged, CountsOfStudent, CredentialOfCard, StaysThatChanged,
+    self, CardsOfStudent, CardsThatChanged, CountsOfStudent, CredentialOfCard, ExpectationsOfStudent,
+    StaysThatChanged,
 };
 use super::session::{StudentGroupMembership, StudentGroupMembershipConnection};
 use crate::scalar::{DateTime, LocalDate};
@@ -29,6 +30,15 @@ pub enum OrderDirection {
     Asc,
     /// Biggest first.
     Desc,
+}
+
+/// From when on a student is expected at doors, or is not.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct DoorExpectation {
+    /// Of sessions that start at this instant or later, up to the next.
+    from: DateTime,
+    /// Whether they are.
+    expected: bool,
 }
 
 /// Somebody who is on class lists.
@@ -58,9 +68,21 @@ impl Student {
     async fn state(&self) -> StudentState {
         self.0.state
     }
-    /// False for distance learners, placement students and dissertation supervision: never absent at a door.
+    /// False for distance learners, placement students and dissertation supervision: never absent at a door. By what was said
+    /// last.
     async fn expected_at_door(&self) -> bool {
         self.0.at_door
+    }
+    /// From when on they are expected at doors, or are not, in the order of those instants: before the first it was the other way
+    /// round. Empty where it never was another.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn door_expectations(&self, ctx: &Context<'_>) -> Result<Vec<DoorExpectation>> {
+        let mut said = loader::list(ctx, ExpectationsOfStudent(self.0.id)).await?;
+        said.sort_by_key(|said| said.from_at);
+        let shown = |said: entity::DoorExpectation| {
+            Ok(DoorExpectation { from: local(ctx, said.from_at)?, expected: said.expected })
+        };
+        said.into_iter().map(shown).collect()
     }
     /// What they study for: the registry's code of the programme, award or route.
     async fn programme(&self) -> Option<&str> {

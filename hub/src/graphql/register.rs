@@ -1,6 +1,6 @@
 //! Registers: the marks of a session, where they stand, what was known of them before, and swipes that count for none.
 
-use async_graphql::{Context, Enum, ID, Object, Result};
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 
 use super::attendance::{
     AttendanceFilter, AttendanceOrder, AttendanceRecord, AttendanceRecordConnection, AttendanceSummary,
@@ -9,8 +9,8 @@ use super::attendance::{
 use super::connection::{self, connection, page};
 use super::context::{Needs, READERS, hub, local};
 use super::id::Kind;
-use super::loader::{self, MarksOfSession, WatermarkOfSession};
-use super::session::{Session, opens_at};
+use super::loader::{self, ChangesOfRegister, ChangesOfSession, MarksOfSession, WatermarkOfSession};
+use super::session::{Session, opens_at, policy_of};
 use super::swipe::{Swipe, SwipeConnection, SwipeFilter, swipe_list};
 use crate::scalar::DateTime;
 use crate::store::entity::{self, StoredState};
@@ -50,23 +50,7 @@ impl Register {
     }
     /// Where it stands.
     async fn state(&self, ctx: &Context<'_>) -> Result<RegisterState> {
-        let hub = hub(ctx)?;
-        Ok(match self.0.register_state {
-            StoredState::Cancelled => RegisterState::Cancelled,
-            StoredState::Final => RegisterState::Final,
-            StoredState::NoRegister => RegisterState::NoRegister,
-            StoredState::Pending => {
-                let now = hub.now().0;
-                if now > self.0.closes_at {
-                    return Ok(RegisterState::Settling);
-                }
-                if now < opens_at(ctx, &self.0).await? {
-                    RegisterState::Scheduled
-                } else {
-                    RegisterState::Open
-                }
-            }
-        })
+        state_at(ctx, &self.0, hub(ctx)?.now().0).await
     }
     /// Pass it back as `expectedRevision`.
     async fn revision(&self) -> i64 {
@@ -100,6 +84,32 @@ impl Register {
     ) -> Result<Vec<AttendanceRecord>> {
         entries_as_known(ctx, &self.0, &at).await
     }
+    /// Where it stood at an instant, by what was known then: whether it was final when a letter was sent. A time that the
+    /// session was moved from since counts as it did then; the window's length is today's. Of registers that were called off or
+    /// could not be taken before schema version 27, what is known now.
+    #[graphql(complexity = "10")]
+    async fn standing_as_known_at(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The instant.")] at: DateTime,
+    ) -> Result<RegisterStanding> {
+        let at = at.ms().min(hub(ctx)?.now().0);
+        let mut then = self.0.clone();
+        let changes = loader::list(ctx, ChangesOfRegister(self.0.id)).await?;
+        if let Some(change) = changes.iter().find(|change| change.at > at) {
+            (then.register_state, then.final_at) = (change.state, change.final_at);
+        }
+        if then.final_at.is_some_and(|final_at| final_at > at) {
+            (then.register_state, then.final_at) = (StoredState::Pending, None);
+        }
+        let changes = loader::list(ctx, ChangesOfSession(self.0.id)).await?;
+        if let Some(change) = changes.iter().find(|change| change.at > at) {
+            (then.starts_at, then.ends_at) = (change.starts_at, change.ends_at);
+            then.closes_at = then.ends_at + policy_of(ctx, &then).await?.closes_after_ms;
+        }
+        let state = state_at(ctx, &then, at).await?;
+        Ok(RegisterStanding { state, final_at: then.final_at.map(|at| local(ctx, at)).transpose()? })
+    }
     /// Swipes in the session's rooms and time that count for no session.
     #[graphql(complexity = "5 + child_complexity")]
     async fn unmatched_swipes(
@@ -130,6 +140,27 @@ impl Register {
     async fn final_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
         self.0.final_at.map(|at| local(ctx, at)).transpose()
     }
+}
+
+/// Where a register stood.
+#[derive(SimpleObject)]
+pub struct RegisterStanding {
+    /// Where.
+    state: RegisterState,
+    /// When it had become final; null where it had not.
+    final_at: Option<DateTime>,
+}
+
+/// Where a session's register stands at an instant.
+async fn state_at(ctx: &Context<'_>, session: &entity::Session, at: i64) -> Result<RegisterState> {
+    Ok(match session.register_state {
+        StoredState::Cancelled => RegisterState::Cancelled,
+        StoredState::Final => RegisterState::Final,
+        StoredState::NoRegister => RegisterState::NoRegister,
+        StoredState::Pending if at > session.closes_at => RegisterState::Settling,
+        StoredState::Pending if at < opens_at(ctx, session).await? => RegisterState::Scheduled,
+        StoredState::Pending => RegisterState::Open,
+    })
 }
 
 connection! {

@@ -94,9 +94,12 @@ impl ReportRow {
 pub struct RoomUse {
     /// The room.
     room: Room,
+    /// The days that all this is of.
+    period: ReportPeriod,
     /// Sessions booked in it, those called off left out.
     sessions: i32,
-    /// How long it was booked; sessions side by side count once.
+    /// How long it was booked; sessions side by side count once, and one that moved while it was held counts for as long as it
+    /// was here.
     booked: Duration,
     /// How long it was booked for sessions to which somebody came, counted alike; of a session in several rooms, through this one's
     /// doors.
@@ -193,6 +196,7 @@ impl Reports {
             no_shows: count(it.expected - it.present),
             attended_share: (it.expected > 0).then(|| it.present as f64 / it.expected as f64),
             room: Room(it.room),
+            period: ReportPeriod { from: period.from, until: period.until },
         });
         Ok(rooms.collect())
     }

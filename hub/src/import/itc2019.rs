@@ -326,6 +326,7 @@ impl Term {
                 email: None,
                 state: StudentState::Active,
                 expected_at_door: None,
+                expected_at_door_from: None,
                 programme: None,
                 unsaid: Unsaid(vec!["name", "email", "state", "expected_at_door", "programme"]),
             };

@@ -340,6 +340,7 @@ fn students(facts: &mut Facts, tables: &BTreeMap<&'static str, Table>) -> BTreeM
             email: table.cell(record, "email").map(str::to_owned),
             state: if out { StudentState::Withdrawn } else { StudentState::Active },
             expected_at_door: None,
+            expected_at_door_from: None,
             programme: None,
             unsaid,
         };

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally, Unsaid};
 use super::estate::{find, present};
+use super::expectations::Said;
 use super::feed::to_hex;
 use super::refusal::{Check, Code};
 use super::{Hub, Touched};
@@ -35,6 +36,8 @@ pub struct SaveStudent {
     /// False for distance learners, placement students and dissertation supervision: never absent at a door. Left out it stays
     /// as it is, and is true of a new student.
     pub expected_at_door: Option<bool>,
+    /// From when on: of sessions that start at that instant or later. Left out, now; and of a new student always.
+    pub expected_at_door_from: Option<DateTime>,
     /// What they study for: the registry's code of the programme, award or route.
     pub programme: Option<String>,
     /// What a file does not say of students who are there already stays as it is.
@@ -101,7 +104,7 @@ impl Save for SaveStudent {
             present::<Student>(tx, inputs.iter().map(|input| input.number.as_str()), |it| &it.number).await?;
         let mut students = Vec::new();
         let mut touched = Touched::default();
-        let mut moved = Vec::new();
+        let (mut said_of_doors, mut always) = (Said::default(), BTreeMap::new());
         for (index, input) in inputs.iter().enumerate() {
             check.code(&format!("students.{index}.number"), &input.number);
             check.code(&format!("students.{index}.name"), &input.name);
@@ -112,11 +115,20 @@ impl Save for SaveStudent {
             let kept = |field: &str| input.unsaid.keeps(field, known);
             let said = input.expected_at_door.filter(|_| kept("expected_at_door").is_none());
             let at_door = said.unwrap_or_else(|| known.is_none_or(|student| student.at_door));
-            if let Some(student) = known.filter(|student| student.at_door != at_door) {
-                moved.push(student.id);
+            let id = known.map_or_else(|| hub.mint(), |student| student.id);
+            let from = input.expected_at_door_from.as_ref().map(|from| Instant(from.ms()));
+            if from.is_some() && input.expected_at_door.is_none() {
+                let place = format!("students.{index}.expectedAtDoor");
+                check.refuse(Code::Required, &place, "say whether they are, from 'expectedAtDoorFrom' on");
+            }
+            let changes = known.is_some_and(|student| student.at_door != at_door);
+            if let Some(from) = from.or(changes.then(|| hub.now())) {
+                // Of a new student nothing was said before: it was the other way round until then.
+                always.insert(id, known.map_or(!at_door, |student| student.at_door));
+                said_of_doors.0.push((id, from, at_door));
             }
             students.push(Student {
-                id: known.map_or_else(|| hub.mint(), |student| student.id),
+                id,
                 number: input.number.clone(),
                 name: kept("name").map_or_else(|| input.name.clone(), |student| student.name.clone()),
                 email: kept("email").map_or_else(|| input.email.clone(), |student| student.email.clone()),
@@ -134,10 +146,7 @@ impl Save for SaveStudent {
         }
         let tally = Tally::of(students.iter().map(|it| (old.get(&it.number), it)));
         tx.put(&students).await?;
-        let sql = "SELECT DISTINCT session_id FROM attendance WHERE student_id IN ({})";
-        for mut row in tx.fetch_in(sql, &[], moved.into_iter().map(Value::from)).await? {
-            touched.sessions.insert(row.next("attendance.session_id")?);
-        }
+        touched.sessions.extend(said_of_doors.put(hub, tx, &always).await?);
         Ok(Put { ids: students.into_iter().map(|student| student.id).collect(), touched, tally })
     }
 }

@@ -9,10 +9,11 @@ use rollcall_rules::time::{Instant, Span};
 use uuid::Uuid;
 
 use super::doors::Doors;
+use super::expectations::Elsewhere;
 use super::webhooks::{self, Changed};
 use super::{Caller, Hub, News, Touched, timetable};
 use crate::store::entity::{
-    Attendance, AttendanceSource, AttendanceStatus, Membership, Session, StoredState,
+    Attendance, AttendanceSource, AttendanceStatus, Membership, RegisterChange, Session, StoredState,
 };
 use crate::store::register::{AttendanceChange, CreditFact};
 use crate::store::{StoreError, Tx, Value};
@@ -97,6 +98,15 @@ async fn derive_some(
                 final_at,
                 ..stored.clone()
             };
+            if state != stored.register_state {
+                writes.stood.push(RegisterChange {
+                    id: hub.mint(),
+                    session_id: stored.id,
+                    at: now.0,
+                    state: stored.register_state,
+                    final_at: stored.final_at,
+                });
+            }
             if tell {
                 let gone = &writes.gone[first_gone..];
                 all_changed.push(Changed {
@@ -119,6 +129,7 @@ async fn derive_some(
     tx.drop_attendance(&writes.gone, now.0).await?;
     tx.insert_changes(&writes.changes).await?;
     tx.put(&writes.sessions).await?;
+    tx.put(&writes.stood).await?;
     Ok(all_changed)
 }
 
@@ -133,7 +144,7 @@ struct Known {
     /// The last revision of marks that there were once, by session and student.
     taken_back: BTreeMap<(Uuid, Uuid), i64>,
     doors: Doors,
-    elsewhere: BTreeSet<HolderId>,
+    elsewhere: Elsewhere,
 }
 
 impl Known {
@@ -175,7 +186,7 @@ impl Known {
             rules.iter().flat_map(|session| &session.rooms).map(|held| held.room.0).collect();
         let rooms: Vec<Uuid> = rooms.into_iter().collect();
         let doors = Doors::load(tx, &rooms, &rules).await?;
-        let elsewhere = tx.expected_elsewhere().await?.into_iter().map(HolderId).collect();
+        let elsewhere = Elsewhere::load(tx).await?;
         let rules: BTreeMap<Uuid, RulesSession> =
             rules.into_iter().map(|session| (session.id.0, session)).collect();
         let sessions = stored
@@ -211,7 +222,7 @@ impl Known {
             credits: &credits,
             manual: self.manual.get(&session.id.0).unwrap_or(&no_marks),
             excused: &nobody,
-            not_expected: &self.elsewhere,
+            not_expected: &self.elsewhere.at(session.starts_at),
             wronged: &nobody,
             evidence: self.doors.evidence(session),
             now,
@@ -226,6 +237,7 @@ struct Writes {
     gone: Vec<Uuid>,
     changes: Vec<AttendanceChange>,
     sessions: Vec<Session>,
+    stood: Vec<RegisterChange>,
 }
 
 impl Writes {

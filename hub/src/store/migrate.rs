@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 26] = [
+const VERSIONS: [(i64, &str, &str); 28] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -47,10 +47,12 @@ const VERSIONS: [(i64, &str, &str); 26] = [
         "cards and policies as they were",
         include_str!("../../migrations/0026_cards_and_policies_as_they_were.sql"),
     ),
+    (27, "registers as they stood", include_str!("../../migrations/0027_registers_as_they_stood.sql")),
+    (28, "expected at doors since", include_str!("../../migrations/0028_expected_at_doors_since.sql")),
 ];
 
 /// What takes each version since the first away again.
-const WAYS_BACK: [(i64, &str); 25] = [
+const WAYS_BACK: [(i64, &str); 27] = [
     (2, include_str!("../../migrations/back/0002_evidence.sql")),
     (3, include_str!("../../migrations/back/0003_reader_events.sql")),
     (4, include_str!("../../migrations/back/0004_commissioning.sql")),
@@ -76,6 +78,8 @@ const WAYS_BACK: [(i64, &str); 25] = [
     (24, include_str!("../../migrations/back/0024_exchange_answer.sql")),
     (25, include_str!("../../migrations/back/0025_sessions_and_stays_as_they_were.sql")),
     (26, include_str!("../../migrations/back/0026_cards_and_policies_as_they_were.sql")),
+    (27, include_str!("../../migrations/back/0027_registers_as_they_stood.sql")),
+    (28, include_str!("../../migrations/back/0028_expected_at_doors_since.sql")),
 ];
 
 /// The version that this program brings a database to.

@@ -71,13 +71,34 @@ pub struct AttendanceChange {
 }
 
 impl Tx {
-    /// The students who are not expected at doors, by id.
+    /// The students who are not expected at doors, by id, and from when on students are, or are not, as far as that was said;
+    /// what was said holds.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn expected_elsewhere(&mut self) -> Result<Vec<Uuid>, StoreError> {
-        let rows = self.fetch("SELECT id FROM student WHERE at_door = 0", Vec::new()).await?;
-        rows.into_iter().map(|mut row| row.next("student.id")).collect()
+    pub async fn expected_elsewhere(&mut self) -> Result<Vec<(Uuid, Option<(i64, bool)>)>, StoreError> {
+        let sql = "SELECT id, NULL, NULL FROM student WHERE at_door = 0 \
+                   UNION ALL SELECT student_id, from_at, expected FROM door_expectation";
+        let rows = self.fetch(sql, Vec::new()).await?;
+        rows.into_iter()
+            .map(|mut row| {
+                let student = row.next("student.id")?;
+                let from: Option<i64> = row.next("door_expectation.from_at")?;
+                let expected: Option<bool> = row.next("door_expectation.expected")?;
+                Ok((student, from.zip(expected)))
+            })
+            .collect()
+    }
+
+    /// The sessions that start from an instant on and in which any of some students has a mark.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sessions_marked(&mut self, students: &[Uuid], from: i64) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT DISTINCT a.session_id FROM attendance a JOIN session s ON s.id = a.session_id \
+                   WHERE s.starts_at >= $1 AND a.student_id IN ({})";
+        let rows = self.fetch_in(sql, &[from.into()], students.iter().map(|id| (*id).into())).await?;
+        rows.into_iter().map(|mut row| row.next("attendance.session_id")).collect()
     }
 
     /// The marks of some sessions, each with whose it is, in no order.

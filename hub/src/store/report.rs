@@ -74,6 +74,10 @@ pub struct Held {
     pub starts_at: i64,
     /// Its end.
     pub ends_at: i64,
+    /// Since when it is held in this room; none where it always was.
+    pub here_from: Option<i64>,
+    /// Until when; none where nothing ends it.
+    pub here_until: Option<i64>,
     /// Whether its register could be taken.
     pub taken: bool,
     /// How many were there or should have been.
@@ -200,13 +204,16 @@ impl Tx {
     /// # Errors
     /// When the engine fails.
     pub async fn held_in_rooms(&mut self, from: i64, until: i64) -> Result<Vec<Held>, StoreError> {
-        let sql = "SELECT r.room_id, s.id, s.starts_at, s.ends_at, CASE WHEN s.register_state = 'FINAL' THEN 1 ELSE 0 END, \
+        let sql = "SELECT r.room_id, s.id, s.starts_at, s.ends_at, r.from_at, r.until_at, CASE WHEN s.register_state = 'FINAL' THEN 1 ELSE 0 END, \
                    (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id AND a.status IN ('PRESENT', 'ABSENT')), \
                    (SELECT COUNT(*) FROM attendance a WHERE a.session_id = s.id AND a.status = 'PRESENT'), \
                    (SELECT COUNT(DISTINCT c.student_id) FROM credit c JOIN swipe w ON w.id = c.swipe_id \
                     WHERE c.session_id = s.id AND w.room_id = r.room_id) \
-                   FROM session s JOIN (SELECT DISTINCT h.session_id, h.room_id FROM session_room h \
-                   JOIN session t ON t.id = h.session_id WHERE h.until_at IS NULL OR h.until_at > t.starts_at) r \
+                   FROM session s JOIN (SELECT h.session_id, h.room_id, \
+                   CASE WHEN COUNT(h.from_at) = COUNT(*) THEN MIN(h.from_at) END AS from_at, \
+                   CASE WHEN COUNT(h.until_at) = COUNT(*) THEN MAX(h.until_at) END AS until_at FROM session_room h \
+                   JOIN session t ON t.id = h.session_id WHERE (h.until_at IS NULL OR h.until_at > t.starts_at) \
+                   AND (h.from_at IS NULL OR h.from_at < t.ends_at) GROUP BY h.session_id, h.room_id) r \
                    ON r.session_id = s.id \
                    WHERE s.starts_at >= $1 AND s.starts_at < $2 AND s.cancelled = 0 ORDER BY r.room_id, s.starts_at, s.id";
         let rows = self.fetch(sql, vec![from.into(), until.into()]).await?;
@@ -217,6 +224,8 @@ impl Tx {
                     session: row.next("session.id")?,
                     starts_at: row.next("session.starts_at")?,
                     ends_at: row.next("session.ends_at")?,
+                    here_from: row.next("session_room.from_at")?,
+                    here_until: row.next("session_room.until_at")?,
                     taken: row.next("session.register_state")?,
                     booked: row.next("count")?,
                     present: row.next("count")?,

@@ -38,6 +38,7 @@ pub fn run(run: &Run) -> super::Result {
         full(seed).map_err(broken)?;
         passes += used::sweep(seed).map_err(broken)?;
         spots += used::spots(seed).map_err(broken)?;
+        used::hole(seed).map_err(broken)?;
     }
     Ok(Outcome::Held(format!(
         "{passes} passes, EIO, ENOSPC and a power cut at each write, sync (of the folder too), rename, creation and removal in turn, of a new \
@@ -88,6 +89,11 @@ fn pass(seed: u64, operation: u64, fault: Fault) -> Result<(), String> {
     // Where there is no room for the next segment, this one goes on.
     if ended.is_ok() && fault != Fault::NoSpace {
         return Err(format!("operation {operation} failed with {fault:?} and nobody noticed"));
+    }
+    if disk.state().rename_refused && matches!(&ended, Err(JournalError::Disk { .. })) {
+        return Err(format!(
+            "no room to rename at operation {operation}, and it has failed for good: {ended:?}"
+        ));
     }
     // Whatever the cache pretends: what is on the medium is what counts.
     disk.power_cut();

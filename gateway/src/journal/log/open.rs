@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::super::disk::{Disk, Readable, is_bad_spot, read_around};
+use super::super::disk::{Disk, Readable, is_bad_spot, name_damaged, read_around};
 use super::super::format::{FormatError, HEADER_BYTES, Header, RECORD_HEAD_BYTES};
 use super::super::scan::{self, gaps, salvage};
 use super::end::Keeping;
@@ -235,10 +235,7 @@ impl<D: Disk> Log<D> {
                 .iter()
                 .all(|gap| gap.start >= ended && whole.values().all(|record| record.head.group <= gap.start));
         let what = damage(&bytes, header.as_ref(), has_bad_spot);
-        let renamed = format!("segment-{first:020}.damaged");
-        if name != renamed {
-            self.disk.rename(&name, &renamed).map_err(disk("set a damaged segment aside"))?;
-        }
+        let renamed = name_damaged(&self.disk, &name, first).map_err(disk("set a damaged segment aside"))?;
         self.salvaged.insert(first, places(&whole));
         self.next = self.next.max(last + 1 + if until.is_none() { lost } else { 0 });
         self.offset = self.limits.segment;

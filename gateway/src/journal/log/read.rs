@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-use super::super::disk::{Disk, Readable, is_bad_spot, read_around};
+use super::super::disk::{Disk, Readable, is_bad_spot, name_damaged, read_around};
 use super::super::format::{
     Chain, FormatError, HEADER_BYTES, Head, Header, RECORD_HEAD_BYTES, chain, decode_record,
 };
@@ -155,8 +155,8 @@ impl<D: Disk> Log<D> {
     fn set_aside(&mut self, segment: &Segment, bad_spot: bool) -> Result<(), JournalError> {
         let Readable { bytes, has_bad_spot, .. } =
             read_around(&self.disk, &segment.name, self.limits.segment).map_err(disk("read a segment"))?;
-        let renamed = format!("segment-{:020}.damaged", segment.first);
-        self.disk.rename(&segment.name, &renamed).map_err(disk("set a damaged segment aside"))?;
+        let renamed = name_damaged(&self.disk, &segment.name, segment.first)
+            .map_err(disk("set a damaged segment aside"))?;
         let whole = salvage(&bytes, segment.journal);
         self.salvaged.insert(segment.first, places(&whole));
         self.news.push(Damage {

@@ -263,6 +263,7 @@ impl Cells<'_> {
             email: self.text("email").map(str::to_owned),
             state: state.unwrap_or(StudentState::Active),
             expected_at_door: Some(self.truth("expected_at_door")?.unwrap_or(true)),
+            expected_at_door_from: None,
             programme: self.text("programme").map(str::to_owned),
             unsaid: self.unsaid(),
         })

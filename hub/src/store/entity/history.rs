@@ -1,8 +1,8 @@
-//! Sessions, stays in groups and cards as they were before each change; policies as they were saved.
+//! Sessions, registers, stays in groups and cards as they were before each change; policies as they were saved.
 
 use uuid::Uuid;
 
-use super::{Entity, MembershipReason, OverlapRule, SessionKind};
+use super::{Entity, MembershipReason, OverlapRule, SessionKind, StoredState};
 use crate::store::{Row, StoreError, Value};
 
 entity! {
@@ -119,5 +119,20 @@ entity! {
         settle_limit_ms: i64,
         /// As for a policy.
         department: Option<String>,
+    }
+}
+entity! {
+    /// Where a register stood until a change of that.
+    RegisterChange in "register_change" by "id" {
+        /// The change's id; grows with time.
+        id: Uuid,
+        /// The session.
+        session_id: Uuid,
+        /// When it changed.
+        at: i64,
+        /// Where it stood.
+        state: StoredState,
+        /// When it had become final.
+        final_at: Option<i64>,
     }
 }

@@ -18,7 +18,7 @@ entity! {
         email: Option<String>,
         /// Whether they study.
         state: StudentState,
-        /// Whether they are expected at the door (distance learners and placements are not).
+        /// Whether they are expected at the door (distance learners and placements are not); by what holds last.
         at_door: bool,
         /// What they study for.
         programme: Option<String>,
@@ -86,5 +86,18 @@ entity! {
         until_at: Option<i64>,
         /// Why.
         reason: MembershipReason,
+    }
+}
+entity! {
+    /// From when on a student is expected at doors, or is not.
+    DoorExpectation in "door_expectation" by "id" {
+        /// Its id.
+        id: Uuid,
+        /// The student.
+        student_id: Uuid,
+        /// Of sessions that start from here on, up to the next.
+        from_at: i64,
+        /// Whether they are.
+        expected: bool,
     }
 }

@@ -175,6 +175,29 @@ fn gone(before: &SimDisk) -> Result<u64, String> {
     }
 }
 
+/// The first 400 KiB of the only segment cannot be read: what lies well behind them is not given up, and it starts.
+pub(super) fn hole(seed: u64) -> Result<(), String> {
+    const LARGE: Limits = Limits { segment: 1024 * 1024, quota: 8 << 20 };
+    const GROUPS: usize = 40;
+    const HOLE_SECTORS: usize = 800;
+    /// What is certainly tried again begins no later.
+    const BEHIND_BYTES: usize = 512 * 1024;
+    let wrong = |error: JournalError| error.to_string();
+    let disk = disk_of(seed);
+    let (mut log, ..) = opened(&disk, LARGE, 1).map_err(wrong)?;
+    let group: Vec<Vec<u8>> = (0..50).map(body).collect();
+    (0..GROUPS).try_for_each(|_| log.append(&group).map(drop)).map_err(wrong)?;
+    let names = disk.list().map_err(|error| error.to_string())?;
+    let segment = names.iter().find(|name| name.starts_with("segment-")).ok_or("there is no segment")?;
+    (0..HOLE_SECTORS).for_each(|sector| disk.spoil(segment, sector));
+    let (mut log, damages, found) = opened(&disk, LARGE, 2).map_err(wrong)?;
+    let least = GROUPS * group.len() - BEHIND_BYTES / (RECORD_HEAD_BYTES + 400) - 1;
+    if found.len() < least || damages.is_empty() {
+        return Err(format!("behind a large hole {} records are found of {least}: {damages:?}", found.len()));
+    }
+    log.append(&group).map(drop).map_err(wrong)
+}
+
 fn holds(bytes: &[u8], number: u8) -> bool {
     bytes.windows(400).any(|window| window == body(number))
 }

@@ -79,6 +79,8 @@ pub struct State {
     pub name_sync_lies: bool,
     /// Syncs of names are operations that may fail, as all others are.
     pub name_syncs_fail: bool,
+    /// There was no room to rename a file.
+    pub rename_refused: bool,
     /// What was done to names since they were synced, and how it is undone.
     unsynced: Vec<Undo>,
     /// How many operations that change something were asked for.
@@ -127,6 +129,7 @@ impl SimDisk {
             sync_lies: false,
             name_sync_lies: false,
             name_syncs_fail: false,
+            rename_refused: false,
             unsynced: Vec::new(),
             operations: 0,
         };
@@ -360,7 +363,9 @@ impl Disk for SimDisk {
     fn rename_file(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         let fault = Self::begin(&mut state)?;
-        if fault.is_none() || state.rng.random_bool(0.5) {
+        // One for which there is no room leaves the folder as it was.
+        state.rename_refused |= fault == Some(Fault::NoSpace);
+        if fault.is_none() || (fault != Some(Fault::NoSpace) && state.rng.random_bool(0.5)) {
             let file = state.files.remove(from).ok_or_else(|| missing(from))?;
             let before = state.files.insert(to.to_owned(), file);
             if fault.is_none() {
