@@ -245,7 +245,7 @@ async fn start_up(config: &Config, time: TimeSource) -> anyhow::Result<RunningGa
         lacking: false,
     };
     tasks.spawn(feed.run());
-    let key = SigningKey::load(&config.data.join("signing-key"))
+    let key = SigningKey::load_or_renew(&config.data.join("signing-key"))
         .inspect_err(|error| tracing::error!("no signing key: {error}; swipes go without a signature"));
     let (handing, handing_seen) = watch::channel(Handing::default());
     let windows = Windows {

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, StoppedClock};
 use crate::store::pinned::PinnedStore;
+use crate::store::register::CreditFact;
 use crate::store::soon::SoonStore;
 use crate::store::{Boxed, Store, StoreError, Tx};
 
@@ -120,6 +121,8 @@ pub struct Touched {
     pub feed_gateways: BTreeSet<Uuid>,
     /// Sessions and stays in groups as they were before.
     pub was: history::Was,
+    /// What registers need of swipes that came just now, and of which nothing else is known: by swipe, all that it counts for.
+    pub came: BTreeMap<Uuid, Vec<CreditFact>>,
 }
 
 /// On whose behalf something is done.
@@ -411,6 +414,7 @@ impl Hub {
             for some in swipes.chunks(JUDGED_AT_ONCE) {
                 touched.sessions.extend(decide::judge_again(self, tx, some).await?);
             }
+            touched.came.retain(|swipe, _| !touched.swipes.contains(swipe));
         }
         registers::derive(self, tx, &touched, caller, &mut news).await?;
         feed::refresh(self, tx, &touched, &mut news).await?;

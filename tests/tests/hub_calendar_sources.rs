@@ -151,6 +151,37 @@ async fn a_calendar_is_imported_when_it_is_another_and_asked_for_by_its_version_
 }
 
 #[tokio::test]
+async fn whoever_saves_a_calendar_so_lets_its_next_import_take_much_away_and_only_that() {
+    let hub = TestHub::start().await;
+    estate(&hub).await;
+    students(&hub, 1, 1).await;
+    let mut server = Server::start(&calendar(&[("A", "10"), ("B", "12"), ("C", "14")])).await;
+    let url = format!("http://{}/term.ics", server.address);
+    let mut input = json!({"url": url, "source": "term", "every": "PT15M", "calendar": {"whole": true}});
+    let saved = hub.done("saveCalendarSource calendarSource { id }", input.clone()).await;
+    server.asked().await;
+    until(&hub, |it| it["import"]["state"] == "APPLIED").await;
+    server.gives(200, "\"2\"", &calendar(&[("A", "10"), ("B", "12")]));
+    hub.clock.set(&at("08:16"));
+    server.asked().await;
+    let refused = until(&hub, |it| it["import"]["state"] == "REFUSED").await;
+    assert!(
+        refused["lastError"].as_str().unwrap().contains("save the calendar with acceptRemovals"),
+        "{refused}"
+    );
+    (input["id"], input["acceptRemovals"]) = (saved["calendarSource"]["id"].clone(), json!(true));
+    hub.done("saveCalendarSource calendarSource { id }", input).await;
+    assert_eq!(server.asked().await, "-", "it is looked at at once");
+    until(&hub, |it| it["import"]["state"] == "APPLIED").await;
+    assert_eq!(sessions(&hub).await, ["A 11:00", "B 13:00", "C 15:00 off"]);
+    server.gives(200, "\"3\"", &calendar(&[("A", "10")]));
+    hub.clock.set(&at("08:32"));
+    server.asked().await;
+    until(&hub, |it| it["import"]["state"] == "REFUSED").await;
+    assert_eq!(sessions(&hub).await, ["A 11:00", "B 13:00", "C 15:00 off"]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_fetched_says_why_and_changes_nothing() {
     let hub = TestHub::start().await;
     estate(&hub).await;

@@ -128,7 +128,7 @@ impl Outages {
         id: impl Fn() -> Uuid,
     ) -> Vec<OutageRecord> {
         let Some(alive) = alive else { return Vec::new() };
-        let from = self.ran_on(alive, now).min(now.at);
+        let from = self.ran_on(alive, now);
         let mut told = Vec::new();
         for reader in readers {
             let (mut cause, mut since) = (Cause::GatewayDown, from);
@@ -147,22 +147,21 @@ impl Outages {
     /// hub has named them. What to journal; nothing where it never ran before.
     pub fn unknowing(&mut self, alive: Option<Instant>, now: Reading, id: Uuid) -> Option<OutageRecord> {
         // One that never knew the time ran at none that counts.
-        let from = Some(self.ran_on(alive?, now).min(now.at))
-            .filter(|alive| *alive > NO_TIME_BEFORE)
-            .map(|alive| alive.0);
+        let from =
+            Some(self.ran_on(alive?, now)).filter(|alive| *alive > NO_TIME_BEFORE).map(|alive| alive.0);
         let cause = Cause::GatewayDown.word().to_owned();
         self.unknowing = Some(OutageRecord { id, reader: None, cause, from, until: None });
         self.unknowing.clone()
     }
 
     /// The last instant at which the gateway is known to have run, where what it kept says `alive`: after a start that said the same
-    /// and could not keep another, a reader may have answered.
+    /// and could not keep another, a reader may have answered. No later than now.
     fn ran_on(&self, alive: Instant, now: Reading) -> Instant {
         let later = |at: &Instant| {
             let until = self.back.get(&at.0).copied()?;
-            (at.0 < until && until <= now.at.0).then_some(Instant(until))
+            (at.0 < until && until <= now.when.latest.0).then_some(Instant(until))
         };
-        std::iter::successors(Some(alive), later).last().unwrap_or(alive)
+        std::iter::successors(later(&alive), later).last().unwrap_or(alive.min(now.at))
     }
 
     /// The hub has named the readers: what to journal, where the gateway did not know them.
@@ -315,6 +314,11 @@ mod tests {
         assert_eq!(tells(&first, 9_000), Some(5_000));
         let second = [&first[..], &[record(2, down, 5_000, Some(8_000))]].concat();
         assert_eq!(tells(&second, 9_000), Some(8_000), "and again");
+        let mut dark_start = Outages::default();
+        second.iter().for_each(|record| dark_start.remember(record, dark(1_000, 500)));
+        let told =
+            dark_start.started([reader], Some(Instant(1_000)), dark(1_000, 500), || Uuid::from_u128(99));
+        assert_eq!(told.last().and_then(|last| last.from), Some(8_000), "and by one that knows no time");
         // One by a clock that was ahead, one that did not end, another's time, and a reader that was alone in it.
         assert_eq!(tells(&second, 7_000), Some(5_000));
         assert_eq!(tells(&first[..1], 9_000), Some(1_000));

@@ -8,6 +8,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use uuid::Uuid;
 
 use crate::core::{hex, unhex};
+use crate::journal::disk::is_bad_spot;
 
 /// The key.
 pub struct SigningKey {
@@ -28,6 +29,26 @@ impl SigningKey {
         let pair = Ed25519KeyPair::from_pkcs8(&document)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
         Ok(Self { pair })
+    }
+
+    /// As [`SigningKey::load`], and where what is there is no key, or lies on a bad spot of the disk, it is set aside and another
+    /// made: better another key, of which the hub calls people, than a term of swipes without a signature.
+    ///
+    /// # Errors
+    /// When the file cannot be read for another reason, set aside or made.
+    pub fn load_or_renew(path: &Path) -> io::Result<Self> {
+        let error = match Self::load(path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData || is_bad_spot(&error) => error,
+            loaded => return loaded,
+        };
+        let aside = path.with_extension("damaged");
+        tracing::error!(
+            "the signing key {} cannot be used ({error}): it is now {}, and another is made",
+            path.display(),
+            aside.display()
+        );
+        std::fs::rename(path, aside)?;
+        Self::load(path)
     }
 
     /// The public key, hex digits.
@@ -79,4 +100,24 @@ fn make(path: &Path) -> io::Result<Vec<u8>> {
     let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(failed)?;
     crate::private::write(path, document.as_ref())?;
     Ok(document.as_ref().to_vec())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_rotted_is_set_aside_and_another_made_and_one_that_holds_stays() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join("signing-key");
+        let first = SigningKey::load_or_renew(&path).unwrap().public();
+        assert_eq!(SigningKey::load_or_renew(&path).unwrap().public(), first);
+        std::fs::write(&path, b"rot").unwrap();
+        assert!(SigningKey::load(&path).is_err(), "whoever only looks makes none");
+        let other = SigningKey::load_or_renew(&path).unwrap().public();
+        assert_ne!(other, first);
+        assert_eq!(std::fs::read(data.path().join("signing-key.damaged")).unwrap(), b"rot");
+        assert_eq!(SigningKey::load(&path).unwrap().public(), other);
+    }
 }

@@ -62,8 +62,8 @@ impl CalendarSource {
         Ok(self.0.last_error.clone().or_else(|| {
             stands.map(|it| {
                 format!(
-                    "its last import is {}: nothing of it was taken over; 'import' says why. Where it is meant, import the file by \
-                     startImport with the same source, and acceptRemovals where too much would go",
+                    "its last import is {}: nothing of it was taken over; 'import' says why. Where too much would go and that is \
+                     meant, save the calendar with acceptRemovals: its next import may do it, and only that",
                     it.state.word()
                 )
             })
@@ -124,6 +124,10 @@ pub struct CalendarSourceInput {
     /// Whether it is fetched.
     #[graphql(default = true)]
     enabled: bool,
+    /// Let its next import, which begins at once, take away more than a tenth of what the calendar named before. Those after it
+    /// may not.
+    #[graphql(default = false)]
+    accept_removals: bool,
 }
 
 /// A calendar to fetch no more.
@@ -163,7 +167,7 @@ fn named(id: &ID) -> uuid::Uuid {
 #[Object]
 impl CalendarSourceWrites {
     /// Has the hub fetch a calendar again and again, and import it whenever it is another. An import that would take away
-    /// more than a tenth is refused, as everywhere; `startImport` of the same source can let it.
+    /// more than a tenth is refused, as everywhere; saved once more with `acceptRemovals` it is let through, once.
     #[graphql(guard = "Needs(WRITERS)")]
     async fn save_calendar_source(
         &self,
@@ -177,6 +181,7 @@ impl CalendarSourceWrites {
             recipe: input.calendar.unwrap_or_default().recipe(),
             every_ms: input.every.0,
             enabled: input.enabled,
+            accept_removals: input.accept_removals,
         };
         let saved = sources::save(hub(ctx)?, caller(ctx)?, &asked).await.map_err(|error| fault(&error))?;
         Ok(match saved {

@@ -133,6 +133,11 @@ pub async fn judge(hub: &Hub, tx: &mut Tx, swipes: &mut [Swipe]) -> Result<Vec<C
     Ok(credits)
 }
 
+/// Whether a swipe was shown green.
+pub(super) fn was_green(swipe: &Swipe) -> bool {
+    Shown::read(&swipe.shown).is_ok_and(|shown| shown.green())
+}
+
 /// Whom the gateways took cards to be, where that could not be told before: a pseudonym may be learnt late.
 async fn name_holders(tx: &mut Tx, swipes: &mut [Swipe]) -> Result<(), StoreError> {
     let mut unnamed: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();

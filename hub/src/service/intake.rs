@@ -11,6 +11,8 @@ use super::refusal::{Answer, Check, Code};
 use super::{Hub, News, Touched, beside, webhooks};
 use crate::scalar::{DateTime, UuidScalar};
 use crate::store::entity::{ClockTrust, Gateway, Reader, Swipe, SwipeReason};
+use crate::store::register::CreditFact;
+use crate::store::swipe::Credit;
 use crate::store::{StoreError, Tx, Value};
 
 mod batch;
@@ -170,6 +172,7 @@ pub async fn submit(hub: &Hub, gateway: Uuid, input: &GatewaySubmitSwipesInput) 
             tx.note_stamps(&batch.raw, hub.now().0).await?;
             tx.insert_credits(&credits).await?;
             touched.sessions.extend(credits.iter().map(|credit| credit.session_id));
+            touched.came = came(&swipes, &credits);
             note_last_swipes(&mut tx, &swipes).await?;
             let now = hub.now();
             sender.enrolled_at = sender.enrolled_at.or(Some(now.0));
@@ -409,6 +412,27 @@ pub async fn heartbeat(hub: &Hub, gateway: Uuid, input: &GatewayHeartbeatInput) 
         })
     })
     .await
+}
+
+/// What registers need of swipes that are new; whether another session shares one of them is seen there.
+fn came(swipes: &[Swipe], credits: &[Credit]) -> BTreeMap<Uuid, Vec<CreditFact>> {
+    let new: BTreeMap<Uuid, &Swipe> = swipes.iter().map(|swipe| (swipe.id, swipe)).collect();
+    let mut came: BTreeMap<Uuid, Vec<CreditFact>> = BTreeMap::new();
+    for credit in credits {
+        let Some(swipe) = new.get(&credit.swipe_id) else { continue };
+        came.entry(swipe.id).or_default().push(CreditFact {
+            session_id: credit.session_id,
+            student_id: credit.student_id,
+            swipe_id: swipe.id,
+            swiped_at: swipe.swiped_at,
+            earliest_at: swipe.earliest_at,
+            latest_at: swipe.latest_at,
+            honoured: credit.honoured,
+            shown_green: decide::was_green(swipe),
+            shared: false,
+        });
+    }
+    came
 }
 
 async fn note_last_swipes(tx: &mut Tx, swipes: &[Swipe]) -> Result<(), StoreError> {

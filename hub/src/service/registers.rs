@@ -38,7 +38,7 @@ pub async fn derive(
     let now = hub.now();
     for chunk in ids.chunks(SESSIONS_AT_ONCE) {
         let tell = !listeners.is_empty();
-        let changed = derive_some(hub, tx, chunk, now, &touched.marked, caller, news, tell).await?;
+        let changed = derive_some(hub, tx, chunk, now, touched, caller, news, tell).await?;
         if !listeners.is_empty() {
             webhooks::registers_changed(hub, tx, &listeners, &changed, news).await?;
         }
@@ -67,12 +67,13 @@ async fn derive_some(
     tx: &mut Tx,
     ids: &[Uuid],
     now: Instant,
-    marked: &BTreeMap<(Uuid, Uuid), String>,
+    touched: &Touched,
     caller: Option<&Caller>,
     news: &mut Vec<News>,
     tell: bool,
 ) -> Result<Vec<Changed>, StoreError> {
-    let known = Known::load(tx, ids).await?;
+    let known = Known::load(tx, ids, &touched.came).await?;
+    let marked = &touched.marked;
     let mut writes = Writes::default();
     let mut all_changed = Vec::new();
     for (stored, session) in &known.sessions {
@@ -148,7 +149,11 @@ struct Known {
 }
 
 impl Known {
-    async fn load(tx: &mut Tx, ids: &[Uuid]) -> Result<Self, StoreError> {
+    async fn load(
+        tx: &mut Tx,
+        ids: &[Uuid],
+        came: &BTreeMap<Uuid, Vec<CreditFact>>,
+    ) -> Result<Self, StoreError> {
         let stored = tx.by_ids::<Session>(ids.iter().copied()).await?;
         let rules = timetable::as_rules(tx, &stored).await?;
         let group_ids: BTreeSet<Uuid> =
@@ -166,7 +171,7 @@ impl Known {
             }
         }
         let mut credits: BTreeMap<Uuid, Vec<CreditFact>> = BTreeMap::new();
-        for fact in tx.credit_facts(ids).await? {
+        for fact in credit_facts(tx, ids, came, &stored).await? {
             credits.entry(fact.session_id).or_default().push(fact);
         }
         let mut manual: BTreeMap<Uuid, BTreeMap<HolderId, ManualMark>> = BTreeMap::new();
@@ -228,6 +233,39 @@ impl Known {
             now,
         })
     }
+}
+
+/// The credits for some sessions, which are `stored`. Those of swipes that `came` just now need not be read again.
+async fn credit_facts(
+    tx: &mut Tx,
+    ids: &[Uuid],
+    came: &BTreeMap<Uuid, Vec<CreditFact>>,
+    stored: &[Session],
+) -> Result<Vec<CreditFact>, StoreError> {
+    if came.is_empty() {
+        return tx.credit_facts(ids).await;
+    }
+    let wanted: BTreeSet<Uuid> = ids.iter().copied().collect();
+    let mut take_place: BTreeMap<Uuid, bool> =
+        stored.iter().map(|session| (session.id, !session.cancelled)).collect();
+    let all = came.values().filter(|facts| facts.iter().any(|fact| wanted.contains(&fact.session_id)));
+    let elsewhere: BTreeSet<Uuid> =
+        all.flatten().map(|fact| fact.session_id).filter(|id| !take_place.contains_key(id)).collect();
+    for session in tx.by_ids::<Session>(elsewhere).await? {
+        take_place.insert(session.id, !session.cancelled);
+    }
+    let mut facts = tx.credit_facts_but(ids, came).await?;
+    for of_swipe in came.values() {
+        for fact in of_swipe.iter().filter(|fact| wanted.contains(&fact.session_id)) {
+            let shares = |other: &CreditFact| {
+                other.student_id == fact.student_id
+                    && other.session_id != fact.session_id
+                    && take_place.get(&other.session_id) == Some(&true)
+            };
+            facts.push(CreditFact { shared: of_swipe.iter().any(shares), ..fact.clone() });
+        }
+    }
+    Ok(facts)
 }
 
 /// What must be written.

@@ -46,6 +46,8 @@ pub struct SaveSource {
     pub every_ms: i64,
     /// Whether it is fetched.
     pub enabled: bool,
+    /// Its next import may take away more than a tenth of what it named; those after it may not.
+    pub accept_removals: bool,
 }
 
 /// Sets a calendar up, or changes it; it is looked at at once.
@@ -108,6 +110,7 @@ pub async fn save(hub: &Hub, caller: &Caller, input: &SaveSource) -> Answer<Cale
                 import_id: before.and_then(|it| it.import_id),
                 failing_since: None,
                 last_error: None,
+                accept_removals: input.accept_removals,
             };
             // What it named under another name would be named for ever, and nothing of it be called off.
             if let Some(before) = before.filter(|before| before.source != saved.source) {
@@ -234,6 +237,7 @@ pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool
                 match ask(hub, taken, &bytes).await? {
                     Ok(import) => {
                         after.import_id = Some(import);
+                        after.accept_removals = false;
                         after.digest = Some(digest);
                         (after.etag, after.last_modified) = (etag, last_modified);
                     }
@@ -302,7 +306,7 @@ async fn ask(hub: &Hub, taken: &CalendarSource, bytes: &[u8]) -> Result<Result<U
         recipe,
         source: taken.source.clone(),
         dry_run: false,
-        accept_removals: false,
+        accept_removals: taken.accept_removals,
     };
     Ok(jobs::start_while(hub, &caller, &asked, Some(taken)).await?.map(|job| job.id).map_err(words))
 }

@@ -88,7 +88,7 @@ lists! {
     /// Proposals of corrections by when they were made.
     correction_proposals = "correction_proposal q", "q.id, q.state, q.reason, q.corrections, q.proposed_token, q.proposed_by, q.proposed_at, q.decided_token, q.decided_by, q.decided_at, q.note" by "q.proposed_at", "q.id";
     /// Calendars that are fetched, by source.
-    calendar_sources = "calendar_source z", "z.id, z.url, z.source, z.recipe, z.every_ms, z.enabled, z.token_id, z.created_by, z.created_at, z.next_at, z.fetched_at, z.etag, z.last_modified, z.digest, z.import_id, z.failing_since, z.last_error" by "z.source", "z.id";
+    calendar_sources = "calendar_source z", "z.id, z.url, z.source, z.recipe, z.every_ms, z.enabled, z.token_id, z.created_by, z.created_at, z.next_at, z.fetched_at, z.etag, z.last_modified, z.digest, z.import_id, z.failing_since, z.last_error, z.accept_removals" by "z.source", "z.id";
     /// Alerts by time.
     alerts = "alarm l", "l.id, l.at, l.kind, l.gateway_id, l.detail" by "l.at", "l.id";
     /// Marks that were taken back, by when.

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::StoreError;
 
 /// Version, name and text.
-const VERSIONS: [(i64, &str, &str); 28] = [
+const VERSIONS: [(i64, &str, &str); 29] = [
     (1, "foundation", include_str!("../../migrations/0001_foundation.sql")),
     (2, "evidence", include_str!("../../migrations/0002_evidence.sql")),
     (3, "reader events", include_str!("../../migrations/0003_reader_events.sql")),
@@ -49,10 +49,11 @@ const VERSIONS: [(i64, &str, &str); 28] = [
     ),
     (27, "registers as they stood", include_str!("../../migrations/0027_registers_as_they_stood.sql")),
     (28, "expected at doors since", include_str!("../../migrations/0028_expected_at_doors_since.sql")),
+    (29, "removals of calendars", include_str!("../../migrations/0029_removals_of_calendars.sql")),
 ];
 
 /// What takes each version since the first away again.
-const WAYS_BACK: [(i64, &str); 27] = [
+const WAYS_BACK: [(i64, &str); 28] = [
     (2, include_str!("../../migrations/back/0002_evidence.sql")),
     (3, include_str!("../../migrations/back/0003_reader_events.sql")),
     (4, include_str!("../../migrations/back/0004_commissioning.sql")),
@@ -80,6 +81,7 @@ const WAYS_BACK: [(i64, &str); 27] = [
     (26, include_str!("../../migrations/back/0026_cards_and_policies_as_they_were.sql")),
     (27, include_str!("../../migrations/back/0027_registers_as_they_stood.sql")),
     (28, include_str!("../../migrations/back/0028_expected_at_doors_since.sql")),
+    (29, include_str!("../../migrations/back/0029_removals_of_calendars.sql")),
 ];
 
 /// The version that this program brings a database to.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::entity::{Attendance, AttendanceSource, AttendanceStatus, Entity, Student, columns_of};
-use super::{StoreError, Tx, Value};
+use super::{Row, StoreError, Tx, Value};
 
 /// A credit, with what the register needs of its swipe.
 #[derive(Debug, Clone)]
@@ -70,6 +70,26 @@ pub struct AttendanceChange {
     pub reason: Option<String>,
 }
 
+const CREDIT_FACTS: &str = "SELECT c.session_id, c.student_id, c.swipe_id, w.swiped_at, w.earliest_at, w.latest_at, c.honoured, \
+     CASE WHEN w.shown LIKE '%\"light\":\"GREEN\"%' THEN 1 ELSE 0 END, \
+     EXISTS (SELECT 1 FROM credit o JOIN session s ON s.id = o.session_id WHERE o.swipe_id = c.swipe_id \
+     AND o.student_id = c.student_id AND o.session_id <> c.session_id AND s.cancelled = 0) \
+     FROM credit c JOIN swipe w ON w.id = c.swipe_id";
+
+fn credit_fact(mut row: Row) -> Result<CreditFact, StoreError> {
+    Ok(CreditFact {
+        session_id: row.next("credit.session_id")?,
+        student_id: row.next("credit.student_id")?,
+        swipe_id: row.next("credit.swipe_id")?,
+        swiped_at: row.next("swipe.swiped_at")?,
+        earliest_at: row.next("swipe.earliest_at")?,
+        latest_at: row.next("swipe.latest_at")?,
+        honoured: row.next("credit.honoured")?,
+        shown_green: row.next("swipe.shown")?,
+        shared: row.next("shared")?,
+    })
+}
+
 impl Tx {
     /// The students who are not expected at doors, by id, and from when on students are, or are not, as far as that was said;
     /// what was said holds.
@@ -115,32 +135,40 @@ impl Tx {
         rows.iter_mut().map(|row| Ok((Attendance::read(row)?, Student::read(row)?))).collect()
     }
 
-    /// The credits of sessions.
+    /// The credits for some sessions, with what registers need of their swipes.
     ///
     /// # Errors
     /// When the engine fails.
     pub async fn credit_facts(&mut self, sessions: &[Uuid]) -> Result<Vec<CreditFact>, StoreError> {
-        let sql = "SELECT c.session_id, c.student_id, c.swipe_id, w.swiped_at, w.earliest_at, w.latest_at, c.honoured, \
-                   CASE WHEN w.shown LIKE '%\"light\":\"GREEN\"%' THEN 1 ELSE 0 END, \
-                   EXISTS (SELECT 1 FROM credit o JOIN session s ON s.id = o.session_id WHERE o.swipe_id = c.swipe_id \
-                   AND o.student_id = c.student_id AND o.session_id <> c.session_id AND s.cancelled = 0) \
-                   FROM credit c JOIN swipe w ON w.id = c.swipe_id WHERE c.session_id IN ({})";
+        let sql = format!("{CREDIT_FACTS} WHERE c.session_id IN ({{}})");
+        let rows = self.fetch_in(&sql, &[], sessions.iter().map(|id| (*id).into())).await?;
+        rows.into_iter().map(credit_fact).collect()
+    }
+
+    /// The same for some sessions, those of some swipes left out: of what a batch brought, most is of the batch itself.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn credit_facts_but(
+        &mut self,
+        sessions: &[Uuid],
+        known: &BTreeMap<Uuid, Vec<CreditFact>>,
+    ) -> Result<Vec<CreditFact>, StoreError> {
+        let sql = "SELECT session_id, swipe_id FROM credit WHERE session_id IN ({})";
         let rows = self.fetch_in(sql, &[], sessions.iter().map(|id| (*id).into())).await?;
-        rows.into_iter()
-            .map(|mut row| {
-                Ok(CreditFact {
-                    session_id: row.next("credit.session_id")?,
-                    student_id: row.next("credit.student_id")?,
-                    swipe_id: row.next("credit.swipe_id")?,
-                    swiped_at: row.next("swipe.swiped_at")?,
-                    earliest_at: row.next("swipe.earliest_at")?,
-                    latest_at: row.next("swipe.latest_at")?,
-                    honoured: row.next("credit.honoured")?,
-                    shown_green: row.next("swipe.shown")?,
-                    shared: row.next("shared")?,
-                })
-            })
-            .collect()
+        let (mut credits, mut swipes) = (BTreeSet::new(), BTreeSet::new());
+        for mut row in rows {
+            let (session, swipe): (Uuid, Uuid) =
+                (row.next("credit.session_id")?, row.next("credit.swipe_id")?);
+            if !known.contains_key(&swipe) {
+                credits.insert((session, swipe));
+                swipes.insert(swipe);
+            }
+        }
+        let sql = format!("{CREDIT_FACTS} WHERE c.swipe_id IN ({{}})");
+        let rows = self.fetch_in(&sql, &[], swipes.into_iter().map(Value::from)).await?;
+        let facts: Result<Vec<CreditFact>, StoreError> = rows.into_iter().map(credit_fact).collect();
+        Ok(facts?.into_iter().filter(|fact| credits.contains(&(fact.session_id, fact.swipe_id))).collect())
     }
 
     /// What persons decided of sessions.

@@ -42,5 +42,7 @@ entity! {
         failing_since: Option<i64>,
         /// Why.
         last_error: Option<String>,
+        /// Its next import may take away more than a tenth.
+        accept_removals: bool,
     }
 }
