@@ -350,7 +350,8 @@ async fn program() {
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
     let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
     let tie = Some(((uptime * 1e3) as i64, now, 5, Source::Ntp));
-    let kept = Kept { boot: boot.trim().parse().unwrap(), floor: now - 1_000, tie, vouched: None, chip: None };
+    let kept =
+        Kept { boot: boot.trim().parse().unwrap(), floor: now - 1_000, tie, vouched: None, chip: None };
     std::fs::write(data.join("clock.json"), serde_json::to_vec(&kept).unwrap()).unwrap();
     std::fs::write(folder.path().join("token"), "none").unwrap();
     let (events, mut heard) = mpsc::unbounded_channel();
