@@ -263,9 +263,21 @@ async fn a_placement_begins_at_an_instant_and_what_was_before_it_stays() {
     assert_eq!(say(since).await, is(false, "12:00 false", "ABSENT NOT_REQUIRED NOT_REQUIRED"));
     let back = json!({"expectedAtDoor": true, "expectedAtDoorFrom": at("14:00")});
     assert_eq!(say(back).await, is(true, "12:00 false, 15:00 true", "ABSENT NOT_REQUIRED EXPECTED"));
-    // That it never was so: all that was said later goes.
-    let never = json!({"expectedAtDoor": true, "expectedAtDoorFrom": at("08:00")});
+    // That it never was so is said from its begin on.
+    let never = json!({"expectedAtDoor": true, "expectedAtDoorFrom": at("11:00")});
     assert_eq!(say(never).await, is(true, "", "ABSENT ABSENT EXPECTED"));
+    // What is planned outlives a file that says again what holds today, and gives way to one that says another.
+    let planned = json!({"expectedAtDoor": false, "expectedAtDoorFrom": at("14:00")});
+    assert_eq!(say(planned).await, is(false, "15:00 false", "ABSENT ABSENT NOT_REQUIRED"));
+    let back = json!({"expectedAtDoor": true, "expectedAtDoorFrom": at("18:00")});
+    let both = is(true, "15:00 false, 19:00 true", "ABSENT ABSENT NOT_REQUIRED");
+    assert_eq!(say(back).await, both);
+    assert_eq!(say(json!({"expectedAtDoor": true})).await, both);
+    assert_eq!(
+        say(json!({"expectedAtDoor": false})).await,
+        is(true, "14:00 false, 19:00 true", "ABSENT ABSENT NOT_REQUIRED")
+    );
+    assert_eq!(say(json!({"expectedAtDoor": true})).await, is(true, "", "ABSENT ABSENT EXPECTED"));
 
     let input = json!({"number": number(0), "name": "Ada", "expectedAtDoorFrom": at("11:00")});
     let refused = hub.write_as(&hub.integration, "saveStudent", input).await["errors"].take();

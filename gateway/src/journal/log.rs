@@ -172,6 +172,8 @@ pub struct Log<D: Disk> {
 
 /// The next segment, made before it is needed.
 const RESERVE: &str = "reserve";
+/// Made and removed to see whether there is room for a name.
+const PROBE: &str = "probe";
 /// How many numbers are left out where records may be lost whose numbers the hub may know: more than a segment holds.
 const NUMBERS_LEFT_OUT: u64 = 1_000_000;
 fn name(first: u64) -> String {
@@ -213,7 +215,7 @@ impl<D: Disk> Log<D> {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let used = self.segments.len() as u64 * self.limits.segment;
-        let has_room = self.has_reserve && used + self.limits.segment <= self.limits.quota;
+        let has_room = self.has_reserve && !self.disk_full && used + self.limits.segment <= self.limits.quota;
         Usage { used, quota: self.limits.quota, disk_full: self.disk_full, has_room }
     }
 
@@ -301,10 +303,15 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// When the disk fails. A full one is no error: see [`Log::usage`].
     pub fn make_reserve(&mut self) -> Result<(), JournalError> {
-        if self.has_reserve || self.failed {
+        if self.failed || (self.has_reserve && !self.disk_full) {
             return Ok(());
         }
-        match self.disk.create(RESERVE, self.limits.segment) {
+        // Where there was no room to rename it, a file of one byte tells whether there is now.
+        let made = match self.has_reserve {
+            true => self.disk.create(PROBE, 1).and_then(|()| self.disk.remove(PROBE)),
+            false => self.disk.create(RESERVE, self.limits.segment),
+        };
+        match made {
             Ok(()) => {
                 self.has_reserve = true;
                 self.disk_full = false;

@@ -37,7 +37,8 @@ impl SigningKey {
     /// # Errors
     /// When the file cannot be read for another reason, set aside or made.
     pub fn load_or_renew(path: &Path) -> io::Result<Self> {
-        let error = match Self::load(path) {
+        // A reader of cards that is loose fails once, and then no more.
+        let error = match Self::load(path).or_else(|_| Self::load(path)) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData || is_bad_spot(&error) => error,
             loaded => return loaded,
         };

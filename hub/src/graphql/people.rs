@@ -68,7 +68,7 @@ impl Student {
     async fn state(&self) -> StudentState {
         self.0.state
     }
-    /// False for distance learners, placement students and dissertation supervision: never absent at a door. By what was said
+    /// False for distance learners, placement students and dissertation supervision: never absent at a door. By what holds
     /// last.
     async fn expected_at_door(&self) -> bool {
         self.0.at_door

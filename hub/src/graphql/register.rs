@@ -85,8 +85,8 @@ impl Register {
         entries_as_known(ctx, &self.0, &at).await
     }
     /// Where it stood at an instant, by what was known then: whether it was final when a letter was sent. A time that the
-    /// session was moved from since counts as it did then; the window's length is today's. Of registers that were called off or
-    /// could not be taken before schema version 27, what is known now.
+    /// session was moved from since counts as it did then; the window's length is today's. Of registers that were called off, could
+    /// not be taken, or were final more than once before schema version 27, what is known now.
     #[graphql(complexity = "10")]
     async fn standing_as_known_at(
         &self,

@@ -98,8 +98,8 @@ pub struct RoomUse {
     period: ReportPeriod,
     /// Sessions booked in it, those called off left out.
     sessions: i32,
-    /// How long it was booked; sessions side by side count once, and one that moved while it was held counts for as long as it
-    /// was here.
+    /// How long it was booked; sessions side by side count once, and one that moved while it was held counts from when it
+    /// came until it left for good.
     booked: Duration,
     /// How long it was booked for sessions to which somebody came, counted alike; of a session in several rooms, through this one's
     /// doors.

@@ -40,6 +40,10 @@ impl CalendarSource {
     async fn enabled(&self) -> bool {
         self.0.enabled
     }
+    /// Whether its next import may take away more than a tenth of what it named before.
+    async fn accept_removals(&self) -> bool {
+        self.0.accept_removals
+    }
     /// The name of whoever saved it last; imports are made in their name.
     async fn created_by(&self) -> &str {
         &self.0.created_by

@@ -51,38 +51,70 @@ fn expected(since: &[(Instant, bool)], at: Instant) -> bool {
     said.map_or_else(|| since.first().is_none_or(|(_, later)| !later), |(_, expected)| *expected)
 }
 
-/// What somebody says of students: whether they are expected at doors, from an instant on and for good.
+/// What was said so far of some students.
+#[derive(Debug, Default)]
+pub(super) struct Before(BTreeMap<Uuid, Vec<DoorExpectation>>);
+
+impl Before {
+    pub(super) async fn load(
+        tx: &mut Tx,
+        students: impl IntoIterator<Item = Uuid>,
+    ) -> Result<Self, StoreError> {
+        let students = students.into_iter().map(Value::from);
+        let mut before: BTreeMap<Uuid, Vec<DoorExpectation>> = BTreeMap::new();
+        for row in tx.by_column::<DoorExpectation>("student_id", students).await? {
+            before.entry(row.student_id).or_default().push(row);
+        }
+        before.values_mut().for_each(|rows| rows.sort_by_key(|row| row.from_at));
+        Ok(Self(before))
+    }
+
+    /// Whether a student is expected at an instant; `always` where nothing was said.
+    pub(super) fn at(&self, student: Uuid, always: bool, at: Instant) -> bool {
+        let Some(rows) = self.0.get(&student) else { return always };
+        let since: Vec<(Instant, bool)> =
+            rows.iter().map(|row| (Instant(row.from_at), row.expected)).collect();
+        expected(&since, at)
+    }
+}
+
+/// What somebody says of students: whether they are expected at doors from an instant on, up to the next of which something else
+/// was said.
 #[derive(Debug, Default)]
 pub(super) struct Said(pub(super) Vec<(Uuid, Instant, bool)>);
 
 impl Said {
-    /// Writes it down, for students who were, or were not, expected before anything was said of them (`always`). Gives the sessions
-    /// whose marks it may change. What was said of later instants goes.
+    /// Writes it down, for students who were, or were not, expected before anything was said of them (`always`). Gives what holds
+    /// last of each, and the sessions whose marks it may change.
     pub(super) async fn put(
         self,
         hub: &Hub,
         tx: &mut Tx,
+        mut before: Before,
         always: &BTreeMap<Uuid, bool>,
-    ) -> Result<BTreeSet<Uuid>, StoreError> {
-        let Some(first) = self.0.iter().map(|(_, from, _)| from.0).min() else { return Ok(BTreeSet::new()) };
+    ) -> Result<(BTreeMap<Uuid, bool>, BTreeSet<Uuid>), StoreError> {
+        let mut last = BTreeMap::new();
+        let Some(first) = self.0.iter().map(|(_, from, _)| from.0).min() else {
+            return Ok((last, BTreeSet::new()));
+        };
         let students: Vec<Uuid> = self.0.iter().map(|(student, ..)| *student).collect();
-        let ids = self.0.iter().map(|(student, ..)| Value::from(*student));
-        let mut before: BTreeMap<Uuid, Vec<DoorExpectation>> = BTreeMap::new();
-        for row in tx.by_column::<DoorExpectation>("student_id", ids).await? {
-            before.entry(row.student_id).or_default().push(row);
-        }
         let (mut new, mut gone) = (Vec::new(), Vec::new());
         for (student_id, from, now) in self.0 {
-            let mut rows = before.remove(&student_id).unwrap_or_default();
-            rows.sort_by_key(|row| row.from_at);
-            let (earlier, later): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.from_at < from.0);
+            let rows = before.0.remove(&student_id).unwrap_or_default();
+            let (earlier, rest): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.from_at < from.0);
+            let (same, mut later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|row| row.from_at == from.0);
             let at_first = rows.first().map(|row| !row.expected);
             let was =
                 earlier.last().map(|row| row.expected).or(at_first).or(always.get(&student_id).copied());
-            gone.extend(later.iter().map(|row| row.id));
+            gone.extend(same.iter().map(|row| row.id));
             if was != Some(now) {
                 new.push(DoorExpectation { id: hub.mint(), student_id, from_at: from.0, expected: now });
             }
+            // What would only say the same again.
+            if later.first().is_some_and(|next| next.expected == now) {
+                gone.push(later.remove(0).id);
+            }
+            last.insert(student_id, later.last().map_or(now, |row| row.expected));
         }
         tx.execute_in(
             "DELETE FROM door_expectation WHERE id IN ({})",
@@ -91,7 +123,7 @@ impl Said {
         )
         .await?;
         tx.put(&new).await?;
-        Ok(tx.sessions_marked(&students, first).await?.into_iter().collect())
+        Ok((last, tx.sessions_marked(&students, first).await?.into_iter().collect()))
     }
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::bulk::{Put, Save, Tally, Unsaid};
 use super::estate::{find, present};
-use super::expectations::Said;
+use super::expectations::{Before, Said};
 use super::feed::to_hex;
 use super::refusal::{Check, Code};
 use super::{Hub, Touched};
@@ -36,7 +36,9 @@ pub struct SaveStudent {
     /// False for distance learners, placement students and dissertation supervision: never absent at a door. Left out it stays
     /// as it is, and is true of a new student.
     pub expected_at_door: Option<bool>,
-    /// From when on: of sessions that start at that instant or later. Left out, now; and of a new student always.
+    /// From when on: of sessions that start at that instant or later, up to the next of which another was said. Left out, now, where
+    /// another holds now; and of a new student always. Enter a placement's begin before its end; take one back by saying the other
+    /// from its begin on.
     pub expected_at_door_from: Option<DateTime>,
     /// What they study for: the registry's code of the programme, award or route.
     pub programme: Option<String>,
@@ -104,6 +106,8 @@ impl Save for SaveStudent {
             present::<Student>(tx, inputs.iter().map(|input| input.number.as_str()), |it| &it.number).await?;
         let mut students = Vec::new();
         let mut touched = Touched::default();
+        let before = Before::load(tx, old.values().map(|student| student.id)).await?;
+        let now = hub.now();
         let (mut said_of_doors, mut always) = (Said::default(), BTreeMap::new());
         for (index, input) in inputs.iter().enumerate() {
             check.code(&format!("students.{index}.number"), &input.number);
@@ -114,18 +118,21 @@ impl Save for SaveStudent {
             let known = old.get(&input.number);
             let kept = |field: &str| input.unsaid.keeps(field, known);
             let said = input.expected_at_door.filter(|_| kept("expected_at_door").is_none());
-            let at_door = said.unwrap_or_else(|| known.is_none_or(|student| student.at_door));
+            // Of whoever is known, what holds last is found out below.
+            let at_door = known.map_or(said.unwrap_or(true), |student| student.at_door);
             let id = known.map_or_else(|| hub.mint(), |student| student.id);
             let from = input.expected_at_door_from.as_ref().map(|from| Instant(from.ms()));
             if from.is_some() && input.expected_at_door.is_none() {
                 let place = format!("students.{index}.expectedAtDoor");
                 check.refuse(Code::Required, &place, "say whether they are, from 'expectedAtDoorFrom' on");
             }
-            let changes = known.is_some_and(|student| student.at_door != at_door);
-            if let Some(from) = from.or(changes.then(|| hub.now())) {
+            // A file that says again what holds today takes back nothing of what is to be.
+            let holds = known.map(|student| before.at(student.id, student.at_door, now));
+            let changes = said.is_some_and(|said| holds.is_some_and(|holds| holds != said));
+            if let (Some(said), Some(from)) = (said, from.or(changes.then_some(now))) {
                 // Of a new student nothing was said before: it was the other way round until then.
-                always.insert(id, known.map_or(!at_door, |student| student.at_door));
-                said_of_doors.0.push((id, from, at_door));
+                always.insert(id, known.map_or(!said, |student| student.at_door));
+                said_of_doors.0.push((id, from, said));
             }
             students.push(Student {
                 id,
@@ -144,9 +151,13 @@ impl Save for SaveStudent {
         if check.found_any() {
             return Ok(Put::default());
         }
+        let (last, sessions) = said_of_doors.put(hub, tx, before, &always).await?;
+        for student in &mut students {
+            student.at_door = last.get(&student.id).copied().unwrap_or(student.at_door);
+        }
+        touched.sessions.extend(sessions);
         let tally = Tally::of(students.iter().map(|it| (old.get(&it.number), it)));
         tx.put(&students).await?;
-        touched.sessions.extend(said_of_doors.put(hub, tx, &always).await?);
         Ok(Put { ids: students.into_iter().map(|student| student.id).collect(), touched, tally })
     }
 }

@@ -23,7 +23,7 @@ pub struct RoomUse {
     /// Sessions booked in it, those called off left out.
     pub sessions: i64,
     /// How long it was booked, in milliseconds; sessions side by side count once, and one that moved while it was held
-    /// counts for as long as it was here.
+    /// counts from when it came until it left for good.
     pub booked_ms: i64,
     /// How long it was booked for sessions to which somebody came, counted alike; of a session in several rooms, through this
     /// one's doors.
@@ -64,26 +64,31 @@ pub async fn room_use(hub: &Hub, from: LocalDate, until: LocalDate) -> Result<Ve
     let Some((from, until)) = span(hub, from, until) else { return Ok(Vec::new()) };
     let mut rooms_of: BTreeMap<Uuid, usize> = BTreeMap::new();
     let mut held_in: BTreeMap<Uuid, Vec<Held>> = BTreeMap::new();
-    for session in tx.held_in_rooms(from, until).await? {
+    for mut session in tx.held_in_rooms(from, until).await? {
+        // For as long as it is here.
+        session.starts_at = session.here_from.map_or(session.starts_at, |from| from.max(session.starts_at));
+        session.ends_at = session.here_until.map_or(session.ends_at, |until| until.min(session.ends_at));
         *rooms_of.entry(session.session).or_default() += 1;
         held_in.entry(session.room).or_default().push(session);
     }
     let mut rooms = Vec::new();
     for room in tx.all::<Room>().await? {
-        let held = held_in.remove(&room.id).unwrap_or_default();
+        let mut held = held_in.remove(&room.id).unwrap_or_default();
+        held.sort_by_key(|session| (session.starts_at, session.session));
         let overcrowded = match room.capacity {
             Some(seats) => overcrowded(&mut tx, room.id, seats, &held).await?,
             None => 0,
         };
-        let mut pieces = Vec::new();
+        let (mut booked, mut used) = (Length::default(), Length::default());
         let (mut ghosts, mut unknown, mut expected, mut present) = (0, 0, 0, 0);
         for session in &held {
             // Where a session has several rooms, each is used by those who came through its own doors.
             let shared = rooms_of.get(&session.session).is_some_and(|rooms| *rooms > 1);
             let came = if shared { session.here } else { session.present };
-            let from = session.here_from.map_or(session.starts_at, |from| from.max(session.starts_at));
-            let until = session.here_until.map_or(session.ends_at, |until| until.min(session.ends_at));
-            pieces.push((from, until, came > 0));
+            booked.add(session.starts_at, session.ends_at);
+            if came > 0 {
+                used.add(session.starts_at, session.ends_at);
+            }
             // Nobody is missed where nobody was expected: such a session has no class list.
             ghosts += i64::from(session.taken && session.booked > 0 && came == 0);
             if !session.taken {
@@ -92,15 +97,6 @@ pub async fn room_use(hub: &Hub, from: LocalDate, until: LocalDate) -> Result<Ve
                 // Who was expected in which of several rooms, nobody said.
                 expected += session.booked;
                 present += session.present;
-            }
-        }
-        // One that moved in while it was held begins here later than others that began after it.
-        pieces.sort_unstable();
-        let (mut booked, mut used) = (Length::default(), Length::default());
-        for (from, until, came) in pieces {
-            booked.add(from, until);
-            if came {
-                used.add(from, until);
             }
         }
         let sessions = i64::try_from(held.len()).unwrap_or(i64::MAX);

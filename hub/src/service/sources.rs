@@ -220,6 +220,7 @@ pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool
     }
     let now = hub.now().0;
     let mut after = CalendarSource { next_at: now + taken.every_ms, ..taken.clone() };
+    let mut now_is = taken.clone();
     match found {
         Found::Nothing(why) => {
             after.failing_since = after.failing_since.or(Some(now));
@@ -234,10 +235,15 @@ pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool
             (after.failing_since, after.last_error) = (None, None);
             let digest = digest(&bytes);
             if after.digest.as_deref() != Some(&digest) || anyway {
-                match ask(hub, taken, &bytes).await? {
+                // Taken back before it is made use of: a hub that dies in between must not let a second import through by it.
+                let once = CalendarSource { accept_removals: false, ..taken.clone() };
+                if taken.accept_removals && !swap(hub, taken, &once).await? {
+                    return Ok(());
+                }
+                (now_is, after.accept_removals) = (once, false);
+                match ask(hub, &now_is, &bytes, taken.accept_removals).await? {
                     Ok(import) => {
                         after.import_id = Some(import);
-                        after.accept_removals = false;
                         after.digest = Some(digest);
                         (after.etag, after.last_modified) = (etag, last_modified);
                     }
@@ -251,16 +257,21 @@ pub async fn found(hub: &Hub, taken: &CalendarSource, found: Found, anyway: bool
             }
         }
     }
-    let after = &after;
+    swap(hub, &now_is, &after).await.map(drop)
+}
+
+/// Puts a calendar in place of what it was, if it is that still; says whether it was.
+async fn swap(hub: &Hub, was: &CalendarSource, after: &CalendarSource) -> Result<bool, StoreError> {
     hub.whole(|attempt| {
         Box::pin(async move {
             let mut tx = attempt.write().await?;
-            let there = tx.by_ids::<CalendarSource>([taken.id]).await?.into_iter().next();
-            if there.as_ref() == Some(taken) {
-                tx.put(std::slice::from_ref(after)).await?;
-                tx.commit().await?;
+            let there = tx.by_ids::<CalendarSource>([was.id]).await?.into_iter().next();
+            if there.as_ref() != Some(was) {
+                return Ok(false);
             }
-            Ok(())
+            tx.put(std::slice::from_ref(after)).await?;
+            tx.commit().await?;
+            Ok(true)
         })
     })
     .await
@@ -276,7 +287,12 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 /// Asks for the import of a calendar that came; gives its id, or why that cannot be.
-async fn ask(hub: &Hub, taken: &CalendarSource, bytes: &[u8]) -> Result<Result<Uuid, String>, StoreError> {
+async fn ask(
+    hub: &Hub,
+    taken: &CalendarSource,
+    bytes: &[u8],
+    accept_removals: bool,
+) -> Result<Result<Uuid, String>, StoreError> {
     let token = hub.read().await?.by_ids::<Token>([taken.token_id]).await?.into_iter().next();
     let caller = token.and_then(|token| access::in_force(token, hub.now().0));
     let Some(caller) = caller.filter(|caller| caller.has(&[Role::Administrator, Role::Integration])) else {
@@ -306,7 +322,7 @@ async fn ask(hub: &Hub, taken: &CalendarSource, bytes: &[u8]) -> Result<Result<U
         recipe,
         source: taken.source.clone(),
         dry_run: false,
-        accept_removals: taken.accept_removals,
+        accept_removals,
     };
     Ok(jobs::start_while(hub, &caller, &asked, Some(taken)).await?.map(|job| job.id).map_err(words))
 }

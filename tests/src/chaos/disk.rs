@@ -36,6 +36,7 @@ pub fn run(run: &Run) -> super::Result {
             }
         }
         full(seed).map_err(broken)?;
+        room_for_names(seed, operations).map_err(broken)?;
         passes += used::sweep(seed).map_err(broken)?;
         spots += used::spots(seed).map_err(broken)?;
         used::hole(seed).map_err(broken)?;
@@ -79,6 +80,32 @@ fn append_into(disk: &SimDisk, seed: u64, acknowledged: &mut BTreeSet<u8>) -> Re
 fn rest(log: &mut Log<SimDisk>, number: u8) -> Result<(), JournalError> {
     log.make_reserve()?;
     log.keep_end(number.is_multiple_of(4))
+}
+
+/// Where there is no room to rename a file, nothing is taken until there is, and then all is. Each rename in turn.
+fn room_for_names(seed: u64, operations: u64) -> Result<(), String> {
+    let mut seen = 0;
+    for operation in 0..operations {
+        let disk = disk_of(seed);
+        disk.fail_in(operation, Fault::NoSpace);
+        let opened = Log::open(disk.clone(), Uuid::from_u128(seed.into()), LIMITS, |_| {});
+        let Ok((mut log, _)) = opened else { continue };
+        let refused = (0..RECORDS).any(|number| log.append(&[body(number)]).is_err());
+        if !refused || !disk.state().rename_refused {
+            continue;
+        }
+        seen += 1;
+        let wrong = |what: &str| Err(format!("no room to rename at operation {operation}: {what}"));
+        let look = |log: &mut Log<SimDisk>| log.make_reserve().map(|()| log.usage().has_room);
+        if log.usage().has_room || look(&mut log).map_err(|error| error.to_string())? {
+            return wrong("there is said to be room");
+        }
+        disk.state().full = false;
+        if !look(&mut log).map_err(|error| error.to_string())? || log.append(&[body(0)]).is_err() {
+            return wrong("there is room again, and it is not made use of");
+        }
+    }
+    (seen > 0).then_some(()).ok_or_else(|| "no rename was refused".to_owned())
 }
 
 fn pass(seed: u64, operation: u64, fault: Fault) -> Result<(), String> {
